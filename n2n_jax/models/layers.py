@@ -1,0 +1,49 @@
+"""Layers whose gradients need no scatter, so that runs are repeatable and fast on every backend.
+
+B batch, H height, W width, C channels.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+# He et al. 2015, std = sqrt(2 / fan_in): the paper's code draws from an untruncated normal.
+he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
+# The last layer has no activation behind it, hence gain 1 in place of sqrt(2).
+unit_gain_normal = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """max(x, 0.1 x), elementwise (Lehtinen et al. 2018, table 2)."""
+    return jnp.maximum(x, 0.1 * x)
+
+
+def max_pool_2x2(x_BHWC: jax.Array) -> jax.Array:
+    """Maximum over 2x2 blocks; (B, H, W, C) -> (B, H/2, W/2, C), H and W even.
+
+    As a reshape, not `nn.max_pool`: that one's gradient is select-and-scatter, which XLA:GPU has
+    only in a non-deterministic form.
+    """
+    b, h, w, c = x_BHWC.shape
+    return x_BHWC.reshape(b, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+
+
+def max_pool_3x3_stride_2(x_BHWC: jax.Array) -> jax.Array:
+    """Maximum over 3x3 windows at stride 2, padded by one; (B, H, W, C) -> (B, H/2, W/2, C).
+
+    Nine strided slices in place of `nn.max_pool`, for the reason given in `max_pool_2x2`.
+    """
+    _, h, w, _ = x_BHWC.shape
+    padded_BHWC = jnp.pad(x_BHWC, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    windows = [
+        padded_BHWC[:, i : i + h : 2, j : j + w : 2, :] for i in range(3) for j in range(3)
+    ]
+    pooled_BHWC = windows[0]
+    for window_BHWC in windows[1:]:
+        pooled_BHWC = jnp.maximum(pooled_BHWC, window_BHWC)
+    return pooled_BHWC
+
+
+def upsample_2x(x_BHWC: jax.Array) -> jax.Array:
+    """Nearest-neighbour upsampling; (B, H, W, C) -> (B, 2H, 2W, C)."""
+    return jnp.repeat(jnp.repeat(x_BHWC, 2, axis=1), 2, axis=2)
