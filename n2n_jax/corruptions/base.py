@@ -32,10 +32,12 @@ class Corruption:
 
     Attributes:
       name: the word used in a spec string.
-      level: what the number after the colon means, for help texts and errors.
+      level: what the number after the colon means, for help texts and errors; empty if the
+        corruption takes no number.
       bounds: smallest and largest level that make sense.
       zero_mean: True if E[capture | clean] = clean, so that L2 on noisy targets is unbiased.
       sample_image: draws one corrupted image; jittable, fixed shapes.
+      loss: the loss that noisy targets of this kind need (a name of `n2n_jax.losses`).
     """
 
     name: str
@@ -43,3 +45,4 @@ class Corruption:
     bounds: tuple[float, float]
     zero_mean: bool
     sample_image: SampleImage
+    loss: str = 'l2'

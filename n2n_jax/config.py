@@ -1,0 +1,254 @@
+"""The schema of every config: typed, frozen dataclasses; their defaults are the default config.
+
+A config file returns an `ml_collections.ConfigDict` made by `to_config_dict(Config())` with some
+values changed, so that `--config.data.crop=64` works on the command line. `from_config_dict` checks
+it and freezes it. Durations are in steps (one update of the weights each) unless the name says
+otherwise.
+"""
+
+import dataclasses
+import math
+import typing
+from typing import Any
+
+from ml_collections import config_dict
+
+from n2n_jax.errors import UserError, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    name: str = 'unet'  # a name in n2n_jax.models.REGISTRY
+    channels: int = 3  # 3 colour, 1 gray; images are converted on loading
+    norm: str = 'none'  # resnet50: batch, group or none
+    residual: bool = True  # predict the noise in place of the image
+    dtype: str = 'float32'  # of the computation: float32 or bfloat16; weights are float32
+    encoder_weights: str = ''  # resnet50: file with ImageNet weights (.npz, .safetensors)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The clean images that captures are made from, and how they are cut."""
+
+    train: str = 'dead_leaves:400'  # sources, comma-separated: see n2n_jax.data
+    crop: int = 64  # side of the square crops, in pixels
+    batch_size: int = 16  # crops per step, over all devices
+    augment: bool = True  # random flips and 90-degree rotations
+    feed: str = 'auto'  # device (set kept on the device), stream (read by Grain), auto
+    on_bad_file: str = 'error'  # error or skip: unreadable files and images smaller than the crop
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseConfig:
+    """The corruptions of the two captures of a pair, as spec strings."""
+
+    input: str = 'gaussian:0-50'
+    target: str = 'same'  # 'same' as the input, 'clean' (the supervised control arm), or a spec
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Adam with the ramp-down of the official code."""
+
+    loss: str = 'auto'  # a name in n2n_jax.losses.REGISTRY; auto: what the noise needs
+    learning_rate: float = 1e-3
+    b1: float = 0.9
+    b2: float = 0.99
+    eps: float = 1e-8
+    warmup_steps: int = 100
+    ramp_down: float = 0.7  # share of the training, at its end, over which the rate falls to 0
+    clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
+    ema_decay: float = 0.999  # of the weights that are evaluated and shipped; 0: the raw weights
+    accumulate: int = 1  # parts that a batch is cut into to save memory
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length and cadences."""
+
+    steps: int = 2000
+    steps_per_dispatch: int = 0  # 0: 1 on a CPU, 10 elsewhere
+    log_every: int = 50
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2  # besides the last one; older ones are deleted
+    distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """The protocol, printed with every number."""
+
+    sets: str = 'photos'  # sources, comma-separated; NAME=SOURCE to name one
+    noise: str = 'gaussian:25'  # spec strings, comma-separated
+    every: int = 500  # steps; 0: only at the end
+    in_loop: bool = True  # False: leave it to `--mode follow`
+    replicas: int = 1  # noisy versions of each image
+    max_images: int = 0  # of each set, 0: all
+    batch_size: int = 1  # captures of one image size denoised at a time
+    seed: int = 0  # of the evaluation noise, whatever the seed of the training
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    noise: NoiseConfig = NoiseConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @property
+    def target_spec(self) -> str:
+        """The target's corruption, 'clean' for none."""
+        return self.noise.input if self.noise.target == 'same' else self.noise.target
+
+
+# Sections and keys that may differ when a run is resumed: they do not enter the weights.
+_FREE_ON_RESUME = (
+    'eval',
+    'train.log_every',
+    'train.checkpoint_every',
+    'train.keep_checkpoints',
+    'train.distributed',
+)
+
+_CHOICES = {
+    'model.channels': (1, 3),
+    'model.norm': ('batch', 'group', 'none'),
+    'model.dtype': ('float32', 'bfloat16'),
+    'data.feed': ('auto', 'device', 'stream'),
+    'data.on_bad_file': ('error', 'skip'),
+}
+# Smallest allowed value; floats may also have a largest one.
+_MINIMA = {
+    'seed': 0,
+    'data.crop': 1,
+    'data.batch_size': 1,
+    'optim.warmup_steps': 0,
+    'optim.accumulate': 1,
+    'optim.clip_norm': 0,
+    'train.steps': 1,
+    'train.steps_per_dispatch': 0,
+    'train.log_every': 1,
+    'train.checkpoint_every': 1,
+    'train.keep_checkpoints': 0,
+    'eval.every': 0,
+    'eval.replicas': 1,
+    'eval.max_images': 0,
+    'eval.batch_size': 1,
+    'eval.seed': 0,
+}
+_SHARES = ('optim.b1', 'optim.b2', 'optim.ramp_down', 'optim.ema_decay')
+
+
+def to_config_dict(config: Config) -> config_dict.ConfigDict:
+    """A locked ConfigDict with the values of `config`, to be changed key by key."""
+    return config_dict.ConfigDict(dataclasses.asdict(config)).lock()
+
+
+def from_config_dict(values: Any) -> Config:
+    """Freezes and checks a ConfigDict or a nested dict, such as one read from JSON.
+
+    Raises:
+      UserError: unknown key, wrong type or impossible value; names the key and what to write.
+    """
+    if hasattr(values, 'to_dict'):
+        values = values.to_dict()
+    config = _from_dict(Config, values, prefix='')
+    _check(config)
+    return config
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """{'data.crop': 64, ...}."""
+    flat = {}
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, dict):
+            flat.update({f'{name}.{key}': item for key, item in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def changes_on_resume(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The keys that keep `new` from going on with a run of `old`: {key: (old value, new value)}."""
+    old_flat, new_flat = flatten(old), flatten(new)
+    return {
+        key: (old_flat[key], new_flat[key])
+        for key in old_flat
+        if old_flat[key] != new_flat[key]
+        and key not in _FREE_ON_RESUME
+        and key.split('.')[0] not in _FREE_ON_RESUME
+    }
+
+
+def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f"Config key '{prefix.rstrip('.')}' is a section: set the keys inside it.")
+    types = typing.get_type_hints(cls)
+    for key in values:
+        if key not in types:
+            raise UserError(f"Unknown config key '{prefix}{key}'. {did_you_mean(key, types)}")
+    arguments = {}
+    for key, value in values.items():
+        name, kind = prefix + key, types[key]
+        if dataclasses.is_dataclass(kind):
+            arguments[key] = _from_dict(kind, value, name + '.')
+            continue
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:  # bool is an int to isinstance, but not to us
+            raise UserError(
+                f"Config key '{name}' takes {_ARTICLES[kind]}, not {value!r} "
+                f'(default: {_default(cls, key)!r}).'
+            )
+        arguments[key] = value
+    return cls(**arguments)
+
+
+_ARTICLES = {int: 'a whole number', float: 'a number', str: 'text', bool: 'True or False'}
+
+
+def _default(cls: type, key: str) -> Any:
+    return next(field.default for field in dataclasses.fields(cls) if field.name == key)
+
+
+def _check(config: Config) -> None:
+    flat = flatten(config)
+    for name, choices in _CHOICES.items():
+        if flat[name] not in choices:
+            words = ', '.join(str(choice) for choice in choices)
+            raise UserError(f'{name}={flat[name]!r} is not possible: choose from {words}.')
+    for name, smallest in _MINIMA.items():
+        if flat[name] < smallest:
+            raise UserError(f'{name}={flat[name]} is not possible: write {smallest} or more.')
+    for name in _SHARES:
+        if not 0 <= flat[name] <= 1 or (flat[name] == 1 and name != 'optim.ramp_down'):
+            raise UserError(f'{name}={flat[name]:g} is not possible: it lies between 0 and 1.')
+    for name in ('optim.learning_rate', 'optim.eps'):
+        if not (flat[name] > 0 and math.isfinite(flat[name])):
+            raise UserError(f'{name}={flat[name]} is not possible: write a number above 0.')
+    optim, batch_size = config.optim, config.data.batch_size
+    if batch_size % optim.accumulate:
+        raise UserError(
+            f'data.batch_size={batch_size} cannot be cut into optim.accumulate='
+            f'{optim.accumulate} equal parts: choose a divisor of {batch_size}.'
+        )
+    if optim.warmup_steps >= config.train.steps:
+        raise UserError(
+            f'optim.warmup_steps={optim.warmup_steps} leaves no step to train in train.steps='
+            f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
+        )
+    if config.model.encoder_weights and (config.model.name, config.model.norm) != (
+        'resnet50',
+        'batch',
+    ):
+        raise UserError(
+            'model.encoder_weights needs model.name=resnet50 and model.norm=batch, not '
+            f'{config.model.name} and {config.model.norm}.'
+        )

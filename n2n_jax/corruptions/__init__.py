@@ -1,0 +1,137 @@
+"""Corruptions: synthetic captures drawn on the device from a key.
+
+B batch, H height, W width, C channels.
+
+A spec string names a corruption and its level, and composes with `+`, left to right:
+
+  gaussian:25              fixed level
+  gaussian:0-50            level drawn uniformly, once per image
+  blur:1.6+gaussian:10     blurred, then noisy
+
+A new corruption is one file and one entry of `REGISTRY`.
+"""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+
+from n2n_jax.corruptions.base import Corrupted, Corruption
+from n2n_jax.corruptions.bernoulli import BERNOULLI
+from n2n_jax.corruptions.blur import BLUR
+from n2n_jax.corruptions.camera import CLIP, QUANTISE
+from n2n_jax.corruptions.gaussian import GAUSSIAN
+from n2n_jax.corruptions.impulse import IMPULSE
+from n2n_jax.corruptions.poisson import POISSON
+from n2n_jax.corruptions.text import TEXT
+from n2n_jax.errors import UserError, did_you_mean
+
+REGISTRY: dict[str, Corruption] = {
+    corruption.name: corruption
+    for corruption in (GAUSSIAN, POISSON, BERNOULLI, IMPULSE, TEXT, BLUR, CLIP, QUANTISE)
+}
+
+_NUMBER = r'\d+(?:\.\d*)?|\.\d+'
+_STAGE = re.compile(rf'(?P<name>[a-z_0-9]+)(?::(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?)?')
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A corruption with its range of levels; low == high means a fixed level."""
+
+    corruption: Corruption
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Corruptor:
+    """Draws captures as a spec string says.
+
+    Attributes:
+      spec: the string it was parsed from.
+      stages: applied from left to right.
+    """
+
+    spec: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def zero_mean(self) -> bool:
+        """True if E[capture | clean] = clean, so that L2 on noisy targets is unbiased."""
+        return all(stage.corruption.zero_mean for stage in self.stages)
+
+    @property
+    def loss(self) -> str:
+        """The loss that noisy targets of this kind need."""
+        losses = [stage.corruption.loss for stage in self.stages]
+        return next((loss for loss in losses if loss != 'l2'), 'l2')
+
+    def sample_image(
+        self, key: jax.Array, image_HWC: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """One capture of one image, and its mask of observed values (None: all observed)."""
+        mask_HWC = None
+        for i, stage in enumerate(self.stages):
+            key_level, key_noise = jax.random.split(jax.random.fold_in(key, i))
+            level = jnp.float32(stage.low)
+            if stage.low != stage.high:
+                level = jax.random.uniform(key_level, minval=stage.low, maxval=stage.high)
+            image_HWC, observed_HWC = stage.corruption.sample_image(key_noise, image_HWC, level)
+            if observed_HWC is not None:
+                mask_HWC = observed_HWC if mask_HWC is None else mask_HWC * observed_HWC
+        return image_HWC, mask_HWC
+
+    def sample_with_keys(self, keys_B: jax.Array, clean_BHWC: jax.Array) -> Corrupted:
+        """One capture per image from one key per image."""
+        return Corrupted(*jax.vmap(self.sample_image)(keys_B, clean_BHWC))
+
+    def sample(self, key: jax.Array, clean_BHWC: jax.Array) -> Corrupted:
+        """One capture per image; levels and noise are independent between images.
+
+        Image i depends on (key, i) alone, not on the batch size nor on how the batch is sharded.
+        """
+        keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(clean_BHWC.shape[0]))
+        return self.sample_with_keys(keys_B, clean_BHWC)
+
+
+def parse(spec: str) -> Corruptor:
+    """Reads a spec string such as 'gaussian:25' or 'blur:1.6+gaussian:0-10'.
+
+    Raises:
+      UserError: the string is not understood, or a level lies outside the corruption's bounds.
+    """
+    return Corruptor(spec, tuple(_parse_stage(part.strip(), spec) for part in spec.split('+')))
+
+
+def _parse_stage(part: str, spec: str) -> Stage:
+    match = _STAGE.fullmatch(part)
+    if match is None:
+        raise UserError(
+            f"Noise '{spec}' is not understood at '{part}': write NAME:LEVEL or NAME:LOW-HIGH, "
+            "such as 'gaussian:25' or 'poisson:5-50'."
+        )
+    name = match['name']
+    if name not in REGISTRY:
+        raise UserError(f"Unknown noise '{name}' in '{spec}'. {did_you_mean(name, REGISTRY)}")
+    corruption = REGISTRY[name]
+    if not corruption.level:
+        if match['low'] is not None:
+            raise UserError(f"'{name}' takes no level: write '{name}' in place of '{part}'.")
+        return Stage(corruption, 0.0, 0.0)
+    if match['low'] is None:
+        raise UserError(f"'{part}' in '{spec}' needs a level, the {corruption.level}.")
+    low = float(match['low'])
+    high = low if match['high'] is None else float(match['high'])
+    if low > high:
+        raise UserError(
+            f"Range reversed in '{part}': write '{name}:{match['high']}-{match['low']}'."
+        )
+    smallest, largest = corruption.bounds
+    if low < smallest or high > largest:
+        raise UserError(
+            f"Level out of range in '{part}': the {corruption.level} lies between {smallest:g} "
+            f'and {largest:g}.'
+        )
+    return Stage(corruption, low, high)

@@ -1,0 +1,32 @@
+"""Multiplicative Bernoulli noise: missing pixels.
+
+H height, W width, C channels.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from n2n_jax.corruptions.base import Corruption
+
+
+def sample_image(
+    key: jax.Array, image_HWC: jax.Array, p: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """m x, with m = 1 with probability 1 - p, one draw per pixel for all its channels.
+
+    The mean of a capture is (1 - p) x, so noisy targets need the masked loss with the *target's*
+    mask (Lehtinen et al. 2018, equation 7).
+    """
+    keep_HW1 = jax.random.uniform(key, (*image_HWC.shape[:2], 1)) >= p
+    mask_HWC = jnp.broadcast_to(keep_HW1, image_HWC.shape).astype(image_HWC.dtype)
+    return image_HWC * mask_HWC, mask_HWC
+
+
+BERNOULLI = Corruption(
+    name='bernoulli',
+    level='probability that a pixel is missing',
+    bounds=(0.0, 0.999),
+    zero_mean=False,
+    sample_image=sample_image,
+    loss='masked_l2',
+)

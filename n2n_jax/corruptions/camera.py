@@ -1,0 +1,39 @@
+"""What a camera file does to a capture: clipping and rounding. Only ever on request.
+
+H height, W width, C channels. Both give a noisy *target* the wrong mean near black and white; they
+exist to model inputs as they lie on disk, and to measure that bias.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from n2n_jax.corruptions.base import Corruption
+
+
+def clip_image(
+    key: jax.Array, image_HWC: jax.Array, level: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """Values below 0 become 0, values above 1 become 1."""
+    del key, level
+    return jnp.clip(image_HWC, 0.0, 1.0), None
+
+
+def quantise_image(
+    key: jax.Array, image_HWC: jax.Array, bits: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """Clipped, then rounded to 2^bits levels."""
+    del key
+    steps = jnp.exp2(jnp.round(bits)) - 1.0
+    return jnp.round(jnp.clip(image_HWC, 0.0, 1.0) * steps) / steps, None
+
+
+CLIP = Corruption(
+    name='clip', level='', bounds=(0.0, 0.0), zero_mean=False, sample_image=clip_image
+)
+QUANTISE = Corruption(
+    name='quantise',
+    level='bits per value',
+    bounds=(1.0, 16.0),
+    zero_mean=False,
+    sample_image=quantise_image,
+)

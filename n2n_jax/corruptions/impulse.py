@@ -1,0 +1,32 @@
+"""Random-valued impulse noise: whole pixels replaced by random colours.
+
+H height, W width, C channels.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from n2n_jax.corruptions.base import Corruption
+
+
+def sample_image(
+    key: jax.Array, image_HWC: jax.Array, p: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """A pixel becomes a colour from U[0, 1]^C with probability p, all channels together.
+
+    Lehtinen et al. 2018, section 3.2. The clean value is the mode of a capture, not its mean.
+    """
+    key_where, key_color = jax.random.split(key)
+    replaced_HW1 = jax.random.uniform(key_where, (*image_HWC.shape[:2], 1)) < p
+    color_HWC = jax.random.uniform(key_color, image_HWC.shape, image_HWC.dtype)
+    return jnp.where(replaced_HW1, color_HWC, image_HWC), None
+
+
+IMPULSE = Corruption(
+    name='impulse',
+    level='probability that a pixel is replaced by a random colour',
+    bounds=(0.0, 1.0),
+    zero_mean=False,
+    sample_image=sample_image,
+    loss='l0',
+)

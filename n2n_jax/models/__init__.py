@@ -1,0 +1,58 @@
+"""Networks, by name, behind one range and size convention.
+
+B batch, H height, W width, C channels. A new network is one file and one entry of `REGISTRY`: a
+Linen module with the fields of its call below, a class attribute `stride`, and
+`__call__(x_BHWC, *, train)` on inputs centred on 0 with sides that are multiples of `stride`.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from n2n_jax.config import ModelConfig
+from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.models.resnet50 import ResNet50UNet
+from n2n_jax.models.unet import UNet
+
+REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
+    'unet': lambda config, dtype: UNet(config.channels, dtype=dtype),
+    'resnet50': lambda config, dtype: ResNet50UNet(config.channels, norm=config.norm, dtype=dtype),
+}
+
+
+class Restorer(nn.Module):
+    """A network that takes any size, in the range of images.
+
+    Pads by reflection at the bottom and the right to a multiple of the network's stride, centres
+    the values, and crops the result back.
+
+    Attributes:
+      network: the network proper.
+      residual: predict the noise and subtract it, in place of the image itself.
+    """
+
+    network: nn.Module
+    residual: bool = False
+
+    @nn.compact
+    def __call__(self, noisy_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps noisy images in [0, 1] to denoised ones, same shape, float32, not clipped."""
+        _, h, w, _ = noisy_BHWC.shape
+        padding = ((0, 0), (0, -h % self.network.stride), (0, -w % self.network.stride), (0, 0))
+        padded_BHWC = jnp.pad(noisy_BHWC, padding, mode='reflect')
+        output_BHWC = self.network(padded_BHWC - 0.5, train=train)[:, :h, :w]
+        return output_BHWC + (noisy_BHWC if self.residual else 0.5)
+
+
+def build(config: ModelConfig) -> Restorer:
+    """The network that a config names.
+
+    Raises:
+      UserError: unknown name.
+    """
+    if config.name not in REGISTRY:
+        raise UserError(f"Unknown model.name '{config.name}'. {did_you_mean(config.name, REGISTRY)}")
+    dtype = jnp.dtype(config.dtype)
+    return Restorer(REGISTRY[config.name](config, dtype), residual=config.residual)

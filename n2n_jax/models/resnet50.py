@@ -1,0 +1,218 @@
+"""ResNet-50 as the encoder of a U-Net with a full-resolution skip.
+
+B batch, H height, W width, C channels.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from n2n_jax.models.layers import (
+    he_normal,
+    leaky_relu,
+    max_pool_3x3_stride_2,
+    unit_gain_normal,
+    upsample_2x,
+)
+
+Norm = Literal['batch', 'group', 'none']
+
+STAGE_DEPTHS = (3, 4, 6, 3)
+# Of RGB in [0, 1]; what ImageNet weights in torchvision's naming were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _encoder_conv(
+    num_features: int,
+    size: int,
+    name: str,
+    *,
+    norm: Norm,
+    dtype: jnp.dtype,
+    stride: int = 1,
+    last_in_branch: bool = False,
+) -> nn.Conv:
+    # Padded alike on both sides: 'SAME' at stride 2 pads only below and right, which shifts the
+    # features of weights trained elsewhere by a pixel. Without a norm, the last convolution of a
+    # residual branch starts at zero (Fixup, Zhang et al. 2019), so that depth adds no variance.
+    starts_at_zero = last_in_branch and norm == 'none'
+    return nn.Conv(
+        num_features,
+        (size, size),
+        strides=stride,
+        padding=size // 2,
+        use_bias=norm == 'none',
+        kernel_init=nn.initializers.zeros if starts_at_zero else he_normal,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def _normalise(
+    x_BHWC: jax.Array,
+    name: str,
+    *,
+    norm: Norm,
+    train: bool,
+    last_in_branch: bool = False,
+) -> jax.Array:
+    # A zero scale at the end of a residual branch makes the block start as its shortcut
+    # (Goyal et al. 2017, section 5.1).
+    scale_init = nn.initializers.zeros if last_in_branch else nn.initializers.ones
+    if norm == 'batch':
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            scale_init=scale_init,
+            dtype=x_BHWC.dtype,
+            name=name,
+        )(x_BHWC)
+    if norm == 'group':
+        return nn.GroupNorm(
+            num_groups=32, epsilon=1e-5, scale_init=scale_init, dtype=x_BHWC.dtype, name=name
+        )(x_BHWC)
+    return x_BHWC
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut (He et al. 2016, figure 5 right).
+
+    The stride sits in the 3x3 convolution (torchvision's v1.5), not in the first 1x1.
+
+    Attributes:
+      width: channels of the 3x3 convolution; the block returns four times as many.
+      stride: of the 3x3 convolution and of the shortcut.
+      project: whether the shortcut is a 1x1 convolution rather than the identity.
+      norm: 'batch', 'group' or 'none'.
+      dtype: type of the computation; parameters stay float32.
+    """
+
+    width: int
+    stride: int
+    project: bool
+    norm: Norm
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps (B, H, W, C) to (B, H / stride, W / stride, 4 * width)."""
+        conv = partial(_encoder_conv, norm=self.norm, dtype=self.dtype)
+        normalise = partial(_normalise, norm=self.norm, train=train)
+
+        y_BHWC = nn.relu(normalise(conv(self.width, 1, 'conv1')(x_BHWC), 'norm1'))
+        y_BHWC = conv(self.width, 3, 'conv2', stride=self.stride)(y_BHWC)
+        y_BHWC = nn.relu(normalise(y_BHWC, 'norm2'))
+        y_BHWC = conv(4 * self.width, 1, 'conv3', last_in_branch=True)(y_BHWC)
+        y_BHWC = normalise(y_BHWC, 'norm3', last_in_branch=True)
+        if self.project:
+            x_BHWC = conv(4 * self.width, 1, 'downsample_conv', stride=self.stride)(x_BHWC)
+            x_BHWC = normalise(x_BHWC, 'downsample_norm')
+        return nn.relu(x_BHWC + y_BHWC)
+
+
+class ResNet50(nn.Module):
+    """The ResNet-50 of He et al. 2016 without its classifier: 23,508,032 parameters for RGB.
+
+    With norm='batch' an RGB or one-channel input is first brought to the mean and deviation of
+    ImageNet. This happens here, ahead of the stem's zero padding, because no change to the stem's
+    weights could reproduce it at the border. A one-channel input becomes three equal channels by
+    the same step, so that it too can use ImageNet weights as they are.
+
+    Attributes:
+      norm: 'batch', 'group' (32 groups; the same parameter shapes) or 'none' (a bias per
+        convolution instead).
+      dtype: type of the computation; parameters stay float32.
+    """
+
+    norm: Norm = 'batch'
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
+        """Maps (B, H, W, C), image minus 0.5, to features at strides 2, 4, 8, 16 and 32.
+
+        They have 64, 256, 512, 1024 and 2048 channels; the first is the stem ahead of its pooling.
+        """
+        if self.norm == 'batch' and x_BHWC.shape[-1] in (1, 3):
+            mean_111C = jnp.asarray(IMAGENET_MEAN).reshape(1, 1, 1, 3)
+            std_111C = jnp.asarray(IMAGENET_STD).reshape(1, 1, 1, 3)
+            x_BHWC = (x_BHWC + 0.5 - mean_111C) / std_111C
+        stem = _encoder_conv(64, 7, 'conv1', norm=self.norm, dtype=self.dtype, stride=2)
+        y_BHWC = nn.relu(_normalise(stem(x_BHWC), 'norm1', norm=self.norm, train=train))
+        features = [y_BHWC]
+        y_BHWC = max_pool_3x3_stride_2(y_BHWC)
+        for stage, depth in enumerate(STAGE_DEPTHS):
+            for block in range(depth):
+                y_BHWC = Bottleneck(
+                    width=64 * 2**stage,
+                    stride=2 if stage > 0 and block == 0 else 1,
+                    project=block == 0,
+                    norm=self.norm,
+                    dtype=self.dtype,
+                    name=f'layer{stage + 1}_{block}',
+                )(y_BHWC, train=train)
+            features.append(y_BHWC)
+        return tuple(features)
+
+
+class ResNet50UNet(nn.Module):
+    """A ResNet-50 encoder, a light decoder and a path at full resolution, linear output.
+
+    The stem halves the resolution at once, which a denoiser cannot afford; two 3x3 convolutions on
+    the input therefore carry the detail past the encoder. The decoder has no norm.
+
+    Attributes:
+      out_channels: channels of the output.
+      norm: of the encoder: 'batch', 'group' or 'none', see `ResNet50`.
+      decoder_widths: channels of the decoder at strides 16, 8, 4, 2 and 1. Wider skips are first
+        brought to this width by a 1x1 convolution.
+      dtype: type of the computation; parameters and the last layer stay float32.
+    """
+
+    out_channels: int
+    norm: Norm = 'batch'
+    decoder_widths: tuple[int, int, int, int, int] = (128, 96, 64, 64, 32)
+    dtype: jnp.dtype = jnp.float32
+
+    stride = 32  # sides of the input must be multiples of this
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps (B, H, W, C), centred on 0, to (B, H, W, out_channels) float32.
+
+        With norm='batch' and train=True, the collection 'batch_stats' must be mutable.
+        """
+
+        def conv(y_BHWC: jax.Array, num_features: int, name: str, size: int = 3) -> jax.Array:
+            layer = nn.Conv(
+                num_features, (size, size), kernel_init=he_normal, dtype=self.dtype, name=name
+            )
+            return leaky_relu(layer(y_BHWC))
+
+        features = ResNet50(norm=self.norm, dtype=self.dtype, name='encoder')(x_BHWC, train=train)
+        x_BHWC = x_BHWC.astype(self.dtype)
+        full_BHWC = conv(x_BHWC, self.decoder_widths[-1], 'full_conv0')
+        full_BHWC = conv(full_BHWC, self.decoder_widths[-1], 'full_conv1')
+        full_BHWC = jnp.concatenate([full_BHWC, x_BHWC], axis=-1)
+
+        *skips, y_BHWC = (full_BHWC, *features)
+        y_BHWC = conv(y_BHWC, self.decoder_widths[0], 'reduce32', size=1)
+        for stride, width in zip((16, 8, 4, 2, 1), self.decoder_widths, strict=True):
+            skip_BHWC = skips.pop()
+            if stride >= 4:
+                skip_BHWC = conv(skip_BHWC, width, f'reduce{stride}', size=1)
+            y_BHWC = jnp.concatenate([upsample_2x(y_BHWC), skip_BHWC], axis=-1)
+            y_BHWC = conv(y_BHWC, width, f'dec{stride}_conv0')
+            y_BHWC = conv(y_BHWC, width, f'dec{stride}_conv1')
+        return nn.Conv(
+            self.out_channels,
+            (3, 3),
+            kernel_init=unit_gain_normal,
+            dtype=jnp.float32,
+            name='out_conv',
+        )(y_BHWC.astype(jnp.float32))

@@ -1,0 +1,99 @@
+"""One mesh over all devices, the two ways arrays lie on it, and several processes.
+
+Batches are cut along their batch axis, everything else is whole on every device.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from n2n_jax.errors import UserError
+
+
+def initialize(spec: str) -> None:
+    """Joins the processes of a run; call before anything asks for devices.
+
+    Args:
+      spec: 'off' (one process), 'auto' (SLURM, OpenMPI, Kubernetes and TPU pods are recognised), or
+        'HOST:PORT,NUM_PROCESSES,PROCESS_ID'.
+
+    Raises:
+      UserError: the spec is not understood.
+    """
+    if spec == 'off':
+        return
+    if spec == 'auto':
+        jax.distributed.initialize()
+        return
+    try:
+        address, num_processes, process_id = spec.split(',')
+        arguments = (address, int(num_processes), int(process_id))
+    except ValueError:
+        raise UserError(
+            f"train.distributed='{spec}' is not understood: write off, auto or "
+            'HOST:PORT,NUM_PROCESSES,PROCESS_ID.'
+        ) from None
+    jax.distributed.initialize(*arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where arrays live."""
+
+    mesh: Mesh
+
+    @property
+    def replicated(self) -> NamedSharding:
+        """Whole on every device."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def by_batch(self, axis: int = 0) -> NamedSharding:
+        """Cut along the batch, which is axis `axis`."""
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, 'data'))
+
+    @property
+    def num_devices(self) -> int:
+        """Devices of all processes together."""
+        return self.mesh.size
+
+    def local_rows(self, batch_size: int) -> np.ndarray:
+        """The rows of a batch that this process's devices hold, ascending."""
+        indices = self.by_batch().addressable_devices_indices_map((batch_size,))
+        rows = {row for (cut,) in indices.values() for row in range(*cut.indices(batch_size))}
+        return np.array(sorted(rows))
+
+    def place(self, host_array: np.ndarray, *, batch_axis: int | None) -> jax.Array:
+        """Puts an array that every process holds whole onto the devices."""
+        sharding = self.replicated if batch_axis is None else self.by_batch(batch_axis)
+        return place(host_array.shape, sharding, lambda index: host_array[index])
+
+
+def place(
+    shape: tuple[int, ...], sharding: NamedSharding, part: Callable[[Any], np.ndarray]
+) -> jax.Array:
+    """A global array whose devices ask `part(index)` for what they hold."""
+    # With several processes this counts as an implicit transfer, which the training loop forbids.
+    with jax.transfer_guard('allow'):
+        return jax.make_array_from_callback(shape, sharding, part)
+
+
+def make_layout(batch_size: int) -> Layout:
+    """A ('data',) mesh over all devices.
+
+    Raises:
+      UserError: the batch cannot be cut into equal parts.
+    """
+    num_devices = jax.device_count()
+    if batch_size % num_devices:
+        lower = batch_size // num_devices * num_devices
+        nearby = ' or '.join(str(n) for n in (lower, lower + num_devices) if n > 0)
+        raise UserError(
+            f'data.batch_size={batch_size} cannot be shared by {num_devices} devices: '
+            f'write {nearby}.'
+        )
+    # Auto: with the default, Explicit, random.poisson and reshapes of sharded axes fail.
+    return Layout(jax.make_mesh((num_devices,), ('data',), axis_types=(AxisType.Auto,)))

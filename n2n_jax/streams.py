@@ -1,0 +1,21 @@
+"""Randomness: one root key, one named stream per purpose.
+
+The key of a purpose is a function of (seed, name, step) and of nothing else: no process or device
+index enters, so that the same seed gives the same run on 1 or 64 devices, and a resumed run needs
+no saved generator.
+"""
+
+import zlib
+
+import jax
+
+INIT = 'init'
+CORRUPTION_INPUT = 'corruption/input'
+CORRUPTION_TARGET = 'corruption/target'
+EVALUATION = 'evaluation'
+
+
+def stream(seed: int, name: str, step: int | jax.Array | None = None) -> jax.Array:
+    """The key of the stream `name`, at `step` where the stream has one key per step."""
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    return key if step is None else jax.random.fold_in(key, step)
