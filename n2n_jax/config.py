@@ -73,6 +73,7 @@ class TrainConfig:
     log_every: int = 50
     checkpoint_every: int = 500
     keep_checkpoints: int = 2  # besides the last one; older ones are deleted
+    tensorboard: bool = True  # where TensorFlow is installed
     distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
 
 
@@ -114,6 +115,7 @@ _FREE_ON_RESUME = (
     'train.log_every',
     'train.checkpoint_every',
     'train.keep_checkpoints',
+    'train.tensorboard',
     'train.distributed',
 )
 

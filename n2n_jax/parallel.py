@@ -4,7 +4,7 @@ Batches are cut along their batch axis, everything else is whole on every device
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -68,26 +68,32 @@ class Layout:
 
     def place(self, host_array: np.ndarray, *, batch_axis: int | None) -> jax.Array:
         """Puts an array that every process holds whole onto the devices."""
+        return self.place_parts(
+            host_array.shape, lambda index: host_array[index], batch_axis=batch_axis
+        )
+
+    def place_parts(
+        self,
+        shape: tuple[int, ...],
+        part: Callable[[Any], np.ndarray],
+        *,
+        batch_axis: int | None,
+    ) -> jax.Array:
+        """A global array whose devices ask `part(index)` for what they hold."""
         sharding = self.replicated if batch_axis is None else self.by_batch(batch_axis)
-        return place(host_array.shape, sharding, lambda index: host_array[index])
+        # With several processes this counts as an implicit transfer, which the loop forbids.
+        with jax.transfer_guard('allow'):
+            return jax.make_array_from_callback(shape, sharding, part)
 
 
-def place(
-    shape: tuple[int, ...], sharding: NamedSharding, part: Callable[[Any], np.ndarray]
-) -> jax.Array:
-    """A global array whose devices ask `part(index)` for what they hold."""
-    # With several processes this counts as an implicit transfer, which the training loop forbids.
-    with jax.transfer_guard('allow'):
-        return jax.make_array_from_callback(shape, sharding, part)
-
-
-def make_layout(batch_size: int) -> Layout:
-    """A ('data',) mesh over all devices.
+def make_layout(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Layout:
+    """A ('data',) mesh over all devices, or over `devices`.
 
     Raises:
       UserError: the batch cannot be cut into equal parts.
     """
-    num_devices = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    num_devices = len(devices)
     if batch_size % num_devices:
         lower = batch_size // num_devices * num_devices
         nearby = ' or '.join(str(n) for n in (lower, lower + num_devices) if n > 0)
@@ -96,4 +102,5 @@ def make_layout(batch_size: int) -> Layout:
             f'write {nearby}.'
         )
     # Auto: with the default, Explicit, random.poisson and reshapes of sharded axes fail.
-    return Layout(jax.make_mesh((num_devices,), ('data',), axis_types=(AxisType.Auto,)))
+    auto = (AxisType.Auto,)
+    return Layout(jax.make_mesh((num_devices,), ('data',), axis_types=auto, devices=devices))

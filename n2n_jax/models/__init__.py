@@ -6,6 +6,7 @@ Linen module with the fields of its call below, a class attribute `stride`, and
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,3 +57,10 @@ def build(config: ModelConfig) -> Restorer:
         raise UserError(f"Unknown model.name '{config.name}'. {did_you_mean(config.name, REGISTRY)}")
     dtype = jnp.dtype(config.dtype)
     return Restorer(REGISTRY[config.name](config, dtype), residual=config.residual)
+
+
+def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
+    """Random variables of the network: {'params': ..., and 'batch_stats' if it has any}."""
+    model = build(config)
+    side = model.network.stride
+    return model.init(key, jnp.zeros((1, side, side, config.channels)))

@@ -1,0 +1,51 @@
+"""What every experiment starts from: the paper's recipe, and its small variants.
+
+Full recipe (Lehtinen et al. 2018, appendix A.2, and the official code): 4 crops of 256x256, Adam
+(0.9, 0.99) at 3e-4, 500,000 steps, squared-cosine ramp-down over the last half; noise drawn afresh
+for every crop, its level too. The paper trains on 50,000 ImageNet validation images
+(--config.data.train=folder:PATH); the default, BSDS500 without the 100 images of the BSDS300 test
+split, needs `n2n prepare bsds500` first.
+
+Variants, behind a colon and separated by commas:
+  quick   a few minutes on two CPU cores; embedded images, nothing to download
+  clean   clean targets: the supervised control arm
+"""
+
+from ml_collections import ConfigDict
+
+from n2n_jax.config import Config, to_config_dict
+from n2n_jax.errors import UserError, did_you_mean
+
+VARIANTS = ('quick', 'clean')
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = to_config_dict(Config())
+    variants = variants_of(variant)
+    if 'quick' not in variants:
+        config.model.residual = False
+        config.data.train = 'tfds:bsds500/train+test'
+        config.data.crop = 256
+        config.data.batch_size = 4
+        config.data.augment = False
+        config.optim.learning_rate = 3e-4
+        config.optim.warmup_steps = 0
+        config.optim.ramp_down = 0.5
+        config.optim.ema_decay = 0.0
+        config.train.steps = 500_000
+        config.train.log_every = 500
+        config.train.checkpoint_every = 10_000
+        config.eval.every = 50_000
+        config.eval.sets = 'kodak24=tfds:kodak24/test,bsds300=tfds:bsds500/val,set14=tfds:set14/test'
+    if 'clean' in variants:
+        config.noise.target = 'clean'
+    return config
+
+
+def variants_of(variant: str) -> list[str]:
+    """The words behind the colon."""
+    words = [word for word in variant.split(',') if word]
+    for word in words:
+        if word not in VARIANTS:
+            raise UserError(f"Unknown variant ':{word}'. {did_you_mean(word, VARIANTS)}")
+    return words

@@ -1,0 +1,16 @@
+r"""ResNet-50 encoder with a U-Net decoder, missing pixels, up to 95 %, from noisy pairs only.
+
+  python -m n2n_jax.main --config configs/resnet50_bernoulli.py --workdir runs/resnet50_bernoulli
+  python -m n2n_jax.main --config configs/resnet50_bernoulli.py:quick --workdir runs/resnet50_bernoulli_quick
+"""
+
+from ml_collections import ConfigDict
+
+from configs import unet_bernoulli
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = unet_bernoulli.get_config(variant)
+    config.model.name = 'resnet50'
+    config.model.residual = True
+    return config

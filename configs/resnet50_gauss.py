@@ -1,0 +1,16 @@
+r"""ResNet-50 encoder with a U-Net decoder, Gaussian noise, sigma up to 50/255, from noisy pairs only.
+
+  python -m n2n_jax.main --config configs/resnet50_gauss.py --workdir runs/resnet50_gauss
+  python -m n2n_jax.main --config configs/resnet50_gauss.py:quick --workdir runs/resnet50_gauss_quick
+"""
+
+from ml_collections import ConfigDict
+
+from configs import unet_gauss
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = unet_gauss.get_config(variant)
+    config.model.name = 'resnet50'
+    config.model.residual = True
+    return config

@@ -1,0 +1,16 @@
+r"""ResNet-50 encoder with a U-Net decoder, Poisson noise, up to 50 photons at white, from noisy pairs only.
+
+  python -m n2n_jax.main --config configs/resnet50_poisson.py --workdir runs/resnet50_poisson
+  python -m n2n_jax.main --config configs/resnet50_poisson.py:quick --workdir runs/resnet50_poisson_quick
+"""
+
+from ml_collections import ConfigDict
+
+from configs import unet_poisson
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = unet_poisson.get_config(variant)
+    config.model.name = 'resnet50'
+    config.model.residual = True
+    return config

@@ -1,0 +1,16 @@
+r"""The paper's U-Net, random-valued impulses, up to 95 %, from noisy pairs only (Lehtinen et al. 2018).
+
+  python -m n2n_jax.main --config configs/unet_impulse.py --workdir runs/unet_impulse
+  python -m n2n_jax.main --config configs/unet_impulse.py:quick --workdir runs/unet_impulse_quick
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = default.get_config(variant)
+    config.noise.input = 'impulse:0-0.95'
+    config.eval.noise = 'impulse:0.5'
+    return config

@@ -1,0 +1,16 @@
+r"""The paper's U-Net, Poisson noise, up to 50 photons at white, from noisy pairs only (Lehtinen et al. 2018).
+
+  python -m n2n_jax.main --config configs/unet_poisson.py --workdir runs/unet_poisson
+  python -m n2n_jax.main --config configs/unet_poisson.py:quick --workdir runs/unet_poisson_quick
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = default.get_config(variant)
+    config.noise.input = 'poisson:0.001-50'
+    config.eval.noise = 'poisson:30'
+    return config

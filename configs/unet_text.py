@@ -1,0 +1,16 @@
+r"""The paper's U-Net, overlaid text, covering up to half, from noisy pairs only (Lehtinen et al. 2018).
+
+  python -m n2n_jax.main --config configs/unet_text.py --workdir runs/unet_text
+  python -m n2n_jax.main --config configs/unet_text.py:quick --workdir runs/unet_text_quick
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = default.get_config(variant)
+    config.noise.input = 'text:0-0.5'
+    config.eval.noise = 'text:0.25'
+    return config

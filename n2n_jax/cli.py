@@ -1,0 +1,167 @@
+"""The `n2n` command: use a trained denoiser, look at noise, prepare data sets."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from n2n_jax import console
+from n2n_jax.errors import UserError
+
+# The heavy imports are inside the commands: `n2n --help` answers at once.
+
+_log = logging.getLogger(__name__)
+
+_EXAMPLES = """examples:
+  n2n denoise photo.jpg -o clean.jpg --model runs/quick
+  n2n denoise scans/ -o cleaned/ --model runs/quick
+  n2n show-noise gaussian:25 poisson:30 text:0.25 -o noise.png
+  n2n prepare bsds500 --from BSDS500/
+"""
+
+
+def _denoise(arguments: argparse.Namespace) -> None:
+    from n2n_jax import io
+
+    jobs = _jobs(arguments.inputs, arguments.output)
+    for source, target in jobs:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise UserError(f'{target} is the input itself: choose another -o.')
+        if target.exists() and not arguments.force:
+            raise UserError(f'{target} exists: choose another -o, or give --force.')
+
+    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.progress import ProgressLine
+
+    denoiser = Denoiser.load(arguments.model)
+    _log.info(
+        'Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step
+    )
+    failures = []
+    with ProgressLine('denoising', len(jobs)) as progress:
+        for done, (source, target) in enumerate(jobs, start=1):
+            try:
+                restored = denoiser.restore(io.read_image(source))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                io.write_image(target, restored)
+            except UserError as error:
+                failures.append(str(error))
+            progress.update(done)
+    for message in failures:
+        _log.error('error: %s', message)
+    written = len(jobs) - len(failures)
+    if written:
+        _log.info('%d written: %s', written, jobs[0][1] if len(jobs) == 1 else arguments.output)
+    if failures:
+        raise UserError(f'{len(failures)} of {len(jobs)} images failed.')
+
+
+def _jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    """Which file becomes which; a folder keeps its structure."""
+    from n2n_jax import io
+
+    if len(inputs) == 1 and not inputs[0].is_dir():
+        io.image_size(inputs[0])  # a missing or unreadable file is an error before the model loads
+        to_folder = output.is_dir() or not output.suffix
+        return [(inputs[0], output / inputs[0].name if to_folder else output)]
+    if output.exists() and not output.is_dir():
+        raise UserError(f'-o {output} is a file; several images need a folder.')
+    jobs = []
+    for path in inputs:
+        files = io.find_images(path) if path.is_dir() else [path]
+        root = path if path.is_dir() else path.parent
+        jobs += [(file, output / file.relative_to(root)) for file in files]
+    seen: dict[Path, Path] = {}
+    for source, target in jobs:
+        if target in seen:
+            raise UserError(f'{source} and {seen[target]} would both become {target}.')
+        seen[target] = source
+    return jobs
+
+
+def _show_noise(arguments: argparse.Namespace) -> None:
+    import jax
+
+    from n2n_jax import corruptions, io, pictures, streams
+    from n2n_jax.data import photos
+
+    corruptors = [corruptions.parse(spec) for spec in arguments.specs]
+    if arguments.image:
+        color_HWC, _ = io.color_and_alpha(io.read_image(arguments.image))
+        clean = {arguments.image.name: color_HWC}
+    else:
+        images = photos.photos()
+        clean = {name: images[name][:256, :256] / 255.0 for name in ('chelsea', 'astronaut')}
+    key = streams.stream(arguments.seed, streams.EVALUATION)
+    rows = []
+    for name, image in clean.items():
+        row = [(name, image)]
+        for corruptor in corruptors:
+            noisy = corruptor.sample(key, jax.numpy.asarray(image, 'float32')[None]).image_BHWC
+            row.append((corruptor.spec, jax.device_get(noisy[0])))
+        rows.append(row)
+    pictures.save(arguments.output, pictures.grid(rows))
+    _log.info('%s', arguments.output)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from n2n_jax.data import tfds_source
+
+    folder = tfds_source.prepare(
+        arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.source
+    )
+    _log.info('%s', folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='n2n',
+        description='Image denoisers trained from noisy images alone.',
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    denoise = commands.add_parser('denoise', help='clean images with a trained model')
+    denoise.add_argument('inputs', nargs='+', type=Path, metavar='IN', help='files or folders')
+    denoise.add_argument(
+        '-o', dest='output', required=True, type=Path, metavar='OUT',
+        help='file for one image, folder for several',
+    )  # fmt: skip
+    denoise.add_argument(
+        '--model', required=True, type=Path, metavar='RUN_DIR', help='the --workdir of a training'
+    )
+    denoise.add_argument('--force', action='store_true', help='overwrite outputs that exist')
+    denoise.set_defaults(run=_denoise)
+
+    show = commands.add_parser('show-noise', help='draw a contact sheet of noise')
+    show.add_argument('specs', nargs='+', metavar='SPEC', help='such as gaussian:25 or text:0.25')
+    show.add_argument('-o', dest='output', type=Path, default=Path('noise.png'), metavar='OUT')
+    show.add_argument('--image', type=Path, help='your image in place of the embedded ones')
+    show.add_argument('--seed', type=int, default=0)
+    show.set_defaults(run=_show_noise)
+
+    prepare = commands.add_parser(
+        'prepare', help='prepare a TensorFlow Datasets set (needs the extra n2n_jax[tfds])'
+    )
+    prepare.add_argument('name', help='bsds500, kodak24, set14, or any TFDS image set')
+    prepare.add_argument(
+        '--from', dest='source', type=Path, metavar='FOLDER', help='use these files, no download'
+    )
+    prepare.add_argument('--data-dir', type=Path, help='where TFDS keeps its sets')
+    prepare.set_defaults(run=_prepare)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; exits with 2 for what the user can put right."""
+    arguments = _parser().parse_args(argv)
+    console.set_up_logging()
+    logging.getLogger('absl').setLevel(logging.WARNING)  # Orbax tells of every file it opens
+    with console.errors_in_one_sentence():
+        arguments.run(arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

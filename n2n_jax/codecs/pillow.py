@@ -1,0 +1,170 @@
+"""The formats that Pillow decodes: PNG, JPEG, BMP and WebP.
+
+H height, W width, C channels.
+"""
+
+import io
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from n2n_jax.codecs import png
+from n2n_jax.errors import UserError
+
+_MODES = {'1': 'gray', 'L': 'gray', 'I;16': 'gray', 'LA': 'gray+alpha', 'RGB': 'rgb'}
+_MODES |= {'RGBA': 'rgba', 'P': 'rgb'}
+_WITH_ALPHA = {'gray': 'gray+alpha', 'rgb': 'rgba'}
+_CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
+_EXIF_MARK = b'Exif\0\0'
+_JPEG_SEGMENT_BYTES = 65533
+
+
+def read_size(file: BinaryIO) -> tuple[int, int, int]:
+    """(H, W, C), from the header; errors as in `read`."""
+    with _opened(file) as image:
+        return image.height, image.width, _CHANNELS[_mode(image)]
+
+
+def read(file: BinaryIO) -> tuple[np.ndarray, str, dict[str, Any]]:
+    """Reads an image.
+
+    Returns:
+      pixels, mode, and the metadata that `n2n_jax.io.Metadata` lists.
+
+    Raises:
+      UserError: not an image of these formats, CMYK, an animation, or too large.
+    """
+    with _opened(file) as image:
+        mode = _mode(image)
+        pixels = _pixels(file, image)
+        return pixels, mode, _metadata(file, image)
+
+
+def encode_jpeg(
+    pixels: np.ndarray,
+    mode: str,
+    *,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+    **like: Any,
+) -> bytes:
+    """A JPEG file; `like` holds the encoder settings of the source, if that was one."""
+    settings = like or {'quality': 95, 'subsampling': 0}
+    if exif and len(_EXIF_MARK + exif) <= _JPEG_SEGMENT_BYTES:  # a TIFF's tags may be longer
+        settings['exif'] = _EXIF_MARK + exif
+    return _saved(pixels, 'JPEG', icc_profile=icc_profile, dpi=dpi, **settings)
+
+
+def encode_bmp(
+    pixels: np.ndarray,
+    mode: str,
+    *,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+) -> bytes:
+    """A BMP file, which has room for the resolution only."""
+    return _saved(pixels, 'BMP', dpi=dpi)
+
+
+def encode_webp(
+    pixels: np.ndarray,
+    mode: str,
+    *,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+    **like: Any,
+) -> bytes:
+    """A lossless WebP file, colours under full transparency included."""
+    return _saved(
+        pixels, 'WEBP', lossless=True, exact=True, icc_profile=icc_profile, exif=exif, **like
+    )
+
+
+def _saved(pixels: np.ndarray, name: str, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    given = {key: value for key, value in settings.items() if value is not None}
+    Image.fromarray(pixels).save(file, name, **given)
+    return file.getvalue()
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    try:
+        image = Image.open(file, formats=('PNG', 'JPEG', 'MPO', 'BMP', 'WEBP'))
+    except Image.UnidentifiedImageError as error:
+        raise UserError(
+            'is not a readable image, whatever its name says: it does not begin as PNG, JPEG, '
+            'TIFF, BMP or WebP does.'
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise UserError('has too many pixels for this format. Save it as TIFF.') from error
+    # MPO is a JPEG with more pictures behind, such as a gain map; the first is the photograph.
+    frames = getattr(image, 'n_frames', 1)
+    if frames > 1 and image.format != 'MPO':
+        raise UserError(f'is an animation of {frames} images. Save them as one file each.')
+    if image.mode not in _MODES:
+        raise UserError(f'holds {image.mode} colours. Convert it to RGB or gray first.')
+    return image
+
+
+def _rawmode(image: Image.Image) -> str:
+    """How samples lie in the file, such as 'RGB;16B'."""
+    args = image.tile[0].args if image.tile else image.mode
+    return args if isinstance(args, str) else str(args[0])
+
+
+def _mode(image: Image.Image) -> str:
+    mode = 'gray+alpha' if _rawmode(image) == 'LA;16B' else _MODES[image.mode]
+    # As an index, per palette entry, or as the one colour that is transparent.
+    return _WITH_ALPHA[mode] if 'transparency' in image.info else mode
+
+
+def _pixels(file: BinaryIO, image: Image.Image) -> np.ndarray:
+    rawmode = _rawmode(image)
+    if image.mode == 'P':
+        return np.asarray(image.convert('RGBA' if 'transparency' in image.info else 'RGB'))
+    if rawmode == 'LA;16B':
+        return png.decode_16bit_gray_alpha(file)
+    if rawmode in ('RGB;16B', 'RGBA;16B'):
+        pixels = png.decode_16bit(file, image.mode, 'big')
+    else:
+        pixels = np.asarray(image.convert('L') if image.mode == '1' else image)
+    key = image.info.get('transparency')
+    if key is None:
+        return pixels
+    # Pillow scales samples of 2 and 4 bits to 8, but not the transparent colour among them.
+    key = np.multiply(key, {'L;2': 85, 'L;4': 17}.get(rawmode, 1))
+    pixels_HWC = np.atleast_3d(pixels)
+    opaque_HW1 = (pixels_HWC != key).any(axis=2, keepdims=True)
+    alpha_HW1 = opaque_HW1 * np.iinfo(pixels.dtype).max
+    return np.concatenate((pixels_HWC, alpha_HW1.astype(pixels.dtype)), axis=2)
+
+
+def _metadata(file: BinaryIO, image: Image.Image) -> dict[str, Any]:
+    name = 'JPEG' if image.format == 'MPO' else image.format
+    native: dict[str, Any] = {}
+    if name == 'PNG':
+        native = {'chunks': png.lasting_chunks(file)}
+    elif name == 'JPEG':
+        sampling = JpegImagePlugin.get_sampling(image)
+        native = {
+            'qtables': image.quantization,
+            # A sampling that Pillow cannot write becomes none, which loses nothing.
+            'subsampling': 0 if sampling < 0 else sampling,
+            'progressive': bool(image.info.get('progressive')),
+            'comment': image.info.get('comment'),
+            'xmp': image.info.get('xmp'),
+        }
+    elif name == 'WEBP':
+        native = {'xmp': image.info.get('xmp')}
+    exif = image.info.get('exif')
+    return {
+        'format': name,
+        'icc_profile': image.info.get('icc_profile'),
+        'exif': exif.removeprefix(_EXIF_MARK) if exif else None,
+        'dpi': image.info.get('dpi'),
+        'native': native,
+    }

@@ -1,0 +1,157 @@
+"""What Pillow leaves out of PNG: 16-bit colour, and metadata kept byte for byte.
+
+Of a 16-bit RGB file Pillow (and imageio, which asks Pillow) gives the high bytes only, and it
+cannot write one.
+
+H height, W width, C channels.
+"""
+
+import struct
+import zlib
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+Chunk = tuple[bytes, bytes]  # type, data
+
+_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_COLOR_TYPE = {'gray': 0, 'rgb': 2, 'gray+alpha': 4, 'rgba': 6}
+# Chunks that stay true when pixel values change, although PNG calls them unsafe to copy: they
+# describe the colour space and the scale.
+_DESCRIPTIVE = frozenset(
+    (b'cHRM', b'cICP', b'cLLI', b'gAMA', b'iCCP', b'mDCV', b'pCAL', b'sCAL', b'sRGB')
+)
+_BAND_BYTES = 1 << 20  # rows are filtered in bands of this size, to bound the memory in use
+
+
+def decode_as(file: BinaryIO, rawmode: str) -> np.ndarray:
+    """Decodes with Pillow, but lays the samples out in memory as `rawmode` says."""
+    file.seek(0)
+    with Image.open(file) as image:
+        image.tile = [
+            tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
+            for tile in image.tile
+        ]
+        return np.asarray(image)
+
+
+def decode_16bit(file: BinaryIO, mode: str, byteorder: str) -> np.ndarray:
+    """Decodes an image of 16-bit samples, which Pillow can only do one byte at a time.
+
+    Args:
+      file: a PNG file, or a TIFF file that Pillow reads.
+      mode: 'RGB' or 'RGBA', as Pillow names it.
+      byteorder: 'big' or 'little', that of the decompressed samples.
+
+    Returns:
+      pixels_HWC, uint16.
+    """
+    high, low = ('B', 'L') if byteorder == 'big' else ('L', 'B')
+    high_HWC = decode_as(file, f'{mode};16{high}').astype(np.uint16)
+    return (high_HWC << 8) | decode_as(file, f'{mode};16{low}')
+
+
+def decode_16bit_gray_alpha(file: BinaryIO) -> np.ndarray:
+    """Decodes 16-bit gray with alpha to uint16 pixels_HWC: four bytes a pixel, as 8-bit RGBA."""
+    return np.ascontiguousarray(decode_as(file, 'RGBA')).view('>u2').astype(np.uint16)
+
+
+def lasting_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
+    """The chunks that stay true when the pixels change: colour space, resolution, text, EXIF.
+
+    Raises:
+      struct.error: if the file ends before its last chunk.
+    """
+    file.seek(len(_SIGNATURE))
+    chunks = []
+    while True:
+        length, kind = struct.unpack('>I4s', file.read(8))
+        safe_to_copy = kind[:1].islower() and kind[3:].islower()
+        if safe_to_copy or kind in _DESCRIPTIVE:
+            chunks.append((kind, file.read(length)))
+            file.seek(4, 1)
+        else:
+            file.seek(length + 4, 1)
+        if kind == b'IEND':
+            return tuple(chunks)
+
+
+def encode(
+    pixels: np.ndarray,
+    mode: str,
+    *,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+    chunks: tuple[Chunk, ...] | None = None,
+) -> bytes:
+    """A PNG file, not interlaced.
+
+    Args:
+      pixels: (H, W) or (H, W, C), uint8 or uint16.
+      mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
+      icc_profile: colour profile.
+      exif: EXIF, from its byte-order mark on.
+      dpi: pixels per inch across and down.
+      chunks: from `lasting_chunks`; they stand in for the three above.
+    """
+    if chunks is None:
+        chunks = ()
+        if icc_profile:
+            chunks += ((b'iCCP', b'ICC profile\0\0' + zlib.compress(icc_profile)),)
+        if dpi:
+            per_metre = (round(value / 0.0254) for value in dpi)
+            chunks += ((b'pHYs', struct.pack('>IIB', *per_metre, 1)),)
+        if exif:
+            chunks += ((b'eXIf', exif),)
+    height, width = pixels.shape[:2]
+    header = struct.pack('>IIBBBBB', width, height, 8 * pixels.itemsize, _COLOR_TYPE[mode], 0, 0, 0)
+    data = _compressed_rows(pixels)
+    every_chunk = ((b'IHDR', header), *chunks, (b'IDAT', data), (b'IEND', b''))
+    return _SIGNATURE + b''.join(
+        struct.pack('>I4s', len(content), kind) + content + struct.pack('>I', _crc(kind, content))
+        for kind, content in every_chunk
+    )
+
+
+def _crc(kind: bytes, content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(kind))
+
+
+def _compressed_rows(pixels: np.ndarray) -> bytes:
+    """Filters and deflates; for each row the filter with the least sum of |residual| (PNG 12.7)."""
+    height, width = pixels.shape[:2]
+    big_endian = pixels.astype(pixels.dtype.newbyteorder('>')).reshape(height, -1)
+    bytes_per_pixel = big_endian.shape[1] // width * pixels.itemsize
+    # A zero pixel to the left of each row and a zero row above: neighbours outside the image.
+    padded = np.pad(big_endian.view(np.uint8), ((1, 0), (bytes_per_pixel, 0)))
+    band = max(1, _BAND_BYTES // padded.shape[1])
+    deflate = zlib.compressobj()
+    parts = []
+    for top in range(0, height, band):
+        parts.append(deflate.compress(_filtered(padded[top : top + band + 1], bytes_per_pixel)))
+    return b''.join((*parts, deflate.flush()))
+
+
+def _filtered(padded: np.ndarray, bytes_per_pixel: int) -> bytes:
+    here = padded[1:, bytes_per_pixel:]
+    left = padded[1:, :-bytes_per_pixel]
+    above = padded[:-1, bytes_per_pixel:]
+    corner = padded[:-1, :-bytes_per_pixel].astype(np.int16)
+    # |p - left|, |p - above| and |p - corner| with p = left + above - corner
+    to_left = np.abs(above - corner)
+    to_above = np.abs(left - corner)
+    to_corner = np.abs(left + (above - 2 * corner))
+    paeth = np.where(
+        (to_left <= to_above) & (to_left <= to_corner),
+        left,
+        np.where(to_above <= to_corner, above, corner.astype(np.uint8)),
+    )
+    candidates = {0: here, 1: here - left, 2: here - above, 4: here - paeth}
+    kinds = np.array(list(candidates), np.uint8)
+    rows = np.stack(list(candidates.values()))
+    cost = np.abs(rows.view(np.int8).astype(np.int16)).sum(axis=2)
+    best = np.argmin(cost, axis=0)
+    chosen = rows[best, np.arange(len(best))]
+    return np.concatenate((kinds[best][:, None], chosen), axis=1).tobytes()

@@ -1,0 +1,42 @@
+"""What both programs share: plain log lines, and errors as one sentence with an exit status."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+from n2n_jax.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def set_up_logging() -> None:
+    """Shows this package's log lines as they are, on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter('%(message)s'))
+    logger = logging.getLogger('n2n_jax')
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+@contextlib.contextmanager
+def errors_in_one_sentence() -> Iterator[None]:
+    """Ends the program with a sentence in place of a traceback, for errors that need no other."""
+    try:
+        yield
+    except UserError as error:
+        _end(str(error), EXIT_USER_ERROR)
+    except FloatingPointError as error:
+        _end(str(error), EXIT_FAILED)
+    except OSError as error:  # full disk, no permission: says which file
+        _end(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        _end('Stopped.', EXIT_INTERRUPTED)
+
+
+def _end(message: str, status: int) -> None:
+    print(f'error: {message}', file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,226 @@
+"""Two ways to feed one training step with the same batches.
+
+K steps of a dispatch, B batch, H height, W width, C channels, N images, P pixels of all images.
+
+`DeviceFeed` keeps a small set on every device and cuts it there; `StreamFeed` reads a large one
+through Grain. Both hand the step a pytree with leading axes (K, B), which `clean` turns into the
+clean crops of one step, inside the jitted step.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any, Protocol
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from n2n_jax.config import DataConfig
+from n2n_jax.data import sampler
+from n2n_jax.data.source import ImageSource, to_float, with_channels
+from n2n_jax.errors import UserError
+from n2n_jax.progress import ProgressLine
+
+_log = logging.getLogger(__name__)
+
+_MAX_DEVICE_PIXELS = 2**31 - 1  # places are int32
+_DEVICE_SHARE = 0.25  # of the device's memory that a set may take in `feed=auto`
+
+
+class Layout(Protocol):
+    """Puts host arrays where the step wants them (`n2n_jax.parallel.Layout`)."""
+
+    def local_rows(self, batch_size: int) -> np.ndarray:
+        """The rows of a batch that this process's devices hold, ascending."""
+
+    def place(self, host_array: np.ndarray, *, batch_axis: int | None) -> jax.Array:
+        """Places an array that every process holds whole."""
+
+    def place_parts(
+        self, shape: tuple[int, ...], part: Callable[[Any], np.ndarray], *, batch_axis: int
+    ) -> jax.Array:
+        """Places an array whose devices ask `part(index)` for what they hold."""
+
+
+class Feed(Protocol):
+    """Hands out the batches of a run.
+
+    Attributes:
+      constants: arrays on the device that every step reads.
+      description: how the data is fed, for the log.
+    """
+
+    constants: Any
+    description: str
+
+    def inputs(self, first_step: int, num_steps: int) -> Any:
+        """What the steps first_step, ... need, placed, with leading axes (K, B)."""
+
+    def clean(self, constants: Any, inputs: Any) -> jax.Array:
+        """The clean crops of one step, (B, H, W, C) float32 in [0, 1]; pure and jittable."""
+
+
+def _unit_range(image: jax.Array) -> jax.Array:
+    # A product, as in `to_float`: XLA would turn a division by a constant into one anyway.
+    return image.astype(jnp.float32) * (1 / 255) if image.dtype == jnp.uint8 else image
+
+
+class DeviceFeed:
+    """The whole set lies on every device, all images' pixels one after the other."""
+
+    def __init__(
+        self, source: ImageSource, config: DataConfig, *, channels: int, seed: int, layout: Layout
+    ):
+        self._config, self._seed, self._layout = config, seed, layout
+        num_images = len(source.names)
+        with futures.ThreadPoolExecutor() as pool, ProgressLine('reading', num_images) as progress:
+            images = []
+            for image in pool.map(source.read, range(num_images)):
+                images.append(with_channels(image, channels))
+                progress.update(len(images))
+        if any(image.dtype != np.uint8 for image in images):
+            images = [to_float(image) for image in images]
+        self._sizes_N2 = np.array([image.shape[:2] for image in images])
+        areas_N = self._sizes_N2.prod(axis=1)
+        self._first_pixel_N = np.cumsum(areas_N) - areas_N
+        pixels_PC = np.concatenate([image.reshape(-1, channels) for image in images])
+        self.constants = layout.place(pixels_PC, batch_axis=None)
+        self.description = (
+            f'{num_images} images on the device, {pixels_PC.nbytes / 2**20:.0f} MiB '
+            f'{pixels_PC.dtype}'
+        )
+
+    def inputs(self, first_step: int, num_steps: int) -> Any:
+        """First pixel, image width and transform of each crop: (K, B, 3) int32."""
+        plan_KB3 = np.empty((num_steps, self._config.batch_size, 3), np.int32)
+        for k in range(num_steps):
+            crops = sampler.crops_of_step(
+                first_step + k,
+                self._sizes_N2,
+                seed=self._seed,
+                batch_size=self._config.batch_size,
+                crop=self._config.crop,
+                augment=self._config.augment,
+            )
+            width_B = self._sizes_N2[crops.image_B, 1]
+            first_B = self._first_pixel_N[crops.image_B] + crops.top_B * width_B + crops.left_B
+            plan_KB3[k] = np.stack([first_B, width_B, crops.transform_B], axis=1)
+        return self._layout.place(plan_KB3, batch_axis=1)
+
+    def clean(self, constants: Any, inputs: Any) -> jax.Array:
+        """Cuts the crops of one step, (B, H, W, C), out of the pixels on the device."""
+        crop = self._config.crop
+        channels = constants.shape[-1]
+
+        def cut(plan_3: jax.Array) -> jax.Array:
+            first, width, transform = plan_3
+            rows = first + width * jnp.arange(crop)
+            image_HWC = jax.vmap(
+                lambda row: jax.lax.dynamic_slice(constants, (row, 0), (crop, channels))
+            )(rows)
+            image_HWC = jnp.where(transform & 1, image_HWC[:, ::-1], image_HWC)
+            image_HWC = jnp.where(transform & 2, image_HWC[::-1], image_HWC)
+            return jnp.where(transform & 4, image_HWC.swapaxes(0, 1), image_HWC)
+
+        return _unit_range(jax.vmap(cut)(inputs))
+
+
+class StreamFeed:
+    """Images are read, decoded and cut by Grain's threads, ahead of the step that needs them."""
+
+    def __init__(
+        self, source: ImageSource, config: DataConfig, *, channels: int, seed: int, layout: Layout
+    ):
+        self._source, self._config, self._channels = source, config, channels
+        self._seed, self._layout = seed, layout
+        self._sizes_N2 = np.array([source.size(i) for i in range(len(source.names))])
+        self._dtype = source.read(0).dtype
+        self._rows = layout.local_rows(config.batch_size)
+        self._stream: Iterator[np.ndarray] = iter(())
+        self._next_step = -1
+        self.constants = ()
+        self.description = f'{len(source.names)} images streamed'
+
+    def _crop(self, j: int) -> np.ndarray:
+        """Crop j of this process's endless list of crops."""
+        step, slot = divmod(j, len(self._rows))
+        crops = sampler.crops_of_step(
+            step,
+            self._sizes_N2,
+            seed=self._seed,
+            batch_size=self._config.batch_size,
+            crop=self._config.crop,
+            augment=self._config.augment,
+        )
+        row = self._rows[slot]
+        i, top, left = crops.image_B[row], crops.top_B[row], crops.left_B[row]
+        side = self._config.crop
+        image_HWC = with_channels(self._source.read(i), self._channels)
+        cut_HWC = image_HWC[top : top + side, left : left + side]
+        if self._dtype != np.uint8:
+            cut_HWC = to_float(cut_HWC)
+        elif cut_HWC.dtype != np.uint8:
+            raise UserError(
+                f'{self._source.names[i]} has more than 8 bits, {self._source.names[0]} has 8: '
+                'streamed sets need one depth. Write data.feed=device, or train on one of them.'
+            )
+        return np.ascontiguousarray(sampler.transform_crop(cut_HWC, crops.transform_B[row]))
+
+    def _start(self, step: int) -> Iterator[np.ndarray]:
+        first, stop = step * len(self._rows), np.iinfo(np.int64).max
+        return iter(
+            grain.MapDataset.range(first, stop)
+            .map(self._crop)
+            .to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=256))
+            .batch(len(self._rows))
+        )
+
+    def inputs(self, first_step: int, num_steps: int) -> Any:
+        """The crops themselves, (K, B, H, W, C), as they were stored."""
+        if first_step != self._next_step:
+            self._stream = self._start(first_step)
+        self._next_step = first_step + num_steps
+        local_KBHWC = np.stack([next(self._stream) for _ in range(num_steps)])
+        shape = (num_steps, self._config.batch_size, *local_KBHWC.shape[2:])
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = index[1].indices(shape[1])
+            return local_KBHWC[:, np.searchsorted(self._rows, np.arange(start, stop))]
+
+        return self._layout.place_parts(shape, part, batch_axis=1)
+
+    def clean(self, constants: Any, inputs: Any) -> jax.Array:
+        """The crops of one step in [0, 1], (B, H, W, C)."""
+        del constants
+        return _unit_range(inputs)
+
+
+def _device_memory() -> int:
+    """Bytes of memory of a device; a CPU shares the machine's."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    return stats.get('bytes_limit', machine // jax.local_device_count())
+
+
+def make_feed(
+    source: ImageSource, config: DataConfig, *, channels: int, seed: int, layout: Layout
+) -> Feed:
+    """The feed that `config.feed` names; 'auto' chooses by size."""
+    num_pixels = sum(int(np.prod(source.size(i))) for i in range(len(source.names)))
+    kind = config.feed
+    if kind == 'auto':
+        fits = num_pixels * channels <= _DEVICE_SHARE * _device_memory()
+        kind = 'device' if fits and num_pixels <= _MAX_DEVICE_PIXELS else 'stream'
+    elif kind == 'device' and num_pixels > _MAX_DEVICE_PIXELS:
+        raise UserError(
+            f'The {num_pixels} pixels of data.train are too many to keep on a device (at most '
+            f'{_MAX_DEVICE_PIXELS}): write data.feed=stream.'
+        )
+    feed = {'device': DeviceFeed, 'stream': StreamFeed}[kind](
+        source, config, channels=channels, seed=seed, layout=layout
+    )
+    _log.info('Data: %s', feed.description)
+    return feed

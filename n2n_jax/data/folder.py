@@ -1,0 +1,71 @@
+"""A folder of images, searched recursively, of any depth and size.
+
+H height, W width, C channels.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from n2n_jax import io
+from n2n_jax.errors import UserError
+
+
+_log = logging.getLogger(__name__)
+
+
+class FolderSource:
+    """Images of a folder in natural order, named by their path inside it.
+
+    Args:
+      folder: where to look.
+      skip_bad: leave out files that cannot be decoded, with a warning; they are all decoded once
+        to find out. Otherwise such a file is an error as soon as it is met.
+
+    Raises:
+      UserError: no folder, no image inside, or an unreadable header.
+    """
+
+    def __init__(self, folder: str | Path, *, skip_bad: bool = False):
+        folder = Path(folder)
+        paths = io.find_images(folder)
+        if skip_bad:
+            paths = _readable(paths)
+            if not paths:
+                raise UserError(f'No image in {folder} can be read.')
+        self.names = [path.relative_to(folder).as_posix() for path in paths]
+        self._paths = paths
+        self._sizes = [io.image_size(path)[:2] for path in paths]
+
+    def size(self, i: int) -> tuple[int, int]:
+        """(H, W) of image i, from its header."""
+        return self._sizes[i]
+
+    def read(self, i: int) -> np.ndarray:
+        """Image i without its alpha channel; 8-bit files stay uint8."""
+        image = io.read_image(self._paths[i])
+        color_HWC, _ = io.color_and_alpha(image)
+        if image.pixels.dtype == np.uint8:
+            return np.rint(color_HWC * 255).astype(np.uint8)
+        low, high = float(color_HWC.min()), float(color_HWC.max())
+        if not (low >= -0.5 and high <= 1.5):
+            raise UserError(
+                f'{self._paths[i]} holds floating-point values from {low:g} to {high:g}: scale '
+                'them to [0, 1] first.'
+            )
+        return color_HWC
+
+
+def _readable(paths: list[Path]) -> list[Path]:
+    readable = []
+    for path in paths:
+        try:
+            io.read_image(path)
+        except UserError as error:
+            _log.warning('Skipped: %s', error)
+        else:
+            readable.append(path)
+    if len(readable) < len(paths):
+        _log.warning('Skipped %d of %d files.', len(paths) - len(readable), len(paths))
+    return readable

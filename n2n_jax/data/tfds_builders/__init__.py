@@ -1,0 +1,11 @@
+"""TensorFlow Datasets builders of the image sets denoisers are measured on.
+
+Importing this package registers them with TFDS. `checksums.tsv` beside it holds the SHA-256 of
+every file that has a fixed content; TFDS refuses a download that differs.
+"""
+
+from n2n_jax.data.tfds_builders.bsds500 import Bsds500
+from n2n_jax.data.tfds_builders.kodak24 import Kodak24
+from n2n_jax.data.tfds_builders.set14 import Set14
+
+__all__ = ['Bsds500', 'Kodak24', 'Set14']

@@ -1,0 +1,54 @@
+"""BSDS500: the Berkeley photographs most denoisers are trained on, and BSDS300's test images."""
+
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from n2n_jax.data.tfds_builders.image_set import ImageFiles, ImageSet, image_paths
+
+# The copy kept by the Berkeley Institute for Data Science, pinned to a commit. No checksum is
+# registered: GitHub does not promise that an archive of a commit keeps its bytes.
+URL = 'https://github.com/BIDS/BSDS500/archive/a04b7c6c3a9f0ace74bf205c72a43d32e1c72722.tar.gz'
+
+_DESCRIPTION = """
+500 photographs of 481x321 pixels, either way up. 'train' (200) is the training set of BSDS300,
+'val' (100) is the test set of BSDS300, on which papers report as 'BSD300', and 'test' (200) is
+what BSDS500 added. Denoisers train on 'train+test' and are tested on 'val'.
+"""
+_CITATION = """
+@article{arbelaez2011contour,
+  title={Contour Detection and Hierarchical Image Segmentation},
+  author={Arbelaez, Pablo and Maire, Michael and Fowlkes, Charless and Malik, Jitendra},
+  journal={IEEE Transactions on Pattern Analysis and Machine Intelligence},
+  volume={33}, number={5}, pages={898--916}, year={2011}
+}
+"""
+
+
+class Bsds500(ImageSet):
+    """BSDS500 (Arbelaez et al. 2011): 'train', 'val' (BSDS300's test images) and 'test'."""
+
+    name = 'bsds500'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = 'A folder with train/*.jpg, val/*.jpg and test/*.jpg inside.'
+    COUNTS = {'train': 200, 'val': 100, 'test': 200}  # noqa: RUF012
+    SIZES = frozenset({(481, 321), (321, 481)})
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.describe(
+            description=_DESCRIPTION,
+            homepage='https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html',
+            citation=_CITATION,
+            license='Research use; its authors ask that the paper be cited.',
+        )
+
+    def find_images(self, folder: Path) -> dict[str, ImageFiles]:
+        """Images by the name of the folder they are in."""
+        paths = image_paths(folder)
+        return {
+            split: [(path.stem, path) for path in paths if path.parent.name == split]
+            for split in self.COUNTS
+        }
+
+    def download_images(self, dl_manager: tfds.download.DownloadManager) -> dict[str, ImageFiles]:
+        """Images of the archive."""
+        return self.find_images(Path(dl_manager.download_and_extract(URL)))

@@ -1,0 +1,79 @@
+r"""Trains or evaluates what a config file describes.
+
+  python -m n2n_jax.main --config configs/resnet50_gauss.py:quick --workdir runs/quick
+  python -m n2n_jax.main --config configs/unet_gauss.py --workdir runs/unet \
+      --config.data.train=folder:photos --config.train.steps=20000
+  python -m n2n_jax.main --config configs/unet_gauss.py --workdir runs/unet --mode evaluate
+  python -m n2n_jax.main --config configs/unet_gauss.py --workdir runs/unet --mode follow
+
+A workdir that holds a run is resumed. Ctrl-C saves first.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from n2n_jax import config as config_lib
+from n2n_jax import console, evaluate, parallel, train
+from n2n_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Config file, with variants behind a colon: FILE.py:quick,clean.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; made if missing.')
+_MODE = flags.DEFINE_enum(
+    'mode',
+    'train',
+    ['train', 'evaluate', 'follow'],
+    'train; evaluate the last checkpoint of the workdir; or follow a run that is being trained '
+    'and evaluate each of its checkpoints.',
+)
+
+
+def _main(argv: Sequence[str]) -> int:
+    if len(argv) > 1:
+        raise app.UsageError(f"'{argv[1]}' is not understood: write --config FILE --workdir DIR.")
+    absl_logging.set_verbosity(absl_logging.WARNING)  # of the libraries; ours speak for themselves
+    console.set_up_logging()
+    with console.errors_in_one_sentence():
+        config = config_lib.from_config_dict(_CONFIG.value)
+        workdir = Path(_WORKDIR.value)
+        parallel.initialize(config.train.distributed)
+        if _MODE.value == 'evaluate':
+            evaluate.evaluate_checkpoint(config, workdir)
+        elif _MODE.value == 'follow':
+            evaluate.follow(config, workdir)
+        elif not train.train(config, workdir):
+            return console.EXIT_INTERRUPTED
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses the flags; derived configs may import their parent as `configs.NAME`."""
+    for i, argument in enumerate(argv):
+        name, _, value = argument.partition('=')
+        if name.lstrip('-') == 'config':
+            file = (value or ''.join(argv[i + 1 : i + 2])).split(':')[0]
+            sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(file))))
+    with console.errors_in_one_sentence():
+        arguments = app.parse_flags_with_usage(list(argv))
+        for flag in ('config', 'workdir'):
+            if flags.FLAGS[flag].value is None:
+                raise UserError(f'--{flag} is missing. See --help.')
+    return arguments
+
+
+def run() -> None:
+    """Entry point."""
+    logging.captureWarnings(True)
+    app.run(_main, flags_parser=_parse)
+
+
+if __name__ == '__main__':
+    run()

@@ -1,0 +1,84 @@
+"""Progress and time left: one live line on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+_PLAIN_EVERY_SECONDS = 15.0  # where lines cannot be overwritten
+_LIVE_EVERY_SECONDS = 0.1
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '3 min 20 s', '2 h 05 min'."""
+    seconds = round(max(0.0, seconds))
+    if seconds < 60:
+        return f'{seconds} s'
+    if seconds < 3600:
+        return f'{seconds // 60} min {seconds % 60:02d} s'
+    return f'{seconds // 3600} h {seconds % 3600 // 60:02d} min'
+
+
+class ProgressLine:
+    """Counts up to `total` and says how long is left; silent for work that is over in a second.
+
+    Args:
+      label: what is being done.
+      total: the count at the end.
+      stream: where to write; standard error by default.
+    """
+
+    def __init__(self, label: str, total: int, *, stream: TextIO | None = None):
+        self._label, self._total = label, total
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._start = self._last = time.monotonic()
+        self._timed_from: tuple[int, float] | None = None  # count and time of the first update
+        self._shown = False
+        self._open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Leaves the live line behind, so that other output starts on a line of its own."""
+        if self._open:
+            self._stream.write('\n')
+            self._stream.flush()
+            self._open = False
+
+    def update(self, count: int, details: str = '') -> None:
+        """Shows the state at `count`, if the last showing is long enough ago."""
+        now = time.monotonic()
+        if self._timed_from is None:  # what came before, such as compiling, comes only once
+            self._timed_from = (count, now)
+        if now - self._start < 1.0:
+            return
+        due = now - self._last >= (_LIVE_EVERY_SECONDS if self._live else _PLAIN_EVERY_SECONDS)
+        if not due and not (count >= self._total and self._shown):
+            return
+        self._last, self._shown = now, True
+        self.show(count, details)
+
+    def show(self, count: int, details: str = '') -> None:
+        """Shows the state at `count` now."""
+        line = f'{self._label} {count}/{self._total}'
+        line += f'  {details}' if details else ''
+        first, since = self._timed_from or (count, 0.0)
+        if first < count < self._total:
+            per_count = (time.monotonic() - since) / (count - first)
+            line += f'  {duration(per_count * (self._total - count))} left'
+        if self._live:
+            self._stream.write(f'\r\x1b[2K{line}')
+            self._open = True
+        else:
+            self._stream.write(line + '\n')
+        self._stream.flush()

@@ -1,0 +1,178 @@
+"""The folder of a run: which files it holds, and how they are written whole.
+
+  config.json       resolved config and provenance, at start
+  parameters.txt    every parameter with its shape
+  metrics.jsonl     training curves, one JSON object per line
+  results.json      evaluation rows, for other programs
+  results.md        the same as a table
+  evaluation/       per-image scores and pictures of each evaluation
+  checkpoints/      see n2n_jax.checkpoint
+  DONE.json         written last: the run is complete
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from n2n_jax.config import Config, changes_on_resume, from_config_dict
+from n2n_jax.errors import UserError
+
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, device, commit and command behind a result."""
+    return {
+        'n2n_jax': metadata.version('n2n_jax') if _installed('n2n_jax') else 'source tree',
+        'commit': _commit(),
+        'python': platform.python_version(),
+        'packages': {name: metadata.version(name) for name in _PACKAGES},
+        'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'cpu_count': os.cpu_count(),
+        'xla_flags': os.environ.get('XLA_FLAGS', ''),
+        'command': ' '.join(sys.argv),
+        'date': time.strftime('%Y-%m-%d %H:%M:%S %z'),
+    }
+
+
+def _installed(package: str) -> bool:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version(package))
+    return False
+
+
+def _commit() -> str:
+    """The commit of the source tree, '+' behind it if files differ; empty outside a checkout."""
+    git = ['git', '-C', str(Path(__file__).parent)]
+    try:
+        describe = ['describe', '--always', '--abbrev=12', '--dirty=+', '--exclude=*']
+        result = subprocess.run([*git, *describe], capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return ''
+    return result.stdout.strip()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with os.fdopen(handle, 'w') as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class Workdir:
+    """The folder of a run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def claim(self, config: Config) -> None:
+        """Makes the folder this run's, or checks that it is.
+
+        Raises:
+          UserError: the folder holds a run of another config, or something else altogether.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f'--workdir {self.path} is a file: give a folder.')
+        file = self.path / 'config.json'
+        if file.exists():
+            changes = changes_on_resume(self.config(), config)
+            if changes:
+                listed = ', '.join(f'{key} ({old!r} there, {new!r} here)'
+                                   for key, (old, new) in changes.items())
+                raise UserError(
+                    f'{self.path} holds a run of another config, which differs in: {listed}. '
+                    'Choose another --workdir, or the same values.'
+                )
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
+        content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
+        write_text(file, json.dumps(content, indent=2))
+
+    def config(self) -> Config:
+        """The config of the run.
+
+        Raises:
+          UserError: there is none.
+        """
+        file = self.path / 'config.json'
+        try:
+            return from_config_dict(json.loads(file.read_text())['config'])
+        except FileNotFoundError:
+            raise UserError(f'There is no run in {self.path}: {file.name} is missing.') from None
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise UserError(f'{file} is damaged: choose another --workdir.') from None
+
+    @property
+    def done(self) -> bool:
+        """True once the run is complete."""
+        return (self.path / 'DONE.json').exists()
+
+    def mark_done(self, content: dict[str, Any]) -> None:
+        """Says that the run is complete; nothing is written after this."""
+        write_text(self.path / 'DONE.json', json.dumps(content, indent=2))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The evaluation rows written so far."""
+        file = self.path / 'results.json'
+        return json.loads(file.read_text()) if file.exists() else []
+
+    def add_rows(self, rows: list[dict[str, Any]]) -> None:
+        """Adds evaluation rows, in place of earlier ones of the same step, set and noise."""
+
+        def identity(row: dict[str, Any]) -> tuple[Any, ...]:
+            return row['step'], row['set'], row['noise']
+
+        with self._locked():  # a side-car evaluator may write at the same time
+            merged = {identity(row): row for row in [*self.rows(), *rows]}
+            content = [merged[key] for key in sorted(merged)]
+            write_text(self.path / 'results.json', json.dumps(content, indent=2))
+            write_text(self.path / 'results.md', markdown_table(content))
+
+    def evaluation_folder(self, step: int) -> Path:
+        """Where the per-image scores and pictures of an evaluation go."""
+        return self.path / 'evaluation' / f'step_{step:07d}'
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self.path / '.results.lock', 'w') as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """Evaluation rows for people; the protocol under the table."""
+    lines = [
+        '| step | set | noise | images | PSNR in | PSNR out (95 %) | gain | SSIM in | SSIM out |',
+        '|---:|---|---|---:|---:|---:|---:|---:|---:|',
+    ]
+    for row in rows:
+        low, high = row['ci95']
+        lines.append(
+            f'| {row["step"]} | {row["set"]} | {row["noise"]} | {row["n"]} '
+            f'| {row["psnr_input"]:.2f} | **{row["psnr"]:.2f}** ({low:.2f} to {high:.2f}) '
+            f'| {row["psnr"] - row["psnr_input"]:+.2f} '
+            f'| {row["ssim_input"]:.4f} | {row["ssim"]:.4f} |'
+        )
+    for protocol in dict.fromkeys(row['protocol'] for row in rows):
+        lines += ['', f'Protocol: {protocol}.']
+    return '\n'.join(lines) + '\n'

@@ -1,0 +1,95 @@
+"""Configs: every file parses, and what is wrong is refused with a sentence."""
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from n2n_jax import config as config_lib
+from n2n_jax import corruptions, models, train
+from n2n_jax.config import Config, changes_on_resume, from_config_dict, to_config_dict
+from n2n_jax.errors import UserError
+from tests.conftest import tiny_config
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / 'configs').glob('*.py'))
+
+
+@pytest.mark.parametrize('variant', ['', 'quick', 'clean', 'quick,clean'])
+@pytest.mark.parametrize('name', NAMES)
+def test_every_config_file_describes_a_possible_run(name, variant):
+    config = from_config_dict(importlib.import_module(f'configs.{name}').get_config(variant))
+    task = train.make_task(config)
+    assert (task.target_corruptor is None) == ('clean' in variant)
+    assert models.build(config.model).network.stride == 32
+    assert corruptions.parse(config.eval.noise)
+    assert ('dead_leaves' in config.data.train) == ('quick' in variant)
+    if name != 'default':
+        model, noise = name.split('_')
+        assert config.model.name == model
+        assert noise[:5] in config.noise.input
+
+
+def test_the_ten_experiments_are_there():
+    kinds = ('bernoulli', 'gauss', 'impulse', 'poisson', 'text')
+    want = {'default'} | {f'{model}_{kind}' for model in ('resnet50', 'unet') for kind in kinds}
+    assert set(NAMES) == want
+
+
+def test_a_config_survives_json():
+    config = tiny_config(**{'noise.input': 'poisson:30'})
+    assert from_config_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ('changes', 'word'),
+    [
+        ({'train.steps': 0}, 'write 1 or more'),
+        ({'data.batch_size': -1}, 'write 1 or more'),
+        ({'model.norm': 'layer'}, 'batch, group, none'),
+        ({'model.channels': 2}, 'choose from 1, 3'),
+        ({'optim.learning_rate': 0.0}, 'above 0'),
+        ({'optim.b2': 1.0}, 'between 0 and 1'),
+        ({'optim.accumulate': 3}, 'equal parts'),
+        ({'optim.warmup_steps': 4}, 'fewer'),
+        ({'model.encoder_weights': 'x.npz'}, 'model.name=resnet50'),
+    ],
+)
+def test_impossible_values_are_refused(changes, word):
+    with pytest.raises(UserError, match='.') as caught:
+        tiny_config(**changes)
+    assert word in str(caught.value)
+    assert next(iter(changes)) in str(caught.value)
+
+
+def test_unknown_keys_and_wrong_types_are_refused():
+    values = to_config_dict(Config()).to_dict()
+    values['data']['corp'] = 64
+    with pytest.raises(UserError, match=r"Unknown config key 'data.corp'. Did you mean 'crop'\?"):
+        from_config_dict(values)
+    values = to_config_dict(Config()).to_dict()
+    values['data']['crop'] = '64'
+    with pytest.raises(UserError, match=r"'data.crop' takes a whole number, not '64'"):
+        from_config_dict(values)
+    values['data'] = 64
+    with pytest.raises(UserError, match="'data' is a section"):
+        from_config_dict(values)
+
+
+def test_the_unknown_variant_and_loss_are_refused():
+    from configs import default
+
+    with pytest.raises(UserError, match="Did you mean 'quick'"):
+        default.get_config('quik')
+    with pytest.raises(UserError, match="Did you mean 'masked_l2'"):
+        train.make_task(tiny_config(**{'optim.loss': 'masked_l1'}))
+    with pytest.raises(UserError, match="Did you mean 'unet'"):
+        models.build(config_lib.ModelConfig(name='unett'))
+
+
+def test_only_what_enters_the_weights_keeps_a_run_from_resuming():
+    config = tiny_config()
+    assert not changes_on_resume(config, tiny_config(**{'eval.every': 7, 'train.log_every': 9}))
+    changes = changes_on_resume(config, tiny_config(**{'train.steps': 9, 'data.crop': 8}))
+    assert changes == {'data.crop': (16, 8), 'train.steps': (4, 9)}

@@ -1,0 +1,158 @@
+"""Samplers: mean, variance, independence, levels, spec strings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from n2n_jax import corruptions
+from n2n_jax.errors import UserError
+
+SIDE = 256
+
+
+def flat(value, *, n=4, channels=3):
+    return jnp.full((n, SIDE, SIDE, channels), value, jnp.float32)
+
+
+def draw(spec, clean_BHWC, seed=0):
+    sampler = jax.jit(corruptions.parse(spec).sample)
+    return sampler(jax.random.key(seed), clean_BHWC)
+
+
+@pytest.mark.parametrize('value', [0.0, 128 / 255, 1.0])
+@pytest.mark.parametrize(
+    ('spec', 'variance'),
+    [
+        ('gaussian:25', lambda x: (25 / 255) ** 2),
+        ('gaussian:50', lambda x: (50 / 255) ** 2),
+        ('poisson:30', lambda x: x / 30),
+        ('poisson:0.5', lambda x: x / 0.5),
+        ('poisson:250', lambda x: x / 250),
+    ],
+)
+def test_zero_mean_noise_has_the_clean_mean_and_its_variance(spec, variance, value):
+    noisy = np.asarray(draw(spec, flat(value)).image_BHWC, np.float64)
+    want = variance(value)
+    assert corruptions.parse(spec).zero_mean
+    assert abs(noisy.mean() - value) <= 4 * np.sqrt(want / noisy.size) + 1e-7
+    # The standard error of a variance is about sqrt(2 / n) of it, more for skewed Poisson counts.
+    assert noisy.var() == pytest.approx(want, rel=0.02, abs=1e-12)
+
+
+def test_poisson_counts_are_whole():
+    noisy = np.asarray(draw('poisson:30', flat(0.3)).image_BHWC) * 30
+    np.testing.assert_allclose(noisy, np.rint(noisy), atol=1e-4)
+
+
+@pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30', 'bernoulli:0.5', 'impulse:0.5'])
+def test_two_captures_are_independent(spec):
+    clean = flat(0.5)
+    a, b = (np.asarray(draw(spec, clean, seed).image_BHWC).ravel() for seed in (1, 2))
+    assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(a.size / 3)  # a third: pixels, not values
+
+
+@pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30', 'impulse:0.5', 'text:0.25'])
+def test_images_of_a_batch_are_independent(spec):
+    noisy = np.asarray(draw(spec, flat(0.5)).image_BHWC)
+    assert abs(np.corrcoef(noisy[0].ravel(), noisy[1].ravel())[0, 1]) < 0.05
+
+
+def test_neighbours_and_channels_are_independent():
+    noise = np.asarray(draw('gaussian:25', flat(0.5)).image_BHWC) - 0.5
+    limit = 4 / np.sqrt(noise.size / 3)
+    assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < limit
+    assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 2 * limit
+
+
+def test_bernoulli_drops_whole_pixels_and_says_which():
+    noisy, mask = draw('bernoulli:0.3', flat(0.8))
+    noisy, mask = np.asarray(noisy), np.asarray(mask)
+    assert set(np.unique(mask)) == {0.0, 1.0}
+    assert (mask == mask[..., :1]).all()
+    np.testing.assert_array_equal(noisy, np.float32(0.8) * mask)
+    assert mask[..., 0].mean() == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / mask[..., 0].size))
+
+
+def test_impulse_replaces_whole_pixels_by_uniform_colours():
+    noisy = np.asarray(draw('impulse:0.7', flat(2.0)).image_BHWC)  # 2: no colour is mistaken for it
+    replaced = noisy != 2.0
+    assert (replaced == replaced[..., :1]).all()
+    share = replaced[..., 0].mean()
+    assert share == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / replaced[..., 0].size))
+    colors = noisy[replaced[..., 0]]
+    assert colors.mean() == pytest.approx(0.5, abs=0.005)
+    assert colors.var() == pytest.approx(1 / 12, rel=0.02)
+    assert abs(np.corrcoef(colors[:, 0], colors[:, 1])[0, 1]) < 0.01
+
+
+def test_nothing_is_clipped_or_rounded():
+    noisy = np.asarray(draw('gaussian:25', flat(1.0)).image_BHWC)
+    assert (noisy > 1).mean() == pytest.approx(0.5, abs=0.01)
+    assert len(np.unique(noisy)) > noisy.size // 20
+
+
+def test_clipping_on_request_shows_the_bias_that_we_avoid():
+    black = np.asarray(draw('gaussian:25+clip', flat(0.0)).image_BHWC)
+    assert black.min() == 0
+    assert black.mean() * 255 == pytest.approx(25 / np.sqrt(2 * np.pi), rel=0.02)  # not 0
+    rounded = np.asarray(draw('gaussian:25+quantise:8', flat(0.5)).image_BHWC) * 255
+    np.testing.assert_allclose(rounded, np.rint(rounded), atol=1e-4)
+
+
+def test_a_range_draws_one_level_per_image():
+    clean = jnp.full((256, 32, 32, 1), 0.5)
+    sigmas = np.asarray(draw('gaussian:0-50', clean).image_BHWC).std(axis=(1, 2, 3)) * 255
+    assert sigmas.mean() == pytest.approx(25, abs=4 * 50 / np.sqrt(12 * 256))
+    assert sigmas.std() == pytest.approx(50 / np.sqrt(12), rel=0.15)
+    assert sigmas.max() < 53
+    again = np.asarray(draw('gaussian:0-50', clean, seed=1).image_BHWC).std(axis=(1, 2, 3)) * 255
+    assert abs(np.corrcoef(sigmas, again)[0, 1]) < 0.25  # input and target levels are independent
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    clean = flat(0.5, n=4)
+    whole = draw('gaussian:0-50', clean).image_BHWC
+    np.testing.assert_array_equal(draw('gaussian:0-50', clean[:2]).image_BHWC, whole[:2])
+
+
+def test_composition_runs_from_left_to_right():
+    clean = jnp.zeros((1, 64, 64, 1)).at[0, 32, 32].set(1.0)
+    blurred = np.asarray(draw('blur:1.6', clean).image_BHWC)
+    assert blurred.sum() == pytest.approx(1, abs=1e-5)
+    assert blurred.max() == pytest.approx(1 / (2 * np.pi * 1.6**2), rel=0.01)
+    both = np.asarray(draw('blur:1.6+gaussian:10', clean).image_BHWC) - blurred
+    assert both.std() * 255 == pytest.approx(10, rel=0.05)
+    np.testing.assert_array_equal(draw('blur:0', clean).image_BHWC, clean)
+
+
+def test_masks_of_composed_corruptions_multiply():
+    noisy, mask = draw('bernoulli:0.5+gaussian:5+bernoulli:0.5', flat(0.5))
+    assert np.asarray(mask).mean() == pytest.approx(0.25, abs=0.01)
+    assert (np.asarray(noisy)[np.asarray(mask) == 0] != 0).any()  # noise came after the first mask
+
+
+def test_each_noise_knows_its_loss():
+    losses = {spec: corruptions.parse(spec).loss for spec in
+              ('gaussian:25', 'poisson:30', 'bernoulli:0.5', 'impulse:0.5', 'text:0.25',
+               'bernoulli:0.2+gaussian:5')}  # fmt: skip
+    assert list(losses.values()) == ['l2', 'l2', 'masked_l2', 'l0', 'l1', 'masked_l2']
+
+
+@pytest.mark.parametrize(
+    ('spec', 'word'),
+    [
+        ('gausian:25', "'gaussian'"),
+        ('gaussian', 'needs a level'),
+        ('gaussian:50-0', "'gaussian:0-50'"),
+        ('bernoulli:1.5', 'between 0 and 0.999'),
+        ('gaussian:-5', 'not understood'),
+        ('gaussian:25+', 'not understood'),
+        ('clip:3', 'takes no level'),
+        ('', 'not understood'),
+    ],
+)
+def test_a_wrong_spec_says_what_to_write(spec, word):
+    with pytest.raises(UserError, match='.') as caught:
+        corruptions.parse(spec)
+    assert word in str(caught.value)
