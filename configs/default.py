@@ -36,7 +36,9 @@ def get_config(variant: str = '') -> ConfigDict:
         config.train.log_every = 500
         config.train.checkpoint_every = 10_000
         config.eval.every = 50_000
-        config.eval.sets = 'kodak24=tfds:kodak24/test,bsds300=tfds:bsds500/val,set14=tfds:set14/test'
+        config.eval.sets = (
+            'kodak24=tfds:kodak24/test,bsds300=tfds:bsds500/val,set14=tfds:set14/test'
+        )
     if 'clean' in variants:
         config.noise.target = 'clean'
     return config

@@ -1,7 +1,7 @@
-r"""ResNet-50 encoder with a U-Net decoder, random-valued impulses, up to 95 %, from noisy pairs only.
+r"""ResNet-50 with a U-Net decoder, random-valued impulses, up to 95 %, from noisy pairs only.
 
-  python -m n2n_jax.main --config configs/resnet50_impulse.py --workdir runs/resnet50_impulse
-  python -m n2n_jax.main --config configs/resnet50_impulse.py:quick --workdir runs/resnet50_impulse_quick
+python -m n2n_jax.main --config configs/resnet50_impulse.py --workdir runs/resnet50_impulse
+python -m n2n_jax.main --config configs/resnet50_impulse.py:quick --workdir runs/quick
 """
 
 from ml_collections import ConfigDict

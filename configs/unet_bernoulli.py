@@ -1,7 +1,9 @@
-r"""The paper's U-Net, missing pixels, up to 95 %, from noisy pairs only (Lehtinen et al. 2018).
+r"""The paper's U-Net, missing pixels, up to 95 %, from noisy pairs only.
 
-  python -m n2n_jax.main --config configs/unet_bernoulli.py --workdir runs/unet_bernoulli
-  python -m n2n_jax.main --config configs/unet_bernoulli.py:quick --workdir runs/unet_bernoulli_quick
+Lehtinen et al. 2018.
+
+python -m n2n_jax.main --config configs/unet_bernoulli.py --workdir runs/unet_bernoulli
+python -m n2n_jax.main --config configs/unet_bernoulli.py:quick --workdir runs/quick
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,9 @@
-r"""The paper's U-Net, Gaussian noise, sigma up to 50/255, from noisy pairs only (Lehtinen et al. 2018).
+r"""The paper's U-Net, Gaussian noise, sigma up to 50/255, from noisy pairs only.
 
-  python -m n2n_jax.main --config configs/unet_gauss.py --workdir runs/unet_gauss
-  python -m n2n_jax.main --config configs/unet_gauss.py:quick --workdir runs/unet_gauss_quick
+Lehtinen et al. 2018.
+
+python -m n2n_jax.main --config configs/unet_gauss.py --workdir runs/unet_gauss
+python -m n2n_jax.main --config configs/unet_gauss.py:quick --workdir runs/quick
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,9 @@
-r"""The paper's U-Net, random-valued impulses, up to 95 %, from noisy pairs only (Lehtinen et al. 2018).
+r"""The paper's U-Net, random-valued impulses, up to 95 %, from noisy pairs only.
 
-  python -m n2n_jax.main --config configs/unet_impulse.py --workdir runs/unet_impulse
-  python -m n2n_jax.main --config configs/unet_impulse.py:quick --workdir runs/unet_impulse_quick
+Lehtinen et al. 2018.
+
+python -m n2n_jax.main --config configs/unet_impulse.py --workdir runs/unet_impulse
+python -m n2n_jax.main --config configs/unet_impulse.py:quick --workdir runs/quick
 """
 
 from ml_collections import ConfigDict

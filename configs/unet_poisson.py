@@ -1,7 +1,9 @@
-r"""The paper's U-Net, Poisson noise, up to 50 photons at white, from noisy pairs only (Lehtinen et al. 2018).
+r"""The paper's U-Net, Poisson noise, up to 50 photons at white, from noisy pairs only.
 
-  python -m n2n_jax.main --config configs/unet_poisson.py --workdir runs/unet_poisson
-  python -m n2n_jax.main --config configs/unet_poisson.py:quick --workdir runs/unet_poisson_quick
+Lehtinen et al. 2018.
+
+python -m n2n_jax.main --config configs/unet_poisson.py --workdir runs/unet_poisson
+python -m n2n_jax.main --config configs/unet_poisson.py:quick --workdir runs/quick
 """
 
 from ml_collections import ConfigDict

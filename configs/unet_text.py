@@ -1,7 +1,9 @@
-r"""The paper's U-Net, overlaid text, covering up to half, from noisy pairs only (Lehtinen et al. 2018).
+r"""The paper's U-Net, overlaid text, covering up to half, from noisy pairs only.
 
-  python -m n2n_jax.main --config configs/unet_text.py --workdir runs/unet_text
-  python -m n2n_jax.main --config configs/unet_text.py:quick --workdir runs/unet_text_quick
+Lehtinen et al. 2018.
+
+python -m n2n_jax.main --config configs/unet_text.py --workdir runs/unet_text
+python -m n2n_jax.main --config configs/unet_text.py:quick --workdir runs/quick
 """
 
 from ml_collections import ConfigDict

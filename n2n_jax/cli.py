@@ -35,9 +35,7 @@ def _denoise(arguments: argparse.Namespace) -> None:
     from n2n_jax.progress import ProgressLine
 
     denoiser = Denoiser.load(arguments.model)
-    _log.info(
-        'Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step
-    )
+    _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
     failures = []
     with ProgressLine('denoising', len(jobs)) as progress:
         for done, (source, target) in enumerate(jobs, start=1):

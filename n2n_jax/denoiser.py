@@ -63,9 +63,7 @@ class Denoiser:
         """
         channels = 1 if image.ndim == 2 else image.shape[-1]
         if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4):
-            raise UserError(
-                f'An image has shape (H, W) or (H, W, 1 to 4), not {image.shape}.'
-            )
+            raise UserError(f'An image has shape (H, W) or (H, W, 1 to 4), not {image.shape}.')
         mode = ('gray', 'gray+alpha', 'rgb', 'rgba')[channels - 1]
         return self.restore(io.ImageFile(image, mode, Path('image'))).pixels
 

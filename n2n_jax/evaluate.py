@@ -80,7 +80,9 @@ class Evaluator:
     def __init__(self, config: Config, layout: Layout):
         self._config, self._layout = config.eval, layout
         self._channels = config.model.channels
-        self._corruptors = [corruptions.parse(spec.strip()) for spec in config.eval.noise.split(',')]
+        self._corruptors = [
+            corruptions.parse(spec.strip()) for spec in config.eval.noise.split(',')
+        ]
         self._sets = open_named_sets(config.eval.sets)
         self._model = models.build(config.model)
         shared = config.eval.batch_size % layout.num_devices == 0
@@ -118,7 +120,9 @@ class Evaluator:
                     scores[item] = {name: float(value[b]) for name, value in values.items()}
                 progress.update(len(scores))
 
-        columns = {name: np.array([scores[item][name] for item in items]) for name in scores[items[0]]}
+        columns = {
+            name: np.array([scores[item][name] for item in items]) for name in scores[items[0]]
+        }
         low, high = metrics.bootstrap_interval(columns['psnr'])
         report.rows.append(
             {
@@ -185,7 +189,9 @@ def _score(
     """Scores of each capture, the noisy images and the denoised ones."""
     root = streams.stream(seed, streams.EVALUATION)
     keys_B = jax.vmap(
-        lambda identity_2: jax.random.fold_in(jax.random.fold_in(root, identity_2[0]), identity_2[1])
+        lambda identity_2: jax.random.fold_in(
+            jax.random.fold_in(root, identity_2[0]), identity_2[1]
+        )
     )(identity_B2)
     noisy_BHWC = corruptor.sample_with_keys(keys_B, clean_BHWC).image_BHWC
     denoised_BHWC = model.apply(variables, noisy_BHWC)

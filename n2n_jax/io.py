@@ -121,13 +121,15 @@ def write_image(path: str | Path, image: ImageFile) -> None:
     """Writes an image in the format that the suffix names, with all metadata it can hold.
 
     A JPEG made from a JPEG gets the same quantization tables and chroma subsampling, any other
-    quality 95. TIFFs are compressed with Deflate if the source was compressed in whatever way.
+    quality 95. TIFFs are compressed with Deflate unless the source is an uncompressed TIFF.
     The file appears whole or not at all; what was there before stays until then.
 
     Raises:
       UserError: the format cannot hold this type of pixels, or the file cannot be written.
     """
-    name = _format_of(path)
+    name = _SUFFIXES.get(Path(path).suffix.lower())
+    if name is None:
+        raise UserError(f'{path}: the name must end in {_either(_SUFFIXES)}.')
     target = _FORMATS[name]
     dtype = image.pixels.dtype.name
     if dtype not in target.dtypes or image.mode not in target.modes:
@@ -208,7 +210,7 @@ def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
         )
     full_scale = _FULL_SCALE.get(dtype.name)
     if full_scale:
-        color_HWC = np.clip(np.rint(color_HWC * np.float32(full_scale)), 0, full_scale)
+        color_HWC = np.rint(np.clip(color_HWC, 0, 1) * np.float32(full_scale))
     elif dtype == np.float16:
         color_HWC = np.clip(color_HWC, np.finfo(dtype).min, np.finfo(dtype).max)
     pixels_HWC = np.atleast_3d(image.pixels).copy()
@@ -229,9 +231,11 @@ def _natural_key(path: Path) -> tuple:
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, ModuleType]]:
     """Opens an image file, picks its codec, and names the file in all errors of the body."""
-    _format_of(path)  # a raw photograph, for one, is a TIFF whose first image is a thumbnail
     try:
         with Path(path).open('rb') as file:
+            # A raw photograph, for one, is a TIFF whose first image is a thumbnail.
+            if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
+                raise UserError(f'is not read: the name must end in {_either(_SUFFIXES)}.')
             mark = file.read(4)
             file.seek(0)
             if not mark:
@@ -245,8 +249,8 @@ def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, ModuleType]]:
         raise UserError(f'{path}: no permission to read it.') from error
     except UserError as error:
         raise UserError(f'{path} {error}') from error
-    except MemoryError:
-        raise
+    except MemoryError as error:  # also where a damaged header promises a huge image
+        raise UserError(f'{path} is damaged, or too large for the memory: {error}.') from error
     except Exception as error:  # decoders meet damaged bytes with errors of every kind
         raise UserError(f'{path} is damaged or cut short ({error}).') from error
 
@@ -275,13 +279,6 @@ _SUFFIXES = {
     '.webp': 'WEBP',
 }
 IMAGE_SUFFIXES = frozenset(_SUFFIXES)
-
-
-def _format_of(path: str | Path) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise UserError(f'{path}: the name must end in {_either(_SUFFIXES)}.')
-    return _SUFFIXES[suffix]
 
 
 def _either(words: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ _SSIM_SIGMA = 1.5
 
 
 def round_to_uint8(image: jax.Array) -> jax.Array:
-    """Clamped to [0, 1] and rounded half up to 256 levels: the protocol of most published tables."""
+    """Clamped to [0, 1] and rounded half up to 256 levels, as most published tables do."""
     return jnp.floor(jnp.clip(255.0 * image + 0.5, 0.0, 255.0)) / 255.0
 
 

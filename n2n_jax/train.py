@@ -160,9 +160,7 @@ def make_train_step(
             return (loss_sum + loss, rest, jax.tree.map(jnp.add, grad_sum, grads)), None
 
         # Part i takes rows i, i + num_parts, ...: each device keeps its share of every part.
-        parts = jax.tree.map(
-            lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1), pair
-        )
+        parts = jax.tree.map(lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1), pair)
         zeros = jax.tree.map(jnp.zeros_like, params)
         (loss, rest, grads), _ = jax.lax.scan(add_part, (jnp.float32(0), rest, zeros), parts)
         return loss / num_parts, rest, jax.tree.map(lambda g: g / num_parts, grads)
@@ -200,9 +198,7 @@ def make_train_step(
             return state, jax.tree.map(lambda x: x[None], metrics)
         return jax.lax.scan(lambda s, x: one_step(s, constants, x), state, inputs)
 
-    return jax.jit(
-        steps, donate_argnums=0, out_shardings=(layout.replicated, layout.replicated)
-    )
+    return jax.jit(steps, donate_argnums=0, out_shardings=(layout.replicated, layout.replicated))
 
 
 def weights_hash(variables: Any) -> str:

@@ -1,13 +1,13 @@
 """The folder of a run: which files it holds, and how they are written whole.
 
-  config.json       resolved config and provenance, at start
-  parameters.txt    every parameter with its shape
-  metrics.jsonl     training curves, one JSON object per line
-  results.json      evaluation rows, for other programs
-  results.md        the same as a table
-  evaluation/       per-image scores and pictures of each evaluation
-  checkpoints/      see n2n_jax.checkpoint
-  DONE.json         written last: the run is complete
+config.json       resolved config and provenance, at start
+parameters.txt    every parameter with its shape
+metrics.jsonl     training curves, one JSON object per line
+results.json      evaluation rows, for other programs
+results.md        the same as a table
+evaluation/       per-image scores and pictures of each evaluation
+checkpoints/      see n2n_jax.checkpoint
+DONE.json         written last: the run is complete
 """
 
 import contextlib
@@ -97,8 +97,9 @@ class Workdir:
         if file.exists():
             changes = changes_on_resume(self.config(), config)
             if changes:
-                listed = ', '.join(f'{key} ({old!r} there, {new!r} here)'
-                                   for key, (old, new) in changes.items())
+                listed = ', '.join(
+                    f'{key} ({old!r} there, {new!r} here)' for key, (old, new) in changes.items()
+                )
                 raise UserError(
                     f'{self.path} holds a run of another config, which differs in: {listed}. '
                     'Choose another --workdir, or the same values.'

@@ -28,7 +28,9 @@ def captures(spec, value, seed=0):
 
 def test_l2_finds_the_mean_and_l1_the_median():
     target_BHWC = jax.random.gamma(jax.random.key(0), 0.5, NOISE_SHAPE)
-    assert best_constant(losses.l2, target_BHWC) == pytest.approx(float(target_BHWC.mean()), abs=2e-3)
+    assert best_constant(losses.l2, target_BHWC) == pytest.approx(
+        float(target_BHWC.mean()), abs=2e-3
+    )
     want = float(jnp.median(target_BHWC))
     assert best_constant(losses.l1, target_BHWC) == pytest.approx(want, abs=4e-3)
     assert abs(want - float(target_BHWC.mean())) > 0.2
@@ -61,7 +63,9 @@ def test_masked_l2_has_no_gradient_where_the_target_is_missing():
     missing = np.asarray(target.mask_BHWC) == 0
     assert (np.asarray(gradient)[missing] == 0).all()
     assert (np.asarray(gradient)[~missing] != 0).all()
-    empty = losses.masked_l2(jnp.ones(NOISE_SHAPE), jnp.ones(NOISE_SHAPE), jnp.zeros(NOISE_SHAPE), 0.0)
+    empty = losses.masked_l2(
+        jnp.ones(NOISE_SHAPE), jnp.ones(NOISE_SHAPE), jnp.zeros(NOISE_SHAPE), 0.0
+    )
     assert float(empty) == 0
 
 

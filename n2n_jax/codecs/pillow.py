@@ -7,7 +7,7 @@ import io
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, WebPImagePlugin  # noqa: F401 (so that WebP is known)
 
 from n2n_jax.codecs import png
 from n2n_jax.errors import UserError
@@ -51,10 +51,12 @@ def encode_jpeg(
     **like: Any,
 ) -> bytes:
     """A JPEG file; `like` holds the encoder settings of the source, if that was one."""
-    settings = like or {'quality': 95, 'subsampling': 0}
+    settings = dict(like) or {'quality': 95, 'subsampling': 0}
     if exif and len(_EXIF_MARK + exif) <= _JPEG_SEGMENT_BYTES:  # a TIFF's tags may be longer
         settings['exif'] = _EXIF_MARK + exif
-    return _saved(pixels, 'JPEG', icc_profile=icc_profile, dpi=dpi, **settings)
+    if dpi and max(dpi) < 1 << 16:  # the field has 16 bits
+        settings['dpi'] = dpi
+    return _saved(pixels, 'JPEG', icc_profile=icc_profile, **settings)
 
 
 def encode_bmp(
@@ -93,7 +95,7 @@ def _saved(pixels: np.ndarray, name: str, **settings: Any) -> bytes:
 
 def _opened(file: BinaryIO) -> Image.Image:
     try:
-        image = Image.open(file, formats=('PNG', 'JPEG', 'MPO', 'BMP', 'WEBP'))
+        image = Image.open(file, formats=('PNG', 'JPEG', 'BMP', 'WEBP'))
     except Image.UnidentifiedImageError as error:
         raise UserError(
             'is not a readable image, whatever its name says: it does not begin as PNG, JPEG, '

@@ -61,20 +61,24 @@ def lasting_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
     """The chunks that stay true when the pixels change: colour space, resolution, text, EXIF.
 
     Raises:
-      struct.error: if the file ends before its last chunk.
+      EOFError: the file ends before its last chunk.
+      ValueError: a checksum is wrong; Pillow does not look at that of the pixels.
     """
     file.seek(len(_SIGNATURE))
     chunks = []
-    while True:
-        length, kind = struct.unpack('>I4s', file.read(8))
+    kind = b''
+    while kind != b'IEND':
+        head = file.read(8)
+        if len(head) < 8:
+            raise EOFError('it ends before its last chunk')
+        length, kind = struct.unpack('>I4s', head)
+        content = file.read(length)
+        if file.read(4) != struct.pack('>I', _crc(kind, content)):
+            raise ValueError(f'wrong checksum of chunk {kind!r}')
         safe_to_copy = kind[:1].islower() and kind[3:].islower()
         if safe_to_copy or kind in _DESCRIPTIVE:
-            chunks.append((kind, file.read(length)))
-            file.seek(4, 1)
-        else:
-            file.seek(length + 4, 1)
-        if kind == b'IEND':
-            return tuple(chunks)
+            chunks.append((kind, content))
+    return tuple(chunks)
 
 
 def encode(

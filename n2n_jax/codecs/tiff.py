@@ -20,7 +20,7 @@ from PIL import Image
 from n2n_jax.codecs import png
 from n2n_jax.errors import UserError
 
-_CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
+_SHAPES = {'gray': (), 'gray+alpha': (2,), 'rgb': (3,), 'rgba': (4,)}
 _DTYPES = ('uint8', 'uint16', 'float16', 'float32', 'float64')
 _STRIP_BYTES = 1 << 18
 
@@ -53,7 +53,7 @@ def read_size(file: BinaryIO) -> tuple[int, int, int]:
     """(H, W, C) of the only image, from its header; errors as in `read`."""
     with tifffile.TiffFile(file) as tif:
         page = _only_page(tif)
-        return page.imagelength, page.imagewidth, _CHANNELS[_mode(page)]
+        return page.imagelength, page.imagewidth, *(_SHAPES[_mode(page)] or (1,))
 
 
 def read(file: BinaryIO) -> tuple[np.ndarray, str, dict[str, Any]]:
@@ -73,14 +73,15 @@ def read(file: BinaryIO) -> tuple[np.ndarray, str, dict[str, Any]]:
         found: dict[str, Any] = {
             'format': 'TIFF',
             'icc_profile': bytes(icc_tag.value) if icc_tag else None,
-            'dpi': page.get_resolution('INCH') if page.resolutionunit in (2, 3) else None,
+            'dpi': _dpi(page),
             'native': {
                 'compressed': page.compression != tifffile.COMPRESSION.NONE,
                 'alpha_kind': int(page.extrasamples[0]) if page.extrasamples else 2,
             },
         }
         offset, order, big = page.offset, tif.byteorder, tif.is_bigtiff
-    tags = [tag for tag in _directory(file, offset, order, big) if tag.code not in _OF_THE_PIXELS]
+    tags = _directory(file, offset, order, big)
+    tags = [tag for tag in tags if tag.code not in _OF_THE_PIXELS]
     found['exif'] = b'II*\0' + struct.pack('<I', 8) + _packed(tags, 8) if tags else None
     return pixels, mode, found
 
@@ -96,6 +97,14 @@ def _only_page(tif: tifffile.TiffFile) -> tifffile.TiffPage:
             '(in ImageJ: File > Save As > Image Sequence).'
         )
     return tif.pages.first
+
+
+def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    inch, centimetre = 2, 3
+    if 282 not in page.tags or page.resolutionunit not in (inch, centimetre):
+        return None
+    dpi = page.get_resolution(inch)
+    return dpi if min(dpi) > 0 else None
 
 
 def _mode(page: tifffile.TiffPage) -> str:
@@ -121,9 +130,13 @@ def _mode(page: tifffile.TiffPage) -> str:
 
 def _pixels(file: BinaryIO, page: tifffile.TiffPage, mode: str) -> np.ndarray:
     dtype = np.dtype(page.dtype or 'V')
-    # tifffile neither applies palettes nor scales 1- to 4-bit samples to 8 bits.
-    small = page.bitspersample < 8 or page.photometric == tifffile.PHOTOMETRIC.PALETTE
-    if not small and dtype.name not in _DTYPES:
+    # tifffile neither applies palettes, nor converts from YCbCr, nor scales 1 to 4 bits to 8.
+    photometric = tifffile.PHOTOMETRIC
+    converted = page.photometric in (photometric.PALETTE, photometric.YCBCR)
+    converted = converted or page.bitspersample < 8
+    if converted:
+        dtype = np.dtype(np.uint8)
+    if dtype.name not in _DTYPES:
         raise UserError(
             f'holds {dtype.name} samples; 8- and 16-bit unsigned integers and floats are read. '
             'Convert it to one of these first.'
@@ -133,38 +146,39 @@ def _pixels(file: BinaryIO, page: tifffile.TiffPage, mode: str) -> np.ndarray:
     for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
         if not (start and length and start + length <= end):
             raise EOFError('it ends before its last pixel')
-    if small:
-        return _pixels_by_pillow(file, mode)
+    if converted:
+        return _pixels_by_pillow(file, mode, dtype)
     try:
         pixels = page.asarray()
     except ValueError as error:
         if 'imagecodecs' not in str(error):
             raise
-        return _pixels_by_pillow(file, mode)
+        return _pixels_by_pillow(file, mode, dtype)
     if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
         pixels = np.moveaxis(pixels, 0, -1)
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and dtype.kind == 'u':
+    if page.photometric == photometric.MINISWHITE and dtype.kind == 'u':
         pixels = np.invert(pixels)
     return np.ascontiguousarray(pixels, dtype.newbyteorder('='))
 
 
-def _pixels_by_pillow(file: BinaryIO, mode: str) -> np.ndarray:
+def _pixels_by_pillow(file: BinaryIO, mode: str, dtype: np.dtype) -> np.ndarray:
     """Decodes what needs libtiff, which Pillow brings along."""
     file.seek(0)
-    try:
+    with contextlib.suppress(Image.UnidentifiedImageError):
         image = Image.open(file, formats=('TIFF',))
-    except OSError as error:
-        raise UserError(
-            'holds pixels compressed in a way that is not read. Save it uncompressed or with '
-            'Deflate (ZIP), or install imagecodecs.'
-        ) from error
-    rawmode = str(image.tile[0].args[0])
-    if image.mode in ('RGB', 'RGBA') and ';16' in rawmode:
-        return png.decode_16bit(file, image.mode, sys.byteorder)
-    if image.mode == 'RGBA':  # else premultiplied colours would be divided by alpha
-        return png.decode_as(file, 'RGBA')
-    convert = {'1': 'L', 'P': 'RGB', 'PA': 'RGBA'}.get(image.mode)
-    return np.asarray(image.convert(convert) if convert else image)
+        if image.mode in ('RGB', 'RGBA') and dtype == np.uint16:
+            pixels = png.decode_16bit(file, image.mode, sys.byteorder)
+        elif image.mode == 'RGBA':  # else premultiplied colours would be divided by alpha
+            pixels = png.decode_as(file, 'RGBA')
+        else:
+            convert = {'1': 'L', 'P': 'RGB', 'YCbCr': 'RGB'}.get(image.mode)
+            pixels = np.asarray(image.convert(convert) if convert else image)
+        if pixels.dtype == dtype and pixels.shape[2:] == _SHAPES[mode]:
+            return pixels
+    raise UserError(
+        'is damaged, or compressed in a way that is not read. Save it uncompressed or with '
+        'Deflate (ZIP), or install imagecodecs.'
+    )
 
 
 def _directory(file: BinaryIO, offset: int, order: str, big: bool = False) -> list[_Tag]:
@@ -263,19 +277,21 @@ def encode(
     tags += described
     if dpi and not any(tag.code in (282, 283) for tag in described):
         tags = [tag for tag in tags if tag.code != 296]
-        tags += [
-            _numbers(code, _RATIONAL, round(1000 * value), 1000)
-            for code, value in zip((282, 283), dpi, strict=True)
-        ]
+        for code, value in zip((282, 283), dpi, strict=True):
+            denominator = 1000 if value < 1e6 else 1  # both parts have 32 bits
+            tags.append(_numbers(code, _RATIONAL, round(value * denominator), denominator))
         tags.append(_numbers(296, _SHORT, 2))
     struct.pack_into('<2sHI', file, 0, b'II', 42, len(file))
     return bytes(file + _packed(tags, len(file)))
 
 
 def _exif_tags(exif: bytes) -> list[_Tag]:
-    order = {b'II': '<', b'MM': '>'}[exif[:2]]
-    (offset,) = struct.unpack(order + 'I', exif[4:8])
-    tags = _directory(io.BytesIO(exif), offset, order)
+    order = '>' if exif.startswith(b'MM') else '<'
+    try:
+        (offset,) = struct.unpack(order + 'I', exif[4:8])
+        tags = _directory(io.BytesIO(exif), offset, order)
+    except (struct.error, RecursionError):  # damaged EXIF is common and no reason to fail
+        return []
     return [tag for tag in tags if tag.code not in _OF_THE_PIXELS]
 
 

@@ -1,14 +1,15 @@
 """Random text drawn over the image, until a fraction of the pixels is covered.
 
-H height, W width, C channels, P rows of a line of text, X columns of the atlas, S font sizes,
-G glyphs, A layers, L lines, N strings of a line, T slots of a string (its letters, then the gap after it).
-
 The text is laid out and drawn on the device, from an atlas of glyphs that is rendered once per
-process. It goes on in layers of text lines. Within a layer strings never overlap, so that a layer
-is a few operations on whole arrays; between layers everything is random, so that strings lie over
-each other anywhere.
+process. It goes on in layers: lines of strings all over the image. The strings of a layer never
+touch, so that a layer is a few operations on whole arrays. Every layer is placed anew, so that the
+strings of different layers lie over each other anywhere.
 
-The font is Aileron Regular by Sora Sagano, which comes with Pillow (CC0, 'No Rights Reserved').
+The font is Aileron Regular by Sora Sagano, which comes inside Pillow (CC0, no rights reserved).
+
+H height, W width, C channels of the image; Y height, X width of the atlas; S font sizes, G glyphs;
+A layers, L lines of a layer, N strings of a line, K letters of a string at most,
+T = K + 1 slots of a string: its letters, then the gap behind it; M = N T slots of a line.
 """
 
 import functools
@@ -25,24 +26,23 @@ from n2n_jax.corruptions.base import Corruption
 FONT_SIZES = (12, 16, 20, 24, 28)  # pixels per em
 GLYPHS = string.ascii_letters + string.digits + '!#$%&()*+,-./:;<=>?@'
 MIN_LETTERS, MAX_LETTERS = 4, 12
-MAX_GAP = 48  # pixels between neighbours in a line
-LINE_PITCH = 36  # more rows than any glyph has: strings of a line are jittered by the rest
-# A layer covers about a tenth of what is still bare, so a level of 0.9 takes some 25 layers. The
-# limit matters only to images of a few pixels, which strings rarely hit.
-NUM_LAYERS = 32
+SLOTS = MAX_LETTERS + 1  # of a string: its letters, then the gap behind it
+MAX_GAP = 48  # pixels between neighbours on a line
+LINE_PITCH = 36  # pixels; the tallest glyphs have 27, and strings are moved up and down by the rest
+NUM_LAYERS = 32  # each covers about a tenth of what is bare: some 25 for nine tenths
 
 
 class Atlas(NamedTuple):
     """Every glyph at every size, side by side.
 
     Attributes:
-      ink_PX: opacity, uint8. `LINE_PITCH` blank rows, then the glyphs; column 0 is blank.
+      ink_YX: opacity, uint8; `LINE_PITCH` blank rows above a line's worth. Column 0 is blank.
       first_SG: first column of a glyph.
       width_SG: number of columns of a glyph.
-      height_S: number of rows, from row `LINE_PITCH` down, that may hold ink.
+      height_S: number of rows below the blank ones that may hold ink.
     """
 
-    ink_PX: np.ndarray
+    ink_YX: np.ndarray
     first_SG: np.ndarray
     width_SG: np.ndarray
     height_S: np.ndarray
@@ -71,14 +71,15 @@ def atlas() -> Atlas:
 
 
 class Layout(NamedTuple):
-    """Text over a whole image, layer upon layer, before it is known how much of it is drawn.
+    """Text in layers over a whole image, before it is known how much of it will be drawn.
 
     Attributes:
-      shift_A: row of pixels of its line at which the image begins.
-      slot_ALW: the slot of its line (0 .. N T - 1) that a column of pixels belongs to.
-      origin_ALW: where in the flattened atlas a column of pixels of a line begins.
-      color_ALNC: colour of a string.
-      rank_ALN: strings of a layer are drawn by ascending rank.
+      shift_A: the row of a line that comes first in the image.
+      slot_ALW: which of the M slots of its line a column of pixels belongs to.
+      origin_ALW: index into the flattened atlas where a column of pixels of a line starts.
+      color_ALNC: colour of a string, in [0, 1].
+      rank_ALN: the strings of a layer are drawn by ascending rank.
+      stop_A: the draw that decides about the letter at which the level is passed, in [0, 1).
     """
 
     shift_A: jax.Array
@@ -86,118 +87,133 @@ class Layout(NamedTuple):
     origin_ALW: jax.Array
     color_ALNC: jax.Array
     rank_ALN: jax.Array
+    stop_A: jax.Array
 
 
 def lay_out(key: jax.Array, h: int, w: int, c: int) -> Layout:
-    """Random strings of random size and colour, on lines all over an image of this shape."""
-    glyphs = atlas()
+    """Random strings of random size and colour, enough for an image of this shape."""
+    ink_YX, first_SG, width_SG, height_S = atlas()
     lines = (NUM_LAYERS, -(-h // LINE_PITCH) + 1)
     strings = (*lines, w // 96 + 2)
 
-    # One draw for everything: a call of the generator costs far more than the numbers it returns.
-    u_ALNU = jax.random.uniform(key, (*strings, MAX_LETTERS + 7 + c))
-    u_ALNT, u_size, u_length, u_gap, u_top, u_turn, u_shift, rank_ALN1, color_ALNC = jnp.split(
-        u_ALNU, MAX_LETTERS + np.arange(8), axis=3
+    # One draw for everything: a call of the generator costs more than the numbers it returns.
+    uniform_ALNU = jax.random.uniform(key, (*strings, MAX_LETTERS + c + 8))
+    glyph, color_ALNC, size, length, gap, top, rank, turn, shift, stop = jnp.split(
+        uniform_ALNU, MAX_LETTERS + np.array([0, *range(c, c + 8)]), axis=3
     )
 
-    def integer(u: jax.Array, low: int, high: int | jax.Array) -> jax.Array:
-        return low + (u * (high - low)).astype(jnp.int32)
+    def integer(uniform: jax.Array, low: int, high: int | jax.Array) -> jax.Array:
+        return low + (uniform * (high - low)).astype(jnp.int32)
 
-    size_ALN1 = integer(u_size, 0, len(FONT_SIZES))
-    length_ALN1 = integer(u_length, MIN_LETTERS, MAX_LETTERS + 1)
-    gap_ALN1 = integer(u_gap, 1, MAX_GAP + 1)
-    glyph_ALNT = integer(u_ALNT, 0, len(GLYPHS))
-    top_ALN1 = integer(u_top, 0, LINE_PITCH + 1 - jnp.asarray(glyphs.height_S)[size_ALN1])
+    glyph_ALNK = integer(glyph, 0, len(GLYPHS))
+    size_ALN1 = integer(size, 0, len(FONT_SIZES))
+    length_ALN1 = integer(length, MIN_LETTERS, MAX_LETTERS + 1)
+    gap_ALN1 = integer(gap, 1, MAX_GAP + 1)
+    top_ALN1 = integer(top, 0, LINE_PITCH + 1 - jnp.asarray(height_S)[size_ALN1])
 
-    is_letter_ALNT = jnp.arange(MAX_LETTERS).reshape(1, 1, 1, -1) < length_ALN1
-    width_ALNT = jnp.where(is_letter_ALNT, jnp.asarray(glyphs.width_SG)[size_ALN1, glyph_ALNT], 0)
-    width_ALNT = jnp.concatenate([width_ALNT, gap_ALN1], axis=3)
-    column_ALNT = jnp.asarray(glyphs.first_SG)[size_ALN1, glyph_ALNT]
-    origin_ALNT = column_ALNT + (LINE_PITCH - top_ALN1) * glyphs.ink_PX.shape[1]
+    used_ALNK = jnp.arange(MAX_LETTERS).reshape(1, 1, 1, -1) < length_ALN1
+    width_ALNK = jnp.where(used_ALNK, jnp.asarray(width_SG)[size_ALN1, glyph_ALNK], 0)
+    width_ALM = jnp.concatenate([width_ALNK, gap_ALN1], axis=3).reshape(*lines, -1)
+    end_ALM = jnp.cumsum(width_ALM, axis=2)
 
     # A line is a ring turned by a random angle, so that every column is as likely to be covered.
     # It is at least as long as the image is wide: nothing is seen twice.
-    width_ALM = width_ALNT.reshape(*lines, -1)
-    end_ALM = jnp.cumsum(width_ALM, axis=2)
     length_AL1 = jnp.maximum(end_ALM[:, :, -1:], w)
-    turn_AL1 = integer(u_turn[:, :, 0], 0, length_AL1)
-    along_ALW = (jnp.arange(w).reshape(1, 1, -1) + turn_AL1) % length_AL1
-    search = jax.vmap(jax.vmap(functools.partial(jnp.searchsorted, side='right')))
-    slot_ALW = search(end_ALM, along_ALW)
+    along_ALW = jnp.arange(w).reshape(1, 1, -1) + integer(turn[:, :, 0], 0, length_AL1)
+    along_ALW = along_ALW % length_AL1
+    search = functools.partial(jnp.searchsorted, side='right')
+    slot_ALW = jax.vmap(jax.vmap(search))(end_ALM, along_ALW)
     slot_ALW = jnp.minimum(slot_ALW, width_ALM.shape[2] - 1)  # beyond the last gap: more of it
 
-    is_gap_ALW = slot_ALW % (MAX_LETTERS + 1) == MAX_LETTERS
-    left_ALNT = origin_ALNT - (end_ALM - width_ALM).reshape(width_ALNT.shape)[..., :-1]
-    left_ALNT = jnp.pad(left_ALNT, ((0, 0), (0, 0), (0, 0), (0, 1)))
-    left_ALW = jnp.take_along_axis(left_ALNT.reshape(*lines, -1), slot_ALW, axis=2)
-    origin_ALW = jnp.where(is_gap_ALW, 0, left_ALW + along_ALW)
+    # Moving a string down by `top` rows is starting that many rows higher up in the atlas.
+    origin_ALNK = jnp.asarray(first_SG)[size_ALN1, glyph_ALNK]
+    origin_ALNK = origin_ALNK + (LINE_PITCH - top_ALN1) * ink_YX.shape[1]
+    origin_ALM = jnp.pad(origin_ALNK, ((0, 0), (0, 0), (0, 0), (0, 1))).reshape(*lines, -1)
+    origin_ALM = origin_ALM - (end_ALM - width_ALM)
+    origin_ALW = along_ALW + jnp.take_along_axis(origin_ALM, slot_ALW, axis=2)
+    is_gap_ALW = slot_ALW % SLOTS == MAX_LETTERS
+    origin_ALW = jnp.where(is_gap_ALW, 0, origin_ALW)
 
-    shift_A = integer(u_shift[:, 0, 0, 0], 0, LINE_PITCH)
-    return Layout(shift_A, slot_ALW, origin_ALW, color_ALNC, rank_ALN1[..., 0])
+    shift_A = integer(shift[:, 0, 0, 0], 0, LINE_PITCH)
+    return Layout(shift_A, slot_ALW, origin_ALW, color_ALNC, rank[..., 0], stop[:, 0, 0, 0])
+
+
+def letters_within(
+    budget: jax.Array, new_LNT: jax.Array, rank_LN: jax.Array, stop: jax.Array
+) -> jax.Array:
+    """Which letters to draw, string after string, so that they add `budget` pixels in all.
+
+    Args:
+      budget: number of pixels.
+      new_LNT: how many pixels a letter adds.
+      rank_LN: strings are taken by ascending rank.
+      stop: uniform draw in [0, 1). The letter that passes the budget is taken with the probability
+        that makes the expected sum equal to the budget.
+
+    Returns:
+      True for the letters to draw, (L, N, T).
+    """
+    total = new_LNT.sum(axis=2).reshape(-1)
+    rank = rank_LN.reshape(-1)
+    before = jnp.where(rank[None, :] < rank[:, None], total[None, :], 0).sum(axis=1)
+    before_LNT = before.reshape(*rank_LN.shape, 1) + jnp.cumsum(new_LNT, axis=2) - new_LNT
+    return before_LNT + stop * new_LNT < budget
 
 
 def sample_image(
     key: jax.Array, image_HWC: jax.Array, level: jax.Array
-) -> tuple[jax.Array, None]:
-    """Draws string after string until `level` of the pixels are covered.
+) -> tuple[jax.Array, jax.Array | None]:
+    """Draws string after string until the fraction `level` of the pixels is covered.
 
     Lehtinen et al. 2018, section 3.2, 'text removal': random strings at random places, over each
-    other, of random size and colour, in one font and orientation. A pixel is covered if some
-    string has an opacity of more than 1/2 there. The last string is cut short at the letter that
-    comes closest to the level, so the covered fraction is right to within half a letter; the
-    antialiased rims of letters change somewhat more pixels than that.
+    other, of random size and colour, in one font and orientation. A pixel is covered where at most
+    half of the clean value shows through. The last string ends within a letter of the level, on
+    whichever side makes the level exact on average; because letters have soft rims, about 1.4
+    times as many pixels are changed.
 
     Args:
-      key: where, what, how large and in which colours.
+      key: decides on everything but the amount of text.
       image_HWC: the image.
-      level: fraction of the pixels to cover, in [0, 1).
+      level: fraction of the pixels to cover.
 
     Returns:
-      The image with text on it, in [0, 1] if the image is, and no mask: which pixels are covered
-      is not known to a denoiser. Pixels without text are unchanged, bit for bit.
+      The image with text on it, in [0, 1] if the image is, and no mask: the paper uses none.
     """
     h, w, c = image_HWC.shape
     target = level * (h * w)
-    ink_PX = atlas().ink_PX
+    ink_YX = atlas().ink_YX
     layout = lay_out(key, h, w, c)
-    _, num_lines, num_strings, _ = layout.color_ALNC.shape
-    lines_L1 = jnp.arange(num_lines)[:, None]
+    lines_L1 = jnp.arange(layout.slot_ALW.shape[1])[:, None]
 
-    def unfinished(state):
+    def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
         i, _, _, covered = state
         return (covered < target) & (i < NUM_LAYERS)
 
-    def draw_layer(state):
-        i, image_HWC, bare_HW, covered = state
-        shift, slot_LW, origin_LW, color_LNC, rank_LN = jax.tree.map(lambda x: x[i], layout)
+    def draw_layer(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        i, image_HWC, clear_HW, covered = state
+        shift, slot_LW, origin_LW, color_LNC, rank_LN, stop = jax.tree.map(lambda x: x[i], layout)
         line_H, row_H = jnp.divmod(jnp.arange(h) + shift, LINE_PITCH)
-        pixel_HW = origin_LW[line_H] + row_H[:, None] * ink_PX.shape[1]
-        ink_HW = jnp.asarray(ink_PX).reshape(-1)[pixel_HW].astype(jnp.float32) / 255.0
+        index_HW = origin_LW[line_H] + row_H[:, None] * ink_YX.shape[1]
+        ink_HW = jnp.asarray(ink_YX).reshape(-1)[index_HW].astype(jnp.float32) / 255.0
 
-        # How many pixels would every letter add?
-        new_HW = (ink_HW > 0.5) & bare_HW
+        # How many pixels would each letter add? Small whole numbers: exact in any precision.
+        new_HW = (clear_HW > 0.5) & (clear_HW * (1.0 - ink_HW) <= 0.5)
         new_LW = jnp.einsum(
             'lh,hw->lw', (line_H == lines_L1).astype(jnp.float32), new_HW.astype(jnp.float32)
-        )
-        new_LM = jnp.zeros((num_lines, num_strings * (MAX_LETTERS + 1)), jnp.int32)
-        new_LM = new_LM.at[lines_L1, slot_LW].add(new_LW.astype(jnp.int32))
+        ).astype(jnp.int32)
+        new_LNT = jnp.zeros((*rank_LN.shape, SLOTS), jnp.int32)
+        new_LNT = new_LNT.at[lines_L1, *jnp.divmod(slot_LW, SLOTS)].add(new_LW)
+        drawn_LNT = letters_within(target - covered, new_LNT, rank_LN, stop)
 
-        # How many pixels are covered before a letter is drawn?
-        new_KT = new_LM.reshape(num_lines * num_strings, -1)
-        new_K = new_KT.sum(axis=1)
-        rank_K = rank_LN.reshape(-1)
-        before_K = jnp.where(rank_K[:, None] > rank_K[None, :], new_K[None, :], 0).sum(axis=1)
-        before_KT = covered + before_K[:, None] + jnp.cumsum(new_KT, axis=1) - new_KT
-        drawn_LM = (before_KT + 0.5 * new_KT < target).reshape(num_lines, -1)
-
-        drawn_HW = jnp.take_along_axis(drawn_LM, slot_LW, axis=1)[line_H]
-        string_LW1 = slot_LW[:, :, None] // (MAX_LETTERS + 1)
-        color_HWC = jnp.take_along_axis(color_LNC, string_LW1, axis=1)[line_H]
-        ink_HW1 = jnp.where(drawn_HW, ink_HW, 0.0)[:, :, None]
+        drawn_HW = drawn_LNT[lines_L1, *jnp.divmod(slot_LW, SLOTS)][line_H]
+        ink_HW = jnp.where(drawn_HW, ink_HW, 0.0)
+        ink_HW1 = ink_HW[:, :, None]
+        color_HWC = color_LNC[lines_L1, slot_LW // SLOTS][line_H]
         image_HWC = (1.0 - ink_HW1) * image_HWC + ink_HW1 * color_HWC
-        return i + 1, image_HWC, bare_HW & ~(new_HW & drawn_HW), covered + new_K.sum()
+        return i + 1, image_HWC, clear_HW * (1.0 - ink_HW), covered + new_LNT.sum()
 
-    state = (0, image_HWC, jnp.ones((h, w), bool), 0)
+    # `covered` counts a layer in full: it is exact until the level is passed, which ends the loop.
+    state = (0, image_HWC, jnp.ones((h, w)), 0)
     return jax.lax.while_loop(unfinished, draw_layer, state)[1], None
 
 

@@ -28,28 +28,17 @@ from pathlib import Path
 
 import numpy as np
 
+from n2n_jax.errors import UserError
+
 # Raise it with every change that alters a pixel: it is part of the name of the cached file.
 GENERATOR_VERSION = 1
+
+_log = logging.getLogger(__name__)
 
 _SUPERSAMPLING = 2
 _NUM_TEXTURES = 4
 # Luminance and the two main axes of colour in photographs, roughly red-blue and green-magenta.
 _OPPONENT_TO_RGB = np.array([[1, 1, 1], [0.65, 0.1, -0.75], [0.35, -0.5, 0.35]], np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Leaves:
-    """The leaves of an image, back to front; lengths are in canvas pixels, angles in radians.
-
-    The first `num_backdrop` are large and stand for what is far away: sky, walls, ground. Every
-    other leaf belongs to one of them, its ground, and takes after it.
-    """
-
-    num_backdrop: int
-    ground_L: np.ndarray
-    y_L: np.ndarray
-    x_L: np.ndarray
-    radius_L: np.ndarray
 
 
 def dead_leaves_image(seed: int, index: int, size: int = 256) -> np.ndarray:
@@ -72,6 +61,106 @@ def dead_leaves_image(seed: int, index: int, size: int = 256) -> np.ndarray:
     return (np.clip(image_HWC, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def dead_leaves(
+    num_images: int,
+    *,
+    size: int = 256,
+    seed: int = 0,
+    cache_dir: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Draws images 0 to num_images - 1 of a sequence, or reads them if they were drawn before.
+
+    Args:
+      num_images: at least 1; about 0.2 s of one core each at size 256.
+      size: height and width in pixels, at least 16.
+      seed: non-negative; names the sequence.
+      cache_dir: where the images are kept, one .npy file for each set of arguments; by default
+        `default_cache_dir()`. If it cannot be written, the images are drawn every time.
+      progress: called with (images drawn so far, num_images) after each; not if they are read.
+
+    Returns:
+      uint8 image_NHWC of shape (num_images, size, size, 3).
+
+    Raises:
+      UserError: an argument is too small.
+    """
+    for name, value, least in (
+        ('num_images', num_images, 1),
+        ('size', size, 16),
+        ('seed', seed, 0),
+    ):
+        if value < least:
+            raise UserError(f'dead_leaves needs {name} of at least {least}, not {value}.')
+    name = f'dead_leaves_v{GENERATOR_VERSION}_seed{seed}_size{size}_{num_images}.npy'
+    file = (cache_dir or default_cache_dir()) / name
+    image_NHWC = _read_cache(file, (num_images, size, size, 3))
+    if image_NHWC is None:
+        image_NHWC = np.empty((num_images, size, size, 3), np.uint8)
+        # Threads, not processes: forking is not safe once JAX runs, and numpy releases the GIL.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            drawn = pool.map(lambda index: dead_leaves_image(seed, index, size), range(num_images))
+            for i, image_HWC in enumerate(drawn):
+                image_NHWC[i] = image_HWC
+                if progress is not None:
+                    progress(i + 1, num_images)
+        _write_cache(file, image_NHWC)
+    return image_NHWC
+
+
+def default_cache_dir() -> Path:
+    """$N2N_JAX_CACHE, else n2n_jax inside $XDG_CACHE_HOME, else ~/.cache/n2n_jax."""
+    if folder := os.environ.get('N2N_JAX_CACHE'):
+        return Path(folder).expanduser()
+    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'n2n_jax'
+
+
+def _read_cache(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The images in `file`, or None if it is not there or not what was written."""
+    try:
+        image_NHWC = np.load(file, allow_pickle=False)
+    except OSError:  # not there; what keeps it from being there, the writer reports
+        return None
+    except (ValueError, EOFError) as error:
+        _log.warning('%s cannot be read and is written anew: %s', file, error)
+        return None
+    if image_NHWC.shape != shape or image_NHWC.dtype != np.uint8:
+        _log.warning('%s holds something else and is written anew', file)
+        return None
+    return image_NHWC
+
+
+def _write_cache(file: Path, image_NHWC: np.ndarray) -> None:
+    """Writes all of `file` or nothing, as several processes may do so at once."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as stream:
+            try:
+                np.save(stream, image_NHWC, allow_pickle=False)
+                stream.close()
+                os.replace(stream.name, file)
+            except BaseException:
+                os.unlink(stream.name)
+                raise
+    except OSError as error:
+        _log.warning('Dead leaves images are not kept for the next run: %s', error)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaves:
+    """The leaves of an image, back to front; lengths are in canvas pixels, angles in radians.
+
+    The first `num_backdrop` are large and stand for what is far away: sky, walls, ground. Every
+    other leaf belongs to one of them, its ground, and takes after it.
+    """
+
+    num_backdrop: int
+    ground_L: np.ndarray
+    y_L: np.ndarray
+    x_L: np.ndarray
+    radius_L: np.ndarray
+
+
 def _scatter(rng: np.random.Generator, canvas: int) -> tuple[_Leaves, np.ndarray]:
     """Throws the leaves; returns them and leaf_HW, the index of the leaf seen at each pixel."""
     leaf_HW = np.zeros((canvas, canvas), np.int32)
@@ -82,7 +171,7 @@ def _scatter(rng: np.random.Generator, canvas: int) -> tuple[_Leaves, np.ndarray
     _drop(rng, leaf_HW, 0, y_B, x_B, radius_B)
 
     # p(r) ~ r^-3 by inversion of its distribution function.
-    num_leaves = int(np.exp(rng.uniform(np.log(300), np.log(4000))))
+    num_leaves = int(canvas**2 * np.exp(rng.uniform(np.log(0.0012), np.log(0.015))))
     smallest, largest = np.exp(rng.uniform(np.log(2), np.log(8))), canvas / 3
     u_L = rng.random(num_leaves)
     radius_L = (smallest**-2 - u_L * (smallest**-2 - largest**-2)) ** -0.5
@@ -122,7 +211,7 @@ def _drop(
     # 0: disc, 1: ring, 3 and more: sides of a polygon.
     sides_L = rng.choice([0, 0, 0, 1, 3, 4, 4, 4, 5, 6], num_leaves)
     hole_L = rng.uniform(0.3, 0.9, num_leaves) ** 2
-    turn_LS = np.arange(6) + rng.uniform(-0.25, 0.25, (num_leaves, 6))
+    turn_LS = np.arange(6) + rng.uniform(-0.2, 0.2, (num_leaves, 6))
 
     axis_y = np.arange(canvas, dtype=np.float32)[:, None]
     axis_x = axis_y.T
@@ -134,7 +223,7 @@ def _drop(
         strict=True,
     )
     for i, (y, x, long, short, cos, sin, sides, hole) in enumerate(rows):
-        # The corners of a triangle lie twice as far out as its sides.
+        # How far out the corners lie; a very pointed one is cut off.
         reach = long * (1, 1, 0, 2, 1.5, 1.3, 1.2)[sides] + 1
         top, left = max(int(y - reach), 0), max(int(x - reach), 0)
         box = slice(top, int(y + reach) + 2), slice(left, int(x + reach) + 2)
@@ -147,7 +236,7 @@ def _drop(
             if sides == 1:
                 inside &= distance > hole
         else:
-            inside = np.ones(u.shape, bool)
+            inside = True
             turns = turn_LS[i, :sides] * (2 * np.pi / sides)
             for a, b in zip(np.cos(turns).tolist(), np.sin(turns).tolist(), strict=True):
                 inside &= u * a + v * b < 1
@@ -177,8 +266,8 @@ def _power_noise(
     across = fy * np.cos(angle) - fx * np.sin(angle)
     power = along**2 * stretch + across**2 / stretch
     power[0, 0] = np.inf
-    phases = rng.standard_normal((*power.shape, 2), np.float32).view(np.complex64)[..., 0]
-    noise_HW = np.fft.irfft2(phases * power ** (-slope / 2), (canvas, canvas)).astype(np.float32)
+    spectrum = rng.standard_normal((*power.shape, 2), np.float32).view(np.complex64)[..., 0]
+    noise_HW = np.fft.irfft2(spectrum * power ** (-slope / 2), (canvas, canvas)).astype(np.float32)
     return noise_HW / noise_HW.std()
 
 
@@ -211,7 +300,7 @@ def _paint(rng: np.random.Generator, leaf_HW: np.ndarray, leaves: _Leaves) -> np
     colour_LC = own_LC + likeness_L * (own_LC[ground_L] - own_LC)
 
     # Most surfaces are smooth or nearly so, few are rough.
-    roughness_B = 0.16 * rng.gamma(1, size=num_backdrop)
+    roughness_B = 0.2 * rng.gamma(1, size=num_backdrop)
     roughness_L = roughness_B[ground_L] * rng.gamma(3, 1 / 3, num_leaves)
     texture_TYX = np.stack([_texture(rng, canvas) for _ in range(_NUM_TEXTURES)])
     texture_L = rng.integers(0, _NUM_TEXTURES, num_leaves)
@@ -220,11 +309,14 @@ def _paint(rng: np.random.Generator, leaf_HW: np.ndarray, leaves: _Leaves) -> np
 
     y_HW = np.arange(canvas, dtype=np.float32)[:, None]
     x_HW = y_HW.T
-    shade_HW = roughness_L.astype(np.float32)[leaf_HW] * texture_TYX[
-        texture_L[leaf_HW],
-        (np.arange(canvas)[:, None] + offset_L2[leaf_HW, 0]) % canvas,
-        (np.arange(canvas) + offset_L2[leaf_HW, 1]) % canvas,
-    ]
+    shade_HW = (
+        roughness_L.astype(np.float32)[leaf_HW]
+        * texture_TYX[
+            texture_L[leaf_HW],
+            (np.arange(canvas)[:, None] + offset_L2[leaf_HW, 0]) % canvas,
+            (np.arange(canvas) + offset_L2[leaf_HW, 1]) % canvas,
+        ]
+    )
     shade_HW += _stripes(rng, leaf_HW, num_leaves)
 
     # Round or tilted surfaces: luminance changes linearly across a leaf.
@@ -243,7 +335,7 @@ def _texture(rng: np.random.Generator, canvas: int) -> np.ndarray:
     noise_HW = _power_noise(
         rng,
         canvas,
-        slope=rng.uniform(0.5, 1.7),
+        slope=rng.uniform(0.4, 1.6),
         stretch=np.exp(rng.exponential(0.8)),
         angle=rng.uniform(0, np.pi),
     )
@@ -272,8 +364,7 @@ def _stripes(rng: np.random.Generator, leaf_HW: np.ndarray, num_leaves: int) -> 
 def _box_down(fine_HWC: np.ndarray) -> np.ndarray:
     """The mean over blocks of the supersampling factor: antialiased edges."""
     s = _SUPERSAMPLING
-    height, width, channels = fine_HWC.shape
-    return fine_HWC.reshape(height // s, s, width // s, s, channels).mean(axis=(1, 3))
+    return sum(fine_HWC[y::s, x::s] for y in range(s) for x in range(s)) / s**2
 
 
 def _focus(rng: np.random.Generator, image_HWC: np.ndarray, near_HWC: np.ndarray) -> np.ndarray:

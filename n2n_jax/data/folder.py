@@ -11,7 +11,6 @@ import numpy as np
 from n2n_jax import io
 from n2n_jax.errors import UserError
 
-
 _log = logging.getLogger(__name__)
 
 

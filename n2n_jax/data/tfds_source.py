@@ -138,14 +138,13 @@ def prepare(
         builder = tfds.builder(
             set_name.name,
             data_dir=_data_root(data_dir),
-            file_format='array_record',
             **{key: value for key, value in where.items() if value},
         )
     except (ValueError, AssertionError) as error:  # AssertionError: unknown version
         raise UserError(f"TFDS knows no set, config or version '{name}' to prepare.") from error
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     try:
-        builder.download_and_prepare(download_config=config)
+        builder.download_and_prepare(download_config=config, file_format='array_record')
     except download_errors as error:
         reason = str(error).splitlines()[0].rstrip(':.')
         raise UserError(

@@ -54,7 +54,9 @@ def build(config: ModelConfig) -> Restorer:
       UserError: unknown name.
     """
     if config.name not in REGISTRY:
-        raise UserError(f"Unknown model.name '{config.name}'. {did_you_mean(config.name, REGISTRY)}")
+        raise UserError(
+            f"Unknown model.name '{config.name}'. {did_you_mean(config.name, REGISTRY)}"
+        )
     dtype = jnp.dtype(config.dtype)
     return Restorer(REGISTRY[config.name](config, dtype), residual=config.residual)
 

@@ -35,9 +35,7 @@ def max_pool_3x3_stride_2(x_BHWC: jax.Array) -> jax.Array:
     """
     _, h, w, _ = x_BHWC.shape
     padded_BHWC = jnp.pad(x_BHWC, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    windows = [
-        padded_BHWC[:, i : i + h : 2, j : j + w : 2, :] for i in range(3) for j in range(3)
-    ]
+    windows = [padded_BHWC[:, i : i + h : 2, j : j + w : 2, :] for i in range(3) for j in range(3)]
     pooled_BHWC = windows[0]
     for window_BHWC in windows[1:]:
         pooled_BHWC = jnp.maximum(pooled_BHWC, window_BHWC)

@@ -7,7 +7,8 @@ import tensorflow_datasets as tfds
 from n2n_jax.data.tfds_builders.image_set import ImageFiles, ImageSet, image_paths
 
 # The copy kept by the Berkeley Institute for Data Science, pinned to a commit. No checksum is
-# registered: GitHub does not promise that an archive of a commit keeps its bytes.
+# registered: GitHub does not promise that an archive of a commit keeps its bytes. It is more than
+# 140 MB, most of it segmentations.
 URL = 'https://github.com/BIDS/BSDS500/archive/a04b7c6c3a9f0ace74bf205c72a43d32e1c72722.tar.gz'
 
 _DESCRIPTION = """

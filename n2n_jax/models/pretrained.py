@@ -1,0 +1,129 @@
+"""ImageNet weights for the ResNet-50 encoder, from a local file in torchvision's naming."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from n2n_jax.errors import UserError
+
+_LEAVES = {
+    'kernel': 'weight',
+    'scale': 'weight',
+    'bias': 'bias',
+    'mean': 'running_mean',
+    'var': 'running_var',
+}
+
+
+def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces the encoder of a `ResNet50UNet(norm='batch')` by weights from a file.
+
+    The weights are copied as they are: the network itself brings its input to the mean and
+    deviation of ImageNet (see `ResNet50`), so the features of an image are exactly those that the
+    weights were trained to give, borders included.
+
+    Args:
+      path: '.npz' or '.safetensors' with torchvision's names and layouts ('conv1.weight' as OIHW,
+        'layer1.0.bn1.running_mean', ...). Other entries, such as 'fc.weight', are ignored.
+      variables: what the network's `init` returned; not modified.
+
+    Returns:
+      The variables with params/encoder and batch_stats/encoder replaced, in float32.
+
+    Raises:
+      UserError: the network has no batch norm; the file is missing, unreadable or of another kind;
+        an entry is missing, not finite or has the wrong shape.
+    """
+    path = Path(path)
+    params = variables['params']
+    if 'encoder' not in params or 'encoder' not in variables.get('batch_stats', {}):
+        raise UserError(
+            'Pretrained weights need the batch norm they were trained with: use the model '
+            "'resnet50' with norm 'batch'."
+        )
+    arrays = _read(path)
+    collections = {name: variables[name]['encoder'] for name in ('params', 'batch_stats')}
+    expected = traverse_util.flatten_dict(collections)
+    names = {key: _torch_name(key[1:]) for key in expected}
+
+    missing = sorted(name for name in names.values() if name not in arrays)
+    if missing:
+        raise UserError(
+            f'{path} lacks {len(missing)} of the {len(names)} arrays of a ResNet-50, first '
+            f"'{missing[0]}'. The names must be torchvision's."
+        )
+    loaded = {key: _to_flax_layout(arrays[name]) for key, name in names.items()}
+    wrong = sorted((names[key], key) for key in loaded if loaded[key].shape != expected[key].shape)
+    if wrong:
+        name, key = wrong[0]
+        raise UserError(
+            f'{path} has {len(wrong)} arrays of the wrong shape, first {name!r}: '
+            f'{loaded[key].shape} where this network has {expected[key].shape} '
+            '(kernels as height, width, inputs, outputs).'
+        )
+    not_finite = sorted(names[key] for key in loaded if not np.isfinite(loaded[key]).all())
+    if not_finite:
+        raise UserError(
+            f"{path} holds NaN or infinity in {len(not_finite)} arrays, first '{not_finite[0]}'."
+        )
+    encoder = traverse_util.unflatten_dict({key: jnp.asarray(loaded[key]) for key in loaded})
+    return {
+        **variables,
+        **{name: {**variables[name], 'encoder': encoder[name]} for name in collections},
+    }
+
+
+def _torch_name(key: tuple[str, ...]) -> str:
+    """('layer1_0', 'downsample_norm', 'scale') -> 'layer1.0.downsample.1.weight'."""
+    return '.'.join(_torch_parts(key))
+
+
+def _torch_parts(key: tuple[str, ...]) -> Iterator[str]:
+    *modules, leaf = key
+    for module in modules:
+        if module.startswith('layer'):
+            yield module.replace('_', '.')
+        elif module == 'downsample_conv':
+            yield 'downsample.0'
+        elif module == 'downsample_norm':
+            yield 'downsample.1'
+        else:
+            yield module.replace('norm', 'bn')
+    yield _LEAVES[leaf]
+
+
+def _to_flax_layout(array: np.ndarray) -> np.ndarray:
+    """Kernels from OIHW to HWIO; float32."""
+    return np.asarray(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array, np.float32)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise UserError(f'There is no file {path}.')
+    if path.suffix == '.npz':
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return dict(archive)
+        except (ValueError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(f'{path} is not a readable .npz file: {error}') from error
+    if path.suffix == '.safetensors':
+        try:
+            import safetensors
+            import safetensors.numpy
+        except ImportError as error:
+            raise UserError(
+                f'Reading {path} needs safetensors: pip install n2n_jax[pretrained]'
+            ) from error
+        try:
+            return safetensors.numpy.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise UserError(f'{path} is not a readable .safetensors file: {error}') from error
+    raise UserError(
+        f'{path} is neither .npz nor .safetensors. From PyTorch, save one with '
+        "safetensors.torch.save_file(model.state_dict(), 'resnet50.safetensors')."
+    )

@@ -1,0 +1,196 @@
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from n2n_jax.errors import UserError
+from n2n_jax.models.pretrained import load_encoder
+from n2n_jax.models.resnet50 import IMAGENET_MEAN, IMAGENET_STD, ResNet50, ResNet50UNet
+
+BLOCKS = [
+    (f'layer{stage}.{block}', 64 * 2 ** (stage - 1), stage, block)
+    for stage, depth in ((1, 3), (2, 4), (3, 6), (4, 3))
+    for block in range(depth)
+]
+
+
+def _random_torch_weights(seed=0):
+    """A ResNet-50's state_dict, written from the architecture and not from our network."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+
+    def conv(name, num_out, num_in, size):
+        scale = np.sqrt(2 / (num_in * size * size))
+        kernel = rng.standard_normal((num_out, num_in, size, size), np.float32)
+        weights[f'{name}.weight'] = kernel * np.float32(scale)
+
+    def batch_norm(name, num_channels):
+        weights[f'{name}.weight'] = rng.uniform(0.5, 1.5, num_channels).astype(np.float32)
+        weights[f'{name}.bias'] = rng.normal(0, 0.2, num_channels).astype(np.float32)
+        weights[f'{name}.running_mean'] = rng.normal(0, 0.2, num_channels).astype(np.float32)
+        weights[f'{name}.running_var'] = rng.uniform(0.5, 2, num_channels).astype(np.float32)
+        weights[f'{name}.num_batches_tracked'] = np.array(7)
+
+    conv('conv1', 64, 3, 7)
+    batch_norm('bn1', 64)
+    num_in = 64
+    for name, width, _, block in BLOCKS:
+        conv(f'{name}.conv1', width, num_in, 1)
+        conv(f'{name}.conv2', width, width, 3)
+        conv(f'{name}.conv3', 4 * width, width, 1)
+        for i, num_channels in enumerate((width, width, 4 * width), start=1):
+            batch_norm(f'{name}.bn{i}', num_channels)
+        if block == 0:
+            conv(f'{name}.downsample.0', 4 * width, num_in, 1)
+            batch_norm(f'{name}.downsample.1', 4 * width)
+        num_in = 4 * width
+    weights['fc.weight'] = np.zeros((1000, 2048), np.float32)
+    weights['fc.bias'] = np.zeros(1000, np.float32)
+    return weights
+
+
+def _windows(x_BCHW, size, stride, padding, fill):
+    padded = np.pad(x_BCHW, ((0, 0), (0, 0), *[(padding, padding)] * 2), constant_values=fill)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))
+    return windows[:, :, ::stride, ::stride]
+
+
+def _numpy_features(weights, x_BCHW):
+    """The five feature maps of ResNet-50 v1.5 in inference, in numpy."""
+
+    def conv(name, x_BCHW, stride=1, padding=0):
+        kernel_OIHW = weights[f'{name}.weight']
+        windows = _windows(x_BCHW, kernel_OIHW.shape[-1], stride, padding, 0)
+        return np.einsum('bihwkl,oikl->bohw', windows, kernel_OIHW, optimize=True)
+
+    def batch_norm(name, x_BCHW):
+        scale, bias, mean, var = (
+            weights[f'{name}.{leaf}'][:, None, None]
+            for leaf in ('weight', 'bias', 'running_mean', 'running_var')
+        )
+        return (x_BCHW - mean) / np.sqrt(var + 1e-5) * scale + bias
+
+    def relu(x_BCHW):
+        return np.maximum(x_BCHW, 0)
+
+    x_BCHW = relu(batch_norm('bn1', conv('conv1', x_BCHW, 2, 3)))
+    features = [x_BCHW]
+    x_BCHW = _windows(x_BCHW, 3, 2, 1, -np.inf).max(axis=(-2, -1))
+    for name, _, stage, block in BLOCKS:
+        stride = 2 if stage > 1 and block == 0 else 1
+        if stage > 1 and block == 0:
+            features.append(x_BCHW)
+        y_BCHW = relu(batch_norm(f'{name}.bn1', conv(f'{name}.conv1', x_BCHW)))
+        y_BCHW = relu(batch_norm(f'{name}.bn2', conv(f'{name}.conv2', y_BCHW, stride, 1)))
+        y_BCHW = batch_norm(f'{name}.bn3', conv(f'{name}.conv3', y_BCHW))
+        if block == 0:
+            x_BCHW = conv(f'{name}.downsample.0', x_BCHW, stride)
+            x_BCHW = batch_norm(f'{name}.downsample.1', x_BCHW)
+        x_BCHW = relu(x_BCHW + y_BCHW)
+    return [*features, x_BCHW]
+
+
+@pytest.fixture(scope='module')
+def weights():
+    return _random_torch_weights()
+
+
+@pytest.fixture(scope='module')
+def variables():
+    return jax.jit(ResNet50UNet(3).init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
+@pytest.fixture(scope='module')
+def npz(weights, tmp_path_factory):
+    path = tmp_path_factory.mktemp('weights') / 'resnet50.npz'
+    np.savez(path, **weights)
+    return path
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_features_are_those_of_an_independent_resnet50(weights, variables, npz, channels):
+    loaded = load_encoder(npz, variables)
+    encoder = {name: loaded[name]['encoder'] for name in ('params', 'batch_stats')}
+    image_BHWC = np.random.default_rng(1).uniform(size=(1, 64, 64, channels)).astype(np.float32)
+    features = jax.jit(ResNet50().apply)(encoder, image_BHWC - 0.5)
+
+    rgb_BHWC = np.broadcast_to(image_BHWC, (1, 64, 64, 3))
+    normalised_BHWC = (rgb_BHWC - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    expected = _numpy_features(weights, normalised_BHWC.transpose(0, 3, 1, 2))
+    assert len(features) == len(expected) == 5
+    for ours_BHWC, theirs_BCHW in zip(features, expected, strict=True):
+        theirs_BHWC = theirs_BCHW.transpose(0, 2, 3, 1)
+        assert np.abs(ours_BHWC - theirs_BHWC).max() < 1e-3 * np.abs(theirs_BHWC).max()
+
+
+def test_only_the_encoder_is_replaced(variables, npz):
+    loaded = load_encoder(npz, variables)
+    assert jax.tree.structure(loaded) == jax.tree.structure(variables)
+    for name, module in variables['params'].items():
+        same = jax.tree.map(np.array_equal, module, loaded['params'][name])
+        assert any(jax.tree.leaves(same)) == all(jax.tree.leaves(same)) == (name != 'encoder')
+
+
+def test_safetensors_and_npz_agree(weights, variables, npz, tmp_path):
+    path = tmp_path / 'resnet50.safetensors'
+    safetensors.numpy.save_file(weights, path)
+    a, b = load_encoder(path, variables), load_encoder(npz, variables)
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+
+def test_missing_arrays_are_counted(weights, variables, tmp_path):
+    path = tmp_path / 'a.npz'
+    np.savez(path, **{k: v for k, v in weights.items() if not k.startswith('layer4.1.conv')})
+    with pytest.raises(UserError, match=r"lacks 3 of the 265 arrays.*'layer4\.1\.conv1\.weight'"):
+        load_encoder(path, variables)
+
+
+def test_wrong_shape_is_named(weights, variables, tmp_path):
+    path = tmp_path / 'a.npz'
+    np.savez(path, **{**weights, 'layer2.0.bn1.bias': np.zeros(64, np.float32)})
+    with pytest.raises(UserError, match=r"1 arrays.*'layer2\.0\.bn1\.bias': \(64,\).*\(128,\)"):
+        load_encoder(path, variables)
+
+
+def test_not_a_number_is_named(weights, variables, tmp_path):
+    path = tmp_path / 'a.npz'
+    np.savez(path, **{**weights, 'bn1.bias': np.full(64, np.nan, np.float32)})
+    with pytest.raises(UserError, match=r"NaN or infinity in 1 arrays, first 'bn1\.bias'"):
+        load_encoder(path, variables)
+
+
+@pytest.mark.parametrize('norm', ['group', 'none'])
+def test_network_without_batch_norm_is_refused(npz, norm):
+    shapes = jax.eval_shape(
+        ResNet50UNet(3, norm=norm).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
+    with pytest.raises(UserError, match="norm 'batch'"):
+        load_encoder(npz, shapes)
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
+def test_damaged_file_is_named(variables, tmp_path, suffix):
+    path = tmp_path / f'broken{suffix}'
+    path.write_bytes(b'not weights')
+    with pytest.raises(UserError, match=rf'broken\{suffix} is not a readable'):
+        load_encoder(path, variables)
+
+
+def test_other_kinds_of_file_are_refused(variables, tmp_path):
+    path = tmp_path / 'resnet50.pth'
+    with pytest.raises(UserError, match='There is no file'):
+        load_encoder(path, variables)
+    path.write_bytes(b'')
+    with pytest.raises(UserError, match=r'neither \.npz nor \.safetensors'):
+        load_encoder(path, variables)
+
+
+def test_absent_safetensors_names_the_extra(variables, tmp_path, monkeypatch):
+    path = tmp_path / 'a.safetensors'
+    path.write_bytes(b'')
+    monkeypatch.setitem(sys.modules, 'safetensors', None)
+    with pytest.raises(UserError, match=r'pip install n2n_jax\[pretrained\]'):
+        load_encoder(path, variables)

@@ -1,0 +1,105 @@
+"""The paper's U-Net, its layers, and the wrapper that takes any size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from n2n_jax import models
+from n2n_jax.config import ModelConfig
+from n2n_jax.models import layers
+
+
+def count(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def shapes_of(**changes):
+    config = ModelConfig(**{'name': 'unet', **changes})
+    return jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
+
+
+@pytest.mark.parametrize(('channels', 'want'), [(3, 991_203), (1, 988_609)])
+def test_the_parameter_count_is_the_papers(channels, want):
+    assert count(shapes_of(channels=channels)) == want
+
+
+def test_every_layer_has_the_papers_size_and_its_own_weights():
+    params = shapes_of()['params']['network']
+    want = {
+        'enc_conv0': 1_344, **{f'enc_conv{i}': 20_784 for i in range(1, 7)},
+        'dec_conv5a': 83_040, 'dec_conv5b': 83_040,
+        **{f'dec_conv{i}a': 124_512 for i in (4, 3, 2)},
+        **{f'dec_conv{i}b': 83_040 for i in (4, 3, 2)},
+        'dec_conv1a': 57_088, 'dec_conv1b': 18_464, 'dec_conv1c': 867,
+    }  # fmt: skip
+    assert {name: count(layer) for name, layer in params.items()} == want
+
+
+def test_the_first_weights_are_he_normal_and_the_last_layers_gain_is_one():
+    params = models.init(ModelConfig(name='unet'), jax.random.key(0))['params']['network']
+    for name, gain in (('dec_conv4a', np.sqrt(2)), ('enc_conv3', np.sqrt(2)), ('dec_conv1c', 1)):
+        kernel = np.asarray(params[name]['kernel'])
+        fan_in = np.prod(kernel.shape[:3])
+        assert kernel.std() == pytest.approx(gain / np.sqrt(fan_in), rel=0.08)
+        assert not np.asarray(params[name]['bias']).any()
+    kernel = np.asarray(params['dec_conv4a']['kernel'])
+    assert np.abs(kernel).max() > 3.5 * kernel.std()  # not a truncated normal
+
+
+def test_the_output_is_linear():
+    config = ModelConfig(name='unet', residual=False)
+    variables = models.init(config, jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
+    y = np.asarray(models.build(config).apply(variables, x)) - 0.5
+    assert y.min() < 0 < y.max()
+    # An activation with slope 0.1 below zero would make the negative side ten times smaller.
+    assert 0.2 < -y[y < 0].mean() / y[y > 0].mean() < 5
+
+
+@pytest.mark.parametrize('size', [(1, 1), (2, 70), (31, 33), (32, 32), (64, 45)])
+@pytest.mark.parametrize('residual', [True, False])
+def test_any_size_comes_back(size, residual):
+    config = ModelConfig(name='tiny', residual=residual)
+    variables = models.init(config, jax.random.key(0))
+    x = jax.random.uniform(jax.random.key(1), (2, *size, 3))
+    assert models.build(config).apply(variables, x).shape == x.shape
+
+
+def test_padding_reflects():
+    config = ModelConfig(name='tiny', residual=False)
+    variables = models.init(config, jax.random.key(0))
+    x = jax.random.uniform(jax.random.key(1), (1, 6, 7, 3))
+    padded = np.pad(x, ((0, 0), (0, 2), (0, 1), (0, 0)), mode='reflect')
+    model = models.build(config)
+    want = model.apply(variables, padded)[:, :6, :7]
+    np.testing.assert_allclose(model.apply(variables, x), want, atol=1e-6)
+
+
+def test_a_residual_network_with_no_weights_is_the_identity_bit_for_bit():
+    config = ModelConfig(name='unet', residual=True)
+    variables = jax.tree.map(jnp.zeros_like, models.init(config, jax.random.key(0)))
+    x = jax.random.uniform(jax.random.key(1), (1, 33, 40, 3))
+    np.testing.assert_array_equal(models.build(config).apply(variables, x), x)
+
+
+def test_pooling_and_upsampling_equal_the_library_and_have_scatter_free_gradients():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
+    pairs = [
+        (layers.max_pool_2x2, lambda x: nn.max_pool(x, (2, 2), (2, 2))),
+        (
+            layers.max_pool_3x3_stride_2,
+            lambda x: nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))),
+        ),
+        (layers.upsample_2x, lambda x: jax.image.resize(x, (2, 16, 24, 3), 'nearest')),
+    ]
+    for ours, library in pairs:
+        np.testing.assert_array_equal(ours(x), library(x))
+        weights = jax.random.normal(jax.random.key(1), ours(x).shape)
+        gradients = [
+            jax.grad(lambda x, f=f, w=weights: (f(x) * w).sum())(x) for f in (ours, library)
+        ]
+        np.testing.assert_allclose(*gradients, atol=1e-5)
+        text = jax.jit(jax.grad(lambda x, f=ours: (f(x) ** 2).sum())).lower(x).as_text()
+        assert 'scatter' not in text
