@@ -11,6 +11,7 @@ import dataclasses
 import os
 import re
 import shutil
+import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -153,7 +154,7 @@ def write_image(path: str | Path, image: ImageFile) -> None:
             dpi=metadata.dpi,
             **native,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, struct.error) as error:
         raise UserError(f'{path}: this image cannot be written as {name}: {error}.') from error
     _replace_file(path, data)
 

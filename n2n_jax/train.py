@@ -182,7 +182,7 @@ def make_train_step(
             # A short memory at first, or the random start would stay in the average for long.
             decay = jnp.minimum(config.optim.ema_decay, (1 + state.step) / (10 + state.step))
             ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, variables)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
         updated = TrainState(state.step + 1, variables, ema, opt_state, failed)
         kept = state.replace(failed=failed)

@@ -43,19 +43,21 @@ class JsonlWriter:
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step(line) <= first_step]
             write_text(path, ''.join(line + '\n' for line in kept))
-        self._file = open(path, 'a')  # noqa: SIM115 - closed with the process; flushed by `flush`
+        self._path, self._lines = path, ''
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
         """Adds a line; what is not finite becomes null, as JSON has no word for it."""
         finite = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
-        self._file.write(json.dumps({'step': step, **finite}) + '\n')
+        self._lines += json.dumps({'step': step, **finite}) + '\n'
 
     def write_image(self, step: int, name: str, pixels_HWC: np.ndarray) -> None:
         """Nothing: pictures are files of the evaluation folder."""
 
     def flush(self) -> None:
         """Puts everything on disk."""
-        self._file.flush()
+        with open(self._path, 'a') as file:
+            file.write(self._lines)
+        self._lines = ''
 
 
 def _step(line: str) -> float:

@@ -1,9 +1,14 @@
 """Eight virtual CPU devices for every test, and the strictness the code is written for."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
-# Before any device query. The environment, not jax.config: programs started by tests get one.
-os.environ.pop('XLA_FLAGS', None)
+# Tests and the programs they start share compiled code, of this session alone.
+_COMPILED = tempfile.mkdtemp(prefix='n2n_jax_compiled_')
+os.environ['JAX_COMPILATION_CACHE_DIR'] = _COMPILED
+atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 
 import jax
 import numpy as np

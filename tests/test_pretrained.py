@@ -100,7 +100,10 @@ def weights():
 
 @pytest.fixture(scope='module')
 def variables():
-    return jax.jit(ResNet50UNet(3).init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    # Zeros in place of `init`, which spends half a minute on compiling its random draws.
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(ResNet50UNet(3).init, jax.random.key(0), image)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
 
 
 @pytest.fixture(scope='module')

@@ -131,7 +131,7 @@ def _compressed_rows(pixels: np.ndarray) -> bytes:
     # A zero pixel to the left of each row and a zero row above: neighbours outside the image.
     padded = np.pad(big_endian.view(np.uint8), ((1, 0), (bytes_per_pixel, 0)))
     band = max(1, _BAND_BYTES // padded.shape[1])
-    deflate = zlib.compressobj()
+    deflate = zlib.compressobj(level=3)  # photographs: 1 % more bytes than level 6, half the time
     parts = []
     for top in range(0, height, band):
         parts.append(deflate.compress(_filtered(padded[top : top + band + 1], bytes_per_pixel)))

@@ -13,6 +13,7 @@ T = K + 1 slots of a string: its letters, then the gap behind it; M = N T slots 
 """
 
 import functools
+import math
 import string
 from typing import NamedTuple
 
@@ -94,10 +95,12 @@ def lay_out(key: jax.Array, h: int, w: int, c: int) -> Layout:
     """Random strings of random size and colour, enough for an image of this shape."""
     ink_YX, first_SG, width_SG, height_S = atlas()
     lines = (NUM_LAYERS, -(-h // LINE_PITCH) + 1)
-    strings = (*lines, w // 96 + 2)
+    strings = (*lines, w // 96 + 2)  # a string and its gap take 110 pixels on average
 
-    # One draw for everything: a call of the generator costs more than the numbers it returns.
-    uniform_ALNU = jax.random.uniform(key, (*strings, MAX_LETTERS + c + 8))
+    # One draw for everything, and a flat one: several draws, or a draw in four dimensions, would
+    # be the same numbers for seconds of compilation.
+    shape = (*strings, MAX_LETTERS + c + 8)
+    uniform_ALNU = jax.random.uniform(key, (math.prod(shape),)).reshape(shape)
     glyph, color_ALNC, size, length, gap, top, rank, turn, shift, stop = jnp.split(
         uniform_ALNU, MAX_LETTERS + np.array([0, *range(c, c + 8)]), axis=3
     )
@@ -199,7 +202,7 @@ def sample_image(
         # How many pixels would each letter add? Small whole numbers: exact in any precision.
         new_HW = (clear_HW > 0.5) & (clear_HW * (1.0 - ink_HW) <= 0.5)
         new_LW = jnp.einsum(
-            'lh,hw->lw', (line_H == lines_L1).astype(jnp.float32), new_HW.astype(jnp.float32)
+            'lh,hw->lw', (line_H[None] == lines_L1).astype(jnp.float32), new_HW.astype(jnp.float32)
         ).astype(jnp.int32)
         new_LNT = jnp.zeros((*rank_LN.shape, SLOTS), jnp.int32)
         new_LNT = new_LNT.at[lines_L1, *jnp.divmod(slot_LW, SLOTS)].add(new_LW)

@@ -56,6 +56,9 @@ REGISTRY: dict[str, Callable[[str, bool], ImageSource]] = {
 # A comma separates sources only where another source follows: paths may contain commas.
 _SEPARATOR = re.compile(r',(?=\s*(?:[\w.-]+=)?(?:' + '|'.join(REGISTRY) + r')(?:[:,\s]|$))')
 
+# A name holds no colon: an equals sign behind one is part of a path.
+_NAMED = re.compile(r'(?:([\w.-]+)=)?(.*)', re.DOTALL)
+
 
 def open_source(spec: str, *, skip_bad: bool = False) -> ImageSource:
     """Opens the sources of a spec string as one.
@@ -75,10 +78,10 @@ def open_named_sets(spec: str) -> dict[str, ImageSource]:
     """
     sets: dict[str, ImageSource] = {}
     for part in _SEPARATOR.split(spec):
-        name, _, source = part.strip().rpartition('=')
-        if not re.fullmatch(r'[\w.-]+', name):  # no name, or an equals sign inside a path
-            source = part.strip()
-            name = source.rstrip('/').split(':')[-1].split('/')[-1 if 'folder' in source else 0]
+        name, source = _NAMED.fullmatch(part.strip()).groups()
+        if name is None:  # the folder's own name, or the TFDS set's
+            kind, _, argument = source.partition(':')
+            name = argument.split('/')[0] if kind == 'tfds' else Path(argument).name or kind
         if name in sets:
             raise UserError(f"Two sets are called '{name}': write NAME=SOURCE to name them.")
         sets[name] = _open_one(source, skip_bad=False)

@@ -98,7 +98,8 @@ def dead_leaves(
     if image_NHWC is None:
         image_NHWC = np.empty((num_images, size, size, 3), np.uint8)
         # Threads, not processes: forking is not safe once JAX runs, and numpy releases the GIL.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # The leaf by leaf part holds it, so a few threads are enough.
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             drawn = pool.map(lambda index: dead_leaves_image(seed, index, size), range(num_images))
             for i, image_HWC in enumerate(drawn):
                 image_NHWC[i] = image_HWC

@@ -1,0 +1,182 @@
+"""Using a trained denoiser on arrays and files."""
+
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from n2n_jax import cli, denoiser, io, models, train
+from n2n_jax.config import ModelConfig
+from n2n_jax.denoiser import Denoiser
+from n2n_jax.errors import UserError
+from tests.conftest import tiny_config
+
+
+def identity(channels=3):
+    """A residual network whose weights are all 0: every image comes back as it is."""
+    config = ModelConfig(name='tiny', channels=channels, residual=True)
+    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    return Denoiser(config, variables, step=0)
+
+
+def random_network(channels=3):
+    config = ModelConfig(name='tiny', channels=channels, residual=False)
+    return Denoiser(config, models.init(config, jax.random.key(0)), step=0)
+
+
+@pytest.mark.parametrize('shape', [(256, 256), (64, 1024, 1)])
+def test_a_16_bit_ramp_survives_an_identity_network_bit_for_bit(shape):
+    ramp = np.arange(65536, dtype=np.uint16).reshape(shape)
+    np.testing.assert_array_equal(identity()(ramp), ramp)
+    colors = np.stack([ramp.reshape(256, 256)] * 3, axis=-1)
+    np.testing.assert_array_equal(identity()(colors), colors)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'float32'])
+def test_shape_and_type_are_kept_and_alpha_is_not_touched(channels, dtype):
+    rng = np.random.default_rng(0)
+    image = rng.random((20, 17, channels))
+    image = (image * np.iinfo(dtype).max if dtype != 'float32' else image).astype(dtype)
+    restored = random_network()(image)
+    assert (restored.shape, restored.dtype) == (image.shape, image.dtype)
+    if channels in (2, 4):
+        np.testing.assert_array_equal(restored[..., -1], image[..., -1])
+        image, restored = image[..., :-1], restored[..., :-1]
+    assert (restored != image).any()
+
+
+def test_sizes_from_1_to_70_come_back():
+    network = random_network(1)
+    for side in [*range(1, 12), 31, 32, 33, 64, 70]:
+        for shape in ((side, 70), (70, side), (side, side)):
+            image = np.random.default_rng(side).integers(1, 256, size=shape).astype(np.uint8)
+            assert network(image).shape == shape
+            np.testing.assert_array_equal(identity(1)(image), image)
+
+
+def test_a_gray_network_takes_colour_channel_by_channel_and_the_other_way_round():
+    rng = np.random.default_rng(0)
+    color = rng.random((16, 16, 3), np.float32)
+    network = random_network(1)
+    want = np.concatenate([network(color[..., i : i + 1]) for i in range(3)], axis=-1)
+    np.testing.assert_array_equal(network(color), want)
+    network = random_network(3)
+    gray = color[..., :1]
+    want = network(np.repeat(gray, 3, axis=-1)).mean(axis=-1, keepdims=True)
+    np.testing.assert_allclose(network(gray), want, atol=1e-6)
+
+
+def test_output_saturates_and_never_wraps():
+    config = ModelConfig(name='tiny', channels=1, residual=True)
+    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    bias = variables['params']['network']['Conv_1']['bias']
+    for shift, want in ((0.5, 255), (-0.5, 0)):
+        variables['params']['network']['Conv_1']['bias'] = np.full_like(bias, shift)
+        image = np.array([[0, 255], [10, 250]], np.uint8)
+        restored = Denoiser(config, variables, step=0)(image)
+        assert restored.flat[1 if want == 255 else 0] == want
+        assert set(restored.ravel()) <= {0, 122, 127, 128, 137, 138, 255}
+
+
+def test_wrong_arrays_are_refused():
+    with pytest.raises(UserError, match=r'\(2, 3, 4, 5\)'):
+        identity()(np.zeros((2, 3, 4, 5), np.uint8))
+    with pytest.raises(UserError, match=r'from 0 to 4095.*\[0, 1\]'):
+        identity()(np.linspace(0, 4095, 64, dtype=np.float32).reshape(8, 8))
+
+
+def test_an_image_too_large_for_the_memory_is_refused_before_it_is_tried(monkeypatch):
+    monkeypatch.setattr(denoiser, '_available_memory', lambda: 1 << 20)
+    with pytest.raises(UserError, match=r'image \(512x512\) needs .* GiB of memory'):
+        random_network()(np.zeros((512, 512, 3), np.uint8))
+
+
+@pytest.fixture
+def run_folder(image_folder, tmp_path):
+    sets = {'data.train': f'folder:{image_folder}', 'eval.sets': f'folder:{image_folder}'}
+    train.train(tiny_config(**sets, **{'eval.every': 0, 'train.steps': 2}), tmp_path / 'run')
+    return tmp_path / 'run'
+
+
+def command(*arguments):
+    """Exit status of `n2n ...`."""
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_the_command_writes_what_the_function_returns(run_folder, image_folder, tmp_path, capsys):
+    source, target = image_folder / 'image0.png', tmp_path / 'clean.png'
+    assert command('denoise', source, '-o', target, '--model', run_folder) == 0
+    want = Denoiser.load(run_folder)(io.read_image(source).pixels)
+    np.testing.assert_array_equal(io.read_image(target).pixels, want)
+    assert str(target) in capsys.readouterr().err.splitlines()[-1]
+    assert 'tensorflow' not in sys.modules
+
+
+def test_nothing_is_overwritten_unasked(run_folder, image_folder, tmp_path, capsys):
+    source, target = image_folder / 'image0.png', tmp_path / 'clean.png'
+    target.write_bytes(b'precious')
+    assert command('denoise', source, '-o', target, '--model', run_folder) == 2
+    assert target.read_bytes() == b'precious'
+    assert '--force' in capsys.readouterr().err
+    assert command('denoise', source, '-o', target, '--model', run_folder, '--force') == 0
+    before = source.read_bytes()
+    assert command('denoise', source, '-o', source, '--model', run_folder, '--force') == 2
+    assert 'the input itself' in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+def test_a_folder_keeps_its_structure_and_bad_files_do_not_stop_it(
+    run_folder, image_folder, tmp_path, capsys
+):
+    (image_folder / 'deep').mkdir()
+    (image_folder / 'image1.png').rename(image_folder / 'deep' / 'image1.png')
+    (image_folder / 'bad.png').write_text('not an image')
+    output = tmp_path / 'cleaned'
+    assert command('denoise', image_folder, '-o', output, '--model', run_folder) == 2
+    written = sorted(str(path.relative_to(output)) for path in output.rglob('*.png'))
+    assert written == ['deep/image1.png', 'image0.png', 'image2.png', 'image3.png', 'image4.png']
+    message = capsys.readouterr().err
+    assert 'bad.png' in message
+    assert '1 of 6 images failed' in message
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'word'),
+    [
+        (['/nowhere.png', '-o', 'out.png', '--model', 'RUN'], '/nowhere.png'),
+        (['IMAGES/image0.png', '-o', 'out.png', '--model', '/no/run'], '/no/run'),
+        (['IMAGES/image0.png', 'IMAGES/image1.png', '-o', 'IMAGES/image2.png', '--model', 'RUN'],
+         'needs a folder'),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_sentence(
+    arguments, word, run_folder, image_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        a.replace('RUN', str(run_folder)).replace('IMAGES', str(image_folder)) for a in arguments
+    ]
+    assert command('denoise', *arguments) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith('error: ')
+    assert word in message
+
+
+def test_show_noise_draws_a_contact_sheet(tmp_path):
+    sheet = tmp_path / 'noise.png'
+    assert command('show-noise', 'gaussian:25', 'text:0.3', 'blur:2+poisson:30', '-o', sheet) == 0
+    pixels = io.read_image(sheet).pixels
+    assert pixels.shape[0] > 512
+    assert pixels.shape[1] > 4 * 256
+    assert command('show-noise', 'gausian:25', '-o', sheet) == 2
+
+
+def test_help_shows_examples(capsys):
+    assert command('--help') == 0
+    assert 'n2n denoise photo.jpg' in capsys.readouterr().out

@@ -1,0 +1,114 @@
+"""The programs as people start them: processes, signals, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from n2n_jax import io
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    '--config.data.batch_size=2', '--config.data.crop=32', '--config.optim.warmup_steps=0',
+    '--config.train.log_every=1', '--config.eval.every=0', '--config.eval.in_loop=False',
+    '--config.train.tensorboard=False',
+]  # fmt: skip
+
+
+def start(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, '-m', 'n2n_jax.main', *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu', **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(*arguments, **environment):
+    process = start(*arguments, **environment)
+    output, _ = process.communicate(timeout=600)
+    return process.returncode, output
+
+
+@pytest.fixture
+def small_run(image_folder):
+    io.write_pixels(image_folder / 'large.png', np.full((40, 40, 3), 99, np.uint8))
+    for path in image_folder.glob('image*.png'):
+        path.unlink()
+    return [
+        '--config', 'configs/unet_gauss.py:quick', f'--config.data.train=folder:{image_folder}',
+        *SMALL,
+    ]  # fmt: skip
+
+
+def weights(workdir):
+    return json.loads((workdir / 'DONE.json').read_text())['weights_sha256']
+
+
+def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, tmp_path):
+    arguments = [*small_run, '--config.train.steps=12', '--config.train.checkpoint_every=3']
+    status, output = run(*arguments, '--workdir', tmp_path / 'straight')
+    assert status == 0, output
+
+    process = start(*arguments, '--workdir', tmp_path / 'killed')
+    checkpoints = tmp_path / 'killed' / 'checkpoints'
+    deadline = time.monotonic() + 300
+    while not (checkpoints / '3').exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'killed' / 'DONE.json').exists()
+
+    status, output = run(*arguments, '--workdir', tmp_path / 'killed')
+    assert status == 0, output
+    assert 'Resumed at step' in output
+    assert weights(tmp_path / 'killed') == weights(tmp_path / 'straight')
+
+
+@pytest.mark.parametrize(
+    ('extra', 'words'),
+    [
+        (['--config.data.train=folder:/no/such/folder'], ['/no/such/folder']),
+        (['--config.data.crop=4096'], ['larger than every image', 'data.crop=40']),
+        (['--config.trian.steps=5'], ['trian']),
+        (['--config.train.steps=many'], ['train.steps', 'many']),
+        (['--config.noise.input=gausian:25'], ["Did you mean 'gaussian'"]),
+        (['--config.model.name=unett'], ["Did you mean 'unet'"]),
+        (['--config', 'configs/nothing.py'], ['configs/nothing.py']),
+        (['--config', 'configs/unet_gauss.py:quik'], ["Did you mean 'quick'"]),
+        (['--mode', 'follow'], ['no run in', 'config.json is missing']),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(small_run, extra, words, tmp_path):
+    status, output = run(*small_run, *extra, '--workdir', tmp_path / 'run')
+    assert status not in (0, None)
+    for word in words:
+        assert word in output
+    assert 'Traceback' not in output
+    assert len(output.strip().splitlines()) <= 4, output
+    assert not (tmp_path / 'run' / 'checkpoints').exists()
+
+
+def test_missing_flags_are_named():
+    status, output = run('--config', 'configs/unet_gauss.py:quick')
+    assert status == 2
+    assert '--workdir is missing' in output
+
+
+def test_tensorflow_is_not_imported_by_denoising(tmp_path):
+    code = (
+        'import sys\n'
+        'from n2n_jax import cli, denoiser, evaluate, train\n'
+        "assert 'tensorflow' not in sys.modules, 'tensorflow'\n"
+    )
+    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=False)
+    assert result.returncode == 0
