@@ -31,6 +31,7 @@ def _denoise(arguments: argparse.Namespace) -> None:
         if target.exists() and not arguments.force:
             raise UserError(f'{target} exists: choose another -o, or give --force.')
 
+    console.keep_compiled_code()
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.progress import ProgressLine
 

@@ -32,9 +32,9 @@ class ModelConfig:
 class DataConfig:
     """The clean images that captures are made from, and how they are cut."""
 
-    train: str = 'dead_leaves:400'  # sources, comma-separated: see n2n_jax.data
+    train: str = 'dead_leaves:200'  # sources, comma-separated: see n2n_jax.data
     crop: int = 64  # side of the square crops, in pixels
-    batch_size: int = 16  # crops per step, over all devices
+    batch_size: int = 4  # crops per step, over all devices
     augment: bool = True  # random flips and 90-degree rotations
     feed: str = 'auto'  # device (set kept on the device), stream (read by Grain), auto
     on_bad_file: str = 'error'  # error or skip: unreadable files and images smaller than the crop
@@ -57,10 +57,10 @@ class OptimConfig:
     b1: float = 0.9
     b2: float = 0.99
     eps: float = 1e-8
-    warmup_steps: int = 100
+    warmup_steps: int = 50
     ramp_down: float = 0.7  # share of the training, at its end, over which the rate falls to 0
     clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
-    ema_decay: float = 0.999  # of the weights that are evaluated and shipped; 0: the raw weights
+    ema_decay: float = 0.99  # of the weights that are evaluated and shipped; 0: the raw weights
     accumulate: int = 1  # parts that a batch is cut into to save memory
 
 
@@ -68,10 +68,10 @@ class OptimConfig:
 class TrainConfig:
     """Length and cadences."""
 
-    steps: int = 2000
+    steps: int = 700
     steps_per_dispatch: int = 0  # 0: 1 on a CPU, 10 elsewhere
-    log_every: int = 50
-    checkpoint_every: int = 500
+    log_every: int = 25
+    checkpoint_every: int = 175
     keep_checkpoints: int = 2  # besides the last one; older ones are deleted
     tensorboard: bool = True  # where TensorFlow is installed
     distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
@@ -83,7 +83,7 @@ class EvalConfig:
 
     sets: str = 'photos'  # sources, comma-separated; NAME=SOURCE to name one
     noise: str = 'gaussian:25'  # spec strings, comma-separated
-    every: int = 500  # steps; 0: only at the end
+    every: int = 350  # steps; 0: only at the end
     in_loop: bool = True  # False: leave it to `--mode follow`
     replicas: int = 1  # noisy versions of each image
     max_images: int = 0  # of each set, 0: all

@@ -41,6 +41,7 @@ def _main(argv: Sequence[str]) -> int:
         raise app.UsageError(f"'{argv[1]}' is not understood: write --config FILE --workdir DIR.")
     absl_logging.set_verbosity(absl_logging.WARNING)  # of the libraries; ours speak for themselves
     console.set_up_logging()
+    console.keep_compiled_code()
     with console.errors_in_one_sentence():
         config = config_lib.from_config_dict(_CONFIG.value)
         workdir = Path(_WORKDIR.value)

@@ -49,8 +49,8 @@ class TrainState:
       variables: {'params': ..., 'batch_stats': ... if the network has any}, float32.
       ema: running average of the variables; None if there is none.
       opt_state: of the optimizer.
-      failed: True after a loss or gradient that was not finite; from then on nothing changes, so
-        that what is left is the last good state.
+      failed: True after a loss or gradient that was not finite; from then on the weights and the
+        step stay as they are, so that what is left is the last good state.
     """
 
     step: jax.Array
@@ -170,24 +170,29 @@ def make_train_step(
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         clean_BHWC = feed.clean(constants, inputs)
         pair = task.sample(clean_BHWC, seed=config.seed, step=state.step)
-        rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
+        old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
         params = state.variables['params']
-        loss, rest, grads = gradients(params, rest, pair, state.step / config.train.steps)
+        progress = state.step / config.train.steps
+        loss, rest, grads = gradients(params, old_rest, pair, progress)
+        grad_norm = optax.tree.norm(grads)
+        failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
 
+        # Not a `where` over the whole state: XLA could not update it in place any more, which
+        # costs more than the update itself. The moments decay a little after a failure.
+        grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
-        params = jax.tree.map(jnp.add, params, updates)
+        params = jax.tree.map(lambda p, u: p + jnp.where(failed, 0.0, u), params, updates)
+        rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
         variables = {'params': params, **rest}
         ema = state.ema
         if ema is not None:
             # A short memory at first, or the random start would stay in the average for long.
             decay = jnp.minimum(config.optim.ema_decay, (1 + state.step) / (10 + state.step))
+            decay = jnp.where(failed, 1.0, decay)
             ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, variables)
-        grad_norm = optax.tree.norm(grads)
-        failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
-        updated = TrainState(state.step + 1, variables, ema, opt_state, failed)
-        kept = state.replace(failed=failed)
         metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': schedule(state.step)}
-        return jax.tree.map(lambda new, old: jnp.where(failed, old, new), updated, kept), metrics
+        step = state.step + jnp.where(failed, 0, 1)
+        return TrainState(step, variables, ema, opt_state, failed), metrics
 
     def steps(
         state: TrainState, constants: Any, inputs: Any

@@ -10,6 +10,9 @@ from flax import traverse_util
 from n2n_jax.models import resnet50
 from n2n_jax.models.resnet50 import Bottleneck, ResNet50, ResNet50UNet, _convolve
 
+# Compiles in half the time.
+_jit = partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
+
 
 def _init_shapes(model, side=32, channels=3):
     image = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
@@ -96,7 +99,7 @@ def test_convolution_is_the_symmetrically_padded_one(size, stride, height, width
 def test_block_starts_as_its_shortcut(norm):
     block = Bottleneck(width=32, stride=1, project=False, norm=norm)
     x_BHWC = np.random.default_rng(0).standard_normal((2, 4, 4, 128), np.float32)
-    output_BHWC, _ = jax.jit(block.init_with_output)(jax.random.key(1), x_BHWC)
+    output_BHWC, _ = _jit(block.init_with_output)(jax.random.key(1), x_BHWC)
     np.testing.assert_array_equal(output_BHWC, np.maximum(x_BHWC, 0))
 
 
@@ -127,7 +130,7 @@ def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, norm
     x_BHWC = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 64, 64, 3)).astype(np.float32)
     variables = _random_variables(model, x_BHWC)
 
-    @partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})  # compiles faster
+    @_jit
     def gradient_and_output(variables):
         def loss(params):
             output_BHWC, _ = model.apply(
@@ -149,7 +152,7 @@ def test_running_statistics_move_only_in_training(shallow):
     variables = _random_variables(model, x_BHWC)
     before = traverse_util.flatten_dict(variables['batch_stats'])
 
-    @partial(jax.jit, static_argnums=0, compiler_options={'xla_backend_optimization_level': 0})
+    @partial(_jit, static_argnums=0)
     def updated(train, variables):
         return model.apply(variables, x_BHWC, train=train, mutable=['batch_stats'])[1]
 
@@ -163,7 +166,7 @@ def test_running_statistics_move_only_in_training(shallow):
 
 
 @pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
-def test_gradient_has_no_scatter(norm):
+def test_gradient_has_no_scatter(shallow, norm):
     model = ResNet50UNet(3, norm=norm)
     variables = _init_shapes(model, side=64)
 

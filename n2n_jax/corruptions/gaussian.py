@@ -14,7 +14,9 @@ def sample_image(
     key: jax.Array, image_HWC: jax.Array, sigma: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
     """x + n, n ~ N(0, (sigma / 255)^2) per value (Lehtinen et al. 2018, section 3.1)."""
-    return image_HWC + sigma / 255.0 * jax.random.normal(key, image_HWC.shape), None
+    # Drawn flat: the same values, and XLA:CPU compiles and runs it several times faster under vmap.
+    noise_HWC = jax.random.normal(key, (image_HWC.size,)).reshape(image_HWC.shape)
+    return image_HWC + sigma / 255.0 * noise_HWC, None
 
 
 GAUSSIAN = Corruption(

@@ -17,8 +17,10 @@ def sample_image(
     Lehtinen et al. 2018, section 3.2. The clean value is the mode of a capture, not its mean.
     """
     key_where, key_color = jax.random.split(key)
-    replaced_HW1 = jax.random.uniform(key_where, (*image_HWC.shape[:2], 1)) < p
-    color_HWC = jax.random.uniform(key_color, image_HWC.shape, image_HWC.dtype)
+    h, w, _ = image_HWC.shape
+    # Drawn flat: the same values, and XLA:CPU compiles it several times faster under vmap.
+    replaced_HW1 = jax.random.uniform(key_where, (h * w,)).reshape(h, w, 1) < p
+    color_HWC = jax.random.uniform(key_color, (image_HWC.size,)).reshape(image_HWC.shape)
     return jnp.where(replaced_HW1, color_HWC, image_HWC), None
 
 

@@ -8,7 +8,8 @@ p(r) ~ r^-3 it is scale invariant, as photographs are, and occlusion gives it th
 * Achddou, Gousseau and Ladjal, 'Synthetic images as a regularity prior for image restoration
   neural networks', SSVM 2021, and 'Fully synthetic training for image restoration tasks', CVIU 233
   (2023): denoisers trained on such images alone come close to those trained on photographs.
-* Achddou, Gousseau, Ladjal and Susstrunk, 'VibrantLeaves' (2025): textures, shapes and depth of
+* Achddou, Gousseau, Ladjal and Süsstrunk, 'VibrantLeaves: a principled parametric image generator
+  for training deep restoration models', arXiv:2504.10201 (2025): shapes, textures and depth of
   field close most of the rest of the gap.
 
 Here the colours come from a random palette per image instead of the histograms of photographs, so
@@ -113,7 +114,12 @@ def default_cache_dir() -> Path:
     """$N2N_JAX_CACHE, else n2n_jax inside $XDG_CACHE_HOME, else ~/.cache/n2n_jax."""
     if folder := os.environ.get('N2N_JAX_CACHE'):
         return Path(folder).expanduser()
-    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'n2n_jax'
+    if folder := os.environ.get('XDG_CACHE_HOME'):
+        return Path(folder) / 'n2n_jax'
+    try:
+        return Path.home() / '.cache' / 'n2n_jax'
+    except RuntimeError:  # a container may run as a user without a home
+        return Path(tempfile.gettempdir()) / 'n2n_jax'
 
 
 def _read_cache(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
