@@ -16,7 +16,6 @@ from n2n_jax import evaluate, io, models
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
-from n2n_jax.parallel import make_layout
 
 _MEMORY_SHARE = 0.9  # of the free memory that one image may take
 
@@ -45,7 +44,7 @@ class Denoiser:
         Raises:
           UserError: the folder holds no whole checkpoint.
         """
-        sharding = make_layout(batch_size=jax.device_count()).replicated
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         with open_for_reading(Path(run)) as checkpoints:
             step = checkpoints.last_step
             variables = evaluate.shipped_variables(checkpoints, step, sharding)

@@ -11,6 +11,7 @@ A workdir that holds a run is resumed. Ctrl-C saves first.
 
 import logging
 import os
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from ml_collections import config_flags
 
 from n2n_jax import config as config_lib
 from n2n_jax import console, evaluate, parallel, train
-from n2n_jax.errors import UserError
+from n2n_jax.errors import UserError, did_you_mean
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file, with variants behind a colon: FILE.py:quick,clean.'
@@ -56,18 +57,35 @@ def _main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags; derived configs may import their parent as `configs.NAME`."""
-    for i, argument in enumerate(argv):
-        name, _, value = argument.partition('=')
-        if name.lstrip('-') == 'config':
-            file = (value or ''.join(argv[i + 1 : i + 2])).split(':')[0]
-            sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(file))))
+    """Parses the flags; says in a sentence what is wrong with them."""
     with console.errors_in_one_sentence():
-        arguments = app.parse_flags_with_usage(list(argv))
+        for i, argument in enumerate(argv):
+            name, _, value = argument.lstrip('-').partition('=')
+            if name == 'config':
+                _try_config(value or ''.join(argv[i + 1 : i + 2]))
+            elif name.startswith('config.') and argument.startswith('-'):
+                known = config_lib.flatten(config_lib.Config())
+                key = name.removeprefix('config.')
+                if key not in known:
+                    raise UserError(f"Unknown config key '{key}'. {did_you_mean(key, known)}")
+        try:
+            arguments = flags.FLAGS(list(argv))
+        except flags.Error as error:
+            raise UserError(f'{error} See --help.') from None
         for flag in ('config', 'workdir'):
             if flags.FLAGS[flag].value is None:
                 raise UserError(f'--{flag} is missing. See --help.')
     return arguments
+
+
+def _try_config(file_and_variant: str) -> None:
+    """Runs a config file for its errors, which absl would bury in a traceback."""
+    file, _, variant = file_and_variant.partition(':')
+    if not os.path.isfile(file):
+        raise UserError(f"There is no config file '{file}'.")
+    # Derived configs import their parent as `configs.NAME`.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(file))))
+    runpy.run_path(file)['get_config'](variant)
 
 
 def run() -> None:

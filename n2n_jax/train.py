@@ -28,7 +28,6 @@ from n2n_jax.data import open_source
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.source import at_least
 from n2n_jax.errors import UserError, did_you_mean
-from n2n_jax.models import pretrained
 from n2n_jax.parallel import Layout, make_layout
 from n2n_jax.progress import ProgressLine, duration
 from n2n_jax.workdir import Workdir, provenance, write_text
@@ -322,7 +321,7 @@ def _start(config: Config, checkpoints: Checkpoints, layout: Layout) -> TrainSta
         )
     state = jax.jit(init, out_shardings=layout.replicated)()
     if config.model.encoder_weights:
-        variables = pretrained.load_encoder(Path(config.model.encoder_weights), state.variables)
+        variables = models.with_encoder(Path(config.model.encoder_weights), state.variables)
         variables = jax.device_put(variables, layout.replicated)
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
         state = state.replace(variables=variables, ema=ema)

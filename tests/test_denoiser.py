@@ -152,7 +152,7 @@ def test_a_folder_keeps_its_structure_and_bad_files_do_not_stop_it(
         (['/nowhere.png', '-o', 'out.png', '--model', 'RUN'], '/nowhere.png'),
         (['IMAGES/image0.png', '-o', 'out.png', '--model', '/no/run'], '/no/run'),
         (['IMAGES/image0.png', 'IMAGES/image1.png', '-o', 'IMAGES/image2.png', '--model', 'RUN'],
-         'needs a folder'),
+         'several images need a folder'),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_one_sentence(

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from n2n_jax import models
+from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
 from n2n_jax.models.pretrained import load_encoder
 from n2n_jax.models.resnet50 import IMAGENET_MEAN, IMAGENET_STD, ResNet50, ResNet50UNet
@@ -197,3 +199,17 @@ def test_absent_safetensors_names_the_extra(variables, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'safetensors', None)
     with pytest.raises(UserError, match=r'pip install n2n_jax\[pretrained\]'):
         load_encoder(path, variables)
+
+
+def test_the_encoder_of_a_whole_model_is_replaced_and_nothing_else(tmp_path):
+    config = ModelConfig(name='resnet50', norm='batch')
+    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    weights = _random_torch_weights()
+    np.savez(tmp_path / 'resnet50.npz', **weights)
+    loaded = models.with_encoder(tmp_path / 'resnet50.npz', variables)
+    assert jax.tree.structure(loaded) == jax.tree.structure(variables)
+    network = loaded['params']['network']
+    kernel_HWIO = np.asarray(network['encoder']['conv1']['kernel'])
+    np.testing.assert_array_equal(kernel_HWIO.transpose(3, 2, 0, 1), weights['conv1.weight'])
+    assert not np.asarray(network['out_conv']['kernel']).any()

@@ -65,7 +65,7 @@ def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, 
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (tmp_path / 'killed' / 'DONE.json').exists()
 
     status, output = run(*arguments, '--workdir', tmp_path / 'killed')
@@ -79,7 +79,7 @@ def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, 
     [
         (['--config.data.train=folder:/no/such/folder'], ['/no/such/folder']),
         (['--config.data.crop=4096'], ['larger than every image', 'data.crop=40']),
-        (['--config.trian.steps=5'], ['trian']),
+        (['--config.trian.steps=5'], ["Did you mean 'train.steps'"]),
         (['--config.train.steps=many'], ['train.steps', 'many']),
         (['--config.noise.input=gausian:25'], ["Did you mean 'gaussian'"]),
         (['--config.model.name=unett'], ["Did you mean 'unet'"]),

@@ -15,8 +15,11 @@ def sample_image(
 ) -> tuple[jax.Array, jax.Array | None]:
     """x + n, n ~ N(0, (sigma / 255)^2) per value (Lehtinen et al. 2018, section 3.1)."""
     # Drawn flat: the same values, and XLA:CPU compiles and runs it several times faster under vmap.
-    noise_HWC = jax.random.normal(key, (image_HWC.size,)).reshape(image_HWC.shape)
-    return image_HWC + sigma / 255.0 * noise_HWC, None
+    noise = sigma / 255.0 * jax.random.normal(key, (image_HWC.size,))
+    # The barrier keeps XLA from contracting product and sum into one rounding on some shapes only:
+    # the noise of an image has to be the same, bit for bit, on any number of devices.
+    noise = jax.lax.optimization_barrier(noise)
+    return image_HWC + noise.reshape(image_HWC.shape), None
 
 
 GAUSSIAN = Corruption(

@@ -6,6 +6,7 @@ Linen module with the fields of its call below, a class attribute `stride`, and
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from flax import linen as nn
 
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.models import pretrained
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
 
@@ -66,3 +68,14 @@ def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     model = build(config)
     side = model.network.stride
     return model.init(key, jnp.zeros((1, side, side, config.channels)))
+
+
+def with_encoder(path: Path, variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a ResNet-50 with its encoder's weights read from a file.
+
+    Raises:
+      UserError: see `n2n_jax.models.pretrained.load_encoder`.
+    """
+    network = {name: tree['network'] for name, tree in variables.items()}
+    loaded = pretrained.load_encoder(path, network)
+    return {name: {'network': tree} for name, tree in loaded.items()}
