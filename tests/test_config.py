@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny import tiny_config
 
 from n2n_jax import config as config_lib
 from n2n_jax import corruptions, models, train
 from n2n_jax.config import Config, changes_on_resume, from_config_dict, to_config_dict
 from n2n_jax.errors import UserError
-from tests.conftest import tiny_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / 'configs').glob('*.py'))
 

@@ -5,12 +5,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+from tiny import tiny_config
 
 from n2n_jax import cli, denoiser, io, models, train
 from n2n_jax.config import ModelConfig
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
-from tests.conftest import tiny_config
 
 
 def identity(channels=3):

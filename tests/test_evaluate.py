@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from tiny import tiny_config
 
 from n2n_jax import evaluate, models
 from n2n_jax.errors import UserError
 from n2n_jax.parallel import make_layout
-from tests.conftest import tiny_config
 
 
 def evaluator_and_weights(**changes):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import tiny_config
 
 from n2n_jax import evaluate, models, optim, train
 from n2n_jax.checkpoint import Checkpoints
@@ -18,7 +19,6 @@ from n2n_jax.data.source import ArraySource
 from n2n_jax.errors import UserError
 from n2n_jax.parallel import make_layout
 from n2n_jax.workdir import Workdir
-from tests.conftest import tiny_config
 
 
 def setup(config, num_devices=1):

@@ -1,0 +1,42 @@
+"""An experiment of seconds, for tests of the machinery around it.
+
+B batch, H height, W width, C channels, F features.
+"""
+
+from flax import linen as nn
+
+from n2n_jax.config import Config, from_config_dict, to_config_dict
+
+
+class TinyNet(nn.Module):
+    """Two convolutions: compiles in a moment."""
+
+    out_channels: int
+    norm: str = 'none'
+    stride = 4
+
+    @nn.compact
+    def __call__(self, x_BHWC, *, train=False):
+        y_BHWF = nn.Conv(8, (3, 3))(x_BHWC)
+        if self.norm == 'batch':
+            y_BHWF = nn.BatchNorm(use_running_average=not train)(y_BHWF)
+        return nn.Conv(self.out_channels, (3, 3))(nn.relu(y_BHWF))
+
+
+def tiny_config(**changes) -> Config:
+    """A training of seconds; `tiny_config(**{'train.steps': 3})` changes keys."""
+    values = to_config_dict(Config())
+    defaults = {
+        'model.name': 'tiny',
+        'data.crop': 16,
+        'data.batch_size': 8,
+        'optim.warmup_steps': 0,
+        'train.steps': 4,
+        'train.log_every': 2,
+        'train.checkpoint_every': 2,
+        'eval.every': 2,
+        'eval.max_images': 2,
+        'train.tensorboard': False,
+    }
+    values.update_from_flattened_dict({**defaults, **changes})
+    return from_config_dict(values)
