@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import jax
 
-from n2n_jax.data.dead_leaves import default_cache_dir
+from n2n_jax.cache import default_cache_dir
 from n2n_jax.errors import UserError
 
 EXIT_USER_ERROR = 2

@@ -9,7 +9,6 @@ H height, W width, C channels.
 import contextlib
 import dataclasses
 import os
-import re
 import shutil
 import struct
 import uuid
@@ -22,6 +21,7 @@ import numpy as np
 
 from n2n_jax.codecs import pillow, png, tiff
 from n2n_jax.errors import UserError
+from n2n_jax.natural_sort import natural_key
 
 _CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
 _MODES = {channels: mode for mode, channels in _CHANNELS.items()}
@@ -89,7 +89,7 @@ def find_images(folder: str | Path) -> list[Path]:
         ]
     if not found:
         raise UserError(f'{folder}: no image inside; looked for {_either(_SUFFIXES)}.')
-    return sorted(found, key=lambda path: _natural_key(path.relative_to(root)))
+    return sorted(found, key=lambda path: _natural_order(path.relative_to(root)))
 
 
 def image_size(path: str | Path) -> tuple[int, int, int]:
@@ -223,10 +223,8 @@ def _color_channels(image: ImageFile) -> int:
     return 3 if image.mode.startswith('rgb') else 1
 
 
-def _natural_key(path: Path) -> tuple:
-    # Splitting at digits puts text at even and numbers at odd places, so that like meets like.
-    parts = [re.split(r'(\d+)', part.casefold()) for part in path.parts]
-    return [[int(s) if i % 2 else s for i, s in enumerate(part)] for part in parts], str(path)
+def _natural_order(path: Path) -> tuple[list[list[str | int]], str]:
+    return [natural_key(part) for part in path.parts], str(path)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from n2n_jax.cache import default_cache_dir
 from n2n_jax.errors import UserError
 
 # Raise it with every change that alters a pixel: it is part of the name of the cached file.
@@ -108,18 +109,6 @@ def dead_leaves(
                     progress(i + 1, num_images)
         _write_cache(file, image_NHWC)
     return image_NHWC
-
-
-def default_cache_dir() -> Path:
-    """$N2N_JAX_CACHE, else n2n_jax inside $XDG_CACHE_HOME, else ~/.cache/n2n_jax."""
-    if folder := os.environ.get('N2N_JAX_CACHE'):
-        return Path(folder).expanduser()
-    if folder := os.environ.get('XDG_CACHE_HOME'):
-        return Path(folder) / 'n2n_jax'
-    try:
-        return Path.home() / '.cache' / 'n2n_jax'
-    except RuntimeError:  # a container may run as a user without a home
-        return Path(tempfile.gettempdir()) / 'n2n_jax'
 
 
 def _read_cache(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from n2n_jax.errors import UserError
+from n2n_jax.natural_sort import natural_key
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -88,7 +89,7 @@ class TfdsImages:
         if id_key:
             ids = [self._source[row][id_key].decode() for row in rows]
             if len(set(ids)) == len(ids):  # some sets start counting afresh in every split
-                rows.sort(key=lambda row: _natural_key(ids[row]))
+                rows.sort(key=lambda row: natural_key(ids[row]))
                 return [ids[row] for row in rows], rows
         return [f'{spec}/{row}' for row in rows], rows
 
@@ -196,7 +197,7 @@ def _prepared_folder(set_name: _SetName, root: Path) -> Path:
             f'{":".join(filter(None, set_name))} is not prepared in {root}. Write: n2n prepare '
             f'{set_name.name}, with --from FOLDER if you have its images already.'
         )
-    return home / max(versions, key=lambda path: _natural_key(str(path)))
+    return home / max(versions, key=lambda path: natural_key(str(path)))
 
 
 def _check_format(builder: 'tfds.core.DatasetBuilder', folder: Path) -> None:
@@ -219,8 +220,3 @@ def _image_feature(features: 'tfds.features.FeaturesDict', name: str) -> tuple[s
     if features[key].np_dtype != np.uint8:
         raise UserError(f'The images of {name} are {features[key].np_dtype}, not 8-bit.')
     return key, 'L' if features[key].shape[-1] == 1 else 'RGB'
-
-
-def _natural_key(text: str) -> list[str | int]:
-    """Sorts 'b9' before 'b10'."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r'(\d+)', text))]
