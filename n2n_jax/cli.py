@@ -11,7 +11,7 @@ from n2n_jax.errors import UserError
 
 # The heavy imports are inside the commands: `n2n --help` answers at once.
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger('n2n_jax.cli')  # also when started as `python -m`
 
 _EXAMPLES = """examples:
   n2n denoise photo.jpg -o clean.jpg --model runs/quick
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; exits with 2 for what the user can put right."""
     arguments = _parser().parse_args(argv)
     console.set_up_logging()
-    logging.getLogger('absl').setLevel(logging.WARNING)  # Orbax tells of every file it opens
+    logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells of every folder it opens
     with console.errors_in_one_sentence():
         arguments.run(arguments)
 

@@ -40,7 +40,7 @@ _MODE = flags.DEFINE_enum(
 def _main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"'{argv[1]}' is not understood: write --config FILE --workdir DIR.")
-    absl_logging.set_verbosity(absl_logging.WARNING)  # of the libraries; ours speak for themselves
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every folder it opens
     console.set_up_logging()
     console.keep_compiled_code()
     with console.errors_in_one_sentence():

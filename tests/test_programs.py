@@ -112,3 +112,20 @@ def test_tensorflow_is_not_imported_by_denoising(tmp_path):
     )
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=False)
     assert result.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('noise', ['gauss', 'poisson', 'bernoulli', 'impulse', 'text'])
+@pytest.mark.parametrize('model', ['unet', 'resnet50'])
+def test_every_quick_config_trains_and_scores(model, noise, tmp_path):
+    status, output = run(
+        '--config', f'configs/{model}_{noise}.py:quick', '--workdir', tmp_path / 'run',
+        '--config.data.train=dead_leaves:4', '--config.train.steps=2', '--config.eval.max_images=1',
+        '--config.optim.warmup_steps=0', '--config.eval.every=0',
+        N2N_JAX_CACHE=str(tmp_path),
+    )  # fmt: skip
+    assert status == 0, output
+    (row,) = json.loads((tmp_path / 'run' / 'results.json').read_text())
+    assert row['step'] == 2
+    assert np.isfinite(row['psnr'])
+    assert weights(tmp_path / 'run')
