@@ -6,6 +6,7 @@ Orbax writes it to a temporary folder and renames that when it is whole, so a ha
 never seen.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from n2n_jax.errors import UserError
 FOLDER = 'checkpoints'  # inside the workdir
 
 _META = 'meta'
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written."""
 
 
 class Checkpoints:
@@ -46,8 +51,10 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._manager.close()  # waits for a save under way
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None or not issubclass(kind, CheckpointError):
+            with self._errors_named():
+                self._manager.close()  # waits for a save under way
 
     @property
     def last_step(self) -> int | None:
@@ -64,11 +71,29 @@ class Checkpoints:
         """
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         arguments[_META] = ocp.args.JsonSave(meta)
-        self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+        with self._errors_named():
+            self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
 
     def wait(self) -> None:
-        """Returns when the last save is whole on disk; raises what went wrong with it."""
-        self._manager.wait_until_finished()
+        """Returns when the last save is whole on disk.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        with self._errors_named():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """A failed write comes as one of many errors, often with the save after it."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = 'the disk is full' if 'RESOURCE_EXHAUSTED' in str(error) else str(error)[:200]
+            raise CheckpointError(
+                f'A checkpoint could not be written to {self._workdir / FOLDER}: {reason}. Earlier '
+                'checkpoints are whole: once there is room, the same command goes on from the last.'
+            ) from error
 
     def preempted(self, step: int) -> bool:
         """True once the cluster has asked all processes to leave (needs jax.distributed)."""

@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
 import jax
 
 from n2n_jax.cache import default_cache_dir
+from n2n_jax.checkpoint import CheckpointError
 from n2n_jax.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -43,6 +45,10 @@ def errors_in_one_sentence() -> Iterator[None]:
         _end(str(error), EXIT_USER_ERROR)
     except FloatingPointError as error:
         _end(str(error), EXIT_FAILED)
+    except CheckpointError as error:
+        # Not sys.exit: Orbax's threads would print a page of tracebacks on the way out.
+        print(f'error: {error}', file=sys.stderr, flush=True)
+        os._exit(EXIT_FAILED)
     except OSError as error:  # full disk, no permission: says which file
         _end(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
