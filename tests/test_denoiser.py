@@ -1,6 +1,9 @@
 """Using a trained denoiser on arrays and files."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -115,7 +118,30 @@ def test_the_command_writes_what_the_function_returns(run_folder, image_folder, 
     want = Denoiser.load(run_folder)(io.read_image(source).pixels)
     np.testing.assert_array_equal(io.read_image(target).pixels, want)
     assert str(target) in capsys.readouterr().err.splitlines()[-1]
-    assert 'tensorflow' not in sys.modules
+
+
+def test_denoising_does_not_import_tensorflow(run_folder, image_folder, tmp_path):
+    # A stand-in that imports: where TensorFlow is missing, the test could not fail without it.
+    (tmp_path / 'packages' / 'tensorflow').mkdir(parents=True)
+    (tmp_path / 'packages' / 'tensorflow' / '__init__.py').write_text('')
+    code = (
+        'import sys\n'
+        'from tiny import TinyNet\n'
+        'from n2n_jax import cli, models\n'
+        "models.REGISTRY['tiny'] = lambda config, dtype: TinyNet(config.channels, config.norm)\n"
+        'cli.main(sys.argv[1:])\n'
+        "assert 'tensorflow' not in sys.modules\n"
+        'import tensorflow\n'  # the stand-in was there to be found
+    )
+    target = tmp_path / 'clean.png'
+    paths = [tmp_path / 'packages', Path(__file__).parent, Path(__file__).parents[1]]
+    arguments = ['denoise', image_folder / 'image0.png', '-o', target, '--model', run_folder]
+    subprocess.run(
+        [sys.executable, '-c', code, *map(str, arguments)],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths))},
+        check=True,
+    )
+    assert target.exists()
 
 
 def test_nothing_is_overwritten_unasked(run_folder, image_folder, tmp_path, capsys):

@@ -104,16 +104,6 @@ def test_missing_flags_are_named():
     assert '--workdir is missing' in output
 
 
-def test_tensorflow_is_not_imported_by_denoising(tmp_path):
-    code = (
-        'import sys\n'
-        'from n2n_jax import cli, denoiser, evaluate, train\n'
-        "assert 'tensorflow' not in sys.modules, 'tensorflow'\n"
-    )
-    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=False)
-    assert result.returncode == 0
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('noise', ['gauss', 'poisson', 'bernoulli', 'impulse', 'text'])
 @pytest.mark.parametrize('model', ['unet', 'resnet50'])

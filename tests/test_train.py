@@ -193,7 +193,6 @@ def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, monke
     )
     assert train.train(config, tmp_path / 'straight')
     # Ctrl-C after three steps: in the middle between two checkpoints.
-    real = DeviceFeed.inputs if feed == 'device' else None
     from n2n_jax.data import feed as feed_module
 
     cls = feed_module.DeviceFeed if feed == 'device' else feed_module.StreamFeed
