@@ -7,6 +7,7 @@ never seen.
 """
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,7 +69,14 @@ class Checkpoints:
           step: number of updates that the items hold.
           items: pytrees of arrays by name.
           meta: what JSON can hold, with the resolved config under 'config'.
+
+        Raises:
+          CheckpointError: the disk is too full for it, or the save before it failed.
         """
+        num_bytes = sum(x.nbytes for x in jax.tree.leaves(items))
+        free = shutil.disk_usage(self._workdir).free
+        if free < num_bytes:
+            raise self._error(f'it needs {num_bytes / 1e6:.1f} MB and {free / 1e6:.1f} MB are free')
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         arguments[_META] = ocp.args.JsonSave(meta)
         with self._errors_named():
@@ -89,11 +97,14 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
-            reason = 'the disk is full' if 'RESOURCE_EXHAUSTED' in str(error) else str(error)[:200]
-            raise CheckpointError(
-                f'A checkpoint could not be written to {self._workdir / FOLDER}: {reason}. Earlier '
-                'checkpoints are whole: once there is room, the same command goes on from the last.'
-            ) from error
+            full = 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error)
+            raise self._error('the disk is full' if full else str(error)[:200]) from error
+
+    def _error(self, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f'A checkpoint could not be written to {self._workdir / FOLDER}: {reason}. Earlier '
+            'checkpoints are whole: once there is room, the same command goes on from the last.'
+        )
 
     def preempted(self, step: int) -> bool:
         """True once the cluster has asked all processes to leave (needs jax.distributed)."""

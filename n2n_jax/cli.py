@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; exits with 2 for what the user can put right."""
     arguments = _parser().parse_args(argv)
     console.set_up_logging()
-    logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells of every folder it opens
+    console.silence_orbax()
     with console.errors_in_one_sentence():
         arguments.run(arguments)
 

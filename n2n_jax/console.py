@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 
 import jax
+from absl import logging as absl_logging
 
 from n2n_jax.cache import default_cache_dir
 from n2n_jax.checkpoint import CheckpointError
 from n2n_jax.errors import UserError
+from n2n_jax.parallel import is_main_process
 
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
@@ -34,6 +36,17 @@ def set_up_logging() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def silence_all_but_the_first_process() -> None:
+    """Several processes of one run have the same things to say; errors are told by each."""
+    if not is_main_process():
+        logging.getLogger('n2n_jax').setLevel(logging.ERROR)
+
+
+def silence_orbax() -> None:
+    """Keeps Orbax from logging every folder it opens, and the failures that it raises as well."""
+    absl_logging.set_verbosity(absl_logging.FATAL)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from n2n_jax.config import Config, EvalConfig
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data import open_named_sets
 from n2n_jax.data.source import ImageSource, to_float, with_channels
-from n2n_jax.parallel import Layout, make_layout
+from n2n_jax.parallel import Layout, is_main_process, make_layout
 from n2n_jax.progress import ProgressLine
 from n2n_jax.workdir import Workdir, markdown_table, write_text
 
@@ -222,7 +222,9 @@ def _batches(items: list[Item], source: ImageSource, batch_size: int) -> list[li
 
 
 def record(report: Report, step: int, workdir: Workdir) -> None:
-    """Writes a report into the workdir and prints its table."""
+    """Writes a report into the workdir and prints its table; the first process does."""
+    if not is_main_process():
+        return
     folder = workdir.evaluation_folder(step)
     for row, images in zip(report.rows, report.images, strict=True):
         name = re.sub(r'[^\w.-]+', '_', f'{row["set"]}_{row["noise"]}.json')

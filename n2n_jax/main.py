@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
-from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from n2n_jax import config as config_lib
@@ -40,13 +39,14 @@ _MODE = flags.DEFINE_enum(
 def _main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"'{argv[1]}' is not understood: write --config FILE --workdir DIR.")
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every folder it opens
     console.set_up_logging()
+    console.silence_orbax()
     console.keep_compiled_code()
     with console.errors_in_one_sentence():
         config = config_lib.from_config_dict(_CONFIG.value)
         workdir = Path(_WORKDIR.value)
         parallel.initialize(config.train.distributed)
+        console.silence_all_but_the_first_process()
         if _MODE.value == 'evaluate':
             evaluate.evaluate_checkpoint(config, workdir)
         elif _MODE.value == 'follow':

@@ -40,6 +40,11 @@ def initialize(spec: str) -> None:
     jax.distributed.initialize(*arguments)
 
 
+def is_main_process() -> bool:
+    """True in the one process that prints and writes files; checkpoints are written by all."""
+    return jax.process_index() == 0
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Where arrays live."""

@@ -1,9 +1,12 @@
 """Progress and time left: one live line on a terminal, plain lines elsewhere."""
 
+import logging
 import sys
 import time
 from types import TracebackType
 from typing import Self, TextIO
+
+_log = logging.getLogger(__name__)
 
 _PLAIN_EVERY_SECONDS = 15.0  # where lines cannot be overwritten
 _LIVE_EVERY_SECONDS = 0.1
@@ -22,6 +25,8 @@ def duration(seconds: float) -> str:
 class ProgressLine:
     """Counts up to `total` and says how long is left; silent for work that is over in a second.
 
+    Silent too where warnings are not shown, as in all processes of a run but the first.
+
     Args:
       label: what is being done.
       total: the count at the end.
@@ -34,6 +39,7 @@ class ProgressLine:
         self._live = self._stream.isatty()
         self._start = self._last = time.monotonic()
         self._timed_from: tuple[int, float] | None = None  # count and time of the first update
+        self._silent = not _log.isEnabledFor(logging.WARNING)
         self._shown = False
         self._open = False
 
@@ -60,7 +66,7 @@ class ProgressLine:
         now = time.monotonic()
         if self._timed_from is None:  # what came before, such as compiling, comes only once
             self._timed_from = (count, now)
-        if now - self._start < 1.0:
+        if self._silent or now - self._start < 1.0:
             return
         due = now - self._last >= (_LIVE_EVERY_SECONDS if self._live else _PLAIN_EVERY_SECONDS)
         if not due and not (count >= self._total and self._shown):

@@ -9,9 +9,10 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import config as config_lib
-from n2n_jax import corruptions, models, train
+from n2n_jax import corruptions, models
 from n2n_jax.config import Config, changes_on_resume, from_config_dict, to_config_dict
 from n2n_jax.errors import UserError
+from n2n_jax.train_step import make_task
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / 'configs').glob('*.py'))
 
@@ -20,7 +21,7 @@ NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / 'configs').glo
 @pytest.mark.parametrize('name', NAMES)
 def test_every_config_file_describes_a_possible_run(name, variant):
     config = from_config_dict(importlib.import_module(f'configs.{name}').get_config(variant))
-    task = train.make_task(config)
+    task = make_task(config)
     assert (task.target_corruptor is None) == ('clean' in variant)
     assert models.build(config.model).network.stride == 32
     assert corruptions.parse(config.eval.noise)
@@ -83,7 +84,7 @@ def test_the_unknown_variant_and_loss_are_refused():
     with pytest.raises(UserError, match="Did you mean 'quick'"):
         default.get_config('quik')
     with pytest.raises(UserError, match="Did you mean 'masked_l2'"):
-        train.make_task(tiny_config(**{'optim.loss': 'masked_l1'}))
+        make_task(tiny_config(**{'optim.loss': 'masked_l1'}))
     with pytest.raises(UserError, match="Did you mean 'unet'"):
         models.build(config_lib.ModelConfig(name='unett'))
 

@@ -1,0 +1,84 @@
+"""Several processes train as one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def command(image_folder):
+    """(workdir, process count, process id) -> arguments of a training."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+
+    def command(workdir, num_processes, process_id, steps):
+        spec = f'127.0.0.1:{port},{num_processes},{process_id}' if num_processes > 1 else 'off'
+        return [
+            sys.executable, '-m', 'n2n_jax.main', '--config', 'configs/unet_gauss.py:quick',
+            '--workdir', str(workdir), f'--config.data.train=folder:{image_folder}',
+            f'--config.eval.sets=folder:{image_folder}', '--config.eval.max_images=1',
+            '--config.data.batch_size=2', '--config.data.crop=16', '--config.optim.warmup_steps=0',
+            f'--config.train.steps={steps}', '--config.train.log_every=1', '--config.eval.every=2',
+            '--config.train.checkpoint_every=1000', '--config.train.tensorboard=False',
+            f'--config.train.distributed={spec}',
+        ]  # fmt: skip
+
+    return command
+
+
+def start(arguments):
+    return subprocess.Popen(
+        arguments, cwd=ROOT, env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def rows(workdir):
+    return json.loads((workdir / 'results.json').read_text())
+
+
+def test_two_processes_make_the_run_of_one(command, tmp_path):
+    pair = [start(command(tmp_path / 'two', 2, i, 4)) for i in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    alone = start(command(tmp_path / 'one', 1, 0, 4))
+    output, _ = alone.communicate(timeout=300)
+    assert alone.returncode == 0, output
+
+    assert 'step 4' in outputs[0]
+    assert 'step 4' not in outputs[1]  # it is said once
+    curves = [
+        [json.loads(line) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
+        for name in ('two', 'one')
+    ]
+    losses = [[line['loss'] for line in lines if 'loss' in line] for lines in curves]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # Adam magnifies the last bits
+    scores = [[row['psnr'] for row in rows(tmp_path / name)] for name in ('two', 'one')]
+    assert scores[0] == pytest.approx(scores[1], abs=0.01)
+
+
+def test_a_preempted_pair_saves_the_same_step_and_goes_on(command, tmp_path):
+    pair = [start(command(tmp_path / 'run', 2, i, 2000)) for i in range(2)]
+    deadline = time.monotonic() + 300
+    while not (tmp_path / 'run' / 'results.json').exists():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in pair)
+        time.sleep(0.05)
+    for process in pair:
+        process.send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [130, 130], outputs
+    assert 'Stopped and saved at step' in outputs[0]
+    (saved,) = (tmp_path / 'run' / 'checkpoints').iterdir()
+    assert f'Stopped and saved at step {saved.name};' in outputs[0]
