@@ -18,15 +18,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from n2n_jax.config import Config, from_config_dict
-from n2n_jax.errors import UserError
+from n2n_jax.errors import CheckpointError, UserError
 
 FOLDER = 'checkpoints'  # inside the workdir
 
 _META = 'meta'
-
-
-class CheckpointError(OSError):
-    """A checkpoint could not be written."""
 
 
 class Checkpoints:

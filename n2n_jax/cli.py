@@ -1,4 +1,4 @@
-"""The `n2n` command: use a trained denoiser, look at noise, prepare data sets."""
+"""The `n2n` command: use a trained denoiser, compare runs, look at noise, prepare data sets."""
 
 import argparse
 import logging
@@ -16,6 +16,7 @@ _log = logging.getLogger('n2n_jax.cli')  # also when started as `python -m`
 _EXAMPLES = """examples:
   n2n denoise photo.jpg -o clean.jpg --model runs/quick
   n2n denoise scans/ -o cleaned/ --model runs/quick
+  n2n compare runs/clean_targets runs/noisy_targets
   n2n show-noise gaussian:25 poisson:30 text:0.25 -o noise.png
   n2n prepare bsds500 --from BSDS500/
 """
@@ -104,6 +105,28 @@ def _show_noise(arguments: argparse.Namespace) -> None:
     _log.info('%s', arguments.output)
 
 
+def _compare(arguments: argparse.Namespace) -> None:
+    import json
+
+    from n2n_jax import compare
+    from n2n_jax.workdir import Workdir, write_text
+
+    if arguments.json and arguments.json.exists() and not arguments.force:
+        raise UserError(f'{arguments.json} exists: choose another --json, or give --force.')
+    rows = []
+    reference = Workdir(arguments.reference).config()
+    for run in arguments.runs:
+        differing = compare.differences(reference, Workdir(run).config())
+        found = compare.compare(arguments.reference, run)
+        print(f'{run} against {arguments.reference}. They differ in: {differing}.\n')
+        print(compare.markdown_table(found))
+        names = {'reference': str(arguments.reference), 'run': str(run), 'differ_in': differing}
+        rows += [{**names, **row} for row in found]
+    if arguments.json:
+        write_text(arguments.json, json.dumps(rows, indent=1))
+        _log.info('%s', arguments.json)
+
+
 def _prepare(arguments: argparse.Namespace) -> None:
     from n2n_jax.data import tfds_source
 
@@ -140,6 +163,15 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument('--image', type=Path, help='your image in place of the embedded ones')
     show.add_argument('--seed', type=int, default=0)
     show.set_defaults(run=_show_noise)
+
+    compare = commands.add_parser(
+        'compare', help='compare evaluated runs image by image, with intervals'
+    )
+    compare.add_argument('reference', type=Path, metavar='REFERENCE', help='the --workdir of a run')
+    compare.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='those to be judged')
+    compare.add_argument('--json', type=Path, metavar='FILE', help='write the rows there too')
+    compare.add_argument('--force', action='store_true', help='overwrite FILE')
+    compare.set_defaults(run=_compare)
 
     prepare = commands.add_parser(
         'prepare', help='prepare a TensorFlow Datasets set (needs the extra n2n_jax[tfds])'

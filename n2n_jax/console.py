@@ -10,8 +10,7 @@ import jax
 from absl import logging as absl_logging
 
 from n2n_jax.cache import default_cache_dir
-from n2n_jax.checkpoint import CheckpointError
-from n2n_jax.errors import UserError
+from n2n_jax.errors import CheckpointError, UserError
 from n2n_jax.parallel import is_main_process
 
 EXIT_USER_ERROR = 2

@@ -1,4 +1,4 @@
-"""The one error a person can cause."""
+"""Errors that end a program with a sentence in place of a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,6 +10,10 @@ class UserError(ValueError):
     The message is one or two plain sentences: what is wrong, with the file or the number, and what
     to write instead. Programs show it without a traceback and exit with status 2.
     """
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -227,8 +227,7 @@ def record(report: Report, step: int, workdir: Workdir) -> None:
         return
     folder = workdir.evaluation_folder(step)
     for row, images in zip(report.rows, report.images, strict=True):
-        name = re.sub(r'[^\w.-]+', '_', f'{row["set"]}_{row["noise"]}.json')
-        write_text(folder / name, json.dumps({**row, 'images': images}, indent=1))
+        write_text(workdir.scores_file(row), json.dumps({**row, 'images': images}, indent=1))
     for name, pixels in report.triptychs.items():
         pictures.save(folder / name, pixels)
     workdir.add_rows(report.rows)  # last: a row means that its pictures are there

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -152,6 +153,11 @@ class Workdir:
     def evaluation_folder(self, step: int) -> Path:
         """Where the per-image scores and pictures of an evaluation go."""
         return self.path / 'evaluation' / f'step_{step:07d}'
+
+    def scores_file(self, row: dict[str, Any]) -> Path:
+        """Where the per-image scores behind a row of `rows()` are."""
+        name = re.sub(r'[^\w.-]+', '_', f'{row["set"]}_{row["noise"]}.json')
+        return self.evaluation_folder(row['step']) / name
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Several processes train as one."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,43 +16,46 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def command(image_folder):
-    """(workdir, process count, process id) -> arguments of a training."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+def port():
+    """A free port among those that JAX derives from the job's number under SLURM."""
+    for port in range(61440 + os.getpid() % 2000, 65535):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(('127.0.0.1', port))
+            return port
+    raise AssertionError('no free port')
 
-    def command(workdir, num_processes, process_id, steps):
-        spec = f'127.0.0.1:{port},{num_processes},{process_id}' if num_processes > 1 else 'off'
-        return [
+
+@pytest.fixture
+def start(image_folder):
+    """Starts a training: (workdir, steps, train.distributed, environment) -> process."""
+
+    def start(workdir, steps, distributed, **environment):
+        arguments = [
             sys.executable, '-m', 'n2n_jax.main', '--config', 'configs/unet_gauss.py:quick',
             '--workdir', str(workdir), f'--config.data.train=folder:{image_folder}',
             f'--config.eval.sets=folder:{image_folder}', '--config.eval.max_images=1',
             '--config.data.batch_size=2', '--config.data.crop=16', '--config.optim.warmup_steps=0',
             f'--config.train.steps={steps}', '--config.train.log_every=1', '--config.eval.every=2',
             '--config.train.checkpoint_every=1000', '--config.train.tensorboard=False',
-            f'--config.train.distributed={spec}',
+            f'--config.train.distributed={distributed}',
         ]  # fmt: skip
+        return subprocess.Popen(
+            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', **environment},
+        )  # fmt: skip
 
-    return command
-
-
-def start(arguments):
-    return subprocess.Popen(
-        arguments, cwd=ROOT, env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    return start
 
 
 def rows(workdir):
     return json.loads((workdir / 'results.json').read_text())
 
 
-def test_two_processes_make_the_run_of_one(command, tmp_path):
-    pair = [start(command(tmp_path / 'two', 2, i, 4)) for i in range(2)]
+def test_two_processes_make_the_run_of_one(start, port, tmp_path):
+    pair = [start(tmp_path / 'two', 4, f'127.0.0.1:{port},2,{i}') for i in range(2)]
     outputs = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], outputs
-    alone = start(command(tmp_path / 'one', 1, 0, 4))
+    alone = start(tmp_path / 'one', 4, 'off')
     output, _ = alone.communicate(timeout=300)
     assert alone.returncode == 0, output
 
@@ -68,8 +72,15 @@ def test_two_processes_make_the_run_of_one(command, tmp_path):
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
-def test_a_preempted_pair_saves_the_same_step_and_goes_on(command, tmp_path):
-    pair = [start(command(tmp_path / 'run', 2, i, 2000)) for i in range(2)]
+def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path):
+    slurm = {
+        'SLURM_JOB_ID': str(port - 61440), 'SLURM_STEP_NODELIST': '127.0.0.1', 'SLURM_NTASKS': '2',
+        'SLURM_STEP_NUM_NODES': '1',
+    }  # fmt: skip
+    pair = [
+        start(tmp_path / 'run', 2000, 'auto', **slurm, SLURM_PROCID=str(i), SLURM_LOCALID=str(i))
+        for i in range(2)
+    ]
     deadline = time.monotonic() + 300
     while not (tmp_path / 'run' / 'results.json').exists():
         assert time.monotonic() < deadline

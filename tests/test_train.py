@@ -11,9 +11,9 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import evaluate, optim, train
-from n2n_jax.checkpoint import CheckpointError, Checkpoints
+from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.data import feed as feed_module
-from n2n_jax.errors import UserError
+from n2n_jax.errors import CheckpointError, UserError
 from n2n_jax.workdir import Workdir
 
 
