@@ -44,6 +44,16 @@ def get_config(variant: str = '') -> ConfigDict:
     return config
 
 
+def with_resnet50(config: ConfigDict, variant: str) -> ConfigDict:
+    """The same experiment with the ResNet-50 in place of the U-Net."""
+    config.model.name = 'resnet50'
+    config.model.residual = True
+    if 'quick' in variants_of(variant):
+        # Searched for each network: docs/results/README.md, 'ResNet-50 against the U-Net'.
+        config.optim.learning_rate = 4e-3
+    return config
+
+
 def variants_of(variant: str) -> list[str]:
     """The words behind the colon."""
     words = [word for word in variant.split(',') if word]

@@ -6,11 +6,8 @@ python -m n2n_jax.main --config configs/resnet50_bernoulli.py:quick --workdir ru
 
 from ml_collections import ConfigDict
 
-from configs import unet_bernoulli
+from configs import default, unet_bernoulli
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    config = unet_bernoulli.get_config(variant)
-    config.model.name = 'resnet50'
-    config.model.residual = True
-    return config
+    return default.with_resnet50(unet_bernoulli.get_config(variant), variant)

@@ -6,11 +6,8 @@ python -m n2n_jax.main --config configs/resnet50_gauss.py:quick --workdir runs/q
 
 from ml_collections import ConfigDict
 
-from configs import unet_gauss
+from configs import default, unet_gauss
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    config = unet_gauss.get_config(variant)
-    config.model.name = 'resnet50'
-    config.model.residual = True
-    return config
+    return default.with_resnet50(unet_gauss.get_config(variant), variant)

@@ -6,11 +6,8 @@ python -m n2n_jax.main --config configs/resnet50_impulse.py:quick --workdir runs
 
 from ml_collections import ConfigDict
 
-from configs import unet_impulse
+from configs import default, unet_impulse
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    config = unet_impulse.get_config(variant)
-    config.model.name = 'resnet50'
-    config.model.residual = True
-    return config
+    return default.with_resnet50(unet_impulse.get_config(variant), variant)

@@ -6,11 +6,8 @@ python -m n2n_jax.main --config configs/resnet50_text.py:quick --workdir runs/qu
 
 from ml_collections import ConfigDict
 
-from configs import unet_text
+from configs import default, unet_text
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    config = unet_text.get_config(variant)
-    config.model.name = 'resnet50'
-    config.model.residual = True
-    return config
+    return default.with_resnet50(unet_text.get_config(variant), variant)

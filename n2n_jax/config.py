@@ -53,7 +53,7 @@ class OptimConfig:
     """Adam with the ramp-down of the official code."""
 
     loss: str = 'auto'  # a name in n2n_jax.losses.REGISTRY; auto: what the noise needs
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     b1: float = 0.9
     b2: float = 0.99
     eps: float = 1e-8
@@ -68,10 +68,10 @@ class OptimConfig:
 class TrainConfig:
     """Length and cadences."""
 
-    steps: int = 700
+    steps: int = 1000
     steps_per_dispatch: int = 0  # 0: 1 on a CPU, 10 elsewhere
     log_every: int = 25
-    checkpoint_every: int = 175
+    checkpoint_every: int = 250
     keep_checkpoints: int = 2  # besides the last one; older ones are deleted
     tensorboard: bool = True  # where TensorFlow is installed
     distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
@@ -83,7 +83,7 @@ class EvalConfig:
 
     sets: str = 'photos'  # sources, comma-separated; NAME=SOURCE to name one
     noise: str = 'gaussian:25'  # spec strings, comma-separated
-    every: int = 350  # steps; 0: only at the end
+    every: int = 500  # steps; 0: only at the end
     in_loop: bool = True  # False: leave it to `--mode follow`
     replicas: int = 1  # noisy versions of each image
     max_images: int = 0  # of each set, 0: all

@@ -6,12 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 
-import jax
 from absl import logging as absl_logging
 
 from n2n_jax.cache import default_cache_dir
 from n2n_jax.errors import CheckpointError, UserError
-from n2n_jax.parallel import is_main_process
 
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1
@@ -23,6 +21,8 @@ def keep_compiled_code() -> None:
 
     JAX_COMPILATION_CACHE_DIR names another folder.
     """
+    import jax
+
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update('jax_compilation_cache_dir', str(default_cache_dir() / 'xla'))
 
@@ -39,6 +39,8 @@ def set_up_logging() -> None:
 
 def silence_all_but_the_first_process() -> None:
     """Several processes of one run have the same things to say; errors are told by each."""
+    from n2n_jax.parallel import is_main_process
+
     if not is_main_process():
         logging.getLogger('n2n_jax').setLevel(logging.ERROR)
 

@@ -30,6 +30,7 @@ def tiny_config(**changes) -> Config:
         'model.name': 'tiny',
         'data.crop': 16,
         'data.batch_size': 8,
+        'optim.learning_rate': 1e-3,
         'optim.warmup_steps': 0,
         'train.steps': 4,
         'train.log_every': 2,
