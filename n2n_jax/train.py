@@ -87,13 +87,15 @@ def train(config: Config, path: Path) -> bool:
     evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
     workdir = Workdir(path)
     if is_main_process():
-        workdir.claim(config)
+        workdir.check(config)
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = at_least(source, config.data.crop, skip=skip_bad)
     feed = make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )
+    if is_main_process():
+        workdir.claim(config)
     _describe(config, task, layout)
 
     with Checkpoints(path, keep=config.train.keep_checkpoints) as checkpoints:

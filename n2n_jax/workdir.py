@@ -86,8 +86,10 @@ class Workdir:
     def __init__(self, path: Path):
         self.path = path
 
-    def claim(self, config: Config) -> None:
-        """Makes the folder this run's, or checks that it is.
+    def check(self, config: Config) -> None:
+        """Looks whether a run of this config may live here; writes nothing.
+
+        A run that has saved nothing yet is no reason against it: it may be replaced.
 
         Raises:
           UserError: the folder holds a run of another config, or something else altogether.
@@ -96,6 +98,9 @@ class Workdir:
             raise UserError(f'--workdir {self.path} is a file: give a folder.')
         file = self.path / 'config.json'
         if file.exists():
+            checkpoints = self.path / 'checkpoints'
+            if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+                return
             changes = changes_on_resume(self.config(), config)
             if changes:
                 listed = ', '.join(
@@ -107,8 +112,11 @@ class Workdir:
                 )
         elif self.path.exists() and any(self.path.iterdir()):
             raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
+
+    def claim(self, config: Config) -> None:
+        """Makes the folder this run's."""
         content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
-        write_text(file, json.dumps(content, indent=2))
+        write_text(self.path / 'config.json', json.dumps(content, indent=2))
 
     def config(self) -> Config:
         """The config of the run.

@@ -110,6 +110,15 @@ def test_a_workdir_of_another_config_is_refused_and_left_alone(image_folder, tmp
         train.train(loop_config(image_folder), tmp_path / 'other')
 
 
+def test_what_failed_at_the_start_leaves_the_workdir_free(image_folder, tmp_path):
+    with pytest.raises(UserError, match='no such folder'):
+        train.train(loop_config('/no/such'), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+    Workdir(tmp_path / 'run').claim(loop_config('/no/such'))  # killed before its first checkpoint
+    assert train.train(loop_config(image_folder), tmp_path / 'run')
+    assert Workdir(tmp_path / 'run').config() == loop_config(image_folder)
+
+
 def test_a_complete_run_is_not_trained_again(image_folder, tmp_path):
     config = loop_config(image_folder)
     train.train(config, tmp_path / 'run')

@@ -3,7 +3,9 @@
 H height, W width, C channels.
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,8 @@ class FolderSource:
                 raise UserError(f'No image in {folder} can be read.')
         self.names = [path.relative_to(folder).as_posix() for path in paths]
         self._paths = paths
-        self._sizes = [io.image_size(path)[:2] for path in paths]
+        with _the_way_out():
+            self._sizes = [io.image_size(path)[:2] for path in paths]
 
     def size(self, i: int) -> tuple[int, int]:
         """(H, W) of image i, from its header."""
@@ -43,7 +46,8 @@ class FolderSource:
 
     def read(self, i: int) -> np.ndarray:
         """Image i without its alpha channel; 8-bit files stay uint8."""
-        image = io.read_image(self._paths[i])
+        with _the_way_out():
+            image = io.read_image(self._paths[i])
         color_HWC, _ = io.color_and_alpha(image)
         if image.pixels.dtype == np.uint8:
             return np.rint(color_HWC * 255).astype(np.uint8)
@@ -54,6 +58,14 @@ class FolderSource:
                 'them to [0, 1] first.'
             )
         return color_HWC
+
+
+@contextlib.contextmanager
+def _the_way_out() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{error} Repair it, or leave it out: data.on_bad_file=skip.') from None
 
 
 def _readable(paths: list[Path]) -> list[Path]:
