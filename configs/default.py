@@ -4,7 +4,7 @@ Full recipe (Lehtinen et al. 2018, appendix A.2, and the official code): 4 crops
 (0.9, 0.99) at 3e-4, 500,000 steps, squared-cosine ramp-down over the last half; noise drawn afresh
 for every crop, its level too. The paper trains on 50,000 ImageNet validation images
 (--config.data.train=folder:PATH); the default, BSDS500 without the 100 images of the BSDS300 test
-split, needs `n2n prepare bsds500` first.
+split, needs `n2n prepare` of bsds500 first, and the evaluation of kodak24 and set14.
 
 Variants, behind a colon and separated by commas:
   quick   a few minutes on two CPU cores; embedded images, nothing to download

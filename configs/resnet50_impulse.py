@@ -1,7 +1,8 @@
 r"""ResNet-50 with a U-Net decoder, random-valued impulses, up to 95 %, from noisy pairs only.
 
 python -m n2n_jax.main --config configs/resnet50_impulse.py --workdir runs/resnet50_impulse
-python -m n2n_jax.main --config configs/resnet50_impulse.py:quick --workdir runs/quick
+python -m n2n_jax.main --config configs/resnet50_impulse.py:quick \
+    --workdir runs/quick_resnet50_impulse
 """
 
 from ml_collections import ConfigDict

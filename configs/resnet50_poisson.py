@@ -1,7 +1,8 @@
 r"""ResNet-50 with a U-Net decoder, Poisson noise, up to 50 photons at white, from noisy pairs only.
 
 python -m n2n_jax.main --config configs/resnet50_poisson.py --workdir runs/resnet50_poisson
-python -m n2n_jax.main --config configs/resnet50_poisson.py:quick --workdir runs/quick
+python -m n2n_jax.main --config configs/resnet50_poisson.py:quick \
+    --workdir runs/quick_resnet50_poisson
 """
 
 from ml_collections import ConfigDict

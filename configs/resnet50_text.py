@@ -1,7 +1,7 @@
 r"""ResNet-50 with a U-Net decoder, overlaid text, covering up to half, from noisy pairs only.
 
 python -m n2n_jax.main --config configs/resnet50_text.py --workdir runs/resnet50_text
-python -m n2n_jax.main --config configs/resnet50_text.py:quick --workdir runs/quick
+python -m n2n_jax.main --config configs/resnet50_text.py:quick --workdir runs/quick_resnet50_text
 """
 
 from ml_collections import ConfigDict

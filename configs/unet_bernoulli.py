@@ -3,7 +3,7 @@ r"""The paper's U-Net, missing pixels, up to 95 %, from noisy pairs only.
 Lehtinen et al. 2018.
 
 python -m n2n_jax.main --config configs/unet_bernoulli.py --workdir runs/unet_bernoulli
-python -m n2n_jax.main --config configs/unet_bernoulli.py:quick --workdir runs/quick
+python -m n2n_jax.main --config configs/unet_bernoulli.py:quick --workdir runs/quick_unet_bernoulli
 """
 
 from ml_collections import ConfigDict

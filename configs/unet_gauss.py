@@ -3,7 +3,7 @@ r"""The paper's U-Net, Gaussian noise, sigma up to 50/255, from noisy pairs only
 Lehtinen et al. 2018.
 
 python -m n2n_jax.main --config configs/unet_gauss.py --workdir runs/unet_gauss
-python -m n2n_jax.main --config configs/unet_gauss.py:quick --workdir runs/quick
+python -m n2n_jax.main --config configs/unet_gauss.py:quick --workdir runs/quick_unet_gauss
 """
 
 from ml_collections import ConfigDict

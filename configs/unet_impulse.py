@@ -3,7 +3,7 @@ r"""The paper's U-Net, random-valued impulses, up to 95 %, from noisy pairs only
 Lehtinen et al. 2018.
 
 python -m n2n_jax.main --config configs/unet_impulse.py --workdir runs/unet_impulse
-python -m n2n_jax.main --config configs/unet_impulse.py:quick --workdir runs/quick
+python -m n2n_jax.main --config configs/unet_impulse.py:quick --workdir runs/quick_unet_impulse
 """
 
 from ml_collections import ConfigDict

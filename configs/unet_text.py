@@ -3,7 +3,7 @@ r"""The paper's U-Net, overlaid text, covering up to half, from noisy pairs only
 Lehtinen et al. 2018.
 
 python -m n2n_jax.main --config configs/unet_text.py --workdir runs/unet_text
-python -m n2n_jax.main --config configs/unet_text.py:quick --workdir runs/quick
+python -m n2n_jax.main --config configs/unet_text.py:quick --workdir runs/quick_unet_text
 """
 
 from ml_collections import ConfigDict

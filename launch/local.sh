@@ -5,13 +5,17 @@
 #   launch/local.sh pytest
 #
 # PYTHON names the interpreter to use (3.11 to 3.13), VENV the folder, EXTRAS what to install
-# besides the runtime (dev; for a GPU: dev,cuda).
+# besides the runtime (dev; for a GPU: dev,cuda; TensorFlow Datasets: dev,tfds), which then stays so.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=${VENV:-$root/.venv}
 python=${PYTHON:-python3}
 
-if [ ! -e "$venv/.installed" ] || [ "$root/pyproject.toml" -nt "$venv/.installed" ]; then
+extras=${EXTRAS:-$(cat "$venv/.installed" 2>/dev/null || true)}
+extras=${extras:-dev}
+
+if [ "$(cat "$venv/.installed" 2>/dev/null || true)" != "$extras" ] ||
+  [ "$root/pyproject.toml" -nt "$venv/.installed" ]; then
   "$python" - <<'CHECK'
 import sys
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
@@ -20,13 +24,13 @@ CHECK
   echo "Installing into $venv" >&2
   if command -v uv >/dev/null; then
     uv venv --quiet --allow-existing --python "$python" "$venv"
-    uv pip install --quiet --python "$venv/bin/python" --editable "$root[${EXTRAS:-dev}]"
+    uv pip install --quiet --python "$venv/bin/python" --editable "$root[$extras]"
   else
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-      --editable "$root[${EXTRAS:-dev}]"
+      --editable "$root[$extras]"
   fi
-  touch "$venv/.installed"
+  echo "$extras" >"$venv/.installed"
 fi
 
 if [ $# -eq 0 ]; then

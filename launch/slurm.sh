@@ -20,7 +20,7 @@ root=${SLURM_SUBMIT_DIR:-$PWD}
 export EXTRAS=${EXTRAS:-dev,cuda}
 "$root/launch/local.sh" true # installs once, before the processes start
 status=0
-srun "$root/launch/local.sh" python -m n2n_jax.main --config.train.distributed=auto "$@" || status=$?
+srun "$root/launch/local.sh" python -m n2n_jax.main "$@" --config.train.distributed=auto || status=$?
 if [ "$status" = 130 ]; then # stopped and saved
   scontrol requeue "$SLURM_JOB_ID"
 fi

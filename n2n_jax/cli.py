@@ -26,9 +26,10 @@ def _denoise(arguments: argparse.Namespace) -> None:
     from n2n_jax import io
 
     jobs = _jobs(arguments.inputs, arguments.output)
-    for source, target in jobs:
-        if target.exists() and source.exists() and target.samefile(source):
-            raise UserError(f'{target} is the input itself: choose another -o.')
+    sources = {source.resolve() for source, _ in jobs}
+    for _, target in jobs:
+        if target.resolve() in sources:
+            raise UserError(f'{target} is an input itself: choose another -o.')
         if target.exists() and not arguments.force:
             raise UserError(f'{target} exists: choose another -o, or give --force.')
 
@@ -87,6 +88,8 @@ def _show_noise(arguments: argparse.Namespace) -> None:
     from n2n_jax.data import photos
 
     corruptors = [corruptions.parse(spec) for spec in arguments.specs]
+    if arguments.output.exists() and not arguments.force:
+        raise UserError(f'{arguments.output} exists: choose another -o, or give --force.')
     if arguments.image:
         color_HWC, _ = io.color_and_alpha(io.read_image(arguments.image))
         clean = {arguments.image.name: color_HWC}
@@ -162,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument('-o', dest='output', type=Path, default=Path('noise.png'), metavar='OUT')
     show.add_argument('--image', type=Path, help='your image in place of the embedded ones')
     show.add_argument('--seed', type=int, default=0)
+    show.add_argument('--force', action='store_true', help='overwrite OUT')
     show.set_defaults(run=_show_noise)
 
     compare = commands.add_parser(

@@ -129,8 +129,13 @@ def _available_memory() -> int:
 
 
 def _check_range(image: io.ImageFile, color_HWC: np.ndarray) -> None:
-    if image.pixels.dtype.kind != 'f':
+    if image.pixels.dtype.name in ('bool', 'uint8', 'uint16'):
         return
+    if image.pixels.dtype.kind != 'f':
+        raise UserError(
+            f'{image.path} holds {image.pixels.dtype} values: uint8, uint16 or floating point in '
+            '[0, 1] is needed.'
+        )
     low, high = float(color_HWC.min()), float(color_HWC.max())
     if not (low >= -1 and high <= 2):
         raise UserError(

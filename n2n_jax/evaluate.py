@@ -88,7 +88,9 @@ class Evaluator:
         shared = config.eval.batch_size % layout.num_devices == 0
         self._batch_axis = 0 if shared else None
         self._score = jax.jit(
-            functools.partial(_score, self._model), static_argnames=('corruptor', 'seed')
+            functools.partial(_score, self._model),
+            static_argnames=('corruptor', 'seed'),
+            out_shardings=layout.replicated,  # every process reads all of it
         )
 
     def __call__(self, variables: Any, step: int) -> Report:

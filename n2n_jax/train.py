@@ -41,8 +41,8 @@ _STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispa
 class _Interrupt:
     """Turns Ctrl-C and SIGTERM into a wish that the loop can see; a second one ends at once.
 
-    With several processes SIGTERM is left to JAX, which makes them agree on the step to leave at:
-    see `Checkpoints.preempted`.
+    With several processes SIGTERM is left to JAX, which makes them agree on the step to leave at
+    (see `Checkpoints.preempted`), and Ctrl-C ends them without saving.
     """
 
     def __init__(self) -> None:
@@ -195,10 +195,11 @@ def _loop(
     per_dispatch = config.train.steps_per_dispatch or (1 if on_cpu else _STEPS_PER_DISPATCH)
     num_steps, num_crops = config.train.steps, config.data.batch_size
     first_step = step
-    evaluated = {row['step'] for row in workdir.rows()}
+    evaluated = {row['step'] for row in workdir.rows() if row['step'] <= first_step}
     meta = {'config': dataclasses.asdict(config), 'provenance': provenance()}
     pending: list[dict[str, jax.Array]] = []
     start = interval_start = time.monotonic()
+    asked_up_to = step - 1
     pause_seconds = 0.0  # spent on evaluations and saves since interval_start
     rate = ''
 
@@ -227,16 +228,21 @@ def _loop(
                 pending, interval_start, pause_seconds = [], time.monotonic(), 0.0
                 progress.update(step, rate)
 
-            pause_start = time.monotonic()
             due = step == num_steps or (config.eval.every and step % config.eval.every == 0)
+            cadence = step % config.train.checkpoint_every == 0 or step == num_steps
+            if (due or cadence or interrupt.wanted) and bool(state.failed):  # waits for the steps
+                _give_up(config, state, step, save, checkpoints)
+            pause_start = time.monotonic()
             if evaluator is not None and due and step not in evaluated and step > 0:
                 progress.clear()
                 variables = state.variables if state.ema is None else state.ema
                 report = evaluator(variables, step)
                 evaluate.record(report, step, workdir)
                 _write_report(report, step, writers)
-            leaving = interrupt.wanted or checkpoints.preempted(step)
-            cadence = step % config.train.checkpoint_every == 0 or step == num_steps
+            # Asked for every step, in every process: JAX names one step at which all leave.
+            asked = [checkpoints.preempted(s) for s in range(asked_up_to + 1, step + 1)]
+            asked_up_to = step
+            leaving = interrupt.wanted or any(asked)
             if step != checkpoints.last_step and (leaving or (cadence and step > first_step)):
                 save(step)
             if leaving and step < num_steps:

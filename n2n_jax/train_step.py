@@ -91,9 +91,11 @@ def make_task(config: Config) -> Task:
     if target is not None and loss_name == 'l2' and not target.zero_mean:
         _log.warning(
             "Targets with '%s' do not have the clean image as their mean: L2 will learn their "
-            'mean. optim.loss=%s suits them.',
+            'mean. %s',
             target.spec,
-            target.loss,
+            'noise.target=clean learns the clean image.'
+            if target.loss == 'l2'
+            else f'optim.loss={target.loss} suits them.',
         )
     return Task(corruptions.parse(config.noise.input), target, loss_name)
 

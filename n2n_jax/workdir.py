@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,8 +99,7 @@ class Workdir:
             raise UserError(f'--workdir {self.path} is a file: give a folder.')
         file = self.path / 'config.json'
         if file.exists():
-            checkpoints = self.path / 'checkpoints'
-            if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+            if not self._has_checkpoints():
                 return
             changes = changes_on_resume(self.config(), config)
             if changes:
@@ -113,8 +113,16 @@ class Workdir:
         elif self.path.exists() and any(self.path.iterdir()):
             raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
 
+    def _has_checkpoints(self) -> bool:
+        folder = self.path / 'checkpoints'
+        return folder.is_dir() and any(folder.iterdir())
+
     def claim(self, config: Config) -> None:
-        """Makes the folder this run's."""
+        """Makes the folder this run's; results of a run that saved nothing give way."""
+        if not self._has_checkpoints():
+            for name in ('results.json', 'results.md', 'DONE.json'):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / 'evaluation', ignore_errors=True)
         content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
         write_text(self.path / 'config.json', json.dumps(content, indent=2))
 

@@ -201,6 +201,26 @@ def test_show_noise_draws_a_contact_sheet(tmp_path):
     assert pixels.shape[0] > 512
     assert pixels.shape[1] > 4 * 256
     assert command('show-noise', 'gausian:25', '-o', sheet) == 2
+    before = sheet.read_bytes()
+    assert command('show-noise', 'gaussian:25', '-o', sheet) == 2  # it is there already
+    assert sheet.read_bytes() == before
+    assert command('show-noise', 'gaussian:25', '-o', sheet, '--force') == 0
+    assert sheet.read_bytes() != before
+
+
+def test_integers_without_a_full_scale_are_refused(run_folder):
+    denoiser = Denoiser.load(run_folder)
+    with pytest.raises(UserError, match='int64 values'):
+        denoiser(np.full((8, 8, 3), 128))
+
+
+def test_a_target_that_is_another_input_is_refused(run_folder, tmp_path):
+    (tmp_path / 'deep').mkdir()
+    for path in (tmp_path / 'a.png', tmp_path / 'deep' / 'a.png'):
+        io.write_pixels(path, np.full((8, 8), 9, np.uint8))
+    arguments = (tmp_path, '-o', tmp_path / 'deep', '--model', run_folder, '--force')
+    assert command('denoise', *arguments) == 2
+    assert np.all(io.read_image(tmp_path / 'deep' / 'a.png').pixels == 9)
 
 
 def test_help_shows_examples(capsys):

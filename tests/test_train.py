@@ -119,6 +119,17 @@ def test_what_failed_at_the_start_leaves_the_workdir_free(image_folder, tmp_path
     assert Workdir(tmp_path / 'run').config() == loop_config(image_folder)
 
 
+def test_results_of_a_run_that_saved_nothing_give_way(image_folder, tmp_path):
+    workdir = Workdir(tmp_path / 'run')
+    workdir.claim(loop_config(image_folder, **{'optim.learning_rate': 9e-4}))
+    stale = {'step': 2, 'set': 'old', 'noise': 'gaussian:25', 'psnr': 99.0, 'psnr_input': 20.0,
+             'ssim': 1.0, 'ssim_input': 0.3, 'ci95': [99, 99], 'n': 1, 'protocol': ''}  # fmt: skip
+    workdir.add_rows([stale])
+    assert train.train(loop_config(image_folder), tmp_path / 'run')
+    assert [row['step'] for row in workdir.rows()] == [2, 4]
+    assert all(row['set'] != 'old' for row in workdir.rows())
+
+
 def test_a_complete_run_is_not_trained_again(image_folder, tmp_path):
     config = loop_config(image_folder)
     train.train(config, tmp_path / 'run')

@@ -60,7 +60,9 @@ class Corruptor:
     @property
     def zero_mean(self) -> bool:
         """True if E[capture | clean] = clean, so that L2 on noisy targets is unbiased."""
-        return all(stage.corruption.zero_mean for stage in self.stages)
+        return all(stage.corruption.zero_mean for stage in self.stages) and not any(
+            stage.corruption.rectifies for stage in self.stages[1:]
+        )
 
     @property
     def loss(self) -> str:

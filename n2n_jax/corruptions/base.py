@@ -38,6 +38,7 @@ class Corruption:
       zero_mean: True if E[capture | clean] = clean, so that L2 on noisy targets is unbiased.
       sample_image: draws one corrupted image; jittable, fixed shapes.
       loss: the loss that noisy targets of this kind need (a name of `n2n_jax.losses`).
+      rectifies: True if values below 0 count as 0, so that behind noise the mean is kept no more.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Corruption:
     zero_mean: bool
     sample_image: SampleImage
     loss: str = 'l2'
+    rectifies: bool = False

@@ -28,4 +28,5 @@ POISSON = Corruption(
     bounds=(1e-6, math.inf),
     zero_mean=True,
     sample_image=sample_image,
+    rectifies=True,
 )
