@@ -153,7 +153,7 @@ def test_nothing_is_overwritten_unasked(run_folder, image_folder, tmp_path, caps
     assert command('denoise', source, '-o', target, '--model', run_folder, '--force') == 0
     before = source.read_bytes()
     assert command('denoise', source, '-o', source, '--model', run_folder, '--force') == 2
-    assert 'the input itself' in capsys.readouterr().err
+    assert 'an input itself' in capsys.readouterr().err
     assert source.read_bytes() == before
 
 

@@ -27,9 +27,9 @@ def port():
 
 @pytest.fixture
 def start(image_folder):
-    """Starts a training: (workdir, steps, train.distributed, environment) -> process."""
+    """Starts a training: (workdir, steps, train.distributed, flags, environment) -> process."""
 
-    def start(workdir, steps, distributed, **environment):
+    def start(workdir, steps, distributed, *flags, **environment):
         arguments = [
             sys.executable, '-m', 'n2n_jax.main', '--config', 'configs/unet_gauss.py:quick',
             '--workdir', str(workdir), f'--config.data.train=folder:{image_folder}',
@@ -37,7 +37,7 @@ def start(image_folder):
             '--config.data.batch_size=2', '--config.data.crop=16', '--config.optim.warmup_steps=0',
             f'--config.train.steps={steps}', '--config.train.log_every=1', '--config.eval.every=2',
             '--config.train.checkpoint_every=1000', '--config.train.tensorboard=False',
-            f'--config.train.distributed={distributed}',
+            *flags, f'--config.train.distributed={distributed}',
         ]  # fmt: skip
         return subprocess.Popen(
             arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -52,7 +52,8 @@ def rows(workdir):
 
 
 def test_two_processes_make_the_run_of_one(start, port, tmp_path):
-    pair = [start(tmp_path / 'two', 4, f'127.0.0.1:{port},2,{i}') for i in range(2)]
+    flags = '--config.eval.batch_size=2'  # shared by the processes
+    pair = [start(tmp_path / 'two', 4, f'127.0.0.1:{port},2,{i}', flags) for i in range(2)]
     outputs = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], outputs
     alone = start(tmp_path / 'one', 4, 'off')
@@ -78,7 +79,17 @@ def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path):
         'SLURM_STEP_NUM_NODES': '1',
     }  # fmt: skip
     pair = [
-        start(tmp_path / 'run', 2000, 'auto', **slurm, SLURM_PROCID=str(i), SLURM_LOCALID=str(i))
+        start(
+            tmp_path / 'run',
+            2000,
+            'auto',
+            '--config.train.steps_per_dispatch=10',
+            '--config.train.log_every=10',
+            '--config.eval.every=10',
+            **slurm,
+            SLURM_PROCID=str(i),
+            SLURM_LOCALID=str(i),
+        )
         for i in range(2)
     ]
     deadline = time.monotonic() + 300
