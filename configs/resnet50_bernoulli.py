@@ -3,6 +3,8 @@ r"""ResNet-50 with a U-Net decoder, missing pixels, up to 95 %, from noisy pairs
 python -m n2n_jax.main --config configs/resnet50_bernoulli.py --workdir runs/resnet50_bernoulli
 python -m n2n_jax.main --config configs/resnet50_bernoulli.py:quick \
     --workdir runs/quick_resnet50_bernoulli
+
+Quick: 6 to 11 minutes on two cores. No score is measured yet.
 """
 
 from ml_collections import ConfigDict

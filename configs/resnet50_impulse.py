@@ -3,6 +3,8 @@ r"""ResNet-50 with a U-Net decoder, random-valued impulses, up to 95 %, from noi
 python -m n2n_jax.main --config configs/resnet50_impulse.py --workdir runs/resnet50_impulse
 python -m n2n_jax.main --config configs/resnet50_impulse.py:quick \
     --workdir runs/quick_resnet50_impulse
+
+Quick: 6 to 11 minutes on two cores. No score is measured yet.
 """
 
 from ml_collections import ConfigDict

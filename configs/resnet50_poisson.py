@@ -3,6 +3,8 @@ r"""ResNet-50 with a U-Net decoder, Poisson noise, up to 50 photons at white, fr
 python -m n2n_jax.main --config configs/resnet50_poisson.py --workdir runs/resnet50_poisson
 python -m n2n_jax.main --config configs/resnet50_poisson.py:quick \
     --workdir runs/quick_resnet50_poisson
+
+Quick: 6 to 11 minutes on two cores. No score is measured yet.
 """
 
 from ml_collections import ConfigDict
