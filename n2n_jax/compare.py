@@ -25,7 +25,7 @@ def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
 
     Returns:
       One row per set and noise: means of both in dB, 'difference' (other minus reference, dB) with
-      the bootstrap interval 'ci95' over images, the same for SSIM, and 'n', the number of captures.
+      the bootstrap interval 'ci95' over images, the same for SSIM, and 'n', the number of images.
 
     Raises:
       UserError: a run has no evaluation, or the two have none in common.
@@ -38,9 +38,9 @@ def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
         if pair[0]['protocol'] != pair[1]['protocol']:
             continue
         scores = [_scores(workdir, row) for workdir, row in zip(workdirs, pair, strict=True)]
-        captures = sorted(scores[0].keys() & scores[1].keys())
-        if captures:
-            rows.append(_row(key, pair, *([s[name] for name in captures] for s in scores)))
+        images = sorted(scores[0].keys() & scores[1].keys())
+        if images:
+            rows.append(_row(key, pair, *([s[name] for name in images] for s in scores)))
     if not rows:
         raise UserError(
             f'{reference} and {other} were not evaluated on the same images under the same '
@@ -56,13 +56,21 @@ def _last_rows(workdir: Workdir) -> dict[tuple[str, str], dict[str, Any]]:
     return last
 
 
-def _scores(workdir: Workdir, row: dict[str, Any]) -> dict[tuple[str, int], dict[str, float]]:
+def _scores(workdir: Workdir, row: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """PSNR and SSIM of each image, the mean of its noisy versions: those are no new images."""
     file = workdir.scores_file(row)
     try:
-        images = json.loads(file.read_text())['images']
+        captures = json.loads(file.read_text())['images']
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f'{file} cannot be read: {error}') from None
-    return {(image['image'], image['replica']): image for image in images}
+    names = {capture['image'] for capture in captures}
+    return {
+        name: {
+            metric: float(np.mean([c[metric] for c in captures if c['image'] == name]))
+            for metric in ('psnr', 'ssim')
+        }
+        for name in names
+    }
 
 
 def _row(

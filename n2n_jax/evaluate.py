@@ -62,7 +62,7 @@ def protocol(config: EvalConfig, channels: int) -> str:
         f'nor rounded, evaluation seed {config.seed}, {config.replicas} noisy version(s) of each '
         'image; psnr, ssim: output clamped and rounded to 8 bits; psnr_float: clamped only; '
         'psnr_input, ssim_input: the noisy image as it is; mean of per-image values; '
-        'ci95: bootstrap over captures'
+        'ci95: bootstrap over images'
     )
 
 
@@ -125,7 +125,8 @@ class Evaluator:
         columns = {
             name: np.array([scores[item][name] for item in items]) for name in scores[items[0]]
         }
-        low, high = metrics.bootstrap_interval(columns['psnr'])
+        per_image = columns['psnr'].reshape(num_images, -1).mean(axis=1)
+        low, high = metrics.bootstrap_interval(per_image)
         report.rows.append(
             {
                 'step': step,
@@ -133,7 +134,8 @@ class Evaluator:
                 'noise': corruptor.spec,
                 **{name: float(values.mean()) for name, values in columns.items()},
                 'ci95': [low, high],
-                'n': len(items),
+                'n': num_images,
+                'replicas': self._config.replicas,
                 'protocol': protocol(self._config, self._channels),
                 'seed': self._config.seed,
             }

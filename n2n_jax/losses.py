@@ -1,7 +1,8 @@
 """Training losses. Each estimates another point of the target's distribution.
 
 B batch, H height, W width, C channels. A loss maps (denoised_BHWC, target_BHWC, mask_BHWC,
-progress) to a float32 scalar; `mask_BHWC` is the *target's* mask of observed values (None: all),
+progress) to a mean and the number of values that it is over, float32 scalars: parts of a batch
+count in proportion to it. `mask_BHWC` is the *target's* mask of observed values (None: all),
 `progress` is the share of the training done, in [0, 1].
 
   l2         the mean: right for every zero-mean noise
@@ -17,7 +18,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-Loss = Callable[[jax.Array, jax.Array, jax.Array | None, jax.Array], jax.Array]
+MeanAndCount = tuple[jax.Array, jax.Array]
+Loss = Callable[[jax.Array, jax.Array, jax.Array | None, jax.Array], MeanAndCount]
 
 # The exponent of the annealed L0 loss stops here. At 0 the gradient vanishes; Laine et al. 2019
 # stop at 0.5, which leaves a bias at 90 % impulses (0.59 for a true 0.9) that 0.1 does not.
@@ -30,15 +32,19 @@ def _error(denoised_BHWC: jax.Array, target_BHWC: jax.Array) -> jax.Array:
     return denoised_BHWC.astype(jnp.float32) - target_BHWC.astype(jnp.float32)
 
 
+def _mean(values_BHWC: jax.Array) -> MeanAndCount:
+    return jnp.mean(values_BHWC), jnp.float32(values_BHWC.size)
+
+
 def l2(
     denoised_BHWC: jax.Array,
     target_BHWC: jax.Array,
     mask_BHWC: jax.Array | None,
     progress: jax.Array,
-) -> jax.Array:
+) -> MeanAndCount:
     """Mean squared error over all values; minimised by the mean."""
     del mask_BHWC, progress
-    return jnp.mean(jnp.square(_error(denoised_BHWC, target_BHWC)))
+    return _mean(jnp.square(_error(denoised_BHWC, target_BHWC)))
 
 
 def l1(
@@ -46,10 +52,10 @@ def l1(
     target_BHWC: jax.Array,
     mask_BHWC: jax.Array | None,
     progress: jax.Array,
-) -> jax.Array:
+) -> MeanAndCount:
     """Mean absolute error over all values; minimised by the median."""
     del mask_BHWC, progress
-    return jnp.mean(jnp.abs(_error(denoised_BHWC, target_BHWC)))
+    return _mean(jnp.abs(_error(denoised_BHWC, target_BHWC)))
 
 
 def masked_l2(
@@ -57,7 +63,7 @@ def masked_l2(
     target_BHWC: jax.Array,
     mask_BHWC: jax.Array | None,
     progress: jax.Array,
-) -> jax.Array:
+) -> MeanAndCount:
     """Mean squared error over the observed values of the target (equation 7).
 
     Divided by the number of observed values of the whole batch, so that every observed value has
@@ -66,7 +72,8 @@ def masked_l2(
     if mask_BHWC is None:
         return l2(denoised_BHWC, target_BHWC, None, progress)
     squared_BHWC = jnp.square(_error(denoised_BHWC, target_BHWC))
-    return jnp.sum(mask_BHWC * squared_BHWC) / jnp.maximum(jnp.sum(mask_BHWC), 1.0)
+    num_observed = jnp.sum(mask_BHWC, dtype=jnp.float32)
+    return jnp.sum(mask_BHWC * squared_BHWC) / jnp.maximum(num_observed, 1.0), num_observed
 
 
 def l0(
@@ -74,14 +81,14 @@ def l0(
     target_BHWC: jax.Array,
     mask_BHWC: jax.Array | None,
     progress: jax.Array,
-) -> jax.Array:
+) -> MeanAndCount:
     """Annealed L0, mean of (|f - y| + 1e-8)^gamma; gamma falls linearly from 2 over the training.
 
     gamma is a function of the progress alone, so a resumed run goes on where it was (appendix A.3).
     """
     del mask_BHWC
     gamma = jnp.maximum(L0_LAST_GAMMA, 2.0 - 2.0 * progress)
-    return jnp.mean((jnp.abs(_error(denoised_BHWC, target_BHWC)) + 1e-8) ** gamma)
+    return _mean((jnp.abs(_error(denoised_BHWC, target_BHWC)) + 1e-8) ** gamma)
 
 
 REGISTRY: dict[str, Loss] = {'l2': l2, 'l1': l1, 'masked_l2': masked_l2, 'l0': l0}

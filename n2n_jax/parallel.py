@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from n2n_jax.errors import UserError
@@ -43,6 +44,26 @@ def initialize(spec: str) -> None:
 def is_main_process() -> bool:
     """True in the one process that prints and writes files; checkpoints are written by all."""
     return jax.process_index() == 0
+
+
+def on_main_process(action: Callable[[], None]) -> None:
+    """Does it in the main process alone, and lets none go on that would wait for it in vain.
+
+    Raises:
+      UserError: in all other processes, if the action raised anything in the main one.
+    """
+    error: Exception | None = None
+    if is_main_process():
+        try:
+            action()
+        except Exception as exception:  # raised below, once the others know
+            error = exception
+    if jax.process_count() > 1:
+        failed = multihost_utils.broadcast_one_to_all(np.array(error is not None))
+        if failed and not is_main_process():
+            raise UserError('Process 0 could not go on; its own message says why.')
+    if error is not None:
+        raise error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from n2n_jax.config import Config
 from n2n_jax.data import open_source
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.source import at_least
-from n2n_jax.parallel import Layout, is_main_process, make_layout
+from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
 from n2n_jax.progress import ProgressLine, duration
 from n2n_jax.train_step import (
     Task,
@@ -39,17 +40,19 @@ _STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispa
 
 
 class _Interrupt:
-    """Turns Ctrl-C and SIGTERM into a wish that the loop can see; a second one ends at once.
+    """Turns Ctrl-C and SIGTERM into a wish that the loop can see; a second Ctrl-C ends at once.
 
     With several processes SIGTERM is left to JAX, which makes them agree on the step to leave at
-    (see `Checkpoints.preempted`), and Ctrl-C ends them without saving.
+    (see `Checkpoints.preempted`), and Ctrl-C becomes a SIGTERM.
     """
 
     def __init__(self) -> None:
         self.wanted = False
+        self._alone = jax.process_count() == 1
+        self._count = 0
 
     def __enter__(self) -> '_Interrupt':
-        numbers = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else ()
+        numbers = (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,)
         try:
             self._previous = {number: signal.signal(number, self._handle) for number in numbers}
         except ValueError:  # not in the main thread: the caller minds its own signals
@@ -61,9 +64,13 @@ class _Interrupt:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: object) -> None:
-        if self.wanted:
+        self._count += 1
+        if self._count > 1:
             raise KeyboardInterrupt
-        self.wanted = True
+        if self._alone:
+            self.wanted = True
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def train(config: Config, path: Path) -> bool:
@@ -86,16 +93,14 @@ def train(config: Config, path: Path) -> bool:
     layout = make_layout(config.data.batch_size)
     evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
     workdir = Workdir(path)
-    if is_main_process():
-        workdir.check(config)
+    on_main_process(lambda: workdir.check(config))
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = at_least(source, config.data.crop, skip=skip_bad)
     feed = make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )
-    if is_main_process():
-        workdir.claim(config)
+    on_main_process(lambda: workdir.claim(config))
     _describe(config, task, layout)
 
     with Checkpoints(path, keep=config.train.keep_checkpoints) as checkpoints:

@@ -132,7 +132,8 @@ def make_train_step(
         denoised_BHWC, rest = model.apply(
             {'params': params, **rest}, noisy_BHWC, train=True, mutable=list(rest)
         )
-        return loss_fn(denoised_BHWC, target_BHWC, mask_BHWC, progress), rest
+        loss, num_values = loss_fn(denoised_BHWC, target_BHWC, mask_BHWC, progress)
+        return loss, (num_values, rest)
 
     grad_fn = jax.value_and_grad(loss_and_stats, has_aux=True)
 
@@ -140,19 +141,21 @@ def make_train_step(
         params: Any, rest: Any, pair: tuple[jax.Array, ...], progress: jax.Array
     ) -> tuple[jax.Array, Any, Any]:
         if num_parts == 1:
-            (loss, rest), grads = grad_fn(params, rest, pair, progress)
+            (loss, (_, rest)), grads = grad_fn(params, rest, pair, progress)
             return loss, rest, grads
 
         def add_part(carry: Any, part: tuple[jax.Array, ...]) -> tuple[Any, None]:
-            loss_sum, rest, grad_sum = carry
-            (loss, rest), grads = grad_fn(params, rest, part, progress)
-            return (loss_sum + loss, rest, jax.tree.map(jnp.add, grad_sum, grads)), None
+            sums, total, rest = carry
+            (loss, (num_values, rest)), grads = grad_fn(params, rest, part, progress)
+            sums = jax.tree.map(lambda a, b: a + num_values * b, sums, (loss, grads))
+            return (sums, total + num_values, rest), None
 
         # Part i takes rows i, i + num_parts, ...: each device keeps its share of every part.
         parts = jax.tree.map(lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1), pair)
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        (loss, rest, grads), _ = jax.lax.scan(add_part, (jnp.float32(0), rest, zeros), parts)
-        return loss / num_parts, rest, jax.tree.map(lambda g: g / num_parts, grads)
+        zeros = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
+        (sums, total, rest), _ = jax.lax.scan(add_part, (zeros, jnp.float32(0), rest), parts)
+        loss, grads = jax.tree.map(lambda x: x / jnp.maximum(total, 1.0), sums)
+        return loss, rest, grads
 
     def one_step(
         state: TrainState, constants: Any, inputs: Any

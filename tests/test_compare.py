@@ -54,6 +54,20 @@ def test_differences_are_paired_by_image(make_run):
     assert '**+0.20** (+0.10 to +0.30)' in compare.markdown_table([row])
 
 
+def test_noisy_versions_of_an_image_are_not_more_images(make_run):
+    a, b = make_run('a', {'x': 20.0, 'y': 30.0}), make_run('b', {'x': 20.1, 'y': 30.3})
+    for workdir, gain in ((a, 0.0), (b, 0.2)):  # a second version of each image
+        file = Workdir(workdir).scores_file(Workdir(workdir).rows()[-1])
+        content = json.loads(file.read_text())
+        content['images'] += [
+            {**image, 'replica': 1, 'psnr': image['psnr'] + gain} for image in content['images']
+        ]
+        write_text(file, json.dumps(content))
+    (row,) = compare.compare(a, b)
+    assert row['n'] == 2
+    assert row['ci95'] == pytest.approx(bootstrap_interval(np.array([0.2, 0.4])))
+
+
 def test_what_differs_between_the_configs_is_said():
     words = compare.differences(
         tiny_config(),

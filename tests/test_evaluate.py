@@ -9,6 +9,7 @@ from tiny import tiny_config
 
 from n2n_jax import evaluate, models
 from n2n_jax.errors import UserError
+from n2n_jax.metrics import bootstrap_interval
 from n2n_jax.parallel import make_layout
 
 
@@ -55,7 +56,9 @@ def test_scores_do_not_depend_on_batch_order_or_model(image_folder):
         evaluator(zero(variables), 0)  # another model first changes nothing
         reports.append(evaluator(variables, 0))
     one, eight = reports
-    assert one.rows[0]['n'] == 15
+    assert (one.rows[0]['n'], one.rows[0]['replicas'], len(one.images[0])) == (5, 3, 15)
+    per_image = np.array([image['psnr'] for image in one.images[0]]).reshape(5, 3).mean(axis=1)
+    assert one.rows[0]['ci95'] == pytest.approx(bootstrap_interval(per_image))
     for a, b in zip(one.images[0], eight.images[0], strict=True):
         assert (a['image'], a['replica']) == (b['image'], b['replica'])
         assert a['psnr'] == pytest.approx(b['psnr'], abs=1e-3)

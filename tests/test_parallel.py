@@ -73,7 +73,8 @@ def test_two_processes_make_the_run_of_one(start, port, tmp_path):
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
-def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path, number):
     slurm = {
         'SLURM_JOB_ID': str(port - 61440), 'SLURM_STEP_NODELIST': '127.0.0.1', 'SLURM_NTASKS': '2',
         'SLURM_STEP_NUM_NODES': '1',
@@ -98,9 +99,19 @@ def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path):
         assert all(process.poll() is None for process in pair)
         time.sleep(0.05)
     for process in pair:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
     outputs = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [130, 130], outputs
     assert 'Stopped and saved at step' in outputs[0]
     (saved,) = (tmp_path / 'run' / 'checkpoints').iterdir()
     assert f'Stopped and saved at step {saved.name};' in outputs[0]
+
+
+def test_a_workdir_that_is_taken_ends_all_processes(start, port, tmp_path):
+    (tmp_path / 'taken').mkdir()
+    (tmp_path / 'taken' / 'thesis.txt').write_text('mine')
+    pair = [start(tmp_path / 'taken', 4, f'127.0.0.1:{port},2,{i}') for i in range(2)]
+    outputs = [process.communicate(timeout=100)[0] for process in pair]
+    assert [process.returncode for process in pair] == [2, 2], outputs
+    assert 'is not empty' in outputs[0]
+    assert 'Process 0 could not go on' in outputs[1]

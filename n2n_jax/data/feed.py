@@ -212,7 +212,9 @@ def make_feed(
     num_pixels = sum(int(np.prod(source.size(i))) for i in range(len(source.names)))
     kind = config.feed
     if kind == 'auto':
-        fits = num_pixels * channels <= _DEVICE_SHARE * _device_memory()
+        # The set is kept in the first image's type unless a later one has more bits.
+        bytes_per_value = 1 if source.read(0).dtype == np.uint8 else 4
+        fits = num_pixels * channels * bytes_per_value <= _DEVICE_SHARE * _device_memory()
         kind = 'device' if fits and num_pixels <= _MAX_DEVICE_PIXELS else 'stream'
     elif kind == 'device' and num_pixels > _MAX_DEVICE_PIXELS:
         raise UserError(

@@ -116,7 +116,8 @@ def prepare(
     """
     if importlib.util.find_spec('tensorflow') is None:
         raise UserError(
-            f"Preparing {name} needs TensorFlow, reading it does not: pip install 'n2n_jax[tfds]'."
+            f"Preparing {name} needs TensorFlow, reading it does not: pip install 'n2n_jax[tfds]', "
+            'or EXTRAS=dev,tfds launch/local.sh n2n prepare ...'
         )
     if manual_dir is not None and not (Path(manual_dir).is_dir() and os.listdir(manual_dir)):
         raise UserError(f'{manual_dir} is not a folder, or it is empty.')
