@@ -13,4 +13,7 @@ from configs import default, unet_impulse
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    return default.with_resnet50(unet_impulse.get_config(variant), variant)
+    config = default.with_resnet50(unet_impulse.get_config(variant), variant)
+    if 'quick' in variant:
+        config.optim.learning_rate = 2e-3  # with L0 it diverges at the rate of the others
+    return config

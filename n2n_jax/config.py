@@ -25,6 +25,7 @@ class ModelConfig:
     norm: str = 'none'  # resnet50: batch, group or none
     residual: bool = True  # predict the noise in place of the image
     dtype: str = 'float32'  # of the computation: float32 or bfloat16; weights are float32
+    convolutions: str = 'auto'  # auto: rewritten where that is quicker; plain: as XLA has them
     encoder_weights: str = ''  # resnet50: file with ImageNet weights (.npz, .safetensors)
 
 
@@ -123,6 +124,7 @@ _CHOICES = {
     'model.channels': (1, 3),
     'model.norm': ('batch', 'group', 'none'),
     'model.dtype': ('float32', 'bfloat16'),
+    'model.convolutions': ('auto', 'plain'),
     'data.feed': ('auto', 'device', 'stream'),
     'data.on_bad_file': ('error', 'skip'),
 }

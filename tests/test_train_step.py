@@ -55,10 +55,12 @@ def test_the_first_losses_are_unchanged(name, noise):
         **{'model.name': name, 'data.crop': 32, 'noise.input': noise, 'model.residual': False}
     )
     _, losses = run(config, 2)
-    np.testing.assert_allclose(losses, GOLDEN[name, noise], rtol=2e-4, err_msg=(
-        'The losses of the first steps changed. Unintended: a bug. Intended: update GOLDEN and say '
-        'why in the commit.'
-    ))  # fmt: skip
+    # Adam's first update is the sign of the gradient: where that is all but 0, rounding decides it.
+    for loss, want, rtol in zip(losses, GOLDEN[name, noise], (1e-5, 2e-3), strict=True):
+        np.testing.assert_allclose(loss, want, rtol=rtol, err_msg=(
+            'The losses of the first steps changed. Unintended: a bug. Intended: update GOLDEN and '
+            'say why in the commit.'
+        ))  # fmt: skip
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not():

@@ -20,8 +20,12 @@ from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
 
 REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
-    'unet': lambda config, dtype: UNet(config.channels, dtype=dtype),
-    'resnet50': lambda config, dtype: ResNet50UNet(config.channels, norm=config.norm, dtype=dtype),
+    'unet': lambda config, dtype: UNet(
+        config.channels, dtype=dtype, plain=config.convolutions == 'plain'
+    ),
+    'resnet50': lambda config, dtype: ResNet50UNet(
+        config.channels, norm=config.norm, dtype=dtype, plain=config.convolutions == 'plain'
+    ),
 }
 
 

@@ -22,10 +22,34 @@ def max_pool_2x2(x_BHWC: jax.Array) -> jax.Array:
     """Maximum over 2x2 blocks; (B, H, W, C) -> (B, H/2, W/2, C), H and W even.
 
     As a reshape, not `nn.max_pool`: that one's gradient is select-and-scatter, which XLA:GPU has
-    only in a non-deterministic form.
+    only in a non-deterministic form. Equal largest values share the gradient.
     """
     b, h, w, c = x_BHWC.shape
-    return x_BHWC.reshape(b, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+    return _max_of_blocks(x_BHWC.reshape(b, h // 2, 2, w // 2, 2, c))
+
+
+@jax.custom_vjp
+def _max_of_blocks(x_BHVWUC: jax.Array) -> jax.Array:
+    return x_BHVWUC.max(axis=(2, 4))
+
+
+def _max_of_blocks_forward(x_BHVWUC: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    y_BHWC = x_BHVWUC.max(axis=(2, 4))
+    return y_BHWC, (x_BHVWUC, y_BHWC)
+
+
+def _max_of_blocks_backward(
+    saved: tuple[jax.Array, jax.Array], grad_BHWC: jax.Array
+) -> tuple[jax.Array]:
+    # What JAX derives, with the equal values counted by three additions: XLA:CPU takes longer for
+    # the sum over the axes of two than for the convolution before it.
+    x_BHVWUC, y_BHWC = saved
+    largest_BHVWUC = (x_BHVWUC == y_BHWC[:, :, None, :, None]).astype(grad_BHWC.dtype)
+    num_BHWC = sum(largest_BHVWUC[:, :, v, :, u] for v in (0, 1) for u in (0, 1))
+    return (largest_BHVWUC * (grad_BHWC / num_BHWC)[:, :, None, :, None],)
+
+
+_max_of_blocks.defvjp(_max_of_blocks_forward, _max_of_blocks_backward)
 
 
 def max_pool_3x3_stride_2(x_BHWC: jax.Array) -> jax.Array:

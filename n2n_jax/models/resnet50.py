@@ -10,15 +10,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from n2n_jax.models.convolutions import Conv, UpConv
 from n2n_jax.models.layers import (
     he_normal,
     leaky_relu,
     max_pool_3x3_stride_2,
     unit_gain_normal,
-    upsample_2x,
 )
 
 Norm = Literal['batch', 'group', 'none']
+
+_LARGEST_MAP_OF_PRODUCT = 4  # pixels
 
 STAGE_DEPTHS = (3, 4, 6, 3)
 # Of RGB in [0, 1]; what ImageNet weights in torchvision's naming were trained with.
@@ -32,14 +34,14 @@ def _convolve(x_BHWC: jax.Array, kernel_HWIO: jax.Array, stride: int) -> jax.Arr
     Padded alike on both sides: 'SAME' at stride 2 pads only below and right, which would shift the
     features of weights trained elsewhere by a pixel.
 
-    1x1 kernels and maps smaller than the kernel go through one matrix product over shifted copies.
-    XLA:CPU differentiates the former slowly, and has for the latter only a loop some 60 times
-    slower (512 channels at 2x2, the last stage of a 64x64 crop, once took half a step's time).
+    1x1 kernels and small maps go through one matrix product over shifted copies. XLA:CPU
+    differentiates the former slowly, has only a loop some 60 times slower for maps smaller than the
+    kernel, and transposes a deep layer's weights for longer than the product of a 4x4 map takes.
     """
     size, _, in_features, num_features = kernel_HWIO.shape
     pad = size // 2
     out_h, out_w = (side // stride for side in x_BHWC.shape[1:3])
-    if size > 1 and min(out_h, out_w) >= size:
+    if size > 1 and min(out_h, out_w) > _LARGEST_MAP_OF_PRODUCT:
         return jax.lax.conv_general_dilated(
             x_BHWC,
             kernel_HWIO,
@@ -203,12 +205,14 @@ class ResNet50UNet(nn.Module):
       decoder_widths: channels of the decoder at strides 16, 8, 4, 2 and 1. Wider skips are first
         brought to this width by a 1x1 convolution.
       dtype: type of the computation; parameters and the last layer stay float32.
+      plain: convolutions as they are written down, see `Conv`.
     """
 
     out_channels: int
     norm: Norm = 'batch'
     decoder_widths: tuple[int, int, int, int, int] = (128, 96, 64, 64, 32)
     dtype: jnp.dtype = jnp.float32
+    plain: bool = False
 
     stride = 32  # sides of the input must be multiples of this
 
@@ -220,9 +224,12 @@ class ResNet50UNet(nn.Module):
         """
 
         def conv(y_BHWC: jax.Array, num_features: int, name: str, size: int = 3) -> jax.Array:
-            layer = nn.Conv(
-                num_features, (size, size), kernel_init=he_normal, dtype=self.dtype, name=name
-            )
+            if size == 1:
+                layer = nn.Conv(
+                    num_features, (1, 1), kernel_init=he_normal, dtype=self.dtype, name=name
+                )
+            else:
+                layer = Conv(num_features, dtype=self.dtype, plain=self.plain, name=name)
             return leaky_relu(layer(y_BHWC))
 
         features = ResNet50(norm=self.norm, dtype=self.dtype, name='encoder')(x_BHWC, train=train)
@@ -237,13 +244,9 @@ class ResNet50UNet(nn.Module):
             skip_BHWC = skips.pop()
             if stride >= 4:
                 skip_BHWC = conv(skip_BHWC, width, f'reduce{stride}', size=1)
-            y_BHWC = jnp.concatenate([upsample_2x(y_BHWC), skip_BHWC], axis=-1)
-            y_BHWC = conv(y_BHWC, width, f'dec{stride}_conv0')
+            layer = UpConv(width, dtype=self.dtype, plain=self.plain, name=f'dec{stride}_conv0')
+            y_BHWC = leaky_relu(layer(y_BHWC, skip_BHWC))
             y_BHWC = conv(y_BHWC, width, f'dec{stride}_conv1')
-        return nn.Conv(
-            self.out_channels,
-            (3, 3),
-            kernel_init=unit_gain_normal,
-            dtype=jnp.float32,
-            name='out_conv',
-        )(y_BHWC.astype(jnp.float32))
+        return Conv(
+            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='out_conv'
+        )(y_BHWC)

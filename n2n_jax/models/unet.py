@@ -7,13 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from n2n_jax.models.layers import (
-    he_normal,
-    leaky_relu,
-    max_pool_2x2,
-    unit_gain_normal,
-    upsample_2x,
-)
+from n2n_jax.models.convolutions import Conv, UpConv
+from n2n_jax.models.layers import leaky_relu, max_pool_2x2, unit_gain_normal
 
 
 class UNet(nn.Module):
@@ -22,10 +17,12 @@ class UNet(nn.Module):
     Attributes:
       out_channels: channels of the output.
       dtype: type of the computation; parameters and the last layer stay float32.
+      plain: convolutions as they are written down, see `Conv`.
     """
 
     out_channels: int
     dtype: jnp.dtype = jnp.float32
+    plain: bool = False
 
     stride = 32  # sides of the input must be multiples of this
 
@@ -35,10 +32,12 @@ class UNet(nn.Module):
         del train  # no layer of this network behaves differently in training
 
         def conv(y_BHWC: jax.Array, num_features: int, name: str) -> jax.Array:
-            layer = nn.Conv(
-                num_features, (3, 3), kernel_init=he_normal, dtype=self.dtype, name=name
-            )
+            layer = Conv(num_features, dtype=self.dtype, plain=self.plain, name=name)
             return leaky_relu(layer(y_BHWC))
+
+        def up_conv(y_BHWC: jax.Array, num_features: int, name: str) -> jax.Array:
+            layer = UpConv(num_features, dtype=self.dtype, plain=self.plain, name=name)
+            return leaky_relu(layer(y_BHWC, skips.pop()))
 
         y_BHWC = conv(x_BHWC, 48, 'enc_conv0')
         skips = [x_BHWC.astype(self.dtype)]
@@ -49,16 +48,10 @@ class UNet(nn.Module):
         y_BHWC = conv(y_BHWC, 48, 'enc_conv6')
 
         for i in (5, 4, 3, 2):
-            y_BHWC = jnp.concatenate([upsample_2x(y_BHWC), skips.pop()], axis=-1)
-            y_BHWC = conv(y_BHWC, 96, f'dec_conv{i}a')
+            y_BHWC = up_conv(y_BHWC, 96, f'dec_conv{i}a')
             y_BHWC = conv(y_BHWC, 96, f'dec_conv{i}b')
-        y_BHWC = jnp.concatenate([upsample_2x(y_BHWC), skips.pop()], axis=-1)
-        y_BHWC = conv(y_BHWC, 64, 'dec_conv1a')
+        y_BHWC = up_conv(y_BHWC, 64, 'dec_conv1a')
         y_BHWC = conv(y_BHWC, 32, 'dec_conv1b')
-        return nn.Conv(
-            self.out_channels,
-            (3, 3),
-            kernel_init=unit_gain_normal,
-            dtype=jnp.float32,
-            name='dec_conv1c',
-        )(y_BHWC.astype(jnp.float32))
+        return Conv(
+            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='dec_conv1c'
+        )(y_BHWC)

@@ -1,0 +1,219 @@
+"""Convolutions in the forms that XLA is quick at. The mathematics is that of `nn.Conv`.
+
+B batch, H height, W width, I input channels, O output channels.
+
+Two things are done differently, each measured in docs/performance.md:
+
+* Nearest upsampling before a 3x3 convolution shows it every value four times. Each of the four
+  outputs around a low-resolution pixel sees only 2x2 different values, so summed weights give the
+  same on the small map with 4 multiplications in place of 9.
+* XLA:CPU takes the gradient with respect to the weights at a half to a tenth of the speed of its
+  matrix product, so it is written as one.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from n2n_jax.models.layers import he_normal, upsample_2x
+
+_BLOCK_PIXELS = 4096  # of the weight gradient: its operands then stay in a core's caches
+
+
+class Conv(nn.Module):
+    """A 3x3 convolution with zero padding and a bias; the parameters are those of `nn.Conv`.
+
+    Attributes:
+      num_features: output channels.
+      kernel_init: of the weights.
+      dtype: type of the computation; parameters stay float32.
+      plain: let XLA differentiate it as it stands.
+    """
+
+    num_features: int
+    kernel_init: nn.initializers.Initializer = he_normal
+    dtype: jnp.dtype = jnp.float32
+    plain: bool = False
+
+    @nn.compact
+    def __call__(self, x_BHWI: jax.Array) -> jax.Array:
+        """(B, H, W, I) -> (B, H, W, O)."""
+        shape = (3, 3, x_BHWI.shape[-1], self.num_features)
+        kernel_HWIO = self.param('kernel', self.kernel_init, shape).astype(self.dtype)
+        bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
+        function = _convolve if self.plain else convolve
+        return function(x_BHWI.astype(self.dtype), kernel_HWIO) + bias_O.reshape(1, 1, 1, -1)
+
+
+class UpConv(nn.Module):
+    """The 3x3 convolution of [nearest upsampling of `low`, `skip`]; attributes as in `Conv`."""
+
+    num_features: int
+    dtype: jnp.dtype = jnp.float32
+    plain: bool = False
+
+    @nn.compact
+    def __call__(self, low_BHWI: jax.Array, skip_BHWI: jax.Array) -> jax.Array:
+        """(B, H, W, I), (B, 2H, 2W, J) -> (B, 2H, 2W, O)."""
+        num_low = low_BHWI.shape[-1]
+        shape = (3, 3, num_low + skip_BHWI.shape[-1], self.num_features)
+        kernel_HWIO = self.param('kernel', he_normal, shape)
+        bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
+        low_BHWI, skip_BHWI = low_BHWI.astype(self.dtype), skip_BHWI.astype(self.dtype)
+        if self.plain:
+            x_BHWI = jnp.concatenate([upsample_2x(low_BHWI), skip_BHWI], axis=-1)
+            y_BHWO = _convolve(x_BHWI, kernel_HWIO.astype(self.dtype))
+        else:
+            y_BHWO = upsample_and_convolve_3x3(low_BHWI, kernel_HWIO[:, :, :num_low])
+            y_BHWO += convolve(skip_BHWI, kernel_HWIO[:, :, num_low:].astype(self.dtype))
+        return y_BHWO + bias_O.reshape(1, 1, 1, -1)
+
+
+def upsample_and_convolve_3x3(low_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
+    """`convolve(upsample_2x(low_BHWI), kernel_HWIO)` without the large map.
+
+    Along one axis the outputs 2i and 2i + 1 see the pixels (i - 1, i) and (i, i + 1), with weights
+    (k0, k1 + k2) and (k0 + k1, k2). One 2x2 convolution finds all four kinds of output for every
+    2x2 window; each is then picked from the window that it needs.
+
+    Args:
+      low_BHWI: (B, H, W, I), of the type of the computation.
+      kernel_HWIO: (3, 3, I, O) float32; summed before it is cast.
+
+    Returns:
+      (B, 2H, 2W, O).
+    """
+    b, h, w, num_in = low_BHWI.shape
+    num_out = kernel_HWIO.shape[-1]
+    folded = _fold(_fold(kernel_HWIO, axis=0), axis=1)
+    # Four kinds of output as channels: (even row, even column), (even, odd), (odd, even), ...
+    folded = folded.reshape(2, 2, num_in, 4 * num_out).astype(low_BHWI.dtype)
+    windows = convolve(low_BHWI, folded).reshape(b, h + 1, w + 1, 2, 2, num_out)
+    rows = [
+        jnp.stack([windows[:, v : v + h, u : u + w, v, u] for u in (0, 1)], axis=3) for v in (0, 1)
+    ]
+    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, num_out)
+
+
+def _fold(kernel: jax.Array, axis: int) -> jax.Array:
+    """Three taps along `axis` -> two; even and odd outputs on a new axis before the last.
+
+    Sums of slices: a product with a constant costs a deep layer more than the fold saves it.
+    """
+    k0, k1, k2 = jnp.split(kernel, 3, axis=axis)
+    even = jnp.concatenate([k0, k1 + k2], axis=axis)
+    odd = jnp.concatenate([k0 + k1, k2], axis=axis)
+    return jnp.stack([even, odd], axis=-2)
+
+
+def convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
+    """Convolution of a map padded by one zero on every side, differentiated quickly.
+
+    Args:
+      x_BHWI: (B, H, W, I).
+      kernel_HWIO: (size, size, I, O), size 2 or 3.
+
+    Returns:
+      (B, H + 3 - size, W + 3 - size, O).
+    """
+    on_cpu = jax.default_backend() == 'cpu'
+    return (_convolve_with_product if on_cpu else _convolve)(x_BHWI, kernel_HWIO)
+
+
+def _convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x_BHWI,
+        kernel_HWIO,
+        window_strides=(1, 1),
+        padding=((1, 1), (1, 1)),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+
+@jax.custom_vjp
+def _convolve_with_product(x_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
+    return _convolve(x_BHWI, kernel_HWIO)
+
+
+def _forward(
+    x_BHWI: jax.Array, kernel_HWIO: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(x_BHWI, kernel_HWIO), (x_BHWI, kernel_HWIO)
+
+
+def _backward(
+    saved: tuple[jax.Array, jax.Array], grad_BHWO: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x_BHWI, kernel_HWIO = saved
+    _, input_vjp = jax.vjp(lambda x: _convolve(x, kernel_HWIO), x_BHWI)
+    kernel_grad = weight_gradient(x_BHWI, grad_BHWO, size=kernel_HWIO.shape[0])
+    return (*input_vjp(grad_BHWO), kernel_grad.astype(kernel_HWIO.dtype))
+
+
+_convolve_with_product.defvjp(_forward, _backward)
+
+
+def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> jax.Array:
+    """The gradient of a convolution of the map padded by one, with respect to its weights.
+
+    It is the correlation of the input with the gradient of the output at size x size shifts. With
+    `size` copies of the input shifted along the rows of pixels and `size` copies of the gradient
+    shifted across them, one matrix product over the pixels holds all of these.
+
+    Args:
+      x_BHWI: input, (B, H, W, I).
+      grad_BHWO: gradient of the output, (B, H + 3 - size, W + 3 - size, O).
+      size: of the kernel, 2 or 3.
+
+    Returns:
+      (size, size, I, O) float32.
+    """
+    b, h, w, num_in = x_BHWI.shape
+    out_h, out_w, num_out = grad_BHWO.shape[1:]
+    images, rows = b, h
+    if jax.device_count() == 1:  # blocks of a batch that is cut over devices would be gathered
+        images = _divisor(b, _BLOCK_PIXELS // (h * w))
+        rows = _divisor(h, _BLOCK_PIXELS // w)
+    # A part of an image needs the rows of the gradient around it; a whole one has zeros there.
+    grad_rows, margin = out_h, 1
+    if rows < h:
+        grad_rows, margin = rows + size - 1, size - 1
+        grad_BHWO = jnp.pad(grad_BHWO, ((0, 0), (size - 2, size - 2), (0, 0), (0, 0)))
+
+    def product(block: jax.Array | int) -> jax.Array:
+        image, row = block // (h // rows) * images, block % (h // rows) * rows
+        x_bhwi = jax.lax.dynamic_slice(x_BHWI, (image, row, 0, 0), (images, rows, w, num_in))
+        grad_bhwo = jax.lax.dynamic_slice(
+            grad_BHWO, (image, row, 0, 0), (images, grad_rows, out_w, num_out)
+        )
+        x_copies = [_shift(x_bhwi, 1 - j, out_w, axis=2) for j in range(size)]
+        grad_copies = [_shift(grad_bhwo, i - margin, rows, axis=1) for i in range(size)]
+        x_NI = jnp.concatenate(x_copies, axis=-1).reshape(-1, size * num_in)
+        grad_NO = jnp.concatenate(grad_copies, axis=-1).reshape(-1, size * num_out)
+        # The narrow one first: XLA:CPU is half as quick the other way round.
+        one, other = (x_NI, grad_NO) if num_in < num_out else (grad_NO, x_NI)
+        return jnp.matmul(one.T, other, preferred_element_type=jnp.float32)
+
+    num_blocks = b // images * (h // rows)
+    if num_blocks == 1:
+        total = product(0)
+    else:
+        narrow, wide = sorted((size * num_in, size * num_out))
+        total = jax.lax.fori_loop(
+            0, num_blocks, lambda n, so_far: so_far + product(n), jnp.zeros((narrow, wide))
+        )
+    if num_in < num_out:
+        return total.reshape(size, num_in, size, num_out).transpose(2, 0, 1, 3)
+    return total.reshape(size, num_out, size, num_in).transpose(0, 2, 3, 1)
+
+
+def _shift(x: jax.Array, offset: int, length: int, *, axis: int) -> jax.Array:
+    """`length` elements along `axis`, of which number t is x[t - offset], or 0 outside."""
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (offset, length - x.shape[axis] - offset, 0)  # below 0: cut off
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is not above `limit`, at least 1."""
+    return next(d for d in range(max(1, min(number, limit)), 0, -1) if number % d == 0)
