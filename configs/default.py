@@ -51,9 +51,6 @@ def with_resnet50(config: ConfigDict, variant: str) -> ConfigDict:
     if 'quick' in variants_of(variant):
         # Searched for each network: docs/results/README.md, 'ResNet-50 against the U-Net'.
         config.optim.learning_rate = 4e-3
-        config.train.steps = 800
-        config.eval.every = 400
-        config.train.checkpoint_every = 200
     return config
 
 
