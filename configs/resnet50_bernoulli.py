@@ -4,7 +4,8 @@ python -m n2n_jax.main --config configs/resnet50_bernoulli.py --workdir runs/res
 python -m n2n_jax.main --config configs/resnet50_bernoulli.py:quick \
     --workdir runs/quick_resnet50_bernoulli
 
-Quick: 6 to 11 minutes on two cores. No score is measured yet.
+Quick, on the six photographs at p = 0.5: 26.5 dB after 800 steps (9.4 in), 6 to 11 minutes on two
+cores. The full recipe is not measured yet.
 """
 
 from ml_collections import ConfigDict

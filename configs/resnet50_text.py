@@ -3,7 +3,8 @@ r"""ResNet-50 with a U-Net decoder, overlaid text, covering up to half, from noi
 python -m n2n_jax.main --config configs/resnet50_text.py --workdir runs/resnet50_text
 python -m n2n_jax.main --config configs/resnet50_text.py:quick --workdir runs/quick_resnet50_text
 
-Quick: 6 to 11 minutes on two cores. No score is measured yet.
+Quick, on the six photographs at p = 0.25: 21.6 dB after 800 steps (15.0 in), 6 to 11 minutes on two
+cores. The full recipe is not measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""The `n2n` command: use a trained denoiser, compare runs, look at noise, prepare data sets."""
+"""The `n2n` command: use a trained denoiser, compare runs, look at noise, prepare data, measure."""
 
 import argparse
 import logging
@@ -19,6 +19,7 @@ _EXAMPLES = """examples:
   n2n compare runs/clean_targets runs/noisy_targets
   n2n show-noise gaussian:25 poisson:30 text:0.25 -o noise.png
   n2n prepare bsds500 --from BSDS500/
+  n2n bench speed --quick --json speed.json
 """
 
 
@@ -139,6 +140,29 @@ def _prepare(arguments: argparse.Namespace) -> None:
     _log.info('%s', folder)
 
 
+def _bench_speed(arguments: argparse.Namespace) -> None:
+    import importlib.util
+
+    for package in ('torch', 'bm3d', 'matplotlib'):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"The benchmark needs {package}: pip install 'n2n_jax[bench]', "
+                'or EXTRAS=dev,bench launch/local.sh n2n bench speed ...'
+            )
+    if arguments.json and arguments.json.suffix != '.json':
+        raise UserError(f'--json {arguments.json}: choose a name that ends in .json.')
+    if arguments.json and arguments.json.exists() and not arguments.force:
+        raise UserError(f'{arguments.json} exists: choose another --json, or give --force.')
+    console.keep_compiled_code()
+    from n2n_jax.bench import speed
+
+    rows = speed.run(arguments.sections, quick=arguments.quick, output=arguments.json)
+    print(speed.markdown_table(rows))
+    if arguments.json:
+        for suffix in ('.md', '.png', '.json'):
+            _log.info('%s', arguments.json.with_suffix(suffix))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='n2n',
@@ -186,6 +210,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument('--data-dir', type=Path, help='where TFDS keeps its sets')
     prepare.set_defaults(run=_prepare)
+
+    bench = commands.add_parser('bench', help='measure n2n_jax against others')
+    benches = bench.add_subparsers(required=True, metavar='WHAT')
+    speed = benches.add_parser('speed', help='against PyTorch (needs the extra n2n_jax[bench])')
+    speed.add_argument(
+        'sections', nargs='*', metavar='SECTION',
+        help='peaks, training, inference, pipeline, noise, denoising, startup (default: all)',
+    )  # fmt: skip
+    speed.add_argument('--quick', action='store_true', help='leave out what takes minutes')
+    speed.add_argument(
+        '--json', type=Path, metavar='FILE', help='write the rows there, a table and a plot beside'
+    )
+    speed.add_argument('--force', action='store_true', help='overwrite FILE')
+    speed.set_defaults(run=_bench_speed)
     return parser
 
 

@@ -1,6 +1,6 @@
 """Photon shot noise.
 
-H height, W width, C channels.
+H height, W width, C channels, N values of an image.
 """
 
 import math
@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from n2n_jax.corruptions.base import Corruption
+
+_LARGEST_INVERTED = 64.0  # expected counts above this go through rejection
+_TERMS = 120  # 64 + 6 sqrt(64) + 6, rounded up
 
 
 def sample_image(
@@ -19,7 +22,72 @@ def sample_image(
     A rate cannot be negative: an input below 0 counts as 0.
     """
     rate_HWC = peak * jnp.maximum(image_HWC, 0.0)
-    return jax.random.poisson(key, rate_HWC).astype(image_HWC.dtype) / peak, None
+    counts_HWC = poisson_counts(key, rate_HWC.reshape(-1)).reshape(image_HWC.shape)
+    return counts_HWC / peak, None
+
+
+def poisson_counts(key: jax.Array, rate_N: jax.Array) -> jax.Array:
+    """Poisson draws as float32, (N,), right to the resolution of float32.
+
+    `jax.random.poisson` loops until its last value is accepted, with fresh random bits for all of
+    them in every round. Here one uniform number and a fixed number of additions make a count, some
+    forty times as quick on a CPU; only images with rates above 64 enter a loop.
+    """
+    key_small, key_large = jax.random.split(key)
+    is_large_N = rate_N > _LARGEST_INVERTED
+    small_N = _by_inversion(key_small, jnp.where(is_large_N, 0.0, rate_N))
+    return _by_rejection(key_large, rate_N, small_N, is_large_N)
+
+
+def _by_inversion(key: jax.Array, rate_N: jax.Array) -> jax.Array:
+    """The number of values of the distribution function that are not above a uniform number."""
+    uniform_N = jax.random.uniform(key, rate_N.shape)
+    term_N = sum_N = jnp.exp(-rate_N)
+    counts_N = jnp.zeros_like(rate_N)
+    for i in range(1, _TERMS + 1):  # unrolled: one pass over memory
+        counts_N += uniform_N >= sum_N
+        term_N = term_N * (rate_N * (1 / i))
+        sum_N = sum_N + term_N
+    # Rounding leaves the last sum up to 4e-6 below 1; a number in between would count all terms.
+    return jnp.minimum(counts_N, jnp.floor(rate_N + 6 * jnp.sqrt(rate_N) + 6))
+
+
+def _by_rejection(
+    key: jax.Array, rate_N: jax.Array, counts_N: jax.Array, pending_N: jax.Array
+) -> jax.Array:
+    """Replaces the pending counts by draws with transformed rejection (Hörmann 1993, PTRS)."""
+    rate_N = jnp.maximum(rate_N, _LARGEST_INVERTED)
+    b_N = 0.931 + 2.53 * jnp.sqrt(rate_N)
+    a_N = -0.059 + 0.02483 * b_N
+    log_inverse_alpha_N = jnp.log(1.1239 + 1.1328 / (b_N - 3.4))
+    v_r_N = 0.9277 - 3.6224 / (b_N - 2)
+
+    def try_all(
+        carry: tuple[jax.Array, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        key, counts_N, pending_N = carry
+        key, key_u, key_v = jax.random.split(key, 3)
+        u_N = jax.random.uniform(key_u, rate_N.shape) - 0.5
+        v_N = jax.random.uniform(key_v, rate_N.shape)
+        us_N = 0.5 - jnp.abs(u_N)
+        k_N = jnp.floor((2 * a_N / us_N + b_N) * u_N + rate_N + 0.43)
+        # log of rate^k exp(-rate) / k! with Stirling's series: no difference of large numbers.
+        safe_N = jnp.maximum(k_N, 1.0)
+        difference_N = safe_N - rate_N
+        log_probability_N = (
+            safe_N * jnp.log1p(-difference_N / safe_N)
+            + difference_N
+            - 0.5 * jnp.log(2 * math.pi * safe_N)
+            - 1 / (12 * safe_N)
+        )
+        log_v_N = jnp.log(v_N) + log_inverse_alpha_N - jnp.log(a_N / us_N**2 + b_N)
+        accepted_N = ((us_N >= 0.07) & (v_N <= v_r_N)) | (
+            (k_N >= 1) & ~((us_N < 0.013) & (v_N > us_N)) & (log_v_N <= log_probability_N)
+        )
+        counts_N = jnp.where(pending_N & accepted_N, k_N, counts_N)
+        return key, counts_N, pending_N & ~accepted_N
+
+    return jax.lax.while_loop(lambda carry: carry[2].any(), try_all, (key, counts_N, pending_N))[1]
 
 
 POISSON = Corruption(

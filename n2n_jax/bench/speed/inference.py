@@ -1,0 +1,62 @@
+"""Whole images through both networks, weights as they start."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+
+from n2n_jax import models
+from n2n_jax.bench.speed.report import Row
+from n2n_jax.bench.speed.timing import medians_in_turns
+from n2n_jax.config import ModelConfig
+
+_SIZE = (512, 768)  # rows, columns
+
+
+def _ours(name: str, dtype: str) -> Callable[[], None]:
+    config = ModelConfig(name=name, dtype=dtype)
+    model = models.build(config)
+    variables = jax.jit(lambda: models.init(config, jax.random.key(0)))()
+    apply = jax.jit(model.apply)
+    image_BHWC = jnp.full((1, *_SIZE, 3), 0.5)
+    return lambda: apply(variables, image_BHWC).block_until_ready()
+
+
+def _theirs(name: str, dtype: str, *, compiled: bool) -> Callable[[], None]:
+    import torch
+
+    from n2n_jax.bench.speed import twins
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    network = twins.build(name, device).eval()
+    forward = torch.compile(network) if compiled else network
+    image = torch.full((1, 3, *_SIZE), 0.5, device=device).to(memory_format=torch.channels_last)
+
+    def run() -> None:
+        enabled = dtype == 'bfloat16'
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=enabled):
+            forward(image)
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    return run
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Megapixels per second of both sides."""
+    megapixels = _SIZE[0] * _SIZE[1] / 1e6
+    for dtype in ('float32',) if jax.default_backend() == 'cpu' else ('float32', 'bfloat16'):
+        for name in ('unet', 'resnet50'):
+            sides = {'ours': _ours(name, dtype)}
+            sides['PyTorch, eager'] = _theirs(name, dtype, compiled=False)
+            if not quick:
+                sides['PyTorch, compiled'] = _theirs(name, dtype, compiled=True)
+            seconds = medians_in_turns(sides)
+            best = min((side for side in sides if side != 'ours'), key=seconds.__getitem__)
+            yield Row(
+                f'inference, {name}, {_SIZE[1]}x{_SIZE[0]}, {dtype}',
+                megapixels / seconds['ours'],
+                megapixels / seconds[best],
+                'Mpixel/s',
+                best,
+            )

@@ -1,0 +1,112 @@
+"""From image files to updated weights: the U-Net with all that feeds it.
+
+PyTorch's side is the usual one: a DataLoader whose workers read a PNG, crop it and add noise twice.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from n2n_jax import io
+from n2n_jax.bench.speed import training
+from n2n_jax.bench.speed.report import Row
+from n2n_jax.bench.speed.timing import medians_in_turns
+from n2n_jax.config import from_config_dict, to_config_dict
+from n2n_jax.data import dead_leaves, open_source
+from n2n_jax.data.feed import make_feed
+from n2n_jax.parallel import make_layout
+from n2n_jax.train_step import init_state, make_task, make_train_step
+
+_NUM_IMAGES = 24
+_BATCH_SIZE, _CROP = 16, 64
+_STEPS = 4  # per measurement
+
+
+def _ours(folder: Path, feed_name: str) -> Callable[[], None]:
+    values = to_config_dict(training.benchmark_config('unet', _BATCH_SIZE, _CROP, 'float32'))
+    values.data.feed = feed_name
+    values.data.train = f'folder:{folder}'
+    config = from_config_dict(values)
+    layout = make_layout(_BATCH_SIZE)
+    source = open_source(config.data.train)
+    feed = make_feed(source, config.data, channels=3, seed=0, layout=layout)
+    train_step = make_train_step(config, make_task(config), feed, layout)
+    state = jax.jit(lambda: init_state(config), out_shardings=layout.replicated)()
+    holder = {'state': state, 'step': 0}
+
+    def run() -> None:
+        for _ in range(_STEPS):
+            inputs = feed.inputs(holder['step'], 1)
+            holder['state'], _ = train_step(holder['state'], feed.constants, inputs)
+            holder['step'] += 1
+        jax.block_until_ready(holder['state'])
+
+    return run
+
+
+def _theirs(folder: Path) -> Callable[[], None]:
+    import torch
+    from PIL import Image
+
+    from n2n_jax.bench.speed import twins
+
+    class NoisyPairs(torch.utils.data.IterableDataset):
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            files = sorted(folder.iterdir())
+            rng = np.random.default_rng(torch.initial_seed() % 2**32)
+            while True:
+                image = np.asarray(Image.open(files[rng.integers(len(files))]))
+                top, left = (rng.integers(side - _CROP + 1) for side in image.shape[:2])
+                clean = torch.tensor(image[top : top + _CROP, left : left + _CROP]) / 255
+                clean = clean.permute(2, 0, 1)
+                noisy, target = (
+                    clean + rng.uniform(0, 50 / 255) * torch.randn_like(clean) for _ in range(2)
+                )
+                yield noisy, target
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    network = twins.build('unet', device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.99), fused=True)
+    loader = torch.utils.data.DataLoader(
+        NoisyPairs(), batch_size=_BATCH_SIZE, num_workers=os.cpu_count() or 1
+    )
+    batches = iter(loader)
+
+    def run() -> None:
+        for _ in range(_STEPS):
+            noisy, target = (
+                part.to(device, memory_format=torch.channels_last) for part in next(batches)
+            )
+            optimizer.zero_grad(set_to_none=True)
+            torch.nn.functional.mse_loss(network(noisy), target).backward()
+            optimizer.step()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    return run
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Images per second, with the set on the device and streamed."""
+    del quick
+    with tempfile.TemporaryDirectory() as folder:
+        for i, image in enumerate(dead_leaves.dead_leaves(_NUM_IMAGES)):
+            io.write_pixels(Path(folder) / f'{i}.png', image)
+        sides = {
+            'device': _ours(Path(folder), 'device'),
+            'stream': _ours(Path(folder), 'stream'),
+            'PyTorch DataLoader': _theirs(Path(folder)),
+        }
+        seconds = medians_in_turns(sides)
+        for name in ('device', 'stream'):
+            yield Row(
+                f'files to weights, unet, {_BATCH_SIZE} x {_CROP}x{_CROP}, feed={name}',
+                _STEPS * _BATCH_SIZE / seconds[name],
+                _STEPS * _BATCH_SIZE / seconds['PyTorch DataLoader'],
+                'images/s',
+                'PyTorch DataLoader',
+            )

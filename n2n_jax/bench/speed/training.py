@@ -1,0 +1,137 @@
+"""The training step of both networks: noise, forward, backward, Adam.
+
+Ours draws its crops and its noise in the step; theirs is given the same two tensors every time, so
+the comparison is hard on us. Neither keeps an average of the weights.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from n2n_jax import models
+from n2n_jax.bench.speed import peaks
+from n2n_jax.bench.speed.report import Row
+from n2n_jax.bench.speed.timing import medians_in_turns
+from n2n_jax.config import Config, from_config_dict, to_config_dict
+from n2n_jax.data import open_source
+from n2n_jax.data.feed import DeviceFeed
+from n2n_jax.parallel import make_layout
+from n2n_jax.train_step import init_state, make_task, make_train_step
+
+_STEPS_PER_DISPATCH = 10  # on a GPU
+
+
+def benchmark_config(name: str, batch_size: int, crop: int, dtype: str) -> Config:
+    """The quick Gaussian recipe without its average of the weights."""
+    values = to_config_dict(Config())
+    values.update_from_flattened_dict(
+        {
+            'model.name': name,
+            'model.dtype': dtype,
+            'data.train': 'photos',
+            'data.batch_size': batch_size,
+            'data.crop': crop,
+            'optim.learning_rate': 1e-4,
+            'optim.ema_decay': 0.0,
+            'optim.warmup_steps': 0,
+        }
+    )
+    return from_config_dict(values)
+
+
+def our_step(config: Config) -> tuple[Callable[[], None], int]:
+    """A function that trains, and the number of steps it does at once."""
+    layout = make_layout(config.data.batch_size)
+    feed = DeviceFeed(
+        open_source(config.data.train), config.data, channels=3, seed=0, layout=layout
+    )
+    train_step = make_train_step(config, make_task(config), feed, layout)
+    num_steps = 1 if jax.default_backend() == 'cpu' else _STEPS_PER_DISPATCH
+    state = jax.jit(lambda: init_state(config), out_shardings=layout.replicated)()
+    holder = {'state': state, 'step': 0}
+
+    def run() -> None:
+        inputs = feed.inputs(holder['step'], num_steps)
+        holder['state'], _ = train_step(holder['state'], feed.constants, inputs)
+        jax.block_until_ready(holder['state'])
+        holder['step'] += num_steps
+
+    return run, num_steps
+
+
+def their_step(
+    name: str, batch_size: int, crop: int, dtype: str, *, compiled: bool
+) -> Callable[[], None]:
+    """A function that trains the twin by one step."""
+    import torch
+
+    from n2n_jax.bench.speed import twins
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    network = twins.build(name, device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.99), fused=True)
+    forward = torch.compile(network) if compiled else network
+    noisy, target = (
+        torch.rand(batch_size, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == 'bfloat16'):
+            denoised = forward(noisy)
+        torch.nn.functional.mse_loss(denoised.float(), target).backward()
+        optimizer.step()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    return run
+
+
+def flops_of_step(config: Config) -> float:
+    """Multiplications and additions of forward and backward as the network is written down."""
+    size = (config.data.batch_size, config.data.crop, config.data.crop, 3)
+    values = {**to_config_dict(config).to_dict()['model'], 'convolutions': 'plain'}
+    plain = from_config_dict({'model': values}).model
+    model = models.build(plain)
+    variables = jax.eval_shape(lambda key: models.init(plain, key), jax.random.key(0))
+
+    def loss(params: Any, rest: Any, image_BHWC: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.square(model.apply({'params': params, **rest}, image_BHWC)))
+
+    rest = {name: tree for name, tree in variables.items() if name != 'params'}
+    image_BHWC = jax.ShapeDtypeStruct(size, jnp.float32)
+    lowered = jax.jit(jax.grad(loss)).lower(variables['params'], rest, image_BHWC)
+    return lowered.cost_analysis()['flops']
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Images per second of both sides, for several batches and crops."""
+    on_cpu = jax.default_backend() == 'cpu'
+    cases = [('unet', 4, 64), ('unet', 16, 64), ('unet', 4, 128), ('resnet50', 4, 64)]
+    if not quick:
+        cases += [('unet', 4, 256), ('resnet50', 16, 64)]
+    if not on_cpu:
+        cases += [('unet', 32, 256), ('resnet50', 32, 256)]
+    for dtype in ('float32',) if on_cpu else ('float32', 'bfloat16'):
+        for name, batch_size, crop in cases:
+            config = benchmark_config(name, batch_size, crop, dtype)
+            ours, num_steps = our_step(config)
+            sides = {'ours': ours}
+            arguments = (name, batch_size, crop, dtype)
+            sides['PyTorch, eager'] = their_step(*arguments, compiled=False)
+            if not quick:
+                sides['PyTorch, compiled'] = their_step(*arguments, compiled=True)
+            seconds = medians_in_turns(sides)
+            best = min((side for side in sides if side != 'ours'), key=seconds.__getitem__)
+            step = seconds['ours'] / num_steps
+            yield Row(
+                f'training step, {name}, {batch_size} x {crop}x{crop}, {dtype}',
+                batch_size / step,
+                batch_size / seconds[best],
+                'images/s',
+                best,
+                {'of the peak': flops_of_step(config) / step / peaks.flops_per_second()},
+            )
