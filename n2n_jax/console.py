@@ -37,12 +37,9 @@ def set_up_logging() -> None:
     logger.propagate = False
 
 
-def silence_all_but_the_first_process() -> None:
-    """Several processes of one run have the same things to say; errors are told by each."""
-    from n2n_jax.parallel import is_main_process
-
-    if not is_main_process():
-        logging.getLogger('n2n_jax').setLevel(logging.ERROR)
+def show_errors_only() -> None:
+    """For all but one of the processes of a run, which have the same things to say."""
+    logging.getLogger('n2n_jax').setLevel(logging.ERROR)
 
 
 def silence_orbax() -> None:

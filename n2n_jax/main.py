@@ -46,7 +46,8 @@ def _main(argv: Sequence[str]) -> int:
         config = config_lib.from_config_dict(_CONFIG.value)
         workdir = Path(_WORKDIR.value)
         parallel.initialize(config.train.distributed)
-        console.silence_all_but_the_first_process()
+        if not parallel.is_main_process():
+            console.show_errors_only()
         if _MODE.value == 'evaluate':
             evaluate.evaluate_checkpoint(config, workdir)
         elif _MODE.value == 'follow':
