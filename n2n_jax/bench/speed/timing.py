@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 REPEATS = 9
+_REST_SECONDS = 0.05  # for the idle threads of the other side, which spin a while
 
 
 def medians_in_turns(
@@ -18,6 +19,7 @@ def medians_in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
+            time.sleep(_REST_SECONDS)
             start = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - start)
