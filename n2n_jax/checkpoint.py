@@ -69,14 +69,22 @@ class Checkpoints:
         Raises:
           CheckpointError: the disk is too full for it, or the save before it failed.
         """
-        num_bytes = sum(x.nbytes for x in jax.tree.leaves(items))
-        free = shutil.disk_usage(self._workdir).free
-        if free < num_bytes:
-            raise self._error(f'it needs {num_bytes / 1e6:.1f} MB and {free / 1e6:.1f} MB are free')
+        self.check_room(items)
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         arguments[_META] = ocp.args.JsonSave(meta)
         with self._errors_named():
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+
+    def check_room(self, items: dict[str, Any]) -> None:
+        """Looks whether a checkpoint of these items fits on the disk.
+
+        Raises:
+          CheckpointError: it does not.
+        """
+        num_bytes = sum(x.nbytes for x in jax.tree.leaves(items))
+        free = shutil.disk_usage(self._workdir).free
+        if free < num_bytes:
+            raise self._error(f'it needs {num_bytes / 1e6:.1f} MB and {free / 1e6:.1f} MB are free')
 
     def wait(self) -> None:
         """Returns when the last save is whole on disk.
@@ -97,9 +105,14 @@ class Checkpoints:
             raise self._error('the disk is full' if full else str(error)[:200]) from error
 
     def _error(self, reason: str) -> CheckpointError:
+        last = self.last_step
         return CheckpointError(
-            f'A checkpoint could not be written to {self._workdir / FOLDER}: {reason}. Earlier '
-            'checkpoints are whole: once there is room, the same command goes on from the last.'
+            f'A checkpoint could not be written to {self._workdir / FOLDER}: {reason}. '
+            + (
+                'None has been saved so far.'
+                if last is None
+                else f'Once that is mended, the same command goes on from step {last} or later.'
+            )
         )
 
     def preempted(self, step: int) -> bool:
@@ -109,7 +122,8 @@ class Checkpoints:
     def meta(self, step: int) -> dict[str, Any]:
         """What was saved as JSON."""
         arguments = ocp.args.Composite(**{_META: ocp.args.JsonRestore()})
-        return self._manager.restore(step, args=arguments)[_META]
+        with self._damage_named(step):
+            return self._manager.restore(step, args=arguments)[_META]
 
     def config(self, step: int) -> Config:
         """The resolved config of the run."""
@@ -118,8 +132,22 @@ class Checkpoints:
     def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         """The items named in `abstract`: pytrees of `jax.ShapeDtypeStruct` with shardings."""
         arguments = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
-        restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
-        return {name: restored[name] for name in abstract}
+        with self._damage_named(step):
+            restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
+            return {name: restored[name] for name in abstract}
+
+    @contextlib.contextmanager
+    def _damage_named(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:  # deleted by the run, see `follow`
+            raise
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            folder = self._workdir / FOLDER / str(step)
+            raise UserError(
+                f'{folder} cannot be read ({type(error).__name__}): it is damaged or of another '
+                'network. Delete that folder, and the run goes on from the checkpoint before it.'
+            ) from error
 
     def follow(
         self, *, finished: Callable[[], bool], first_after: int, poll_seconds: float = 2.0

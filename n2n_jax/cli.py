@@ -28,11 +28,19 @@ def _denoise(arguments: argparse.Namespace) -> None:
 
     jobs = _jobs(arguments.inputs, arguments.output)
     sources = {source.resolve() for source, _ in jobs}
+    if arguments.skip_existing:
+        num_all = len(jobs)
+        jobs = [(source, target) for source, target in jobs if not target.exists()]
+        _log.info('%d of %d are there already.', num_all - len(jobs), num_all)
+        if not jobs:
+            return
     for _, target in jobs:
         if target.resolve() in sources:
             raise UserError(f'{target} is an input itself: choose another -o.')
         if target.exists() and not arguments.force:
-            raise UserError(f'{target} exists: choose another -o, or give --force.')
+            raise UserError(
+                f'{target} exists: choose another -o, or give --skip-existing or --force.'
+            )
 
     console.keep_compiled_code()
     from n2n_jax.denoiser import Denoiser
@@ -49,6 +57,8 @@ def _denoise(arguments: argparse.Namespace) -> None:
                 io.write_image(target, restored)
             except UserError as error:
                 failures.append(str(error))
+            except OSError as error:
+                failures.append(f'{target} cannot be written: {error.strerror}.')
             progress.update(done)
     for message in failures:
         _log.error('error: %s', message)
@@ -67,8 +77,12 @@ def _jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
         io.image_size(inputs[0])  # a missing or unreadable file is an error before the model loads
         to_folder = output.is_dir() or not output.suffix
         return [(inputs[0], output / inputs[0].name if to_folder else output)]
-    if output.exists() and not output.is_dir():
+    named_like_a_file = output.suffix and not output.is_dir() and len(inputs) > 1
+    if named_like_a_file or (output.exists() and not output.is_dir()):
         raise UserError(f'-o {output} is a file; several images need a folder.')
+    for path in inputs:
+        if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
+            raise UserError(f'-o {output} lies inside {path}: choose a folder outside of it.')
     jobs = []
     for path in inputs:
         files = io.find_images(path) if path.is_dir() else [path]
@@ -92,7 +106,9 @@ def _show_noise(arguments: argparse.Namespace) -> None:
     if arguments.output.exists() and not arguments.force:
         raise UserError(f'{arguments.output} exists: choose another -o, or give --force.')
     if arguments.image:
-        color_HWC, _ = io.color_and_alpha(io.read_image(arguments.image))
+        image = io.read_image(arguments.image)
+        io.check_range(image, margin=1.0)
+        color_HWC, _ = io.color_and_alpha(image)
         clean = {arguments.image.name: color_HWC}
     else:
         images = photos.photos()
@@ -163,6 +179,12 @@ def _bench_speed(arguments: argparse.Namespace) -> None:
             _log.info('%s', arguments.json.with_suffix(suffix))
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError('an empty path')
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='n2n',
@@ -175,13 +197,14 @@ def _parser() -> argparse.ArgumentParser:
     denoise = commands.add_parser('denoise', help='clean images with a trained model')
     denoise.add_argument('inputs', nargs='+', type=Path, metavar='IN', help='files or folders')
     denoise.add_argument(
-        '-o', dest='output', required=True, type=Path, metavar='OUT',
+        '-o', dest='output', required=True, type=_path, metavar='OUT',
         help='file for one image, folder for several',
     )  # fmt: skip
     denoise.add_argument(
         '--model', required=True, type=Path, metavar='RUN_DIR', help='the --workdir of a training'
     )
     denoise.add_argument('--force', action='store_true', help='overwrite outputs that exist')
+    denoise.add_argument('--skip-existing', action='store_true', help='leave out what is there')
     denoise.set_defaults(run=_denoise)
 
     show = commands.add_parser('show-noise', help='draw a contact sheet of noise')

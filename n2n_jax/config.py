@@ -147,6 +147,7 @@ _MINIMA = {
     'eval.batch_size': 1,
     'eval.seed': 0,
 }
+_LARGEST_SEED = 2**63 - 1
 _SHARES = ('optim.b1', 'optim.b2', 'optim.ramp_down', 'optim.ema_decay')
 
 
@@ -231,6 +232,9 @@ def _check(config: Config) -> None:
     for name, smallest in _MINIMA.items():
         if flat[name] < smallest:
             raise UserError(f'{name}={flat[name]} is not possible: write {smallest} or more.')
+    for name in ('seed', 'eval.seed'):
+        if flat[name] > _LARGEST_SEED:
+            raise UserError(f'{name}={flat[name]} is not possible: write {_LARGEST_SEED} or less.')
     for name in _SHARES:
         if not 0 <= flat[name] <= 1 or (flat[name] == 1 and name != 'optim.ramp_down'):
             raise UserError(f'{name}={flat[name]:g} is not possible: it lies between 0 and 1.')

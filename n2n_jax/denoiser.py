@@ -73,8 +73,8 @@ class Denoiser:
           UserError: floating-point values are not in the range [0, 1], or the image needs more
             memory than there is.
         """
+        io.check_range(image, margin=1.0)
         color_HWC, _ = io.color_and_alpha(image)
-        _check_range(image, color_HWC)
         return io.with_color(image, self.denoise(color_HWC, name=str(image.path)))
 
     def denoise(self, noisy_HWC: np.ndarray, *, name: str = 'image') -> np.ndarray:
@@ -126,19 +126,3 @@ def _available_memory() -> int:
     except OSError:  # not Linux
         pass
     return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-
-
-def _check_range(image: io.ImageFile, color_HWC: np.ndarray) -> None:
-    if image.pixels.dtype.name in ('bool', 'uint8', 'uint16'):
-        return
-    if image.pixels.dtype.kind != 'f':
-        raise UserError(
-            f'{image.path} holds {image.pixels.dtype} values: uint8, uint16 or floating point in '
-            '[0, 1] is needed.'
-        )
-    low, high = float(color_HWC.min()), float(color_HWC.max())
-    if not (low >= -1 and high <= 2):
-        raise UserError(
-            f'{image.path} holds floating-point values from {low:g} to {high:g}, and the network '
-            'works on [0, 1] (a little noise beyond is fine): scale it first.'
-        )

@@ -25,6 +25,7 @@ from n2n_jax.config import Config, EvalConfig
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data import open_named_sets
 from n2n_jax.data.source import ImageSource, to_float, with_channels
+from n2n_jax.errors import UserError
 from n2n_jax.parallel import Layout, is_main_process, make_layout
 from n2n_jax.progress import ProgressLine
 from n2n_jax.workdir import Workdir, markdown_table, write_text
@@ -83,7 +84,15 @@ class Evaluator:
         self._corruptors = [
             corruptions.parse(spec.strip()) for spec in config.eval.noise.split(',')
         ]
-        self._sets = open_named_sets(config.eval.sets)
+        self._sets = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
+        for set_name, source in self._sets.items():
+            for i, name in enumerate(source.names):
+                if min(source.size(i)) < metrics.SSIM_WINDOW:
+                    height, width = source.size(i)
+                    raise UserError(
+                        f'{name} of the evaluation set {set_name} is {width}x{height}: leave it '
+                        f'out, SSIM needs {metrics.SSIM_WINDOW} pixels a side.'
+                    )
         self._model = models.build(config.model)
         shared = config.eval.batch_size % layout.num_devices == 0
         self._batch_axis = 0 if shared else None

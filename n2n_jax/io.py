@@ -184,6 +184,32 @@ def color_and_alpha(image: ImageFile) -> tuple[np.ndarray, np.ndarray | None]:
     return color_HWC, pixels_HWC[:, :, colors] if pixels_HWC.shape[2] > colors else None
 
 
+def check_range(image: ImageFile, *, margin: float) -> None:
+    """Looks whether an image's values are what networks work on.
+
+    Raises:
+      UserError: the type is not 8 or 16 bits or floating point, or floating-point values are not
+        numbers or leave [0, 1] by more than `margin`.
+    """
+    pixels = image.pixels
+    if pixels.dtype.name in _FULL_SCALE:
+        return
+    if pixels.dtype.kind != 'f':
+        raise UserError(
+            f'{image.path} holds {pixels.dtype} values: uint8, uint16 or floating point in [0, 1] '
+            'is needed.'
+        )
+    num_bad = int(pixels.size - np.isfinite(pixels).sum())
+    if num_bad:
+        raise UserError(f'{image.path} holds {num_bad} values that are not numbers: mend them.')
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < -margin or high > 1 + margin:
+        raise UserError(
+            f'{image.path} holds floating-point values from {low:g} to {high:g}, and networks work '
+            'on [0, 1] (a little noise beyond is fine): scale it first.'
+        )
+
+
 def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
     """The image with other colours, in its own type: the inverse of `color_and_alpha`.
 

@@ -63,7 +63,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         for i, argument in enumerate(argv):
             name, _, value = argument.lstrip('-').partition('=')
             if name == 'config':
-                _try_config(value or ''.join(argv[i + 1 : i + 2]))
+                _try_config(value if '=' in argument else ''.join(argv[i + 1 : i + 2]))
             elif name.startswith('config.') and argument.startswith('-'):
                 known = config_lib.flatten(config_lib.Config())
                 key = name.removeprefix('config.')
@@ -74,7 +74,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         except flags.Error as error:
             raise UserError(f'{error} See --help.') from None
         for flag in ('config', 'workdir'):
-            if flags.FLAGS[flag].value is None:
+            if not flags.FLAGS[flag].value:
                 raise UserError(f'--{flag} is missing. See --help.')
     return arguments
 
@@ -86,7 +86,16 @@ def _try_config(file_and_variant: str) -> None:
         raise UserError(f"There is no config file '{file}'.")
     # Derived configs import their parent as `configs.NAME`.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(file))))
-    runpy.run_path(file)['get_config'](variant)
+    try:
+        get_config = runpy.run_path(file)['get_config']
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f'{file} is no config file, which defines get_config() ({type(error).__name__}: '
+            f'{error}).'
+        ) from None
+    get_config(variant)
 
 
 def run() -> None:

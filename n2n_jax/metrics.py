@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_SSIM_RADIUS = 5  # an 11x11 window
+_SSIM_RADIUS = 5
+SSIM_WINDOW = 2 * _SSIM_RADIUS + 1  # pixels a side
 _SSIM_SIGMA = 1.5
 
 
@@ -50,7 +51,7 @@ def ssim(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
     shorter than the window.
     """
     b, h, w, _ = image_BHWC.shape
-    if min(h, w) <= 2 * _SSIM_RADIUS:
+    if min(h, w) < SSIM_WINDOW:
         return jnp.full(b, jnp.nan)
     mean_x, mean_y = _window_means(image_BHWC), _window_means(clean_BHWC)
     var_x = _window_means(image_BHWC**2) - mean_x**2

@@ -1,5 +1,6 @@
-"""The training loop: steps, logs, evaluations and checkpoints, in that order."""
+"""The training loop: steps, logs, checkpoints and evaluations, in that order."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -69,6 +70,7 @@ class _Interrupt:
             raise KeyboardInterrupt
         if self._alone:
             self.wanted = True
+            _log.info('Stopping at the next step; once more stops at once.')
         else:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -91,30 +93,31 @@ def train(config: Config, path: Path) -> bool:
     task = make_task(config)
     models.build(config.model)
     layout = make_layout(config.data.batch_size)
-    evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
     workdir = Workdir(path)
     on_main_process(lambda: workdir.check(config))
+    evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = at_least(source, config.data.crop, skip=skip_bad)
     feed = make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )
-    on_main_process(lambda: workdir.claim(config))
-    _describe(config, task, layout)
-
-    with Checkpoints(path, keep=config.train.keep_checkpoints) as checkpoints:
+    with contextlib.ExitStack() as stack:
+        on_main_process(lambda: stack.enter_context(workdir.claimed(config)))
+        _describe(config, task, layout)
+        interrupt = stack.enter_context(_Interrupt())
+        checkpoints = stack.enter_context(Checkpoints(path, keep=config.train.keep_checkpoints))
         state = _start(config, checkpoints, layout)
+        checkpoints.check_room(_items(state))
         step = int(state.step)
         writers = []
         if is_main_process():
             _write_overview(state.variables, path / 'parameters.txt')
             writers = make_writers(path, first_step=step, tensorboard=config.train.tensorboard)
-        with _Interrupt() as interrupt:
-            return _loop(
-                config, state, step, task, feed, layout, evaluator, workdir, checkpoints, writers,
-                interrupt,
-            )  # fmt: skip
+        return _loop(
+            config, state, step, task, feed, layout, evaluator, workdir, checkpoints, writers,
+            interrupt,
+        )  # fmt: skip
 
 
 def _describe(config: Config, task: Task, layout: Layout) -> None:
@@ -212,8 +215,8 @@ def _loop(
         checkpoints.save(step, _items(state), meta)
 
     with ProgressLine('step', num_steps) as progress:
-        # The order is a contract: at step i the state holds i updates, and the log, the evaluation
-        # and the checkpoint of step i all mean that state.
+        # The order is a contract: at step i the state holds i updates, and the log, the checkpoint
+        # and the evaluation of step i all mean that state.
         while True:
             if step > first_step and (step % config.train.log_every == 0 or step == num_steps):
                 values = [jax.device_get(metrics) for metrics in pending]
@@ -238,23 +241,25 @@ def _loop(
             if (due or cadence or interrupt.wanted) and bool(state.failed):  # waits for the steps
                 _give_up(config, state, step, save, checkpoints)
             pause_start = time.monotonic()
-            if evaluator is not None and due and step not in evaluated and step > 0:
-                progress.clear()
-                variables = state.variables if state.ema is None else state.ema
-                report = evaluator(variables, step)
-                evaluate.record(report, step, workdir)
-                _write_report(report, step, writers)
             # Asked for every step, in every process: JAX names one step at which all leave.
             asked = [checkpoints.preempted(s) for s in range(asked_up_to + 1, step + 1)]
             asked_up_to = step
             leaving = interrupt.wanted or any(asked)
-            if step != checkpoints.last_step and (leaving or (cadence and step > first_step)):
+            # Saved ahead of the evaluation, which may fail and must not cost the training.
+            wanted = leaving or ((cadence or due) and step > first_step)
+            if wanted and step != checkpoints.last_step:
                 save(step)
             if leaving and step < num_steps:
                 checkpoints.wait()
                 progress.clear()
                 _log.info('Stopped and saved at step %d; the same command goes on there.', step)
                 return False
+            if evaluator is not None and due and step not in evaluated and step > 0:
+                progress.clear()
+                variables = state.variables if state.ema is None else state.ema
+                report = evaluator(variables, step)
+                evaluate.record(report, step, workdir)
+                _write_report(report, step, writers)
             if step == num_steps:
                 break
             pause_seconds += time.monotonic() - pause_start

@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ import jax
 from n2n_jax.config import Config, changes_on_resume, from_config_dict
 from n2n_jax.errors import UserError
 
+_RUN_LOCK = '.training.lock'  # held as long as a training goes on
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -76,6 +76,9 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:  # a full disk is told without a name, or with the temporary one
+        os.unlink(temporary)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         os.unlink(temporary)
         raise
@@ -90,18 +93,25 @@ class Workdir:
     def check(self, config: Config) -> None:
         """Looks whether a run of this config may live here; writes nothing.
 
-        A run that has saved nothing yet is no reason against it: it may be replaced.
+        A run that has left nothing yet is no reason against it: it may be replaced.
 
         Raises:
-          UserError: the folder holds a run of another config, or something else altogether.
+          UserError: the folder holds a run of another config, a run that is going on, or something
+            else altogether; or it cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f'--workdir {self.path} is a file: give a folder.')
+        self._check_access()
         file = self.path / 'config.json'
         if file.exists():
+            old = self.config()
             if not self._has_checkpoints():
+                for name in ('results.json', 'evaluation', 'DONE.json'):
+                    if (self.path / name).exists():
+                        raise UserError(
+                            f'{self.path} holds results ({name}) but no checkpoint to go on from: '
+                            'choose another --workdir.'
+                        )
                 return
-            changes = changes_on_resume(self.config(), config)
+            changes = changes_on_resume(old, config)
             if changes:
                 listed = ', '.join(
                     f'{key} ({old!r} there, {new!r} here)' for key, (old, new) in changes.items()
@@ -110,21 +120,41 @@ class Workdir:
                     f'{self.path} holds a run of another config, which differs in: {listed}. '
                     'Choose another --workdir, or the same values.'
                 )
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and any(p.name != _RUN_LOCK for p in self.path.iterdir()):
             raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
+
+    def _check_access(self) -> None:
+        nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not nearest.is_dir():
+            raise UserError(f'--workdir {self.path} cannot be a folder: {nearest} is a file.')
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UserError(f'--workdir {self.path} cannot be written: choose another.')
 
     def _has_checkpoints(self) -> bool:
         folder = self.path / 'checkpoints'
         return folder.is_dir() and any(folder.iterdir())
 
-    def claim(self, config: Config) -> None:
-        """Makes the folder this run's; results of a run that saved nothing give way."""
-        if not self._has_checkpoints():
-            for name in ('results.json', 'results.md', 'DONE.json'):
-                (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.path / 'evaluation', ignore_errors=True)
-        content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
-        write_text(self.path / 'config.json', json.dumps(content, indent=2))
+    @contextlib.contextmanager
+    def claimed(self, config: Config) -> Iterator[None]:
+        """Makes the folder this run's, and keeps other trainings out of it meanwhile.
+
+        Raises:
+          UserError: see `check`, or another training is going on there.
+        """
+        self._check_access()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / _RUN_LOCK, 'w') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f'A training is going on in {self.path}: wait for it, or choose another '
+                    '--workdir.'
+                ) from None
+            self.check(config)
+            content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
+            write_text(self.path / 'config.json', json.dumps(content, indent=2))
+            yield
 
     def config(self) -> Config:
         """The config of the run.
@@ -137,8 +167,12 @@ class Workdir:
             return from_config_dict(json.loads(file.read_text())['config'])
         except FileNotFoundError:
             raise UserError(f'There is no run in {self.path}: {file.name} is missing.') from None
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise UserError(f'{file} is damaged: choose another --workdir.') from None
+        except NotADirectoryError:
+            raise UserError(f'There is no run in {self.path}: it is not a folder.') from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f'{file} is not that of a run, or it is damaged: choose another --workdir.'
+            ) from None
 
     @property
     def done(self) -> bool:
@@ -150,9 +184,16 @@ class Workdir:
         write_text(self.path / 'DONE.json', json.dumps(content, indent=2))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The evaluation rows written so far."""
+        """The evaluation rows written so far.
+
+        Raises:
+          UserError: the file is damaged.
+        """
         file = self.path / 'results.json'
-        return json.loads(file.read_text()) if file.exists() else []
+        try:
+            return json.loads(file.read_text()) if file.exists() else []
+        except ValueError:
+            raise UserError(f'{file} is damaged: move it away, and evaluate again.') from None
 
     def add_rows(self, rows: list[dict[str, Any]]) -> None:
         """Adds evaluation rows, in place of earlier ones of the same step, set and noise."""

@@ -55,8 +55,11 @@ class JsonlWriter:
 
     def flush(self) -> None:
         """Puts everything on disk."""
-        with open(self._path, 'a') as file:
-            file.write(self._lines)
+        try:
+            with open(self._path, 'a') as file:
+                file.write(self._lines)
+        except OSError as error:  # a full disk is told without a name
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._lines = ''
 
 

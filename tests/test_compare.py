@@ -18,7 +18,8 @@ def make_run(tmp_path):
 
     def make_run(name, psnr, protocol='p', **changes):
         workdir = Workdir(tmp_path / name)
-        workdir.claim(tiny_config(**changes))
+        with workdir.claimed(tiny_config(**changes)):
+            pass
         for step in (2, 4):
             values = list(psnr.values())
             row = {
@@ -83,7 +84,8 @@ def test_runs_that_cannot_be_compared_are_refused(make_run, tmp_path):
         compare.compare(a, make_run('b', {'x': 20.0}, protocol='q'))
     with pytest.raises(UserError, match='same images'):
         compare.compare(a, make_run('c', {'y': 20.0}))
-    Workdir(tmp_path / 'd').claim(tiny_config())
+    with Workdir(tmp_path / 'd').claimed(tiny_config()):
+        pass
     with pytest.raises(UserError, match='holds no evaluation'):
         compare.compare(a, tmp_path / 'd')
     (file,) = (a / 'evaluation' / 'step_0000004').glob('*.json')

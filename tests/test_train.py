@@ -114,20 +114,70 @@ def test_what_failed_at_the_start_leaves_the_workdir_free(image_folder, tmp_path
     with pytest.raises(UserError, match='no such folder'):
         train.train(loop_config('/no/such'), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
-    Workdir(tmp_path / 'run').claim(loop_config('/no/such'))  # killed before its first checkpoint
+    with Workdir(tmp_path / 'run').claimed(loop_config('/no/such')):
+        pass  # killed before its first checkpoint
     assert train.train(loop_config(image_folder), tmp_path / 'run')
     assert Workdir(tmp_path / 'run').config() == loop_config(image_folder)
 
 
-def test_results_of_a_run_that_saved_nothing_give_way(image_folder, tmp_path):
-    workdir = Workdir(tmp_path / 'run')
-    workdir.claim(loop_config(image_folder, **{'optim.learning_rate': 9e-4}))
-    stale = {'step': 2, 'set': 'old', 'noise': 'gaussian:25', 'psnr': 99.0, 'psnr_input': 20.0,
-             'ssim': 1.0, 'ssim_input': 0.3, 'ci95': [99, 99], 'n': 1, 'protocol': ''}  # fmt: skip
-    workdir.add_rows([stale])
+def test_nothing_of_somebody_else_is_replaced(image_folder, tmp_path):
+    train.train(loop_config(image_folder), tmp_path / 'run')
+    shutil.rmtree(tmp_path / 'run' / 'checkpoints')  # to save space
+    before = (tmp_path / 'run' / 'results.json').read_text()
+    with pytest.raises(UserError, match='holds results'):
+        train.train(loop_config(image_folder, **{'seed': 1}), tmp_path / 'run')
+    assert (tmp_path / 'run' / 'results.json').read_text() == before
+
+    foreign = tmp_path / 'bert'
+    foreign.mkdir()
+    (foreign / 'config.json').write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match='not that of a run'):
+        train.train(loop_config(image_folder), foreign)
+    assert [path.name for path in foreign.iterdir()] == ['config.json']
+
+
+def test_two_trainings_do_not_share_a_workdir(image_folder, tmp_path):
+    with (
+        Workdir(tmp_path / 'run').claimed(loop_config(image_folder)),
+        pytest.raises(UserError, match='training is going on'),
+    ):
+        train.train(loop_config(image_folder), tmp_path / 'run')
     assert train.train(loop_config(image_folder), tmp_path / 'run')
-    assert [row['step'] for row in workdir.rows()] == [2, 4]
-    assert all(row['set'] != 'old' for row in workdir.rows())
+
+
+@pytest.mark.parametrize('where', ['file', 'file/sub'])
+def test_a_workdir_that_cannot_be_made_is_told_first(where, tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises(UserError, match='file is a file'):
+        train.train(loop_config('/no/such'), tmp_path / where)
+
+
+def test_an_evaluation_that_fails_does_not_cost_the_training(image_folder, tmp_path, monkeypatch):
+    config = loop_config(image_folder, **{'train.checkpoint_every': 1000})
+
+    def fail(*arguments):
+        raise UserError('a picture is damaged')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.evaluate.Evaluator, '__call__', fail)
+        with pytest.raises(UserError, match='damaged'):
+            train.train(config, tmp_path / 'run')
+    assert (tmp_path / 'run' / 'checkpoints' / '2').is_dir()
+    assert train.train(config, tmp_path / 'run')
+    assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [2, 4]
+    train.train(config, tmp_path / 'straight')
+    assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
+
+
+def test_damaged_files_of_a_run_are_named(image_folder, tmp_path):
+    config = loop_config(image_folder)
+    train.train(config, tmp_path / 'run')
+    shutil.rmtree(tmp_path / 'run' / 'checkpoints' / '4' / 'ema')
+    with pytest.raises(UserError, match='checkpoints/4 cannot be read'):
+        train.train(config, tmp_path / 'run')
+    (tmp_path / 'run' / 'results.json').write_text('[{')
+    with pytest.raises(UserError, match='results.json is damaged'):
+        Workdir(tmp_path / 'run').rows()
 
 
 def test_a_complete_run_is_not_trained_again(image_folder, tmp_path):

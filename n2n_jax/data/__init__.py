@@ -38,6 +38,8 @@ def _photos(argument: str, skip_bad: bool) -> ImageSource:
 
 
 def _folder(argument: str, skip_bad: bool) -> ImageSource:
+    if not argument:
+        raise UserError("'folder' needs a path: write folder:PATH.")
     return folder.FolderSource(Path(argument).expanduser(), skip_bad=skip_bad)
 
 
@@ -70,7 +72,7 @@ def open_source(spec: str, *, skip_bad: bool = False) -> ImageSource:
     return sources[0] if len(sources) == 1 else Concatenated(sources)
 
 
-def open_named_sets(spec: str) -> dict[str, ImageSource]:
+def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSource]:
     """Opens sources under their names: 'NAME=SOURCE', or the last part of the source's spec.
 
     Raises:
@@ -84,13 +86,14 @@ def open_named_sets(spec: str) -> dict[str, ImageSource]:
             name = argument.split('/')[0] if kind == 'tfds' else Path(argument).name or kind
         if name in sets:
             raise UserError(f"Two sets are called '{name}': write NAME=SOURCE to name them.")
-        sets[name] = _open_one(source, skip_bad=False)
+        sets[name] = _open_one(source, skip_bad)
     return sets
 
 
 def _open_one(spec: str, skip_bad: bool) -> ImageSource:
     name, _, argument = spec.partition(':')
     if name not in REGISTRY:
-        hint = f"For a folder write 'folder:{spec}'." if Path(spec).exists() else ''
+        is_path = spec and Path(spec).exists()
+        hint = f"For a folder write 'folder:{spec}'." if is_path else ''
         raise UserError(f"Unknown image source '{spec}'. {hint or did_you_mean(name, REGISTRY)}")
     return REGISTRY[name](argument, skip_bad)

@@ -47,17 +47,16 @@ class FolderSource:
     def read(self, i: int) -> np.ndarray:
         """Image i without its alpha channel; 8-bit files stay uint8."""
         with _the_way_out():
-            image = io.read_image(self._paths[i])
-        color_HWC, _ = io.color_and_alpha(image)
-        if image.pixels.dtype == np.uint8:
-            return np.rint(color_HWC * 255).astype(np.uint8)
-        low, high = float(color_HWC.min()), float(color_HWC.max())
-        if not (low >= -0.5 and high <= 1.5):
-            raise UserError(
-                f'{self._paths[i]} holds floating-point values from {low:g} to {high:g}: scale '
-                'them to [0, 1] first.'
-            )
-        return color_HWC
+            return _read(self._paths[i])
+
+
+def _read(path: Path) -> np.ndarray:
+    image = io.read_image(path)
+    color_HWC, _ = io.color_and_alpha(image)
+    if image.pixels.dtype == np.uint8:
+        return np.rint(color_HWC * 255).astype(np.uint8)
+    io.check_range(image, margin=0.5)
+    return color_HWC
 
 
 @contextlib.contextmanager
@@ -72,7 +71,7 @@ def _readable(paths: list[Path]) -> list[Path]:
     readable = []
     for path in paths:
         try:
-            io.read_image(path)
+            _read(path)
         except UserError as error:
             _log.warning('Skipped: %s', error)
         else:
