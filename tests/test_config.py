@@ -53,6 +53,7 @@ def test_a_config_survives_json():
         ({'optim.learning_rate': 0.0}, 'above 0'),
         ({'optim.b2': 1.0}, 'between 0 and 1'),
         ({'optim.accumulate': 3}, 'equal parts'),
+        ({'seed': 2**63}, 'or less'),
         ({'optim.warmup_steps': 4}, 'fewer'),
         ({'model.encoder_weights': 'x.npz'}, 'model.name=resnet50'),
     ],

@@ -1,6 +1,7 @@
 """Using a trained denoiser on arrays and files."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli, denoiser, io, models, train
+from n2n_jax import cli, data, denoiser, io, models, train
 from n2n_jax.config import ModelConfig
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
@@ -118,6 +119,63 @@ def test_the_command_writes_what_the_function_returns(run_folder, image_folder, 
     want = Denoiser.load(run_folder)(io.read_image(source).pixels)
     np.testing.assert_array_equal(io.read_image(target).pixels, want)
     assert str(target) in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_folder_can_be_gone_on_with(run_folder, image_folder, tmp_path, capsys):
+    arguments = ('denoise', image_folder, '-o', tmp_path / 'out', '--model', run_folder)
+    assert command(*arguments) == 0
+    (tmp_path / 'out' / 'image0.png').unlink()
+    kept = next(path for path in (tmp_path / 'out').rglob('*.png'))
+    before = kept.stat().st_mtime_ns
+    assert command(*arguments) == 2
+    assert '--skip-existing' in capsys.readouterr().err
+    assert command(*arguments, '--skip-existing') == 0
+    assert (tmp_path / 'out' / 'image0.png').exists()
+    assert kept.stat().st_mtime_ns == before
+    assert command(*arguments, '--skip-existing') == 0  # nothing left to do
+
+
+def test_outputs_that_would_go_wrong_are_refused(run_folder, image_folder, tmp_path, capsys):
+    files = (image_folder / 'image0.png', image_folder / 'image1.png')
+    for inputs, output, words in (
+        (files, tmp_path / 'two.png', 'several images need a folder'),
+        ((image_folder,), image_folder / 'out', 'lies inside'),
+        (files[:1], '', 'an empty path'),
+    ):
+        assert command('denoise', *inputs, '-o', output, '--model', run_folder) == 2
+        assert words in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == sorted([image_folder, run_folder])
+
+
+def test_one_output_that_cannot_be_written_does_not_stop_the_others(
+    run_folder, image_folder, tmp_path, capsys
+):
+    nested = tmp_path / 'in'
+    for name in ('a/x.png', 'b.png'):
+        (nested / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image_folder / 'image0.png', nested / name)
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'a').write_text('in the way')
+    status = command('denoise', nested, '-o', tmp_path / 'out', '--model', run_folder)
+    error = capsys.readouterr().err
+    assert status == 2
+    assert f'{tmp_path}/out/a/x.png cannot be written' in error
+    assert '1 of 2 images failed' in error
+    assert (tmp_path / 'out' / 'b.png').exists()
+
+
+@pytest.mark.parametrize(('value', 'word'), [(np.nan, 'not numbers'), (200.0, 'scale it first')])
+def test_values_that_mean_nothing_are_refused_everywhere(value, word, tmp_path):
+    pixels = np.full((20, 20), 0.5, np.float32)
+    pixels[3, 4] = value
+    io.write_pixels(tmp_path / 'deep.tif', pixels)
+    with pytest.raises(UserError, match=word):
+        random_network().restore(io.read_image(tmp_path / 'deep.tif'))
+    sheet = ('show-noise', 'gaussian:25', '--image', tmp_path / 'deep.tif')
+    assert command(*sheet, '-o', tmp_path / 'sheet.png') == 2
+    assert not (tmp_path / 'sheet.png').exists()
+    with pytest.raises(UserError, match='can be read'):
+        data.open_source(f'folder:{tmp_path}', skip_bad=True)
 
 
 def test_denoising_does_not_import_tensorflow(run_folder, image_folder, tmp_path):

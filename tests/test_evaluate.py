@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate, models
+from n2n_jax import evaluate, io, models
 from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
 from n2n_jax.parallel import make_layout
@@ -93,6 +93,12 @@ def test_several_sets_and_noises_make_a_row_each(image_folder):
         ('a', 'gaussian:25', 1), ('a', 'bernoulli:0.5', 1),
         ('b', 'gaussian:25', 1), ('b', 'bernoulli:0.5', 1),
     ]  # fmt: skip
+
+
+def test_images_too_small_for_the_score_are_named_at_once(tmp_path):
+    io.write_pixels(tmp_path / 'dot.png', np.zeros((1, 30), np.uint8))
+    with pytest.raises(UserError, match='dot.png of the evaluation set .* is 30x1'):
+        evaluator_and_weights(**{'eval.sets': f'folder:{tmp_path}'})
 
 
 def test_evaluating_a_folder_without_a_run_says_so(tmp_path):
