@@ -27,7 +27,7 @@ def sample_image(
 
 
 def poisson_counts(key: jax.Array, rate_N: jax.Array) -> jax.Array:
-    """Poisson draws as float32, (N,), right to the resolution of float32.
+    """Poisson draws as float32, (N,); the distribution is right to some 4e-6.
 
     `jax.random.poisson` loops until its last value is accepted, with fresh random bits for all of
     them in every round. Here one uniform number and a fixed number of additions make a count, some
