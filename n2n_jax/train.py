@@ -24,6 +24,7 @@ from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.source import at_least
 from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
 from n2n_jax.progress import ProgressLine, duration
+from n2n_jax.throughput import Throughput
 from n2n_jax.train_step import (
     Task,
     TrainState,
@@ -206,9 +207,8 @@ def _loop(
     evaluated = {row['step'] for row in workdir.rows() if row['step'] <= first_step}
     meta = {'config': dataclasses.asdict(config), 'provenance': provenance()}
     pending: list[dict[str, jax.Array]] = []
-    start = interval_start = time.monotonic()
+    start, throughput = time.monotonic(), Throughput()
     asked_up_to = step - 1
-    pause_seconds = 0.0  # spent on evaluations and saves since interval_start
     rate = ''
 
     def save(step: int) -> None:
@@ -226,21 +226,21 @@ def _loop(
                 }
                 if bool(state.failed):
                     _give_up(config, state, step, save, checkpoints)
-                seconds = time.monotonic() - interval_start - pause_seconds
-                num_interval = sum(len(value['loss']) for value in values)
-                means['images_per_second'] = num_interval * num_crops / seconds
+                means.update(throughput.finish())
                 for writer in writers:
                     writer.write_scalars(step, means)
                     writer.flush()
-                rate = f'loss {means["loss"]:.5f}  {means["images_per_second"]:.1f} img/s'
-                pending, interval_start, pause_seconds = [], time.monotonic(), 0.0
+                rate = (
+                    f'loss {means["loss"]:.5f}  {means["images_per_second"]:.1f} img/s '
+                    f'({means["data_wait"]:.0%} waiting for data)'
+                )
+                pending = []
                 progress.update(step, rate)
 
             due = step == num_steps or (config.eval.every and step % config.eval.every == 0)
             cadence = step % config.train.checkpoint_every == 0 or step == num_steps
             if (due or cadence or interrupt.wanted) and bool(state.failed):  # waits for the steps
                 _give_up(config, state, step, save, checkpoints)
-            pause_start = time.monotonic()
             # Asked for every step, in every process: JAX names one step at which all leave.
             asked = [checkpoints.preempted(s) for s in range(asked_up_to + 1, step + 1)]
             asked_up_to = step
@@ -248,7 +248,8 @@ def _loop(
             # Saved ahead of the evaluation, which may fail and must not cost the training.
             wanted = leaving or ((cadence or due) and step > first_step)
             if wanted and step != checkpoints.last_step:
-                save(step)
+                with throughput.pause():
+                    save(step)
             if leaving and step < num_steps:
                 checkpoints.wait()
                 progress.clear()
@@ -257,15 +258,16 @@ def _loop(
             if evaluator is not None and due and step not in evaluated and step > 0:
                 progress.clear()
                 variables = state.variables if state.ema is None else state.ema
-                report = evaluator(variables, step)
-                evaluate.record(report, step, workdir)
-                _write_report(report, step, writers)
+                with throughput.pause():
+                    report = evaluator(variables, step)
+                    evaluate.record(report, step, workdir)
+                    _write_report(report, step, writers)
             if step == num_steps:
                 break
-            pause_seconds += time.monotonic() - pause_start
 
             num_now = min(per_dispatch, _next_stop(step, config) - step)
-            inputs = feed.inputs(step, num_now)
+            with throughput.fetching(pending[-1:], num_now * num_crops):
+                inputs = feed.inputs(step, num_now)
             with jax.transfer_guard('disallow'):  # nothing may cross to the host unasked
                 state, metrics = train_step(state, feed.constants, inputs)
             pending.append(metrics)

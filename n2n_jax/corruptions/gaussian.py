@@ -7,6 +7,7 @@ import math
 
 import jax
 
+from n2n_jax.corruptions import draws
 from n2n_jax.corruptions.base import Corruption
 
 
@@ -14,8 +15,7 @@ def sample_image(
     key: jax.Array, image_HWC: jax.Array, sigma: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
     """x + n, n ~ N(0, (sigma / 255)^2) per value (Lehtinen et al. 2018, section 3.1)."""
-    # Drawn flat: the same values, and XLA:CPU compiles and runs it several times faster under vmap.
-    noise = sigma / 255.0 * jax.random.normal(key, (image_HWC.size,))
+    noise = sigma / 255.0 * draws.normal(key, image_HWC.size)
     # The barrier keeps XLA from contracting product and sum into one rounding on some shapes only:
     # the noise of an image has to be the same, bit for bit, on any number of devices.
     noise = jax.lax.optimization_barrier(noise)

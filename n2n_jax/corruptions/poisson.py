@@ -8,6 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from n2n_jax.corruptions import draws
 from n2n_jax.corruptions.base import Corruption
 
 _LARGEST_INVERTED = 64.0  # expected counts above this go through rejection
@@ -41,7 +42,7 @@ def poisson_counts(key: jax.Array, rate_N: jax.Array) -> jax.Array:
 
 def _by_inversion(key: jax.Array, rate_N: jax.Array) -> jax.Array:
     """The number of values of the distribution function that are not above a uniform number."""
-    uniform_N = jax.random.uniform(key, rate_N.shape)
+    uniform_N = draws.uniform(key, rate_N.size)
     term_N = sum_N = jnp.exp(-rate_N)
     counts_N = jnp.zeros_like(rate_N)
     for i in range(1, _TERMS + 1):  # unrolled: one pass over memory
@@ -67,8 +68,8 @@ def _by_rejection(
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         key, counts_N, pending_N = carry
         key, key_u, key_v = jax.random.split(key, 3)
-        u_N = jax.random.uniform(key_u, rate_N.shape) - 0.5
-        v_N = jax.random.uniform(key_v, rate_N.shape)
+        u_N = draws.uniform(key_u, rate_N.size) - 0.5
+        v_N = draws.uniform(key_v, rate_N.size)
         us_N = 0.5 - jnp.abs(u_N)
         k_N = jnp.floor((2 * a_N / us_N + b_N) * u_N + rate_N + 0.43)
         # log of rate^k exp(-rate) / k! with Stirling's series: no difference of large numbers.

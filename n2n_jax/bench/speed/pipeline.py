@@ -3,49 +3,29 @@
 PyTorch's side is the usual one: a DataLoader whose workers read a PNG, crop it and add noise twice.
 """
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from n2n_jax import io
 from n2n_jax.bench.speed import training
 from n2n_jax.bench.speed.report import Row
 from n2n_jax.bench.speed.timing import medians_in_turns
-from n2n_jax.config import from_config_dict, to_config_dict
-from n2n_jax.data import dead_leaves, open_source
-from n2n_jax.data.feed import make_feed
-from n2n_jax.parallel import make_layout
-from n2n_jax.train_step import init_state, make_task, make_train_step
+from n2n_jax.data import dead_leaves
 
 _NUM_IMAGES = 24
 _BATCH_SIZE, _CROP = 16, 64
 _STEPS = 4  # per measurement
 
 
-def _ours(folder: Path, feed_name: str) -> Callable[[], None]:
-    values = to_config_dict(training.benchmark_config('unet', _BATCH_SIZE, _CROP, 'float32'))
-    values.data.feed = feed_name
-    values.data.train = f'folder:{folder}'
-    config = from_config_dict(values)
-    layout = make_layout(_BATCH_SIZE)
-    source = open_source(config.data.train)
-    feed = make_feed(source, config.data, channels=3, seed=0, layout=layout)
-    train_step = make_train_step(config, make_task(config), feed, layout)
-    state = jax.jit(lambda: init_state(config), out_shardings=layout.replicated)()
-    holder = {'state': state, 'step': 0}
-
-    def run() -> None:
-        for _ in range(_STEPS):
-            inputs = feed.inputs(holder['step'], 1)
-            holder['state'], _ = train_step(holder['state'], feed.constants, inputs)
-            holder['step'] += 1
-        jax.block_until_ready(holder['state'])
-
-    return run
+def _ours(folder: Path, feed: str) -> tuple[Callable[[], None], int]:
+    config = training.benchmark_config('unet', _BATCH_SIZE, _CROP, 'float32')
+    data = dataclasses.replace(config.data, train=f'folder:{folder}', feed=feed)
+    return training.our_step(dataclasses.replace(config, data=data), dispatches=_STEPS)
 
 
 def _theirs(folder: Path) -> Callable[[], None]:
@@ -96,17 +76,17 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for i, image in enumerate(dead_leaves.dead_leaves(_NUM_IMAGES)):
             io.write_pixels(Path(folder) / f'{i}.png', image)
-        sides = {
-            'device': _ours(Path(folder), 'device'),
-            'stream': _ours(Path(folder), 'stream'),
-            'PyTorch DataLoader': _theirs(Path(folder)),
-        }
+        sides = {'PyTorch DataLoader': _theirs(Path(folder))}
+        num_steps = {'PyTorch DataLoader': _STEPS}
+        for feed in ('device', 'stream'):
+            sides[feed], num_steps[feed] = _ours(Path(folder), feed)
         seconds = medians_in_turns(sides)
-        for name in ('device', 'stream'):
+        per_second = {name: num_steps[name] * _BATCH_SIZE / seconds[name] for name in sides}
+        for feed in ('device', 'stream'):
             yield Row(
-                f'files to weights, unet, {_BATCH_SIZE} x {_CROP}x{_CROP}, feed={name}',
-                _STEPS * _BATCH_SIZE / seconds[name],
-                _STEPS * _BATCH_SIZE / seconds['PyTorch DataLoader'],
+                f'files to weights, unet, {_BATCH_SIZE} x {_CROP}x{_CROP}, feed={feed}',
+                per_second[feed],
+                per_second['PyTorch DataLoader'],
                 'images/s',
                 'PyTorch DataLoader',
             )

@@ -16,7 +16,7 @@ from n2n_jax.bench.speed.report import Row
 from n2n_jax.bench.speed.timing import medians_in_turns
 from n2n_jax.config import Config, from_config_dict, to_config_dict
 from n2n_jax.data import open_source
-from n2n_jax.data.feed import DeviceFeed
+from n2n_jax.data.feed import make_feed
 from n2n_jax.parallel import make_layout
 from n2n_jax.train_step import init_state, make_task, make_train_step
 
@@ -41,24 +41,24 @@ def benchmark_config(name: str, batch_size: int, crop: int, dtype: str) -> Confi
     return from_config_dict(values)
 
 
-def our_step(config: Config) -> tuple[Callable[[], None], int]:
-    """A function that trains, and the number of steps it does at once."""
+def our_step(config: Config, dispatches: int = 1) -> tuple[Callable[[], None], int]:
+    """A function that trains, and the number of steps it does before it waits for the weights."""
     layout = make_layout(config.data.batch_size)
-    feed = DeviceFeed(
-        open_source(config.data.train), config.data, channels=3, seed=0, layout=layout
-    )
+    source = open_source(config.data.train)
+    feed = make_feed(source, config.data, channels=3, seed=0, layout=layout)
     train_step = make_train_step(config, make_task(config), feed, layout)
     num_steps = 1 if jax.default_backend() == 'cpu' else _STEPS_PER_DISPATCH
     state = jax.jit(lambda: init_state(config), out_shardings=layout.replicated)()
     holder = {'state': state, 'step': 0}
 
     def run() -> None:
-        inputs = feed.inputs(holder['step'], num_steps)
-        holder['state'], _ = train_step(holder['state'], feed.constants, inputs)
+        for _ in range(dispatches):
+            inputs = feed.inputs(holder['step'], num_steps)
+            holder['state'], _ = train_step(holder['state'], feed.constants, inputs)
+            holder['step'] += num_steps
         jax.block_until_ready(holder['state'])
-        holder['step'] += num_steps
 
-    return run, num_steps
+    return run, num_steps * dispatches
 
 
 def their_step(

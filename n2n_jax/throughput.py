@@ -1,0 +1,57 @@
+"""How quick a training is, and whether its data keeps up."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+
+class Throughput:
+    """Counts the images of an interval and the time that they took.
+
+    Args:
+      clock: seconds that only go up.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._restart()
+
+    def _restart(self) -> None:
+        self._start = self._clock()
+        self._paused = self._starved = 0.0
+        self._num_images = 0
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """What is done in here, such as an evaluation, is not training."""
+        start = self._clock()
+        yield
+        self._paused += self._clock() - start
+
+    @contextlib.contextmanager
+    def fetching(self, previous: Any, num_images: int) -> Iterator[None]:
+        """The next images are fetched in here.
+
+        Args:
+          previous: arrays that the step before makes. If they are ready when the data is, the
+            device had nothing to do for some of that time; all of it counts as waiting.
+          num_images: how many there are.
+        """
+        start = self._clock()
+        yield
+        if all(array.is_ready() for array in jax.tree.leaves(previous)):
+            self._starved += self._clock() - start
+        self._num_images += num_images
+
+    def finish(self) -> dict[str, float]:
+        """Images per second and the waiting share of the interval; starts the next one."""
+        seconds = self._clock() - self._start - self._paused
+        rates = {
+            'images_per_second': self._num_images / seconds,
+            'data_wait': self._starved / seconds,
+        }
+        self._restart()
+        return rates

@@ -1,0 +1,46 @@
+"""Rates of a training on a clock of our own."""
+
+import jax.numpy as jnp
+import pytest
+
+from n2n_jax.throughput import Throughput
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Unfinished:
+    """An array that is still being computed."""
+
+    def is_ready(self):
+        return False
+
+
+def test_pauses_do_not_count_and_an_interval_starts_afresh():
+    clock = Clock()
+    throughput = Throughput(clock)
+    for seconds in (1.0, 3.0):
+        with throughput.fetching([], 8):
+            pass
+        clock.now += seconds
+    with throughput.pause():
+        clock.now += 50.0
+    assert throughput.finish()['images_per_second'] == pytest.approx(16 / 4)
+    with throughput.fetching([], 8):
+        clock.now += 2.0
+    assert throughput.finish()['images_per_second'] == pytest.approx(8 / 2)
+
+
+def test_only_a_device_without_work_waits_for_data():
+    clock = Clock()
+    throughput = Throughput(clock)
+    for previous in (Unfinished(), jnp.zeros(())):
+        with throughput.fetching([{'loss': previous}], 4):
+            clock.now += 1.0
+        clock.now += 1.0
+    assert throughput.finish()['data_wait'] == pytest.approx(0.25)
