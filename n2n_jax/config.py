@@ -26,6 +26,7 @@ class ModelConfig:
     residual: bool = True  # predict the noise in place of the image
     dtype: str = 'float32'  # of the computation: float32 or bfloat16; weights are float32
     convolutions: str = 'auto'  # auto: rewritten where that is quicker; plain: as XLA has them
+    remat: bool = False  # compute activations twice to save memory: the same numbers, slower
     encoder_weights: str = ''  # resnet50: file with ImageNet weights (.npz, .safetensors)
 
 
@@ -113,6 +114,7 @@ class Config:
 # Sections and keys that may differ when a run is resumed: they do not enter the weights.
 _FREE_ON_RESUME = (
     'eval',
+    'model.remat',
     'train.log_every',
     'train.checkpoint_every',
     'train.keep_checkpoints',

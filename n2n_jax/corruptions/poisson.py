@@ -42,7 +42,7 @@ def poisson_counts(key: jax.Array, rate_N: jax.Array) -> jax.Array:
 
 def _by_inversion(key: jax.Array, rate_N: jax.Array) -> jax.Array:
     """The number of values of the distribution function that are not above a uniform number."""
-    uniform_N = draws.uniform(key, rate_N.size)
+    uniform_N = _drawn_once(key, rate_N.size)
     term_N = sum_N = jnp.exp(-rate_N)
     counts_N = jnp.zeros_like(rate_N)
     for i in range(1, _TERMS + 1):  # unrolled: one pass over memory
@@ -51,6 +51,14 @@ def _by_inversion(key: jax.Array, rate_N: jax.Array) -> jax.Array:
         sum_N = sum_N + term_N
     # Rounding leaves the last sum up to 4e-6 below 1; a number in between would count all terms.
     return jnp.minimum(counts_N, jnp.floor(rate_N + 6 * jnp.sqrt(rate_N) + 6))
+
+
+def _drawn_once(key: jax.Array, count: int) -> jax.Array:
+    """Uniform numbers that are used many times.
+
+    Without the barrier XLA may write the generator out at each place, and compile for minutes.
+    """
+    return jax.lax.optimization_barrier(draws.uniform(key, count))
 
 
 def _by_rejection(
@@ -68,8 +76,8 @@ def _by_rejection(
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         key, counts_N, pending_N = carry
         key, key_u, key_v = jax.random.split(key, 3)
-        u_N = draws.uniform(key_u, rate_N.size) - 0.5
-        v_N = draws.uniform(key_v, rate_N.size)
+        u_N = _drawn_once(key_u, rate_N.size) - 0.5
+        v_N = _drawn_once(key_v, rate_N.size)
         us_N = 0.5 - jnp.abs(u_N)
         k_N = jnp.floor((2 * a_N / us_N + b_N) * u_N + rate_N + 0.43)
         # log of rate^k exp(-rate) / k! with Stirling's series: no difference of large numbers.

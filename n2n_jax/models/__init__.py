@@ -21,10 +21,17 @@ from n2n_jax.models.unet import UNet
 
 REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
     'unet': lambda config, dtype: UNet(
-        config.channels, dtype=dtype, plain=config.convolutions == 'plain'
+        config.channels,
+        dtype=dtype,
+        plain=config.convolutions == 'plain',
+        remat=config.remat,
     ),
     'resnet50': lambda config, dtype: ResNet50UNet(
-        config.channels, norm=config.norm, dtype=dtype, plain=config.convolutions == 'plain'
+        config.channels,
+        norm=config.norm,
+        dtype=dtype,
+        plain=config.convolutions == 'plain',
+        remat=config.remat,
     ),
 }
 

@@ -3,6 +3,8 @@
 B batch, H height, W width, C channels.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -69,3 +71,16 @@ def max_pool_3x3_stride_2(x_BHWC: jax.Array) -> jax.Array:
 def upsample_2x(x_BHWC: jax.Array) -> jax.Array:
     """Nearest-neighbour upsampling; (B, H, W, C) -> (B, 2H, 2W, C)."""
     return jnp.repeat(jnp.repeat(x_BHWC, 2, axis=1), 2, axis=2)
+
+
+def run_stage(
+    module: nn.Module, function: Callable[..., jax.Array], *inputs: jax.Array, remat: bool
+) -> jax.Array:
+    """`function(*inputs)`, a part of the network `module`.
+
+    With `remat`, nothing inside it is kept for the gradients, which compute it a second time. A GPU
+    and a TPU do so when they get there; XLA:CPU does it early and saves no memory.
+    """
+    if not remat:
+        return function(*inputs)
+    return nn.remat(lambda _, *arrays: function(*arrays))(module, *inputs)

@@ -15,6 +15,7 @@ from n2n_jax.models.layers import (
     he_normal,
     leaky_relu,
     max_pool_3x3_stride_2,
+    run_stage,
     unit_gain_normal,
 )
 
@@ -160,10 +161,12 @@ class ResNet50(nn.Module):
       norm: 'batch', 'group' (32 groups; the same parameter shapes) or 'none' (a bias per
         convolution instead).
       dtype: type of the computation; parameters stay float32.
+      remat: keep only what the blocks hand on, see `run_stage`.
     """
 
     norm: Norm = 'batch'
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
@@ -171,6 +174,17 @@ class ResNet50(nn.Module):
 
         They have 64, 256, 512, 1024 and 2048 channels; the first is the stem ahead of its pooling.
         """
+
+        def bottleneck(y_BHWC: jax.Array, *, stage: int, block: int) -> jax.Array:
+            return Bottleneck(
+                width=64 * 2**stage,
+                stride=2 if stage > 0 and block == 0 else 1,
+                project=block == 0,
+                norm=self.norm,
+                dtype=self.dtype,
+                name=f'layer{stage + 1}_{block}',
+            )(y_BHWC, train=train)
+
         if self.norm == 'batch' and x_BHWC.shape[-1] in (1, 3):
             mean_111C = jnp.asarray(IMAGENET_MEAN).reshape(1, 1, 1, 3)
             std_111C = jnp.asarray(IMAGENET_STD).reshape(1, 1, 1, 3)
@@ -181,14 +195,8 @@ class ResNet50(nn.Module):
         y_BHWC = max_pool_3x3_stride_2(y_BHWC)
         for stage, depth in enumerate(STAGE_DEPTHS):
             for block in range(depth):
-                y_BHWC = Bottleneck(
-                    width=64 * 2**stage,
-                    stride=2 if stage > 0 and block == 0 else 1,
-                    project=block == 0,
-                    norm=self.norm,
-                    dtype=self.dtype,
-                    name=f'layer{stage + 1}_{block}',
-                )(y_BHWC, train=train)
+                function = partial(bottleneck, stage=stage, block=block)
+                y_BHWC = run_stage(self, function, y_BHWC, remat=self.remat)
             features.append(y_BHWC)
         return tuple(features)
 
@@ -206,6 +214,7 @@ class ResNet50UNet(nn.Module):
         brought to this width by a 1x1 convolution.
       dtype: type of the computation; parameters and the last layer stay float32.
       plain: convolutions as they are written down, see `Conv`.
+      remat: keep only what blocks and stages hand on, see `run_stage`.
     """
 
     out_channels: int
@@ -213,6 +222,7 @@ class ResNet50UNet(nn.Module):
     decoder_widths: tuple[int, int, int, int, int] = (128, 96, 64, 64, 32)
     dtype: jnp.dtype = jnp.float32
     plain: bool = False
+    remat: bool = False
 
     stride = 32  # sides of the input must be multiples of this
 
@@ -232,7 +242,14 @@ class ResNet50UNet(nn.Module):
                 layer = Conv(num_features, dtype=self.dtype, plain=self.plain, name=name)
             return leaky_relu(layer(y_BHWC))
 
-        features = ResNet50(norm=self.norm, dtype=self.dtype, name='encoder')(x_BHWC, train=train)
+        def decode(
+            y_BHWC: jax.Array, skip_BHWC: jax.Array, *, stride: int, width: int
+        ) -> jax.Array:
+            layer = UpConv(width, dtype=self.dtype, plain=self.plain, name=f'dec{stride}_conv0')
+            return conv(leaky_relu(layer(y_BHWC, skip_BHWC)), width, f'dec{stride}_conv1')
+
+        encoder = ResNet50(norm=self.norm, dtype=self.dtype, remat=self.remat, name='encoder')
+        features = encoder(x_BHWC, train=train)
         x_BHWC = x_BHWC.astype(self.dtype)
         full_BHWC = conv(x_BHWC, self.decoder_widths[-1], 'full_conv0')
         full_BHWC = conv(full_BHWC, self.decoder_widths[-1], 'full_conv1')
@@ -244,9 +261,8 @@ class ResNet50UNet(nn.Module):
             skip_BHWC = skips.pop()
             if stride >= 4:
                 skip_BHWC = conv(skip_BHWC, width, f'reduce{stride}', size=1)
-            layer = UpConv(width, dtype=self.dtype, plain=self.plain, name=f'dec{stride}_conv0')
-            y_BHWC = leaky_relu(layer(y_BHWC, skip_BHWC))
-            y_BHWC = conv(y_BHWC, width, f'dec{stride}_conv1')
+            function = partial(decode, stride=stride, width=width)
+            y_BHWC = run_stage(self, function, y_BHWC, skip_BHWC, remat=self.remat)
         return Conv(
             self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='out_conv'
         )(y_BHWC)

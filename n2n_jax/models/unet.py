@@ -3,12 +3,14 @@
 B batch, H height, W width, C channels.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv, UpConv
-from n2n_jax.models.layers import leaky_relu, max_pool_2x2, unit_gain_normal
+from n2n_jax.models.layers import leaky_relu, max_pool_2x2, run_stage, unit_gain_normal
 
 
 class UNet(nn.Module):
@@ -18,11 +20,13 @@ class UNet(nn.Module):
       out_channels: channels of the output.
       dtype: type of the computation; parameters and the last layer stay float32.
       plain: convolutions as they are written down, see `Conv`.
+      remat: keep only what the stages hand on, and compute the rest again for the gradients.
     """
 
     out_channels: int
     dtype: jnp.dtype = jnp.float32
     plain: bool = False
+    remat: bool = False
 
     stride = 32  # sides of the input must be multiples of this
 
@@ -35,23 +39,36 @@ class UNet(nn.Module):
             layer = Conv(num_features, dtype=self.dtype, plain=self.plain, name=name)
             return leaky_relu(layer(y_BHWC))
 
-        def up_conv(y_BHWC: jax.Array, num_features: int, name: str) -> jax.Array:
+        def up_conv(
+            y_BHWC: jax.Array, skip_BHWC: jax.Array, num_features: int, name: str
+        ) -> jax.Array:
             layer = UpConv(num_features, dtype=self.dtype, plain=self.plain, name=name)
-            return leaky_relu(layer(y_BHWC, skips.pop()))
+            return leaky_relu(layer(y_BHWC, skip_BHWC))
 
-        y_BHWC = conv(x_BHWC, 48, 'enc_conv0')
+        def encode(y_BHWC: jax.Array, *, i: int) -> jax.Array:
+            return max_pool_2x2(conv(y_BHWC, 48, f'enc_conv{i}'))
+
+        def decode(y_BHWC: jax.Array, skip_BHWC: jax.Array, *, i: int) -> jax.Array:
+            y_BHWC = up_conv(y_BHWC, skip_BHWC, 96, f'dec_conv{i}a')
+            return conv(y_BHWC, 96, f'dec_conv{i}b')
+
+        def first_stage(y_BHWC: jax.Array) -> jax.Array:
+            return encode(conv(y_BHWC, 48, 'enc_conv0'), i=1)
+
+        def last_stage(y_BHWC: jax.Array, skip_BHWC: jax.Array) -> jax.Array:
+            y_BHWC = up_conv(y_BHWC, skip_BHWC, 64, 'dec_conv1a')
+            y_BHWC = conv(y_BHWC, 32, 'dec_conv1b')
+            return Conv(
+                self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='dec_conv1c'
+            )(y_BHWC)
+
+        stage = functools.partial(run_stage, self, remat=self.remat)
         skips = [x_BHWC.astype(self.dtype)]
-        for i in range(1, 6):
-            y_BHWC = max_pool_2x2(conv(y_BHWC, 48, f'enc_conv{i}'))
+        y_BHWC = stage(first_stage, x_BHWC)
+        for i in range(2, 6):
             skips.append(y_BHWC)
-        skips.pop()  # the fifth pooling feeds enc_conv6 and is no skip
+            y_BHWC = stage(functools.partial(encode, i=i), y_BHWC)
         y_BHWC = conv(y_BHWC, 48, 'enc_conv6')
-
         for i in (5, 4, 3, 2):
-            y_BHWC = up_conv(y_BHWC, 96, f'dec_conv{i}a')
-            y_BHWC = conv(y_BHWC, 96, f'dec_conv{i}b')
-        y_BHWC = up_conv(y_BHWC, 64, 'dec_conv1a')
-        y_BHWC = conv(y_BHWC, 32, 'dec_conv1b')
-        return Conv(
-            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='dec_conv1c'
-        )(y_BHWC)
+            y_BHWC = stage(functools.partial(decode, i=i), y_BHWC, skips.pop())
+        return stage(last_stage, y_BHWC, skips.pop())

@@ -21,7 +21,7 @@ def _ours(spec: str, clean_BHWC: np.ndarray) -> Callable[[], None]:
     corruptor = corruptions.parse(spec)
     sample = jax.jit(corruptor.sample)
     clean = jax.numpy.asarray(clean_BHWC)
-    keys = iter(jax.random.split(jax.random.key(0), 100))
+    keys = iter(list(jax.random.split(jax.random.key(0), 100)))
     return lambda: jax.block_until_ready(sample(next(keys), clean))
 
 
