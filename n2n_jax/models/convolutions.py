@@ -89,10 +89,42 @@ def upsample_and_convolve_3x3(low_BHWI: jax.Array, kernel_HWIO: jax.Array) -> ja
     # Four kinds of output as channels: (even row, even column), (even, odd), (odd, even), ...
     folded = folded.reshape(2, 2, num_in, 4 * num_out).astype(low_BHWI.dtype)
     windows = convolve(low_BHWI, folded).reshape(b, h + 1, w + 1, 2, 2, num_out)
+    return _pick(windows).reshape(b, 2 * h, 2 * w, num_out)
+
+
+@jax.custom_vjp
+def _pick(windows_BHWVUO: jax.Array) -> jax.Array:
+    """(B, H + 1, W + 1, 2, 2, O) -> (B, H, 2, W, 2, O), each output from the window it needs."""
+    _, h1, w1, *_ = windows_BHWVUO.shape
+    h, w = h1 - 1, w1 - 1
     rows = [
-        jnp.stack([windows[:, v : v + h, u : u + w, v, u] for u in (0, 1)], axis=3) for v in (0, 1)
+        jnp.stack([windows_BHWVUO[:, v : v + h, u : u + w, v, u] for u in (0, 1)], axis=3)
+        for v in (0, 1)
     ]
-    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, num_out)
+    return jnp.stack(rows, axis=2)
+
+
+def _pick_forward(windows_BHWVUO: jax.Array) -> tuple[jax.Array, None]:
+    return _pick(windows_BHWVUO), None
+
+
+def _pick_backward(saved: None, grad_BHVWUO: jax.Array) -> tuple[jax.Array]:
+    # One pass; JAX would add up four maps that are zero but for a quarter.
+    del saved
+    rows = [
+        jnp.stack(
+            [
+                jnp.pad(grad_BHVWUO[:, :, v, :, u], ((0, 0), (v, 1 - v), (u, 1 - u), (0, 0)))
+                for u in (0, 1)
+            ],
+            axis=3,
+        )
+        for v in (0, 1)
+    ]
+    return (jnp.stack(rows, axis=3),)
+
+
+_pick.defvjp(_pick_forward, _pick_backward)
 
 
 def _fold(kernel: jax.Array, axis: int) -> jax.Array:

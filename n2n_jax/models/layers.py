@@ -15,9 +15,24 @@ he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 unit_gain_normal = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 
+@jax.custom_vjp
 def leaky_relu(x: jax.Array) -> jax.Array:
     """max(x, 0.1 x), elementwise (Lehtinen et al. 2018, table 2)."""
     return jnp.maximum(x, 0.1 * x)
+
+
+def _leaky_relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = leaky_relu(x)
+    return y, y
+
+
+def _leaky_relu_backward(y: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+    # The output has the sign of the input and is kept anyway, for the convolution behind it. What
+    # JAX derives from `maximum` counts ties by two divisions per value.
+    return (jnp.where(y > 0, grad, 0.1 * grad),)
+
+
+leaky_relu.defvjp(_leaky_relu_forward, _leaky_relu_backward)
 
 
 def max_pool_2x2(x_BHWC: jax.Array) -> jax.Array:
