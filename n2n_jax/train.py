@@ -22,6 +22,8 @@ from n2n_jax.config import Config
 from n2n_jax.data import open_source
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.source import at_least
+from n2n_jax.fit import compile_step
+from n2n_jax.memory import device_bytes, program_bytes, readable
 from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
 from n2n_jax.progress import ProgressLine, duration
 from n2n_jax.throughput import Throughput
@@ -30,7 +32,6 @@ from n2n_jax.train_step import (
     TrainState,
     init_state,
     make_task,
-    make_train_step,
     weights_hash,
 )
 from n2n_jax.workdir import Workdir, provenance, write_text
@@ -103,6 +104,13 @@ def train(config: Config, path: Path) -> bool:
     feed = make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )
+    on_cpu = jax.default_backend() == 'cpu'
+    per_dispatch = config.train.steps_per_dispatch or (1 if on_cpu else _STEPS_PER_DISPATCH)
+    step_of = functools.cache(functools.partial(compile_step, config, task, feed, layout))
+    if not workdir.done:
+        _log.info('Compiling the training step.')
+        taken = program_bytes(step_of(min(per_dispatch, _next_stop(0, config))))
+        _log.info('It takes %s of %s of memory.', readable(taken), readable(device_bytes()))
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(workdir.claimed(config)))
         _describe(config, task, layout)
@@ -116,8 +124,8 @@ def train(config: Config, path: Path) -> bool:
             _write_overview(state.variables, path / 'parameters.txt')
             writers = make_writers(path, first_step=step, tensorboard=config.train.tensorboard)
         return _loop(
-            config, state, step, task, feed, layout, evaluator, workdir, checkpoints, writers,
-            interrupt,
+            config, state, step, step_of, per_dispatch, feed, evaluator, workdir, checkpoints,
+            writers, interrupt,
         )  # fmt: skip
 
 
@@ -190,18 +198,15 @@ def _loop(
     config: Config,
     state: TrainState,
     step: int,
-    task: Task,
+    step_of: Callable[[int], jax.stages.Compiled],
+    per_dispatch: int,
     feed: Feed,
-    layout: Layout,
     evaluator: evaluate.Evaluator | None,
     workdir: Workdir,
     checkpoints: Checkpoints,
     writers: list[Writer],
     interrupt: _Interrupt,
 ) -> bool:
-    train_step = make_train_step(config, task, feed, layout)
-    on_cpu = jax.default_backend() == 'cpu'
-    per_dispatch = config.train.steps_per_dispatch or (1 if on_cpu else _STEPS_PER_DISPATCH)
     num_steps, num_crops = config.train.steps, config.data.batch_size
     first_step = step
     evaluated = {row['step'] for row in workdir.rows() if row['step'] <= first_step}
@@ -269,7 +274,7 @@ def _loop(
             with throughput.fetching(pending[-1:], num_now * num_crops):
                 inputs = feed.inputs(step, num_now)
             with jax.transfer_guard('disallow'):  # nothing may cross to the host unasked
-                state, metrics = train_step(state, feed.constants, inputs)
+                state, metrics = step_of(num_now)(state, feed.constants, inputs)
             pending.append(metrics)
             step += num_now
             progress.update(step, rate)

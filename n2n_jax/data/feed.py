@@ -8,7 +8,6 @@ clean crops of one step, inside the jitted step.
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from n2n_jax import memory
 from n2n_jax.config import DataConfig
 from n2n_jax.data import sampler
 from n2n_jax.data.source import ImageSource, to_float, with_channels
@@ -58,6 +58,9 @@ class Feed(Protocol):
 
     def inputs(self, first_step: int, num_steps: int) -> Any:
         """What the steps first_step, ... need, placed, with leading axes (K, B)."""
+
+    def abstract_inputs(self, num_steps: int, batch_size: int) -> Any:
+        """Shapes and types of `inputs` with a batch of this size."""
 
     def clean(self, constants: Any, inputs: Any) -> jax.Array:
         """The clean crops of one step, (B, H, W, C) float32 in [0, 1]; pure and jittable."""
@@ -109,6 +112,10 @@ class DeviceFeed:
             first_B = self._first_pixel_N[crops.image_B] + crops.top_B * width_B + crops.left_B
             plan_KB3[k] = np.stack([first_B, width_B, crops.transform_B], axis=1)
         return self._layout.place(plan_KB3, batch_axis=1)
+
+    def abstract_inputs(self, num_steps: int, batch_size: int) -> Any:
+        """Shapes and types of `inputs` with a batch of this size."""
+        return jax.ShapeDtypeStruct((num_steps, batch_size, 3), np.int32)
 
     def clean(self, constants: Any, inputs: Any) -> jax.Array:
         """Cuts the crops of one step, (B, H, W, C), out of the pixels on the device."""
@@ -192,17 +199,16 @@ class StreamFeed:
 
         return self._layout.place_parts(shape, part, batch_axis=1)
 
+    def abstract_inputs(self, num_steps: int, batch_size: int) -> Any:
+        """Shapes and types of `inputs` with a batch of this size."""
+        dtype = np.uint8 if self._dtype == np.uint8 else np.float32
+        shape_HWC = (self._config.crop, self._config.crop, self._channels)
+        return jax.ShapeDtypeStruct((num_steps, batch_size, *shape_HWC), dtype)
+
     def clean(self, constants: Any, inputs: Any) -> jax.Array:
         """The crops of one step in [0, 1], (B, H, W, C)."""
         del constants
         return _unit_range(inputs)
-
-
-def _device_memory() -> int:
-    """Bytes of memory of a device; a CPU shares the machine's."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return stats.get('bytes_limit', machine // jax.local_device_count())
 
 
 def make_feed(
@@ -214,7 +220,7 @@ def make_feed(
     if kind == 'auto':
         # The set is kept in the first image's type unless a later one has more bits.
         bytes_per_value = 1 if source.read(0).dtype == np.uint8 else 4
-        fits = num_pixels * channels * bytes_per_value <= _DEVICE_SHARE * _device_memory()
+        fits = num_pixels * channels * bytes_per_value <= _DEVICE_SHARE * memory.device_bytes()
         kind = 'device' if fits and num_pixels <= _MAX_DEVICE_PIXELS else 'stream'
     elif kind == 'device' and num_pixels > _MAX_DEVICE_PIXELS:
         raise UserError(

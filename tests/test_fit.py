@@ -1,0 +1,61 @@
+"""A step that does not fit into memory is refused with what would."""
+
+import jax
+import pytest
+from tiny import tiny_config
+
+from n2n_jax import fit
+from n2n_jax.data import open_source
+from n2n_jax.data.feed import make_feed
+from n2n_jax.errors import UserError
+from n2n_jax.memory import program_bytes, readable
+from n2n_jax.parallel import make_layout
+from n2n_jax.train_step import make_task
+
+
+def prepared(image_folder, **changes):
+    """The arguments of `compile_step`, on one device."""
+    config = tiny_config(**{'data.train': f'folder:{image_folder}', **changes})
+    layout = make_layout(config.data.batch_size, jax.devices()[:1])
+    source = open_source(config.data.train)
+    feed = make_feed(
+        source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
+    )
+    return config, make_task(config), feed, layout
+
+
+def refusal(monkeypatch, limit, arguments):
+    monkeypatch.setattr(fit, 'device_bytes', lambda: limit)
+    with pytest.raises(UserError) as error:
+        fit.compile_step(*arguments, 1)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('feed', ['device', 'stream'])
+def test_a_larger_batch_takes_more_and_what_fits_is_named(image_folder, monkeypatch, feed):
+    arguments = prepared(image_folder, **{'data.feed': feed})
+    whole = program_bytes(fit.compile_step(*arguments, 1))
+    assert whole > 0
+    half = prepared(image_folder, **{'data.feed': feed, 'data.batch_size': 4})
+    limit = program_bytes(fit.compile_step(*half, 1))
+    assert limit < whole
+    message = refusal(monkeypatch, limit, arguments)
+    assert f'needs {readable(whole)} of memory' in message
+    assert 'data.batch_size=4 is the largest' in message
+
+
+def test_parts_of_a_batch_are_offered_if_they_fit(image_folder, monkeypatch):
+    arguments = prepared(image_folder)
+    config = prepared(image_folder, **{'optim.accumulate': 4})
+    limit = program_bytes(fit.compile_step(*config, 1))
+    assert 'optim.accumulate=4 trains' in refusal(monkeypatch, limit, arguments)
+
+
+def test_a_crop_too_large_on_its_own_is_said_to_be(image_folder, monkeypatch):
+    message = refusal(monkeypatch, 1000, prepared(image_folder))
+    assert 'not one crop fits: write data.crop=2 or less' in message
+
+
+def test_the_last_candidate_within_the_limit():
+    for limit, want in [(5, None), (10, 1), (39, 3), (1000, 8)]:
+        assert fit.largest_that_fits(list(range(1, 9)), lambda n: 10 * n, limit) == want
