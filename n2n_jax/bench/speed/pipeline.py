@@ -19,7 +19,7 @@ from n2n_jax.data import dead_leaves
 
 _NUM_IMAGES = 24
 _BATCH_SIZE, _CROP = 16, 64
-_STEPS = 4  # per measurement
+_STEPS = 12  # per measurement: many against the batches that the others' turns let pile up
 
 
 def _ours(folder: Path, feed: str) -> tuple[Callable[[], None], int]:
@@ -80,7 +80,7 @@ def rows(quick: bool) -> Iterator[Row]:
         num_steps = {'PyTorch DataLoader': _STEPS}
         for feed in ('device', 'stream'):
             sides[feed], num_steps[feed] = _ours(Path(folder), feed)
-        seconds = medians_in_turns(sides)
+        seconds = medians_in_turns(sides, repeats=7, warm_ups=1)
         per_second = {name: num_steps[name] * _BATCH_SIZE / seconds[name] for name in sides}
         for feed in ('device', 'stream'):
             yield Row(
