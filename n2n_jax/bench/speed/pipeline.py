@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from n2n_jax import io
 from n2n_jax.bench.speed import training
 from n2n_jax.bench.speed.report import Row
@@ -30,29 +28,18 @@ def _ours(folder: Path, feed: str) -> tuple[Callable[[], None], int]:
 
 def _theirs(folder: Path) -> Callable[[], None]:
     import torch
-    from PIL import Image
 
     from n2n_jax.bench.speed import twins
-
-    class NoisyPairs(torch.utils.data.IterableDataset):
-        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            files = sorted(folder.iterdir())
-            rng = np.random.default_rng(torch.initial_seed() % 2**32)
-            while True:
-                image = np.asarray(Image.open(files[rng.integers(len(files))]))
-                top, left = (rng.integers(side - _CROP + 1) for side in image.shape[:2])
-                clean = torch.tensor(image[top : top + _CROP, left : left + _CROP]) / 255
-                clean = clean.permute(2, 0, 1)
-                noisy, target = (
-                    clean + rng.uniform(0, 50 / 255) * torch.randn_like(clean) for _ in range(2)
-                )
-                yield noisy, target
+    from n2n_jax.bench.speed.noisy_pairs import NoisyPairs
 
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network = twins.build('unet', device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.99), fused=True)
     loader = torch.utils.data.DataLoader(
-        NoisyPairs(), batch_size=_BATCH_SIZE, num_workers=os.cpu_count() or 1
+        NoisyPairs(folder, _CROP),
+        batch_size=_BATCH_SIZE,
+        num_workers=os.cpu_count() or 1,
+        multiprocessing_context='spawn',  # a fork of a process with JAX's threads may hang
     )
     batches = iter(loader)
 
