@@ -198,8 +198,9 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
       size: of the kernel, 2 or 3.
 
     Returns:
-      (size, size, I, O) float32.
+      (size, size, I, O), float32 or better.
     """
+    dtype = jnp.promote_types(x_BHWI.dtype, jnp.float32)
     b, h, w, num_in = x_BHWI.shape
     out_h, out_w, num_out = grad_BHWO.shape[1:]
     images, rows = b, h
@@ -224,7 +225,7 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
         grad_NO = jnp.concatenate(grad_copies, axis=-1).reshape(-1, size * num_out)
         # The narrow one first: XLA:CPU is half as quick the other way round.
         one, other = (x_NI, grad_NO) if num_in < num_out else (grad_NO, x_NI)
-        return jnp.matmul(one.T, other, preferred_element_type=jnp.float32)
+        return jnp.matmul(one.T, other, preferred_element_type=dtype)
 
     num_blocks = b // images * (h // rows)
     if num_blocks == 1:
@@ -232,7 +233,7 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
     else:
         narrow, wide = sorted((size * num_in, size * num_out))
         total = jax.lax.fori_loop(
-            0, num_blocks, lambda n, so_far: so_far + product(n), jnp.zeros((narrow, wide))
+            0, num_blocks, lambda n, so_far: so_far + product(n), jnp.zeros((narrow, wide), dtype)
         )
     if num_in < num_out:
         return total.reshape(size, num_in, size, num_out).transpose(2, 0, 1, 3)

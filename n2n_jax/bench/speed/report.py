@@ -107,8 +107,9 @@ def plot(rows: list[Row], file: Path) -> None:
         bar.set_color('tab:blue' if ratio >= 1 else 'tab:red')
     axes.bar_label(bars, [f' {ratio:.2f} ' for ratio in ratios])
     axes.set_xscale('log')
-    for axis_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis_formatter(ticker.FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.margins(x=0.15)
     axes.axvline(1, color='black', linewidth=1)
     axes.set_xlabel(f'n2n_jax / other (right of 1: n2n_jax is ahead), {device()}')
