@@ -14,6 +14,7 @@ from n2n_jax.errors import UserError
 _log = logging.getLogger('n2n_jax.cli')  # also when started as `python -m`
 
 _EXAMPLES = """examples:
+  n2n audit cells/
   n2n train first.tif second.tif --workdir runs/mine --minutes 10
   n2n train cells/ --pattern '{scene}_{capture}.tif' --workdir runs/cells
   n2n score cells/ --model runs/cells
@@ -61,6 +62,49 @@ def _train(arguments: argparse.Namespace) -> None:
     if not complete:
         sys.exit(console.EXIT_INTERRUPTED)
     _log.info('Use it: n2n denoise IMAGES -o OUT --model %s', arguments.workdir)
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    import json
+
+    from n2n_jax import audit
+    from n2n_jax.config import CapturesConfig
+    from n2n_jax.data import own_captures
+    from n2n_jax.workdir import write_text
+
+    if arguments.json and arguments.json.exists() and not arguments.force:
+        raise UserError(f'{arguments.json} exists: choose another --json, or give --force.')
+    captures = CapturesConfig(
+        paths=','.join(str(path) for path in arguments.paths),
+        pattern=arguments.pattern or '',
+        interleaved=arguments.interleaved,
+    )
+    scenes = own_captures.load(captures)
+    findings = audit.audit(scenes)
+    models = {scene.name: audit.noise_model(scene.captures_NHWC) for scene in scenes}
+    _log.info('%s', audit.markdown(findings))
+    for name, model in models.items():
+        _log.info(
+            'Noise of %s: variance = %.3g x signal %+.3g (the line explains %.0f %%).',
+            name,
+            model.gain,
+            model.read * abs(model.read),
+            100 * model.r2,
+        )
+    if arguments.json:
+        content = {
+            'verdict': audit.worst(findings),
+            'findings': [finding.as_dict() for finding in findings],
+            'noise': {
+                name: {'gain': model.gain, 'read': model.read, 'r2': model.r2}
+                for name, model in models.items()
+            },
+        }
+        write_text(arguments.json, json.dumps(content, indent=1))
+        _log.info('%s', arguments.json)
+    status = {audit.FINE: 0, audit.WARNING: 1, audit.UNUSABLE: 2}[audit.worst(findings)]
+    if status:
+        sys.exit(status)
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -267,6 +311,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    audit = commands.add_parser(
+        'audit',
+        help='check noisy captures before training on them',
+        description='Checks captures. Exit status: 0 fine, 1 warnings, 2 unusable.',
+    )
+    audit.add_argument('paths', nargs='+', type=_path, metavar='PATH', help='captures, as in train')
+    audit.add_argument('--pattern', help="of file names in one folder: '{scene}_{capture}.tif'")
+    audit.add_argument('--interleaved', type=int, default=0, metavar='N')
+    audit.add_argument('--json', type=_path, metavar='FILE', help='write the findings there')
+    audit.add_argument('--force', action='store_true', help='overwrite FILE')
+    audit.set_defaults(run=_audit)
 
     train = commands.add_parser(
         'train',
