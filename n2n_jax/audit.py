@@ -21,6 +21,7 @@ FINE, WARNING, UNUSABLE = 'fine', 'warning', 'unusable'
 _ORDER = (FINE, WARNING, UNUSABLE)
 
 _SHIFT_STEPS = 50  # parts of a pixel that a shift is found to
+_SMALLEST_TILE = 16  # pixels a side
 _BLOCK = 16  # pixels a side over which brightness is averaged before captures are compared
 
 
@@ -100,7 +101,13 @@ def _shift_of(still_HW: np.ndarray, moved_HW: np.ndarray) -> np.ndarray:
 
 
 def _tiles(image_HW: np.ndarray) -> list[np.ndarray]:
-    return [part for row in np.array_split(image_HW, 3) for part in np.array_split(row, 3, axis=1)]
+    """The image in a grid of 3x3, or coarser where tiles would be small."""
+    rows, columns = (max(1, min(3, side // _SMALLEST_TILE)) for side in image_HW.shape)
+    return [
+        part
+        for row in np.array_split(image_HW, rows)
+        for part in np.array_split(row, columns, axis=1)
+    ]
 
 
 def brightness(captures_NHWC: np.ndarray) -> Finding:

@@ -142,6 +142,8 @@ def test_own_captures_from_files_to_a_clean_one(tmp_path):
         assert result.returncode == 0, result.stderr
         return result.stdout + result.stderr
 
+    assert 'Verdict: fine.' in n2n('audit', *files, '--json', tmp_path / 'audit.json')
+    assert json.loads((tmp_path / 'audit.json').read_text())['verdict'] == 'fine'
     assert 'n2n denoise' in n2n('train', *files, '--workdir', run_dir, '--steps', 4)
     table = n2n('score', *files, '--model', run_dir, '--json', tmp_path / 'scores.json')
     assert '| model, mean of two results |' in table
