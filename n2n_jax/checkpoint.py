@@ -21,6 +21,7 @@ from n2n_jax.config import Config, from_config_dict
 from n2n_jax.errors import CheckpointError, UserError
 
 FOLDER = 'checkpoints'  # inside the workdir
+BEST_FOLDER = 'best'  # the one with the best score, if a run selects by score
 
 _META = 'meta'
 
@@ -31,10 +32,11 @@ class Checkpoints:
     Args:
       workdir: of the run.
       keep: how many to keep besides the last one; None opens them for reading only.
+      folder: inside the workdir.
     """
 
-    def __init__(self, workdir: Path, *, keep: int | None = None):
-        self._workdir = workdir
+    def __init__(self, workdir: Path, *, keep: int | None = None, folder: str = FOLDER):
+        self._workdir, self._folder = workdir, folder
         self._read_only = keep is None
         options = ocp.CheckpointManagerOptions(
             create=not self._read_only,
@@ -43,7 +45,7 @@ class Checkpoints:
                 None if self._read_only else preservation_policy.LatestN(keep + 1)
             ),
         )
-        self._manager = ocp.CheckpointManager((workdir / FOLDER).absolute(), options=options)
+        self._manager = ocp.CheckpointManager((workdir / folder).absolute(), options=options)
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +109,7 @@ class Checkpoints:
     def _error(self, reason: str) -> CheckpointError:
         last = self.last_step
         return CheckpointError(
-            f'A checkpoint could not be written to {self._workdir / FOLDER}: {reason}. '
+            f'A checkpoint could not be written to {self._workdir / self._folder}: {reason}. '
             + (
                 'None has been saved so far.'
                 if last is None
@@ -143,7 +145,7 @@ class Checkpoints:
         except FileNotFoundError:  # deleted by the run, see `follow`
             raise
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            folder = self._workdir / FOLDER / str(step)
+            folder = self._workdir / self._folder / str(step)
             raise UserError(
                 f'{folder} cannot be read ({type(error).__name__}): it is damaged or of another '
                 'network. Delete that folder, and the run goes on from the checkpoint before it.'
@@ -171,17 +173,18 @@ class Checkpoints:
 
 
 def open_for_reading(workdir: Path) -> Checkpoints:
-    """The checkpoints of a finished or running run.
+    """The checkpoints of a finished or running run: the best one if the run selects, else all.
 
     Raises:
       UserError: the folder is missing or holds no whole checkpoint.
     """
     if not workdir.is_dir():
         raise UserError(f'There is no run in {workdir}: no such folder.')
-    if (workdir / FOLDER).is_dir():
-        checkpoints = Checkpoints(workdir)
-        if checkpoints.last_step is not None:
-            return checkpoints
+    for folder in (BEST_FOLDER, FOLDER):
+        if (workdir / folder).is_dir():
+            checkpoints = Checkpoints(workdir, folder=folder)
+            if checkpoints.last_step is not None:
+                return checkpoints
     raise UserError(
         f'{workdir} holds no whole checkpoint: give the --workdir of a run that has saved one.'
     )

@@ -1,4 +1,4 @@
-"""The `n2n` command: use a trained denoiser, compare runs, look at noise, prepare data, measure."""
+"""The `n2n` command: train on one's own captures, denoise, compare runs, look at noise, measure."""
 
 import argparse
 import logging
@@ -14,6 +14,10 @@ from n2n_jax.errors import UserError
 _log = logging.getLogger('n2n_jax.cli')  # also when started as `python -m`
 
 _EXAMPLES = """examples:
+  n2n audit cells/
+  n2n train first.tif second.tif --workdir runs/mine --minutes 10
+  n2n train cells/ --pattern '{scene}_{capture}.tif' --workdir runs/cells
+  n2n score cells/ --model runs/cells
   n2n denoise photo.jpg -o clean.jpg --model runs/quick
   n2n denoise scans/ -o cleaned/ --model runs/quick
   n2n compare runs/clean_targets runs/noisy_targets
@@ -21,6 +25,120 @@ _EXAMPLES = """examples:
   n2n prepare bsds500 --from BSDS500/
   n2n bench speed --quick --json speed.json
 """
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from n2n_jax import own_training, train
+    from n2n_jax.config import CapturesConfig
+    from n2n_jax.workdir import Workdir
+
+    console.keep_compiled_code()
+    captures = CapturesConfig(
+        paths=','.join(str(path) for path in arguments.paths),
+        pattern=arguments.pattern or '',
+        interleaved=arguments.interleaved,
+        pairing=arguments.pairing,
+        held_out=arguments.held_out,
+    )
+    workdir = Workdir(arguments.workdir)
+    if (arguments.workdir / 'config.json').exists():
+        config = workdir.config()  # its number of steps may come from a clock
+        if config.captures != captures:
+            raise UserError(
+                f'{arguments.workdir} holds a training on other captures '
+                f'({config.captures.paths or "none"}): choose another --workdir.'
+            )
+    else:
+        config = own_training.make_config(
+            captures,
+            model=arguments.model,
+            steps=arguments.steps,
+            minutes=arguments.minutes,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+        )
+    complete = train.train(config, arguments.workdir)
+    own_training.write_config(config, arguments.workdir)
+    if not complete:
+        sys.exit(console.EXIT_INTERRUPTED)
+    _log.info('Use it: n2n denoise IMAGES -o OUT --model %s', arguments.workdir)
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    import json
+
+    from n2n_jax import audit
+    from n2n_jax.config import CapturesConfig
+    from n2n_jax.data import own_captures
+    from n2n_jax.workdir import write_text
+
+    if arguments.json and arguments.json.exists() and not arguments.force:
+        raise UserError(f'{arguments.json} exists: choose another --json, or give --force.')
+    captures = CapturesConfig(
+        paths=','.join(str(path) for path in arguments.paths),
+        pattern=arguments.pattern or '',
+        interleaved=arguments.interleaved,
+    )
+    scenes = own_captures.load(captures)
+    findings = audit.audit(scenes)
+    models = {scene.name: audit.noise_model(scene.captures_NHWC) for scene in scenes}
+    _log.info('%s', audit.markdown(findings))
+    for name, model in models.items():
+        _log.info(
+            'Noise of %s: variance = %.3g x signal %+.3g (the line explains %.0f %%).',
+            name,
+            model.gain,
+            model.read * abs(model.read),
+            100 * model.r2,
+        )
+    if arguments.json:
+        content = {
+            'verdict': audit.worst(findings),
+            'findings': [finding.as_dict() for finding in findings],
+            'noise': {
+                name: {'gain': model.gain, 'read': model.read, 'r2': model.r2}
+                for name, model in models.items()
+            },
+        }
+        write_text(arguments.json, json.dumps(content, indent=1))
+        _log.info('%s', arguments.json)
+    status = {audit.FINE: 0, audit.WARNING: 1, audit.UNUSABLE: 2}[audit.worst(findings)]
+    if status:
+        sys.exit(status)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    import json
+
+    from n2n_jax import score
+    from n2n_jax.config import CapturesConfig
+    from n2n_jax.data import own_captures
+    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.workdir import write_text
+
+    if arguments.json and arguments.json.exists() and not arguments.force:
+        raise UserError(f'{arguments.json} exists: choose another --json, or give --force.')
+    denoiser = Denoiser.load(arguments.model)
+    captures = CapturesConfig(
+        paths=','.join(str(path) for path in arguments.paths),
+        pattern=arguments.pattern or '',
+        interleaved=arguments.interleaved,
+    )
+    scenes = own_captures.load(captures)
+    truth = score.read_truth(arguments.truth, scenes) if arguments.truth else None
+    black, white = denoiser.config.black, denoiser.config.white
+    if black == white:
+        raise UserError(f'{arguments.model} was not trained on captures: its units are not known.')
+    rows = score.score(
+        scenes,
+        lambda pixels: own_captures.to_network(pixels, black, white),
+        denoiser.denoise,
+        truth=truth,
+    )
+    _log.info('%s', score.markdown(rows))
+    if arguments.json:
+        write_text(arguments.json, json.dumps(rows, indent=1))
+        _log.info('%s', arguments.json)
 
 
 def _denoise(arguments: argparse.Namespace) -> None:
@@ -193,6 +311,63 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    audit = commands.add_parser(
+        'audit',
+        help='check noisy captures before training on them',
+        description='Checks captures. Exit status: 0 fine, 1 warnings, 2 unusable.',
+    )
+    audit.add_argument('paths', nargs='+', type=_path, metavar='PATH', help='captures, as in train')
+    audit.add_argument('--pattern', help="of file names in one folder: '{scene}_{capture}.tif'")
+    audit.add_argument('--interleaved', type=int, default=0, metavar='N')
+    audit.add_argument('--json', type=_path, metavar='FILE', help='write the findings there')
+    audit.add_argument('--force', action='store_true', help='overwrite FILE')
+    audit.set_defaults(run=_audit)
+
+    train = commands.add_parser(
+        'train',
+        help='train on your own noisy captures',
+        description='Trains on two or more noisy captures of each scene; no clean image is needed.',
+    )
+    train.add_argument(
+        'paths', nargs='+', type=_path, metavar='PATH',
+        help='files, folders, a stack or a list of captures: see docs/own-captures.md',
+    )  # fmt: skip
+    train.add_argument('--workdir', required=True, type=_path, metavar='RUN')
+    train.add_argument('--minutes', type=float, default=20.0, help='of training (default: 20)')
+    train.add_argument('--steps', type=int, default=0, help='in place of --minutes')
+    train.add_argument('--pattern', help="of file names in one folder: '{scene}_{capture}.tif'")
+    train.add_argument(
+        '--interleaved', type=int, default=0, metavar='N',
+        help='N images of a stack in a row are of one scene',
+    )  # fmt: skip
+    train.add_argument(
+        '--pairing', choices=('1:1', '1:X', 'X:1'), default='1:1',
+        help='1:X: the target is the mean of all other captures; X:1: the input is',
+    )  # fmt: skip
+    train.add_argument(
+        '--held-out', type=float, default=0.2, metavar='SHARE', help='not trained on (default: 0.2)'
+    )
+    train.add_argument('--model', default='unet', help='unet or resnet50')
+    train.add_argument('--batch-size', type=int, default=8, help='crops per step (default: 8)')
+    train.add_argument('--seed', type=int, default=0)
+    train.set_defaults(run=_train)
+
+    score = commands.add_parser(
+        'score',
+        help='estimate PSNR on noisy captures, without a clean image',
+        description='Estimates the PSNR of a model on captures, beside that of simpler methods.',
+    )
+    score.add_argument('paths', nargs='+', type=_path, metavar='PATH', help='captures, as in train')
+    score.add_argument('--model', required=True, type=_path, metavar='RUN')
+    score.add_argument('--pattern', help="of file names in one folder: '{scene}_{capture}.tif'")
+    score.add_argument('--interleaved', type=int, default=0, metavar='N')
+    score.add_argument(
+        '--truth', type=_path, metavar='DIR', help='clean images: true PSNR beside the estimate'
+    )
+    score.add_argument('--json', type=_path, metavar='FILE', help='write the rows there')
+    score.add_argument('--force', action='store_true', help='overwrite FILE')
+    score.set_defaults(run=_score)
 
     denoise = commands.add_parser('denoise', help='clean images with a trained model')
     denoise.add_argument('inputs', nargs='+', type=Path, metavar='IN', help='files or folders')

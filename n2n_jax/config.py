@@ -28,6 +28,9 @@ class ModelConfig:
     convolutions: str = 'auto'  # auto: rewritten where that is quicker; plain: as XLA has them
     remat: bool = False  # compute activations twice to save memory: the same numbers, slower
     encoder_weights: str = ''  # resnet50: file with ImageNet weights (.npz, .safetensors)
+    # Pixel values that are 0 and 1 to the network; both 0: 0 and the largest of the file's type.
+    black: float = 0.0
+    white: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,17 @@ class DataConfig:
     augment: bool = True  # random flips and 90-degree rotations
     feed: str = 'auto'  # device (set kept on the device), stream (read by Grain), auto
     on_bad_file: str = 'error'  # error or skip: unreadable files and images smaller than the crop
+
+
+@dataclasses.dataclass(frozen=True)
+class CapturesConfig:
+    """Captures of one's own, in place of clean images and synthetic noise."""
+
+    paths: str = ''  # files or folders, comma-separated: see n2n_jax.data.captures; '': none
+    pattern: str = ''  # of the names inside one folder, with {scene} and {capture}
+    interleaved: int = 0  # images of a stack in a row that are of one scene; 0: all
+    pairing: str = '1:1'  # 1:X: the target is the mean of the other captures; X:1: the input is
+    held_out: float = 0.2  # share that is not trained on: of the scenes, or of each if few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +114,7 @@ class Config:
     seed: int = 0
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    captures: CapturesConfig = CapturesConfig()
     noise: NoiseConfig = NoiseConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
@@ -129,12 +144,14 @@ _CHOICES = {
     'model.convolutions': ('auto', 'plain'),
     'data.feed': ('auto', 'device', 'stream'),
     'data.on_bad_file': ('error', 'skip'),
+    'captures.pairing': ('1:1', '1:X', 'X:1'),
 }
 # Smallest allowed value; floats may also have a largest one.
 _MINIMA = {
     'seed': 0,
     'data.crop': 1,
     'data.batch_size': 1,
+    'captures.interleaved': 0,
     'optim.warmup_steps': 0,
     'optim.accumulate': 1,
     'optim.clip_norm': 0,
@@ -253,6 +270,11 @@ def _check(config: Config) -> None:
         raise UserError(
             f'optim.warmup_steps={optim.warmup_steps} leaves no step to train in train.steps='
             f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
+        )
+    if not 0 < config.captures.held_out < 1:
+        raise UserError(
+            f'captures.held_out={config.captures.held_out:g} is not possible: it lies between 0 '
+            'and 1.'
         )
     if config.model.encoder_weights and (config.model.name, config.model.norm) != (
         'resnet50',

@@ -73,9 +73,16 @@ class Denoiser:
           UserError: floating-point values are not in the range [0, 1], or the image needs more
             memory than there is.
         """
-        io.check_range(image, margin=1.0)
+        black, white = self.config.black, self.config.white
         color_HWC, _ = io.color_and_alpha(image)
-        return io.with_color(image, self.denoise(color_HWC, name=str(image.path)))
+        if black == white:
+            io.check_range(image, margin=1.0)
+            return io.with_color(image, self.denoise(color_HWC, name=str(image.path)))
+        # The network's range is that of the pixel values it was trained on, in the file's units.
+        full_scale = io.full_scale(image.pixels.dtype)
+        noisy_HWC = (color_HWC * full_scale - black) / (white - black)
+        denoised_HWC = self.denoise(noisy_HWC.astype(np.float32), name=str(image.path))
+        return io.with_color(image, (denoised_HWC * (white - black) + black) / full_scale)
 
     def denoise(self, noisy_HWC: np.ndarray, *, name: str = 'image') -> np.ndarray:
         """Denoises colours in [0, 1]: (H, W, 1 or 3) float32 to the same, not clipped.

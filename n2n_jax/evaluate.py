@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import corruptions, metrics, models, pictures, streams
+from n2n_jax import corruptions, metrics, models, pair_metrics, pictures, streams
 from n2n_jax.checkpoint import Checkpoints, abstract_like, open_for_reading
 from n2n_jax.config import Config, EvalConfig
 from n2n_jax.corruptions import Corruptor
@@ -250,11 +250,19 @@ def record(report: Report, step: int, workdir: Workdir) -> None:
 
 def summary(report: Report) -> str:
     """One line per row, for the log."""
-    return '\n'.join(
+    return '\n'.join(_in_words(row) for row in report.rows)
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    if 'psnr_estimate' in row:
+        return (
+            f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '
+            f'{pair_metrics.in_words(row)} dB, gain {pair_metrics.gain_in_words(row)}'
+        )
+    return (
         f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR {row["psnr"]:.2f} dB '
         f'({row["psnr"] - row["psnr_input"]:+.2f}), SSIM {row["ssim"]:.4f} '
         f'({row["ssim"] - row["ssim_input"]:+.4f})'
-        for row in report.rows
     )
 
 

@@ -245,6 +245,11 @@ def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
     return dataclasses.replace(image, pixels=pixels_HWC.reshape(image.pixels.shape))
 
 
+def full_scale(dtype: np.dtype) -> float:
+    """The value that is 1 in the range [0, 1] of `color_and_alpha`."""
+    return float(_FULL_SCALE.get(dtype.name, 1))
+
+
 def _color_channels(image: ImageFile) -> int:
     return 3 if image.mode.startswith('rgb') else 1
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import math
 import os
 import signal
 import time
@@ -17,11 +18,13 @@ import numpy as np
 from clu import parameter_overview
 
 from n2n_jax import evaluate, models
-from n2n_jax.checkpoint import Checkpoints, abstract_like
+from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
-from n2n_jax.data import open_source
+from n2n_jax.data import open_source, own_captures
+from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.source import at_least
+from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.fit import compile_step
 from n2n_jax.memory import device_bytes, program_bytes, readable
 from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
@@ -39,6 +42,7 @@ from n2n_jax.writers import Writer, make_writers
 
 _log = logging.getLogger(__name__)
 
+_ESTIMATES = ('psnr_estimate', 'psnr_estimate_input')  # of captures, without a clean image
 _STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispatch
 
 
@@ -96,14 +100,13 @@ def train(config: Config, path: Path) -> bool:
     models.build(config.model)
     layout = make_layout(config.data.batch_size)
     workdir = Workdir(path)
+    scenes = own_captures.load(config.captures) if config.captures.paths else []
+    if scenes:
+        config = own_captures.resolve(config, scenes)
     on_main_process(lambda: workdir.check(config))
-    evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
-    skip_bad = config.data.on_bad_file == 'skip'
-    source = open_source(config.data.train, skip_bad=skip_bad)
-    source = at_least(source, config.data.crop, skip=skip_bad)
-    feed = make_feed(
-        source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
-    )
+    open_data = functools.partial(open_captures, scenes) if scenes else _open_images
+    feed, evaluator = open_data(config, layout)
+    _log.info('Data: %s', feed.description)
     on_cpu = jax.default_backend() == 'cpu'
     per_dispatch = config.train.steps_per_dispatch or (1 if on_cpu else _STEPS_PER_DISPATCH)
     step_of = functools.cache(functools.partial(compile_step, config, task, feed, layout))
@@ -118,33 +121,71 @@ def train(config: Config, path: Path) -> bool:
         checkpoints = stack.enter_context(Checkpoints(path, keep=config.train.keep_checkpoints))
         state = _start(config, checkpoints, layout)
         checkpoints.check_room(_items(state))
+        best = None
+        if scenes and config.eval.in_loop:
+            best = stack.enter_context(Checkpoints(path, keep=0, folder=BEST_FOLDER))
         step = int(state.step)
         writers = []
         if is_main_process():
             _write_overview(state.variables, path / 'parameters.txt')
             writers = make_writers(path, first_step=step, tensorboard=config.train.tensorboard)
         return _loop(
-            config, state, step, step_of, per_dispatch, feed, evaluator, workdir, checkpoints,
+            config, state, step, step_of, per_dispatch, feed, evaluator, workdir, checkpoints, best,
             writers, interrupt,
         )  # fmt: skip
 
 
+def _open_images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluator | None]:
+    """Clean images, on which noise is drawn."""
+    evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
+    skip_bad = config.data.on_bad_file == 'skip'
+    source = open_source(config.data.train, skip_bad=skip_bad)
+    source = at_least(source, config.data.crop, skip=skip_bad)
+    feed = make_feed(
+        source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
+    )
+    return feed, evaluator
+
+
+def open_captures(
+    scenes: list[own_captures.SceneCaptures], config: Config, layout: Layout
+) -> tuple[CaptureFeed, CaptureEvaluator | None]:
+    """Captures, some of which are held out."""
+    black, white = config.model.black, config.model.white
+    scenes = [
+        own_captures.SceneCaptures(
+            scene.name, own_captures.to_network(scene.captures_NHWC, black, white)
+        )
+        for scene in scenes
+    ]
+    train_scenes, held_out = own_captures.split(
+        scenes, config.captures.held_out, crop=config.data.crop
+    )
+    feed = CaptureFeed(
+        [scene.captures_NHWC for scene in train_scenes],
+        config.data,
+        pairing=config.captures.pairing,
+        seed=config.seed,
+        layout=layout,
+    )
+    evaluator = CaptureEvaluator(config.model, held_out) if config.eval.in_loop else None
+    return feed, evaluator
+
+
 def _describe(config: Config, task: Task, layout: Layout) -> None:
-    target = 'clean images' if task.target_corruptor is None else task.target_corruptor.spec
     _log.info(
-        'Training %s on %d x %s: input %s, target %s, loss %s, %d steps of %d crops of %dx%d',
+        'Training %s on %d x %s: %s, loss %s, %d steps of %d crops of %dx%d',
         config.model.name,
         layout.num_devices,
         jax.devices()[0].device_kind,
-        task.input_corruptor.spec,
-        target,
+        task.description,
         task.loss_name,
         config.train.steps,
         config.data.batch_size,
         config.data.crop,
         config.data.crop,
     )
-    if task.target_corruptor is not None:
+    if task.target_is_noisy:
         _log.info('The loss will not fall to 0: its floor is the noise of the targets.')
 
 
@@ -201,9 +242,10 @@ def _loop(
     step_of: Callable[[int], jax.stages.Compiled],
     per_dispatch: int,
     feed: Feed,
-    evaluator: evaluate.Evaluator | None,
+    evaluator: evaluate.Evaluator | CaptureEvaluator | None,
     workdir: Workdir,
     checkpoints: Checkpoints,
+    best: Checkpoints | None,
     writers: list[Writer],
     interrupt: _Interrupt,
 ) -> bool:
@@ -267,6 +309,8 @@ def _loop(
                     report = evaluator(variables, step)
                     evaluate.record(report, step, workdir)
                     _write_report(report, step, writers)
+                    if best is not None:
+                        _keep_best(best, report, step, state, meta)
             if step == num_steps:
                 break
 
@@ -293,12 +337,32 @@ def _loop(
     return True
 
 
+def _keep_best(
+    best: Checkpoints,
+    report: evaluate.Report,
+    step: int,
+    state: TrainState,
+    meta: dict[str, Any],
+) -> None:
+    """Saves the weights that are shipped, if the estimate of their PSNR is the best so far."""
+    estimate = report.rows[0]['psnr_estimate']
+    if estimate is None:  # too small an error to be measured
+        estimate = math.inf
+    before = best.last_step
+    if before is not None and not estimate > best.meta(before)['psnr_estimate']:
+        _log.info('The best estimate is still that of step %d.', before)
+        return
+    items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
+    best.save(step, items, {**meta, 'psnr_estimate': estimate})
+
+
 def _write_report(report: evaluate.Report, step: int, writers: list[Writer]) -> None:
     for writer in writers:
         for row in report.rows:
             prefix = f'{row["set"]}/{row["noise"]}'
-            names = ('psnr', 'psnr_input', 'ssim', 'ssim_input')
-            writer.write_scalars(step, {f'{prefix}/{name}': row[name] for name in names})
+            names = ('psnr', 'psnr_input', 'ssim', 'ssim_input', *_ESTIMATES)
+            scores = {f'{prefix}/{name}': row[name] for name in names if row.get(name) is not None}
+            writer.write_scalars(step, scores)
         for name, pixels in report.triptychs.items():
             writer.write_image(step, name.removesuffix('.png'), pixels)
         writer.flush()

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import flax
 import jax
@@ -25,6 +25,9 @@ from n2n_jax.parallel import Layout
 _log = logging.getLogger(__name__)
 
 _CLEAN = 'clean'
+
+# Noisy inputs, targets and the targets' masks, all (B, H, W, C); no mask: None.
+Pair = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
 @flax.struct.dataclass
@@ -47,9 +50,26 @@ class TrainState:
     failed: jax.Array
 
 
+class Task(Protocol):
+    """Where the pairs of a step come from, and the loss that they need.
+
+    Attributes:
+      loss_name: a name in `losses.REGISTRY`.
+      description: for the log.
+      target_is_noisy: whether the loss has a floor above 0.
+    """
+
+    loss_name: str
+    description: str
+    target_is_noisy: bool
+
+    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+        """The noisy inputs, targets and target masks of a step."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """What a config asks for, with every name looked up.
+class SyntheticNoise:
+    """Noise that is drawn on clean crops, in the step.
 
     Attributes:
       input_corruptor: draws the network's input.
@@ -61,9 +81,22 @@ class Task:
     target_corruptor: Corruptor | None
     loss_name: str
 
-    def sample(
-        self, clean_BHWC: jax.Array, *, seed: int, step: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    @property
+    def description(self) -> str:
+        """For the log."""
+        target = 'clean images' if self.target_corruptor is None else self.target_corruptor.spec
+        return f'input {self.input_corruptor.spec}, target {target}'
+
+    @property
+    def target_is_noisy(self) -> bool:
+        """Whether the loss has a floor above 0."""
+        return self.target_corruptor is not None
+
+    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+        """Draws on the clean crops of `feed`."""
+        return self.sample(feed.clean(constants, inputs), seed=seed, step=step)
+
+    def sample(self, clean_BHWC: jax.Array, *, seed: int, step: jax.Array) -> Pair:
         """The noisy inputs, targets and target masks of a step, independent given the images."""
         key = streams.stream(seed, streams.CORRUPTION_INPUT, step)
         noisy_BHWC = self.input_corruptor.sample(key, clean_BHWC).image_BHWC
@@ -74,20 +107,46 @@ class Task:
         return noisy_BHWC, target.image_BHWC, target.mask_BHWC
 
 
+@dataclasses.dataclass(frozen=True)
+class OwnCaptures:
+    """Pairs of captures, as they were taken.
+
+    Attributes:
+      loss_name: a name in `losses.REGISTRY`.
+      pairing: see `n2n_jax.data.capture_feed`.
+    """
+
+    loss_name: str
+    pairing: str
+    target_is_noisy = True
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        return f'captures, {self.pairing}'
+
+    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+        """What the feed holds; nothing is drawn."""
+        del seed, step
+        return *feed.pair(constants, inputs), None
+
+
 def make_task(config: Config) -> Task:
     """Looks up the noise and the loss.
 
     Raises:
       UserError: a name or a level is wrong.
     """
-    target = None if config.target_spec == _CLEAN else corruptions.parse(config.target_spec)
     loss_name = config.optim.loss
+    if config.captures.paths:
+        if loss_name not in ('auto', *losses.REGISTRY):
+            raise _unknown_loss(loss_name)
+        return OwnCaptures('l2' if loss_name == 'auto' else loss_name, config.captures.pairing)
+    target = None if config.target_spec == _CLEAN else corruptions.parse(config.target_spec)
     if loss_name == 'auto':
         loss_name = 'l2' if target is None else target.loss
     elif loss_name not in losses.REGISTRY:
-        raise UserError(
-            f"Unknown optim.loss '{loss_name}'. {did_you_mean(loss_name, losses.REGISTRY)}"
-        )
+        raise _unknown_loss(loss_name)
     if target is not None and loss_name == 'l2' and not target.zero_mean:
         _log.warning(
             "Targets with '%s' do not have the clean image as their mean: L2 will learn their "
@@ -97,7 +156,11 @@ def make_task(config: Config) -> Task:
             if target.loss == 'l2'
             else f'optim.loss={target.loss} suits them.',
         )
-    return Task(corruptions.parse(config.noise.input), target, loss_name)
+    return SyntheticNoise(corruptions.parse(config.noise.input), target, loss_name)
+
+
+def _unknown_loss(name: str) -> UserError:
+    return UserError(f"Unknown optim.loss '{name}'. {did_you_mean(name, losses.REGISTRY)}")
 
 
 def init_state(config: Config) -> TrainState:
@@ -160,8 +223,7 @@ def make_train_step(
     def one_step(
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        clean_BHWC = feed.clean(constants, inputs)
-        pair = task.sample(clean_BHWC, seed=config.seed, step=state.step)
+        pair = task.pair(feed, constants, inputs, seed=config.seed, step=state.step)
         old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
         params = state.variables['params']
         progress = state.step / config.train.steps

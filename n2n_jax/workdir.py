@@ -28,6 +28,7 @@ from typing import Any
 
 import jax
 
+from n2n_jax import pair_metrics
 from n2n_jax.config import Config, changes_on_resume, from_config_dict
 from n2n_jax.errors import UserError
 
@@ -224,19 +225,37 @@ class Workdir:
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Evaluation rows for people; the protocol under the table."""
-    lines = [
-        '| step | set | noise | images | PSNR in | PSNR out (95 %) | gain | SSIM in | SSIM out |',
-        '|---:|---|---|---:|---:|---:|---:|---:|---:|',
-    ]
-    for row in rows:
-        low, high = row['ci95']
-        lines.append(
-            f'| {row["step"]} | {row["set"]} | {row["noise"]} | {row["n"]} '
-            f'| {row["psnr_input"]:.2f} | **{row["psnr"]:.2f}** ({low:.2f} to {high:.2f}) '
-            f'| {row["psnr"] - row["psnr_input"]:+.2f} '
-            f'| {row["ssim_input"]:.4f} | {row["ssim"]:.4f} |'
-        )
+    """Evaluation rows for people; the protocol under the tables."""
+    tables = []
+    measured = [row for row in rows if 'psnr' in row]
+    estimated = [row for row in rows if 'psnr_estimate' in row]
+    if measured:
+        lines = [
+            '| step | set | noise | images | PSNR in | PSNR out (95 %) | gain '
+            '| SSIM in | SSIM out |',
+            '|---:|---|---|---:|---:|---:|---:|---:|---:|',
+        ]
+        for row in measured:
+            low, high = row['ci95']
+            lines.append(
+                f'| {row["step"]} | {row["set"]} | {row["noise"]} | {row["n"]} '
+                f'| {row["psnr_input"]:.2f} | **{row["psnr"]:.2f}** ({low:.2f} to {high:.2f}) '
+                f'| {row["psnr"] - row["psnr_input"]:+.2f} '
+                f'| {row["ssim_input"]:.4f} | {row["ssim"]:.4f} |'
+            )
+        tables.append('\n'.join(lines))
+    if estimated:
+        lines = [
+            '| step | scenes held out | PSNR in, estimated | PSNR out, estimated (95 %) | gain |',
+            '|---:|---:|---:|---:|---:|',
+        ]
+        for row in estimated:
+            raw = row['psnr_estimate_input']
+            lines.append(
+                f'| {row["step"]} | {row["n"]} | {"" if raw is None else f"{raw:.2f}"} '
+                f'| {pair_metrics.in_words(row)} | {pair_metrics.gain_in_words(row)} |'
+            )
+        tables.append('\n'.join(lines))
     for protocol in dict.fromkeys(row['protocol'] for row in rows):
-        lines += ['', f'Protocol: {protocol}.']
-    return '\n'.join(lines) + '\n'
+        tables.append(f'Protocol: {protocol}.')
+    return '\n\n'.join(tables) + '\n'

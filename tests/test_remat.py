@@ -10,7 +10,8 @@ from n2n_jax.config import ModelConfig
 
 
 @pytest.mark.parametrize(
-    ('name', 'norm'), [('unet', 'none'), ('resnet50', 'none'), ('resnet50', 'batch')]
+    ('name', 'norm'),
+    [('unet', 'none'), pytest.param('resnet50', 'batch', marks=pytest.mark.slow)],
 )
 def test_gradients_are_those_of_the_network_that_keeps_everything(name, norm):
     noisy_BHWC = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))

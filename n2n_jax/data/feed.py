@@ -71,6 +71,28 @@ def _unit_range(image: jax.Array) -> jax.Array:
     return image.astype(jnp.float32) * (1 / 255) if image.dtype == jnp.uint8 else image
 
 
+def cut_crops(pixels_PC: jax.Array, plan_B3: jax.Array, *, crop: int) -> jax.Array:
+    """Square crops out of images that lie one after the other, (B, H, W, C).
+
+    Args:
+      pixels_PC: all images' pixels.
+      plan_B3: first pixel, image width and transform (see `sampler.Crops`) of each crop.
+      crop: side in pixels.
+    """
+
+    def cut(plan_3: jax.Array) -> jax.Array:
+        first, width, transform = plan_3
+        rows = first + width * jnp.arange(crop)
+        image_HWC = jax.vmap(
+            lambda row: jax.lax.dynamic_slice(pixels_PC, (row, 0), (crop, pixels_PC.shape[-1]))
+        )(rows)
+        image_HWC = jnp.where(transform & 1, image_HWC[:, ::-1], image_HWC)
+        image_HWC = jnp.where(transform & 2, image_HWC[::-1], image_HWC)
+        return jnp.where(transform & 4, image_HWC.swapaxes(0, 1), image_HWC)
+
+    return jax.vmap(cut)(plan_B3)
+
+
 class DeviceFeed:
     """The whole set lies on every device, all images' pixels one after the other."""
 
@@ -119,20 +141,7 @@ class DeviceFeed:
 
     def clean(self, constants: Any, inputs: Any) -> jax.Array:
         """Cuts the crops of one step, (B, H, W, C), out of the pixels on the device."""
-        crop = self._config.crop
-        channels = constants.shape[-1]
-
-        def cut(plan_3: jax.Array) -> jax.Array:
-            first, width, transform = plan_3
-            rows = first + width * jnp.arange(crop)
-            image_HWC = jax.vmap(
-                lambda row: jax.lax.dynamic_slice(constants, (row, 0), (crop, channels))
-            )(rows)
-            image_HWC = jnp.where(transform & 1, image_HWC[:, ::-1], image_HWC)
-            image_HWC = jnp.where(transform & 2, image_HWC[::-1], image_HWC)
-            return jnp.where(transform & 4, image_HWC.swapaxes(0, 1), image_HWC)
-
-        return _unit_range(jax.vmap(cut)(inputs))
+        return _unit_range(cut_crops(constants, inputs, crop=self._config.crop))
 
 
 class StreamFeed:
@@ -227,8 +236,6 @@ def make_feed(
             f'The {num_pixels} pixels of data.train are too many to keep on a device (at most '
             f'{_MAX_DEVICE_PIXELS}): write data.feed=stream.'
         )
-    feed = {'device': DeviceFeed, 'stream': StreamFeed}[kind](
+    return {'device': DeviceFeed, 'stream': StreamFeed}[kind](
         source, config, channels=channels, seed=seed, layout=layout
     )
-    _log.info('Data: %s', feed.description)
-    return feed

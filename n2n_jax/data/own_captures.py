@@ -1,0 +1,131 @@
+"""Captures of one's own in memory: their range of values, and what is held out.
+
+N captures of a scene, H height, W width, C channels.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from n2n_jax.config import CapturesConfig, Config
+from n2n_jax.data.captures import find_scenes, read_scene
+from n2n_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+SCENES_TO_SPLIT = 20  # from as many on, whole scenes are held out
+_TAIL_PERCENT = 0.1  # of the values that may lie outside the range found for them
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneCaptures:
+    """The captures of a scene, or of a region of it.
+
+    Attributes:
+      name: of the scene.
+      captures_NHWC: as they were read, or float32 in the range of the network.
+    """
+
+    name: str
+    captures_NHWC: np.ndarray
+
+
+def load(config: CapturesConfig) -> list[SceneCaptures]:
+    """Reads all captures that a config names.
+
+    Raises:
+      UserError: see `n2n_jax.data.captures`; or scenes differ in channels or type.
+    """
+    paths = [Path(path.strip()) for path in config.paths.split(',')]
+    found = find_scenes(paths, pattern=config.pattern or None, interleaved=config.interleaved)
+    scenes = [SceneCaptures(scene.name, read_scene(scene)) for scene in found]
+    first = scenes[0]
+    for scene in scenes:
+        for what, of_first, of_scene in (
+            ('channels', first.captures_NHWC.shape[-1], scene.captures_NHWC.shape[-1]),
+            ('type', first.captures_NHWC.dtype, scene.captures_NHWC.dtype),
+        ):
+            if of_first != of_scene:
+                raise UserError(
+                    f'Scenes must be of one kind: {first.name} has {what} {of_first}, {scene.name} '
+                    f'{of_scene}.'
+                )
+        if not np.isfinite(scene.captures_NHWC).all():
+            raise UserError(f'{scene.name} holds NaN or infinite pixels: leave it out.')
+    channels = first.captures_NHWC.shape[-1]
+    if channels not in (1, 3):
+        raise UserError(f'{first.name} has {channels} channels: gray (1) and colour (3) are read.')
+    low = min(scene.captures_NHWC.min() for scene in scenes)
+    high = max(scene.captures_NHWC.max() for scene in scenes)
+    if low == high:
+        raise UserError(f'All pixels of all captures are {low}: there is nothing to learn.')
+    return scenes
+
+
+def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
+    """The config with the channels of the captures, and the values that are 0 and 1 to the network.
+
+    Values of 8 bits keep their range. Others may fill a small part of their type, as 12-bit counts
+    in 16 bits do: 0 and 1 become the values that a tenth of a percent lie below and above.
+    """
+    black, white = config.model.black, config.model.white
+    if black == white:
+        if scenes[0].captures_NHWC.dtype == np.uint8:
+            black, white = 0.0, 255.0
+        else:
+            values = np.concatenate([scene.captures_NHWC.ravel() for scene in scenes])
+            percents = [_TAIL_PERCENT, 100 - _TAIL_PERCENT]
+            black, white = (float(v) for v in np.percentile(values, percents))
+            if black == white:  # hardly anything but background
+                black, white = float(values.min()), float(values.max())
+        _log.info('Pixel values from %g (0 to the network) to %g (1).', black, white)
+    model = dataclasses.replace(
+        config.model, channels=scenes[0].captures_NHWC.shape[-1], black=black, white=white
+    )
+    return dataclasses.replace(config, model=model)
+
+
+def to_network(captures: np.ndarray, black: float, white: float) -> np.ndarray:
+    """Pixel values as float32, 0 for `black` and 1 for `white`; nothing is clipped."""
+    return ((captures.astype(np.float64) - black) / (white - black)).astype(np.float32)
+
+
+def split(
+    scenes: Sequence[SceneCaptures], held_out: float, *, crop: int
+) -> tuple[list[SceneCaptures], list[SceneCaptures]]:
+    """What is trained on, and what is not.
+
+    Whole scenes are held out, evenly spread, where there are twenty or more; else the right side of
+    each.
+
+    Args:
+      scenes: all of them.
+      held_out: share to hold out.
+      crop: side that must fit into what is trained on.
+
+    Raises:
+      UserError: what is left is smaller than the crop.
+    """
+    if len(scenes) >= SCENES_TO_SPLIT:
+        count = max(1, round(held_out * len(scenes)))
+        rows = {round((k + 0.5) * len(scenes) / count - 0.5) for k in range(count)}
+        train = [scene for i, scene in enumerate(scenes) if i not in rows]
+        held = [scene for i, scene in enumerate(scenes) if i in rows]
+    else:
+        train, held = [], []
+        for scene in scenes:
+            width = scene.captures_NHWC.shape[2]
+            column = width - max(1, round(held_out * width))
+            train.append(SceneCaptures(scene.name, scene.captures_NHWC[:, :, :column]))
+            held.append(SceneCaptures(scene.name, scene.captures_NHWC[:, :, column:]))
+    for scene in train:
+        h, w = scene.captures_NHWC.shape[1:3]
+        if min(h, w) < crop:
+            raise UserError(
+                f'data.crop={crop} is larger than what there is to train on of {scene.name} '
+                f'({w}x{h}). Write data.crop={min(h, w)} or less.'
+            )
+    return train, held

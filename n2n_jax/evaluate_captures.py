@@ -1,0 +1,87 @@
+"""Scores weights on held-out captures, without a clean image.
+
+N captures of a scene, H height, W width, C channels.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from n2n_jax import models, pair_metrics, pictures
+from n2n_jax.config import ModelConfig
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.evaluate import Report
+from n2n_jax.progress import ProgressLine
+
+PROTOCOL = (
+    'whole held-out regions, all values, peak 1 = model.white - model.black, output not clipped '
+    'nor rounded; each capture denoised by itself; error against the clean image estimated from '
+    'the other captures (see n2n_jax.pair_metrics), an estimate and no measurement; mean of '
+    "per-scene dB; ci95: bootstrap over patches and scenes; input: the captures' own noise"
+)
+
+_MOST_PICTURES = 3
+
+
+class CaptureEvaluator:
+    """Scores weights on captures that are not trained on.
+
+    Args:
+      model: the network's config.
+      scenes: held out, in the range of the network.
+    """
+
+    def __init__(self, model: ModelConfig, scenes: Sequence[SceneCaptures]):
+        self._scenes = scenes
+        self._apply = jax.jit(functools.partial(_apply, models.build(model)))
+
+    def __call__(self, variables: Any, step: int) -> Report:
+        """Estimates the PSNR of the weights of `step` on every scene."""
+        images, patches, raw_patches = [], [], []
+        triptychs = {}
+        with ProgressLine('evaluating captures', len(self._scenes)) as progress:
+            for k, scene in enumerate(self._scenes):
+                captures_NHWC = scene.captures_NHWC
+                denoised_NHWC = np.stack(
+                    [self._apply(variables, capture[None])[0] for capture in captures_NHWC]
+                )
+                maps_NHWC = pair_metrics.error_maps(denoised_NHWC, captures_NHWC)
+                raw_NHWC = pair_metrics.error_maps(captures_NHWC, captures_NHWC)
+                patches.append(pair_metrics.patch_sums(maps_NHWC.mean(axis=0)))
+                raw_patches.append(pair_metrics.patch_sums(raw_NHWC.mean(axis=0)))
+                images.append({'image': scene.name, **_scores(patches[-1:], raw_patches[-1:])})
+                row = [
+                    ('capture 1', captures_NHWC[0]),
+                    ('denoised', denoised_NHWC[0]),
+                    (f'mean of {len(captures_NHWC)} captures', captures_NHWC.mean(axis=0)),
+                ]
+                if k < _MOST_PICTURES:
+                    triptychs[f'captures_{k + 1}.png'] = pictures.grid([row])
+                progress.update(k + 1)
+        row = {
+            'step': step,
+            'set': 'held out',
+            'noise': 'captures',
+            **_scores(patches, raw_patches),
+            'n': len(self._scenes),
+            'protocol': PROTOCOL,
+        }
+        return Report([row], [images], triptychs)
+
+
+Patches = list[tuple[np.ndarray, np.ndarray]]  # of `pair_metrics.patch_sums`
+
+
+def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:
+    raw = pair_metrics.estimate_psnr(raw_patches).as_dict()
+    return {
+        **pair_metrics.estimate_psnr(patches).as_dict(),
+        'psnr_estimate_input': raw['psnr_estimate'],
+    }
+
+
+def _apply(model: models.Restorer, variables: Any, noisy_BHWC: jax.Array) -> jax.Array:
+    return model.apply(variables, noisy_BHWC)

@@ -1,0 +1,86 @@
+"""Pairs of captures: which, where, and that nothing is drawn on them."""
+
+import jax
+import numpy as np
+import pytest
+
+from n2n_jax.config import DataConfig
+from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.parallel import make_layout
+
+DATA = DataConfig(crop=8, batch_size=16)
+
+
+def scenes():
+    """Pixels that say which scene (thousands), capture (hundreds) and place they are of."""
+    made = []
+    for s, (num, h, w) in enumerate([(2, 12, 20), (3, 16, 9)]):
+        place_HW = np.arange(h)[:, None] + np.arange(w) / 100
+        captures = [1000 * s + 100 * i + place_HW for i in range(num)]
+        made.append(np.stack(captures)[..., None].astype(np.float32))
+    return made
+
+
+def batches(pairing='1:1', *, steps=40, first=0, augment=True, devices=None):
+    layout = make_layout(DATA.batch_size, devices or jax.devices()[:1])
+    data = DataConfig(crop=8, batch_size=16, augment=augment)
+    feed = CaptureFeed(scenes(), data, pairing=pairing, seed=3, layout=layout)
+    pair = jax.jit(feed.pair)
+    made = [
+        jax.device_get(pair(feed.constants, feed.inputs(first + k, 1)[0])) for k in range(steps)
+    ]
+    return tuple(np.concatenate(part) for part in zip(*made, strict=True))
+
+
+def scene_and_capture(crops_BHWC):
+    first_B = crops_BHWC[:, 0, 0, 0]
+    return (first_B // 1000).astype(int), (first_B % 1000 // 100).astype(int)
+
+
+def test_input_and_target_are_different_captures_of_one_place():
+    noisy, target = batches()
+    scene_a, capture_a = scene_and_capture(noisy)
+    scene_b, capture_b = scene_and_capture(target)
+    np.testing.assert_array_equal(scene_a, scene_b)
+    assert (capture_a != capture_b).all()
+    shift = 100 * (capture_b - capture_a)[:, None, None, None]
+    np.testing.assert_allclose(target - noisy, np.broadcast_to(shift, noisy.shape), atol=1e-3)
+
+
+def test_every_ordered_pair_comes_equally_often():
+    noisy, target = batches(steps=200)
+    scene, a = scene_and_capture(noisy)
+    _, b = scene_and_capture(target)
+    for s, num in ((0, 2), (1, 3)):
+        pairs, counts = np.unique(np.stack([a, b])[:, scene == s], axis=1, return_counts=True)
+        assert pairs.shape[1] == num * (num - 1)
+        expected = counts.sum() / len(counts)
+        assert np.sum((counts - expected) ** 2 / expected) < 25  # chi-square, 5 degrees at most
+
+
+@pytest.mark.parametrize('pairing', ['1:X', 'X:1'])
+def test_means_of_the_others(pairing):
+    one, mean = batches(pairing)
+    if pairing == 'X:1':
+        one, mean = mean, one
+    scene, capture = scene_and_capture(one)
+    num = np.where(scene == 0, 2, 3)
+    others = (num * (num - 1) / 2 - capture) / (num - 1)
+    place = one - 100 * capture[:, None, None, None]
+    want = place + 100 * others[:, None, None, None]
+    np.testing.assert_allclose(mean, want, atol=1e-3)
+
+
+def test_the_same_step_is_the_same_on_any_number_of_devices():
+    one = batches(steps=2, first=5)
+    eight = batches(steps=2, first=5, devices=jax.devices())
+    later = batches(steps=7)
+    for a, b, c in zip(one, eight, later, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c[5 * 16 :])
+
+
+def test_captures_are_never_drawn_anew():
+    noisy, _ = batches(steps=100, augment=False)
+    known = np.unique(np.concatenate([scene.ravel() for scene in scenes()]))
+    assert np.isin(noisy, known).all()

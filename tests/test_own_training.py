@@ -1,0 +1,115 @@
+"""From two noisy files to a denoised one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tifffile
+
+from n2n_jax import io, own_training, train
+from n2n_jax.checkpoint import open_for_reading
+from n2n_jax.config import CapturesConfig
+from n2n_jax.data import own_captures
+from n2n_jax.denoiser import Denoiser
+from n2n_jax.errors import UserError
+from n2n_jax.workdir import Workdir
+
+
+def captures_of(folder, *, num=2, side=48, low=1000, high=3000, sigma=200, seed=0):
+    """12-bit counts in 16 bits."""
+    rng = np.random.default_rng(seed)
+    clean = np.linspace(low, high, side)[None, :] * np.ones((side, 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(num):
+        noisy = clean + rng.normal(0, sigma, clean.shape)
+        io.write_pixels(folder / f'cell_{i + 1}.png', np.rint(noisy.clip(0)).astype(np.uint16))
+    return clean
+
+
+def tiny(folder, **changes):
+    config = own_training.make_config(
+        CapturesConfig(paths=str(folder), **changes), model='tiny', steps=6
+    )
+    return dataclasses.replace(
+        config, train=dataclasses.replace(config.train, log_every=2, tensorboard=False)
+    )
+
+
+def test_captures_to_scores_and_a_denoiser_in_their_units(tmp_path):
+    captures_of(tmp_path / 'in')
+    config = tiny(tmp_path / 'in')
+    assert 400 < config.model.black < 1000 < 3000 < config.model.white < 3600
+    assert config.data.crop == 32
+    assert train.train(config, tmp_path / 'run')
+
+    rows = Workdir(tmp_path / 'run').rows()
+    assert [row['step'] for row in rows] == list(range(1, 7))
+    assert 'psnr' not in rows[0]  # an estimate is not called PSNR
+    scale = config.model.white - config.model.black
+    noise = -20 * np.log10(200 / scale)
+    assert rows[0]['psnr_estimate_input'] == pytest.approx(noise, abs=0.7)
+    assert 'estimated' in (tmp_path / 'run/results.md').read_text()
+
+    best = max(rows, key=lambda row: row['psnr_estimate'])
+    with open_for_reading(tmp_path / 'run') as checkpoints:
+        assert checkpoints.last_step == best['step']
+    denoiser = Denoiser.load(tmp_path / 'run')
+    assert denoiser.step == best['step']
+    image = io.read_image(tmp_path / 'in/cell_1.png')
+    restored = denoiser.restore(image)
+    assert restored.pixels.dtype == np.uint16
+    # An untrained residual network changes little, in the units of the file.
+    assert abs(restored.pixels.mean() - image.pixels.mean()) < 1500
+
+
+def test_the_same_command_goes_on_and_the_config_file_is_the_run(tmp_path):
+    captures_of(tmp_path / 'in')
+    config = tiny(tmp_path / 'in')
+    assert train.train(config, tmp_path / 'run')
+    assert train.train(config, tmp_path / 'run')  # complete: nothing to do
+    file = own_training.write_config(config, tmp_path / 'run')
+    namespace = {}
+    exec(compile(file.read_text(), str(file), 'exec'), namespace)
+    assert namespace['get_config']().to_dict() == dataclasses.asdict(config)
+
+
+def test_what_is_held_out_is_not_trained_on():
+    scenes = [
+        own_captures.SceneCaptures(f's{i}', np.full((2, 40, 50, 1), i, np.float32))
+        for i in range(25)
+    ]
+    train_scenes, held = own_captures.split(scenes, 0.2, crop=32)
+    assert len(held) == 5
+    assert not {s.name for s in train_scenes} & {s.name for s in held}
+    few = [own_captures.SceneCaptures('s', np.arange(50.0).reshape(1, 1, 50, 1).repeat(2, 0))]
+    train_scenes, held = own_captures.split(few, 0.2, crop=1)
+    assert train_scenes[0].captures_NHWC.max() == 39
+    assert held[0].captures_NHWC.min() == 40
+    with pytest.raises(UserError, match=r'data.crop=64 is larger .* of s0 \(40x40\)'):
+        own_captures.split(scenes[:2], 0.2, crop=64)
+
+
+@pytest.mark.parametrize(
+    ('captures', 'words'),
+    [
+        (np.zeros((2, 20, 20), np.uint8), 'All pixels of all captures are 0'),
+        (np.full((2, 20, 20), np.nan, np.float32), 'holds NaN'),
+        (np.zeros((2, 20, 20, 2), np.uint8), 'has 2 channels'),
+    ],
+)
+def test_captures_of_no_use_are_refused(tmp_path, captures, words):
+    np.save(tmp_path / 'stack.npy', captures)
+    with pytest.raises(UserError, match=words):
+        own_captures.load(CapturesConfig(paths=str(tmp_path / 'stack.npy')))
+
+
+def test_color_float_and_32_bit_stacks_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(
+        tmp_path / 'a.tif', rng.random((2, 40, 40)).astype(np.float32), photometric='minisblack'
+    )
+    np.save(tmp_path / 'b.npy', rng.integers(0, 10**6, (2, 40, 40, 3)).astype(np.uint32))
+    for name, channels in (('a.tif', 1), ('b.npy', 3)):
+        config = tiny(tmp_path / name)
+        assert config.model.channels == channels
+        assert config.model.white > config.model.black
