@@ -135,7 +135,9 @@ def score(
     *,
     truth: dict[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per scene and method, and per method over all scenes (scene '').
+    """One row per scene and method, and one per method over the scenes that can be trusted.
+
+    The latter have the scene ''. If no scene can be trusted they are over all.
 
     Args:
       scenes: captures as they were read.
@@ -146,26 +148,28 @@ def score(
     rows: list[dict[str, Any]] = []
     patches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     trues: dict[str, list[float]] = {}
-    whys: list[str] = []
+    whys = [why_not_trusted(scene.captures_NHWC) for scene in scenes]
+    trusted_only = not all(whys)
     with ProgressLine('scoring', len(scenes)) as progress:
-        for k, scene in enumerate(scenes):
-            why = why_not_trusted(scene.captures_NHWC)
-            whys.append(why)
+        for k, (scene, why) in enumerate(zip(scenes, whys, strict=True)):
+            counts = not (why and trusted_only)
             clean_HWC = None if truth is None else to_network(truth[scene.name])
             for method in score_scene(to_network(scene.captures_NHWC), restore):
                 sums = pair_metrics.patch_sums(method.map_HWC)
-                patches.setdefault(method.name, []).append(sums)
+                if counts:
+                    patches.setdefault(method.name, []).append(sums)
                 true = None
                 if clean_HWC is not None:
                     error = np.mean((method.first_HWC.astype(np.float64) - clean_HWC) ** 2)
                     true = float(-10 * np.log10(max(error, 1e-12)))
-                    trues.setdefault(method.name, []).append(true)
+                    if counts:
+                        trues.setdefault(method.name, []).append(true)
                 rows.append(_row(scene.name, method.name, [sums], true, why))
             progress.update(k + 1)
-    bad = [f'{scene.name}: {why}' for scene, why in zip(scenes, whys, strict=True) if why]
+    why = '' if trusted_only else 'no scene can be trusted'
     for name, sums in patches.items():
         true = float(np.mean(trues[name])) if name in trues else None
-        rows.append(_row('', name, sums, true, '; '.join(bad)))
+        rows.append({**_row('', name, sums, true, why), 'n': len(sums)})
     return rows
 
 
@@ -218,9 +222,11 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     for row in overall:
         line = f'| {row["method"]} | {pair_metrics.in_words(row)} |'
         lines.append(line + (f' {row["psnr_true"]:.2f} |' if with_truth else ''))
+    num_scenes = len({row['scene'] for row in rows if row['scene']})
     lines += [
         '',
-        "Peak: the model's white. The first column needs no clean image; it is an estimate.",
+        f'Over {overall[0]["n"]} of {num_scenes} scenes; peak: the white of the model. The first '
+        'column needs no clean image; it is an estimate.',
     ]
     for row in rows:
         if row['scene'] and row['why'] and row['method'] == MODEL:
