@@ -11,6 +11,7 @@ import jax
 from n2n_jax import train
 from n2n_jax.config import CapturesConfig, Config, flatten
 from n2n_jax.data import own_captures
+from n2n_jax.errors import UserError
 from n2n_jax.fit import compile_step
 from n2n_jax.parallel import make_layout
 from n2n_jax.train_step import init_state, make_task
@@ -51,6 +52,8 @@ def make_config(
     Raises:
       UserError: the captures cannot be used.
     """
+    if minutes <= 0 or steps < 0:
+        raise UserError(f'--minutes {minutes:g} --steps {steps}: write numbers above 0.')
     scenes = own_captures.load(captures)
     smallest = min(min(scene.captures_NHWC.shape[1:3]) for scene in scenes)
     crop = min(_LARGEST_CROP, smallest)

@@ -103,6 +103,11 @@ def test_captures_of_no_use_are_refused(tmp_path, captures, words):
         own_captures.load(CapturesConfig(paths=str(tmp_path / 'stack.npy')))
 
 
+def test_no_time_to_train_is_refused(tmp_path):
+    with pytest.raises(UserError, match='--minutes 0'):
+        own_training.make_config(CapturesConfig(paths=str(tmp_path)), minutes=0)
+
+
 def test_color_float_and_32_bit_stacks_are_read(tmp_path):
     rng = np.random.default_rng(0)
     tifffile.imwrite(
