@@ -274,6 +274,14 @@ def shipped_variables(checkpoints: Checkpoints, step: int, layout_sharding: Any)
     return checkpoints.restore(step, {name: abstract_like(shapes, layout_sharding)})[name]
 
 
+def _needs_clean_images(config: Config, path: Path) -> None:
+    if config.captures.paths:
+        raise UserError(
+            f'{path} was trained on captures, without clean images: write n2n score '
+            f'{config.captures.paths.replace(",", " ")} --model {path}.'
+        )
+
+
 def evaluate_checkpoint(config: Config, path: Path) -> None:
     """Scores the last checkpoint of a workdir with the evaluation settings of `config`."""
     workdir = Workdir(path)
@@ -281,6 +289,7 @@ def evaluate_checkpoint(config: Config, path: Path) -> None:
     with open_for_reading(path) as checkpoints:
         step = checkpoints.last_step
         config = dataclasses.replace(checkpoints.config(step), eval=config.eval)
+        _needs_clean_images(config, path)
         evaluator = Evaluator(config, layout)
         variables = shipped_variables(checkpoints, step, layout.replicated)
     record(evaluator(variables, step), step, workdir)
@@ -291,6 +300,7 @@ def follow(config: Config, path: Path) -> None:
     workdir = Workdir(path)
     layout = make_layout(batch_size=jax.device_count())
     config = dataclasses.replace(workdir.config(), eval=config.eval)
+    _needs_clean_images(config, path)
     evaluator = Evaluator(config, layout)
     with Checkpoints(path) as checkpoints:
         for step in checkpoints.follow(finished=lambda: workdir.done, first_after=-1):

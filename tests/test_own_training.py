@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from n2n_jax import io, own_training, train
+from n2n_jax import evaluate, io, own_training, train
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import CapturesConfig
 from n2n_jax.data import own_captures
@@ -101,6 +101,15 @@ def test_captures_of_no_use_are_refused(tmp_path, captures, words):
     np.save(tmp_path / 'stack.npy', captures)
     with pytest.raises(UserError, match=words):
         own_captures.load(CapturesConfig(paths=str(tmp_path / 'stack.npy')))
+
+
+def test_a_run_on_captures_is_scored_by_another_command(tmp_path):
+    captures_of(tmp_path / 'in')
+    config = tiny(tmp_path / 'in')
+    assert train.train(config, tmp_path / 'run')
+    for mode in (evaluate.evaluate_checkpoint, evaluate.follow):
+        with pytest.raises(UserError, match='write n2n score'):
+            mode(config, tmp_path / 'run')
 
 
 def test_no_time_to_train_is_refused(tmp_path):
