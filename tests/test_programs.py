@@ -127,10 +127,10 @@ def test_every_quick_config_trains_and_scores(model, noise, tmp_path):
 @pytest.mark.slow
 def test_own_captures_from_files_to_a_clean_one(tmp_path):
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[:48, :48]
+    y, x = np.mgrid[:96, :96]
     clean = 120 + 60 * np.sin(x / 4) * np.sin(y / 5)
     for i in (1, 2, 3):
-        noisy = np.rint(clean + rng.normal(0, 20, clean.shape)).clip(0, 255).astype(np.uint8)
+        noisy = np.rint(clean + rng.normal(0, 5, clean.shape)).clip(0, 255).astype(np.uint8)
         io.write_pixels(tmp_path / f'c{i}.png', noisy)
     files = [tmp_path / f'c{i}.png' for i in (1, 2, 3)]
     run_dir = tmp_path / 'run'
@@ -151,7 +151,7 @@ def test_own_captures_from_files_to_a_clean_one(tmp_path):
     rows = json.loads((tmp_path / 'scores.json').read_text())
     assert {row['scene'] for row in rows} == {'', 'c1'}
     n2n('denoise', files[0], '-o', tmp_path / 'out.png', '--model', run_dir)
-    assert io.read_image(tmp_path / 'out.png').pixels.shape == (48, 48)
+    assert io.read_image(tmp_path / 'out.png').pixels.shape == (96, 96)
     # Written by the training, and taken by the other program.
     status, output = run('--config', run_dir / 'config.py', '--workdir', tmp_path / 'again')
     assert status == 0, output
