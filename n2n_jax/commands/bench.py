@@ -1,0 +1,54 @@
+"""`n2n bench`: n2n_jax measured against others."""
+
+import argparse
+import logging
+from typing import Any
+
+from n2n_jax import console
+from n2n_jax.commands import options
+from n2n_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command."""
+    bench = commands.add_parser('bench', help='measure n2n_jax against others')
+    benches = bench.add_subparsers(required=True, metavar='WHAT')
+    speed = benches.add_parser('speed', help='against PyTorch (needs the extra n2n_jax[bench])')
+    speed.add_argument(
+        'sections', nargs='*', metavar='SECTION',
+        help='peaks, training, inference, pipeline, noise, denoising, startup (default: all)',
+    )  # fmt: skip
+    speed.add_argument('--quick', action='store_true', help='leave out what takes minutes')
+    speed.add_argument(
+        '--json',
+        type=options.path,
+        metavar='FILE',
+        help='write the rows there, a table and a plot beside',
+    )
+    speed.add_argument('--force', action='store_true', help='overwrite FILE')
+    speed.set_defaults(run=run_speed)
+
+
+def run_speed(arguments: argparse.Namespace) -> None:
+    """Runs the benchmark."""
+    import importlib.util
+
+    for package in ('torch', 'bm3d', 'matplotlib'):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"The benchmark needs {package}: pip install 'n2n_jax[bench]', "
+                'or EXTRAS=dev,bench launch/local.sh n2n bench speed ...'
+            )
+    if arguments.json and arguments.json.suffix != '.json':
+        raise UserError(f'--json {arguments.json}: choose a name that ends in .json.')
+    options.check_free(arguments.json, '--json', arguments)
+    console.keep_compiled_code()
+    from n2n_jax.bench import speed
+
+    rows = speed.run(arguments.sections, quick=arguments.quick, output=arguments.json)
+    print(speed.markdown_table(rows))
+    if arguments.json:
+        for suffix in ('.md', '.png', '.json'):
+            _log.info('%s', arguments.json.with_suffix(suffix))

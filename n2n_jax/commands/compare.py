@@ -1,0 +1,48 @@
+"""`n2n compare`: runs held against each other, image by image."""
+
+import argparse
+import json
+import logging
+from typing import Any
+
+from n2n_jax.commands import options
+
+_log = logging.getLogger(__name__)
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        'compare', help='compare evaluated runs image by image, with intervals'
+    )
+    parser.add_argument(
+        'reference', type=options.path, metavar='REFERENCE', help='the --workdir of a run'
+    )
+    parser.add_argument(
+        'runs', nargs='+', type=options.path, metavar='RUN', help='those to be judged'
+    )
+    parser.add_argument(
+        '--json', type=options.path, metavar='FILE', help='write the rows there too'
+    )
+    parser.add_argument('--force', action='store_true', help='overwrite FILE')
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    from n2n_jax import compare
+    from n2n_jax.workdir import Workdir, write_text
+
+    options.check_free(arguments.json, '--json', arguments)
+    rows = []
+    reference = Workdir(arguments.reference).config()
+    for run in arguments.runs:
+        differing = compare.differences(reference, Workdir(run).config())
+        found = compare.compare(arguments.reference, run)
+        print(f'{run} against {arguments.reference}. They differ in: {differing}.\n')
+        print(compare.markdown_table(found))
+        names = {'reference': str(arguments.reference), 'run': str(run), 'differ_in': differing}
+        rows += [{**names, **row} for row in found]
+    if arguments.json:
+        write_text(arguments.json, json.dumps(rows, indent=1))
+        _log.info('%s', arguments.json)

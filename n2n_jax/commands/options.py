@@ -1,0 +1,58 @@
+"""What several commands take."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from n2n_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from n2n_jax.config import CapturesConfig
+
+
+def path(text: str) -> Path:
+    """The type of an argument that is a path."""
+    if not text:
+        raise argparse.ArgumentTypeError('an empty path')
+    return Path(text)
+
+
+def add_captures(parser: argparse.ArgumentParser) -> None:
+    """Adds what says where captures are."""
+    parser.add_argument(
+        'paths', nargs='+', type=path, metavar='PATH',
+        help='files, folders, a stack or a list of captures: see docs/own-captures.md',
+    )  # fmt: skip
+    parser.add_argument('--pattern', help="of file names in one folder: '{scene}_{capture}.tif'")
+    parser.add_argument(
+        '--interleaved', type=int, default=0, metavar='N',
+        help='N images of a stack in a row are of one scene',
+    )  # fmt: skip
+
+
+def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
+    """Where the captures are, as `add_captures` was told.
+
+    Raises:
+      UserError: a comma in a path, which separates paths in a config.
+    """
+    from n2n_jax.config import CapturesConfig
+
+    for given in arguments.paths:
+        if ',' in str(given):
+            raise UserError(f'{given}: a comma in a path cannot be kept in a config; rename it.')
+    return CapturesConfig(
+        paths=','.join(str(given) for given in arguments.paths),
+        pattern=arguments.pattern or '',
+        interleaved=arguments.interleaved,
+    )
+
+
+def check_free(file: Path | None, option: str, arguments: argparse.Namespace) -> None:
+    """Refuses to overwrite, before any time goes into what would be written.
+
+    Raises:
+      UserError: the file exists, and --force was not given.
+    """
+    if file and file.exists() and not arguments.force:
+        raise UserError(f'{file} exists: choose another {option}, or give --force.')

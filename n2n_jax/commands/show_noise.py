@@ -1,0 +1,56 @@
+"""`n2n show-noise`: a contact sheet of corruptions."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from n2n_jax.commands import options
+from n2n_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command."""
+    parser = commands.add_parser('show-noise', help='draw a contact sheet of noise')
+    parser.add_argument('specs', nargs='+', metavar='SPEC', help='such as gaussian:25 or text:0.25')
+    parser.add_argument(
+        '-o', dest='output', type=options.path, default=Path('noise.png'), metavar='OUT'
+    )
+    parser.add_argument(
+        '--image', type=options.path, help='your image in place of the embedded ones'
+    )
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--force', action='store_true', help='overwrite OUT')
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    import jax
+
+    from n2n_jax import corruptions, io, pictures, streams
+    from n2n_jax.data import photos
+
+    corruptors = [corruptions.parse(spec) for spec in arguments.specs]
+    if arguments.output.exists() and not arguments.force:
+        raise UserError(f'{arguments.output} exists: choose another -o, or give --force.')
+    if arguments.image:
+        image = io.read_image(arguments.image)
+        io.check_range(image, margin=1.0)
+        color_HWC, _ = io.color_and_alpha(image)
+        clean = {arguments.image.name: color_HWC}
+    else:
+        images = photos.photos()
+        clean = {name: images[name][:256, :256] / 255.0 for name in ('chelsea', 'astronaut')}
+    key = streams.stream(arguments.seed, streams.EVALUATION)
+    rows = []
+    for name, image in clean.items():
+        row = [(name, image)]
+        for corruptor in corruptors:
+            noisy = corruptor.sample(key, jax.numpy.asarray(image, 'float32')[None]).image_BHWC
+            row.append((corruptor.spec, jax.device_get(noisy[0])))
+        rows.append(row)
+    pictures.save(arguments.output, pictures.grid(rows))
+    _log.info('%s', arguments.output)

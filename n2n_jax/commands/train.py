@@ -1,0 +1,70 @@
+"""`n2n train`: a training on one's own captures."""
+
+import argparse
+import dataclasses
+import logging
+import sys
+from typing import Any
+
+from n2n_jax import console
+from n2n_jax.commands import options
+from n2n_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        'train',
+        help='train on your own noisy captures',
+        description='Trains on two or more noisy captures of each scene; no clean image is needed.',
+    )
+    options.add_captures(parser)
+    parser.add_argument('--workdir', required=True, type=options.path, metavar='RUN')
+    parser.add_argument('--minutes', type=float, default=20.0, help='of training (default: 20)')
+    parser.add_argument('--steps', type=int, default=0, help='in place of --minutes')
+    parser.add_argument(
+        '--pairing', choices=('1:1', '1:X', 'X:1'), default='1:1',
+        help='1:X: the target is the mean of all other captures; X:1: the input is',
+    )  # fmt: skip
+    parser.add_argument(
+        '--held-out', type=float, default=0.2, metavar='SHARE', help='not trained on (default: 0.2)'
+    )
+    parser.add_argument('--model', default='unet', help='unet or resnet50')
+    parser.add_argument('--batch-size', type=int, default=8, help='crops per step (default: 8)')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    from n2n_jax import own_training, train
+    from n2n_jax.workdir import Workdir
+
+    console.keep_compiled_code()
+    captures = dataclasses.replace(
+        options.captures(arguments), pairing=arguments.pairing, held_out=arguments.held_out
+    )
+    workdir = Workdir(arguments.workdir)
+    if (arguments.workdir / 'config.json').exists():
+        config = workdir.config()  # its number of steps may come from a clock
+        if config.captures != captures:
+            raise UserError(
+                f'{arguments.workdir} holds a training on other captures '
+                f'({config.captures.paths or "none"}): choose another --workdir.'
+            )
+    else:
+        config = own_training.make_config(
+            captures,
+            model=arguments.model,
+            steps=arguments.steps,
+            minutes=arguments.minutes,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+        )
+    complete = train.train(config, arguments.workdir)
+    own_training.write_config(config, arguments.workdir)
+    if not complete:
+        sys.exit(console.EXIT_INTERRUPTED)
+    _log.info('Use it: n2n denoise IMAGES -o OUT --model %s', arguments.workdir)
