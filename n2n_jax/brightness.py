@@ -6,64 +6,116 @@ Capture i is modelled as x_i = g_i m + o_i + noise, m the mean of all captures, 
 the mean 1 and the offsets the mean 0.
 """
 
+import dataclasses
+
 import numpy as np
 
 _TILES = 4  # a side: the scatter over leaving each out in turn is the standard error
-_BLOCK = 16  # pixels a side over which two captures are averaged before they are compared
+# Pixels a side that are averaged first: so many that hardly any noise is left where it matters, of
+# two captures; else as many as noise may be correlated over.
+_BLOCK_OF_TWO, _BLOCK = 16, 4
+_SIGNIFICANT = 4.0  # standard errors; those of a jackknife are rough
+_CONTRAST = 6.0  # standard errors
 
 
-def gains(captures_NHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gain, offset and the gain's standard error of every capture against the mean of all.
+@dataclasses.dataclass(frozen=True)
+class Brightness:
+    """How the captures of a scene differ from their mean; errors are standard errors.
+
+    Attributes:
+      gain_N, gain_error_N: all gains are 1 where none can be told from 1.
+      offset_N, offset_error_N: in the unit of the pixels.
+    """
+
+    gain_N: np.ndarray
+    gain_error_N: np.ndarray
+    offset_N: np.ndarray
+    offset_error_N: np.ndarray
+
+    @property
+    def differs(self) -> bool:
+        """Whether any capture has a gain or an offset that is not chance."""
+        gain = np.abs(self.gain_N - 1) > _SIGNIFICANT * self.gain_error_N
+        offset = np.abs(self.offset_N) > _SIGNIFICANT * self.offset_error_N
+        return bool((gain | offset).any())
+
+
+def compare(captures_NHWC: np.ndarray) -> Brightness:
+    """Gains and offsets of captures against the mean of all.
 
     Noise that is independent between captures does not enter their covariances: cov(x_i, x_j) =
     g_i g_j var(m). From three captures on that gives the gains without bias. Of two, the line
-    through means over blocks is fitted by total least squares, as both sides are noisy.
+    through means over blocks is fitted by total least squares, as both sides are noisy. Errors are
+    those of the jackknife over tiles.
 
     Args:
       captures_NHWC: at least two captures, in any unit.
-
-    Returns:
-      gain_N, offset_N (in the unit of the pixels), standard_error_N of the gain (jackknife over
-      tiles). Where the scene has no contrast to tell a gain by, the gains are 1 and their errors
-      infinite, and the offsets are the differences of the means.
     """
-    sums = _moments(captures_NHWC)
-    gain_N, offset_N = _solve(sums.sum(axis=0))
-    left_out = [_solve(sums.sum(axis=0) - part)[0] for part in sums]
-    spread_N = np.std(left_out, axis=0) * np.sqrt(len(sums) - 1)
-    if not np.isfinite(gain_N).all() or (gain_N <= 0).any():
-        means_N = captures_NHWC.mean(axis=(1, 2, 3), dtype=np.float64)
-        return np.ones_like(gain_N), means_N - means_N.mean(), np.full_like(gain_N, np.inf)
-    return gain_N, offset_N, np.where(np.isfinite(spread_N), spread_N, np.inf)
+    sums_T = _moments(captures_NHWC)
+    total = sums_T.sum(axis=0)
+    gain_N, offset_N = _line(total)
+    parts = [_line(total - part) for part in sums_T]
+    gain_error_N = _jackknife([gain for gain, _ in parts])
+    if not _has_contrast(total):
+        gain_error_N = np.full_like(gain_error_N, np.inf)
+    if not (np.abs(gain_N - 1) > _SIGNIFICANT * gain_error_N).any():
+        gain_N, offset_N = np.ones_like(gain_N), _offsets(total)
+        parts = [(gain_N, _offsets(total - part)) for part in sums_T]
+    offset_error_N = _jackknife([offset for _, offset in parts])
+    return Brightness(gain_N, gain_error_N, offset_N, offset_error_N)
 
 
-def match(captures_NHWC: np.ndarray, gain_N: np.ndarray, offset_N: np.ndarray) -> np.ndarray:
+def match(captures_NHWC: np.ndarray, brightness: Brightness) -> np.ndarray:
     """The captures as if all had the gain 1 and the offset 0, float32."""
-    scaled = (captures_NHWC - offset_N[:, None, None, None]) / gain_N[:, None, None, None]
-    return scaled.astype(np.float32)
+    gain_N111, offset_N111 = (
+        x.reshape(-1, 1, 1, 1) for x in (brightness.gain_N, brightness.offset_N)
+    )
+    return ((captures_NHWC - offset_N111) / gain_N111).astype(np.float32)
+
+
+def _jackknife(left_out: list[np.ndarray]) -> np.ndarray:
+    error_N = np.std(left_out, axis=0) * np.sqrt(len(left_out) - 1)
+    return np.where(np.isfinite(error_N), error_N, np.inf)
+
+
+def _has_contrast(sums: np.ndarray) -> bool:
+    """Whether captures vary together by more than chance makes noise: else no gain can be told."""
+    covariance_NN = _covariance(sums)
+    spread_N = np.sqrt(np.diag(covariance_NN))
+    chance_NN = np.outer(spread_N, spread_N) / np.sqrt(sums[0, 0])
+    pairs = np.triu_indices(len(spread_N), k=1)
+    return bool((covariance_NN > _CONTRAST * chance_NN)[pairs].all())
+
+
+def _covariance(sums: np.ndarray) -> np.ndarray:
+    mean_N = sums[0, 1:] / sums[0, 0]
+    return sums[1:, 1:] / sums[0, 0] - np.outer(mean_N, mean_N)
+
+
+def _offsets(sums: np.ndarray) -> np.ndarray:
+    mean_N = sums[0, 1:] / sums[0, 0]
+    return mean_N - mean_N.mean()
 
 
 def _moments(captures_NHWC: np.ndarray) -> np.ndarray:
-    """Per tile: the number of values, their sums, and the sums of products, (T, N + 1, N + 1)."""
+    """Of means over blocks, per tile: their number, sums and products, (T, N + 1, N + 1)."""
     n, h, w, _ = captures_NHWC.shape
-    x = captures_NHWC
-    if n == 2:
-        side = max(1, min(_BLOCK, h // _TILES, w // _TILES))
-        x = x[:, : h // side * side, : w // side * side]
-        x = x.reshape(n, h // side, side, w // side, side, -1).mean(axis=(2, 4), dtype=np.float64)
+    side = max(1, min(_BLOCK_OF_TWO if n == 2 else _BLOCK, h // _TILES, w // _TILES))
+    x = captures_NHWC[:, : h // side * side, : w // side * side]
+    x = x.reshape(n, h // side, side, w // side, side, -1).mean(axis=(2, 4), dtype=np.float64)
     parts = []
     for rows in np.array_split(np.arange(x.shape[1]), _TILES):
         for columns in np.array_split(np.arange(x.shape[2]), _TILES):
-            tile = x[:, rows][:, :, columns].reshape(n, -1).astype(np.float64)
+            tile = x[:, rows][:, :, columns].reshape(n, -1)
             with_one = np.concatenate([np.ones((1, tile.shape[1])), tile])
             parts.append(with_one @ with_one.T)
     return np.array(parts)
 
 
-def _solve(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _line(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gains and offsets from the sums over all pixels; NaN if there is no contrast."""
     mean_N = sums[0, 1:] / sums[0, 0]
-    covariance_NN = sums[1:, 1:] / sums[0, 0] - np.outer(mean_N, mean_N)
+    covariance_NN = _covariance(sums)
     with np.errstate(all='ignore'):
         if len(mean_N) == 2:
             _, vectors = np.linalg.eigh(covariance_NN)

@@ -53,6 +53,7 @@ class CapturesConfig:
     pattern: str = ''  # of the names inside one folder, with {scene} and {capture}
     interleaved: int = 0  # images of a stack in a row that are of one scene; 0: all
     pairing: str = '1:1'  # 1:X: the target is the mean of the other captures; X:1: the input is
+    fix: str = ''  # what to put right first, comma-separated: gain, shift; see n2n_jax.data.fixes
     held_out: float = 0.2  # share that is not trained on: of the scenes, or of each if few
 
 

@@ -10,7 +10,7 @@ import jax
 
 from n2n_jax import train
 from n2n_jax.config import CapturesConfig, Config, flatten
-from n2n_jax.data import own_captures
+from n2n_jax.data import fixes, own_captures
 from n2n_jax.errors import UserError
 from n2n_jax.fit import compile_step
 from n2n_jax.parallel import make_layout
@@ -55,6 +55,9 @@ def make_config(
     if minutes <= 0 or steps < 0:
         raise UserError(f'--minutes {minutes:g} --steps {steps}: write numbers above 0.')
     scenes = own_captures.load(captures)
+    config = Config(seed=seed, captures=captures)
+    config = own_captures.resolve(config, scenes)
+    scenes, _ = fixes.fix(scenes, captures.fix)
     smallest = min(min(scene.captures_NHWC.shape[1:3]) for scene in scenes)
     crop = min(_LARGEST_CROP, smallest)
     if len(scenes) < own_captures.SCENES_TO_SPLIT:
@@ -62,13 +65,11 @@ def make_config(
         crop = min(crop, width - round(captures.held_out * width))
     if crop > _CROP_MULTIPLE:
         crop -= crop % _CROP_MULTIPLE
-    config = Config(seed=seed, captures=captures)
     config = dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, name=model),
         data=dataclasses.replace(config.data, crop=crop, batch_size=batch_size),
     )
-    config = own_captures.resolve(config, scenes)
     if not steps:
         seconds = _seconds_per_step(config, scenes)
         steps = max(_FEWEST_STEPS, int(60 * minutes / seconds))

@@ -20,7 +20,7 @@ from clu import parameter_overview
 from n2n_jax import evaluate, models
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
-from n2n_jax.data import open_source, own_captures
+from n2n_jax.data import fixes, open_source, own_captures
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.source import at_least
@@ -103,6 +103,9 @@ def train(config: Config, path: Path) -> bool:
     scenes = own_captures.load(config.captures) if config.captures.paths else []
     if scenes:
         config = own_captures.resolve(config, scenes)
+        scenes, done = fixes.fix(scenes, config.captures.fix)
+        for sentence in done:
+            _log.info('%s', sentence)
     on_main_process(lambda: workdir.check(config))
     open_data = functools.partial(open_captures, scenes) if scenes else _open_images
     feed, evaluator = open_data(config, layout)

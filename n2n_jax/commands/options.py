@@ -30,6 +30,14 @@ def add_captures(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_fix(parser: argparse.ArgumentParser) -> None:
+    """Adds --fix, which `captures` looks for."""
+    parser.add_argument(
+        '--fix', default='', metavar='WHAT',
+        help='put right what differs between the captures of a scene: gain, shift, or gain,shift',
+    )  # fmt: skip
+
+
 def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
     """Where the captures are, as `add_captures` was told.
 
@@ -45,6 +53,7 @@ def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
         paths=','.join(str(given) for given in arguments.paths),
         pattern=arguments.pattern or '',
         interleaved=arguments.interleaved,
+        fix=getattr(arguments, 'fix', ''),
     )
 
 

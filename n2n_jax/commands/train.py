@@ -21,6 +21,7 @@ def add_parser(commands: Any) -> None:
         description='Trains on two or more noisy captures of each scene; no clean image is needed.',
     )
     options.add_captures(parser)
+    options.add_fix(parser)
     parser.add_argument('--workdir', required=True, type=options.path, metavar='RUN')
     parser.add_argument('--minutes', type=float, default=20.0, help='of training (default: 20)')
     parser.add_argument('--steps', type=int, default=0, help='in place of --minutes')
