@@ -28,6 +28,7 @@ class ModelConfig:
     convolutions: str = 'auto'  # auto: rewritten where that is quicker; plain: as XLA has them
     remat: bool = False  # compute activations twice to save memory: the same numbers, slower
     encoder_weights: str = ''  # resnet50: file with ImageNet weights (.npz, .safetensors)
+    init_from: str = ''  # workdir of a run whose weights to start from; '': random ones
     # Pixel values that are 0 and 1 to the network; both 0: 0 and the largest of the file's type.
     black: float = 0.0
     white: float = 0.0
@@ -89,6 +90,7 @@ class TrainConfig:
     log_every: int = 25
     checkpoint_every: int = 250
     keep_checkpoints: int = 2  # besides the last one; older ones are deleted
+    patience: int = 0  # evaluations in a row without gain that end a training on captures; 0: none
     tensorboard: bool = True  # where TensorFlow is installed
     distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
 
@@ -133,6 +135,7 @@ _FREE_ON_RESUME = (
     'train.log_every',
     'train.checkpoint_every',
     'train.keep_checkpoints',
+    'train.patience',
     'train.tensorboard',
     'train.distributed',
 )
@@ -160,6 +163,7 @@ _MINIMA = {
     'train.log_every': 1,
     'train.checkpoint_every': 1,
     'train.keep_checkpoints': 0,
+    'train.patience': 0,
     'eval.every': 0,
     'eval.replicas': 1,
     'eval.max_images': 0,
@@ -276,6 +280,15 @@ def _check(config: Config) -> None:
             f'captures.held_out={config.captures.held_out:g} is not possible: it lies between 0 '
             'and 1.'
         )
+    if config.train.patience and not (
+        config.captures.paths and config.eval.in_loop and config.eval.every
+    ):
+        raise UserError(
+            f'train.patience={config.train.patience} needs captures (captures.paths) that are '
+            'evaluated along the way (eval.in_loop=True, eval.every above 0): write 0.'
+        )
+    if config.model.encoder_weights and config.model.init_from:
+        raise UserError('model.encoder_weights and model.init_from exclude each other: empty one.')
     if config.model.encoder_weights and (config.model.name, config.model.norm) != (
         'resnet50',
         'batch',

@@ -104,7 +104,7 @@ class Workdir:
         file = self.path / 'config.json'
         if file.exists():
             old = self.config()
-            if not self._has_checkpoints():
+            if not self.has_checkpoints:
                 for name in ('results.json', 'evaluation', 'DONE.json'):
                     if (self.path / name).exists():
                         raise UserError(
@@ -131,7 +131,9 @@ class Workdir:
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise UserError(f'--workdir {self.path} cannot be written: choose another.')
 
-    def _has_checkpoints(self) -> bool:
+    @property
+    def has_checkpoints(self) -> bool:
+        """True once the run has something to go on from."""
         folder = self.path / 'checkpoints'
         return folder.is_dir() and any(folder.iterdir())
 
@@ -183,6 +185,10 @@ class Workdir:
     def mark_done(self, content: dict[str, Any]) -> None:
         """Says that the run is complete; nothing is written after this."""
         write_text(self.path / 'DONE.json', json.dumps(content, indent=2))
+
+    def mark_not_done(self) -> None:
+        """Takes `mark_done` back."""
+        (self.path / 'DONE.json').unlink(missing_ok=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """The evaluation rows written so far.
