@@ -15,6 +15,8 @@ from ml_collections import config_dict
 
 from n2n_jax.errors import UserError, did_you_mean
 
+CLEAN = 'clean'  # as noise.target
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -63,6 +65,7 @@ class NoiseConfig:
 
     input: str = 'gaussian:0-50'
     target: str = 'same'  # 'same' as the input, 'clean' (the supervised control arm), or a spec
+    realisations: int = 0  # fixed noisy versions of each image, drawn once; 0: anew at every step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +158,7 @@ _MINIMA = {
     'data.crop': 1,
     'data.batch_size': 1,
     'captures.interleaved': 0,
+    'noise.realisations': 0,
     'optim.warmup_steps': 0,
     'optim.accumulate': 1,
     'optim.clip_norm': 0,
@@ -275,6 +279,8 @@ def _check(config: Config) -> None:
             f'optim.warmup_steps={optim.warmup_steps} leaves no step to train in train.steps='
             f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
         )
+    if config.noise.realisations:
+        _check_realisations(config)
     if not 0 < config.captures.held_out < 1:
         raise UserError(
             f'captures.held_out={config.captures.held_out:g} is not possible: it lies between 0 '
@@ -296,4 +302,17 @@ def _check(config: Config) -> None:
         raise UserError(
             'model.encoder_weights needs model.name=resnet50 and model.norm=batch, not '
             f'{config.model.name} and {config.model.norm}.'
+        )
+
+
+def _check_realisations(config: Config) -> None:
+    key = f'noise.realisations={config.noise.realisations}'
+    if config.captures.paths:
+        raise UserError(f'{key} is for synthetic noise, and captures have their own: write 0.')
+    if config.data.feed == 'stream':
+        raise UserError(f'{key} keeps all versions on the device: write data.feed=auto.')
+    if config.noise.realisations == 1 and config.target_spec == config.noise.input:
+        raise UserError(
+            f'{key} leaves no second noisy version for the target: write 2 or more, or '
+            f'noise.target={CLEAN}.'
         )

@@ -22,6 +22,7 @@ from n2n_jax.config import Config
 from n2n_jax.data import open_source, own_captures
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
+from n2n_jax.data.realisations import realisation_feed
 from n2n_jax.data.source import at_least
 from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.fine_tuning import check_start, starting_weights
@@ -143,6 +144,8 @@ def _open_images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluat
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = at_least(source, config.data.crop, skip=skip_bad)
+    if config.noise.realisations:
+        return realisation_feed(source, config, layout), evaluator
     feed = make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )
@@ -315,11 +318,11 @@ def _loop(
                 variables = state.variables if state.ema is None else state.ema
                 with throughput.pause():
                     report = evaluator(variables, step)
+                    if best is not None:  # before the row that keeps it from being done again
+                        _keep_best(best, report, step, state, meta)
                     evaluate.record(report, step, workdir)
                     rows += report.rows
                     _write_report(report, step, writers)
-                    if best is not None:
-                        _keep_best(best, report, step, state, meta)
             if step == num_steps:
                 break
             if config.train.patience:
@@ -370,11 +373,13 @@ def _keep_best(
     """Saves the weights that are shipped, if the estimate of their PSNR is the best so far."""
     estimate = early_stop.estimate(report.rows[0])
     before = best.last_step
-    if before is not None and not estimate > best.meta(before)['psnr_estimate']:
+    if before not in (None, step) and not estimate > best.meta(before)['psnr_estimate']:
         _log.info('The best estimate is still that of step %d.', before)
         return
     items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
-    best.save(step, items, {**meta, 'psnr_estimate': estimate})
+    if step != before:
+        best.save(step, items, {**meta, 'psnr_estimate': estimate})
+        best.wait()
 
 
 def _write_report(report: evaluate.Report, step: int, writers: list[Writer]) -> None:

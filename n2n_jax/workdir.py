@@ -262,6 +262,9 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
                 f'| {pair_metrics.in_words(row)} | {pair_metrics.gain_in_words(row)} |'
             )
         tables.append('\n'.join(lines))
+    for num in dict.fromkeys(row.get('realisations', 0) for row in rows):
+        if num:
+            tables.append(f'Trained on {num} fixed noisy version{"s" * (num > 1)} of each image.')
     for protocol in dict.fromkeys(row['protocol'] for row in rows):
         tables.append(f'Protocol: {protocol}.')
     return '\n\n'.join(tables) + '\n'
