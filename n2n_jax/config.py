@@ -15,6 +15,8 @@ from ml_collections import config_dict
 
 from n2n_jax.errors import UserError, did_you_mean
 
+CLEAN = 'clean'  # as noise.target
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -28,6 +30,7 @@ class ModelConfig:
     convolutions: str = 'auto'  # auto: rewritten where that is quicker; plain: as XLA has them
     remat: bool = False  # compute activations twice to save memory: the same numbers, slower
     encoder_weights: str = ''  # resnet50: file with ImageNet weights (.npz, .safetensors)
+    init_from: str = ''  # workdir of a run whose weights to start from; '': random ones
     # Pixel values that are 0 and 1 to the network; both 0: 0 and the largest of the file's type.
     black: float = 0.0
     white: float = 0.0
@@ -63,6 +66,7 @@ class NoiseConfig:
 
     input: str = 'gaussian:0-50'
     target: str = 'same'  # 'same' as the input, 'clean' (the supervised control arm), or a spec
+    realisations: int = 0  # fixed noisy versions of each image, drawn once; 0: anew at every step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +94,7 @@ class TrainConfig:
     log_every: int = 25
     checkpoint_every: int = 250
     keep_checkpoints: int = 2  # besides the last one; older ones are deleted
+    patience: int = 0  # evaluations in a row without gain that end a training on captures; 0: none
     tensorboard: bool = True  # where TensorFlow is installed
     distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
 
@@ -134,6 +139,7 @@ _FREE_ON_RESUME = (
     'train.log_every',
     'train.checkpoint_every',
     'train.keep_checkpoints',
+    'train.patience',
     'train.tensorboard',
     'train.distributed',
 )
@@ -153,6 +159,7 @@ _MINIMA = {
     'data.crop': 1,
     'data.batch_size': 1,
     'captures.interleaved': 0,
+    'noise.realisations': 0,
     'optim.warmup_steps': 0,
     'optim.accumulate': 1,
     'optim.clip_norm': 0,
@@ -161,6 +168,7 @@ _MINIMA = {
     'train.log_every': 1,
     'train.checkpoint_every': 1,
     'train.keep_checkpoints': 0,
+    'train.patience': 0,
     'eval.every': 0,
     'eval.replicas': 1,
     'eval.max_images': 0,
@@ -272,11 +280,22 @@ def _check(config: Config) -> None:
             f'optim.warmup_steps={optim.warmup_steps} leaves no step to train in train.steps='
             f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
         )
+    if config.noise.realisations:
+        _check_realisations(config)
     if not 0 < config.captures.held_out < 1:
         raise UserError(
             f'captures.held_out={config.captures.held_out:g} is not possible: it lies between 0 '
             'and 1.'
         )
+    if config.train.patience and not (
+        config.captures.paths and config.eval.in_loop and config.eval.every
+    ):
+        raise UserError(
+            f'train.patience={config.train.patience} needs captures (captures.paths) that are '
+            'evaluated along the way (eval.in_loop=True, eval.every above 0): write 0.'
+        )
+    if config.model.encoder_weights and config.model.init_from:
+        raise UserError('model.encoder_weights and model.init_from exclude each other: empty one.')
     if config.model.encoder_weights and (config.model.name, config.model.norm) != (
         'resnet50',
         'batch',
@@ -284,4 +303,17 @@ def _check(config: Config) -> None:
         raise UserError(
             'model.encoder_weights needs model.name=resnet50 and model.norm=batch, not '
             f'{config.model.name} and {config.model.norm}.'
+        )
+
+
+def _check_realisations(config: Config) -> None:
+    key = f'noise.realisations={config.noise.realisations}'
+    if config.captures.paths:
+        raise UserError(f'{key} is for synthetic noise, and captures have their own: write 0.')
+    if config.data.feed == 'stream':
+        raise UserError(f'{key} keeps all versions on the device: write data.feed=auto.')
+    if config.noise.realisations == 1 and config.target_spec == config.noise.input:
+        raise UserError(
+            f'{key} leaves no second noisy version for the target: write 2 or more, or '
+            f'noise.target={CLEAN}.'
         )

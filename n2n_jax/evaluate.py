@@ -81,6 +81,7 @@ class Evaluator:
     def __init__(self, config: Config, layout: Layout):
         self._config, self._layout = config.eval, layout
         self._channels = config.model.channels
+        self._realisations = config.noise.realisations
         self._corruptors = [
             corruptions.parse(spec.strip()) for spec in config.eval.noise.split(',')
         ]
@@ -147,6 +148,7 @@ class Evaluator:
                 'replicas': self._config.replicas,
                 'protocol': protocol(self._config, self._channels),
                 'seed': self._config.seed,
+                **({'realisations': self._realisations} if self._realisations else {}),
             }
         )
         report.images.append(

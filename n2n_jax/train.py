@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import math
 import os
 import signal
 import time
@@ -17,14 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from n2n_jax import evaluate, models
+from n2n_jax import early_stop, evaluate, models
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
 from n2n_jax.data import fixes, open_source, own_captures
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
+from n2n_jax.data.realisations import realisation_feed
 from n2n_jax.data.source import at_least
 from n2n_jax.evaluate_captures import CaptureEvaluator
+from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.fit import compile_step
 from n2n_jax.memory import device_bytes, program_bytes, readable
 from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
@@ -107,6 +108,8 @@ def train(config: Config, path: Path) -> bool:
         for sentence in done:
             _log.info('%s', sentence)
     on_main_process(lambda: workdir.check(config))
+    if not workdir.has_checkpoints:  # else it has started already
+        check_start(config)
     open_data = functools.partial(open_captures, scenes) if scenes else _open_images
     feed, evaluator = open_data(config, layout)
     _log.info('Data: %s', feed.description)
@@ -144,6 +147,8 @@ def _open_images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluat
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = at_least(source, config.data.crop, skip=skip_bad)
+    if config.noise.realisations:
+        return realisation_feed(source, config, layout), evaluator
     feed = make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )
@@ -200,7 +205,7 @@ def _write_overview(variables: Any, file: Path) -> None:
 
 
 def _start(config: Config, checkpoints: Checkpoints, layout: Layout) -> TrainState:
-    """The state to start from: the newest checkpoint, else new weights, pretrained if asked."""
+    """The state to start from: the newest checkpoint, else new weights, or those asked for."""
     init = functools.partial(init_state, config)
     step = checkpoints.last_step
     if step is not None:
@@ -214,9 +219,13 @@ def _start(config: Config, checkpoints: Checkpoints, layout: Layout) -> TrainSta
             **restored['optimizer'],
         )
     state = jax.jit(init, out_shardings=layout.replicated)()
-    if config.model.encoder_weights:
+    variables = None
+    if config.model.init_from:
+        variables = starting_weights(config, layout.replicated)
+    elif config.model.encoder_weights:
         variables = models.with_encoder(Path(config.model.encoder_weights), state.variables)
         variables = jax.device_put(variables, layout.replicated)
+    if variables is not None:
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
         state = state.replace(variables=variables, ema=ema)
     return state
@@ -254,12 +263,14 @@ def _loop(
 ) -> bool:
     num_steps, num_crops = config.train.steps, config.data.batch_size
     first_step = step
-    evaluated = {row['step'] for row in workdir.rows() if row['step'] <= first_step}
+    rows = [row for row in workdir.rows() if row['step'] <= first_step]
+    evaluated = {row['step'] for row in rows}
     meta = {'config': dataclasses.asdict(config), 'provenance': provenance()}
     pending: list[dict[str, jax.Array]] = []
     start, throughput = time.monotonic(), Throughput()
     asked_up_to = step - 1
     rate = ''
+    ended = 'all steps done'
 
     def save(step: int) -> None:
         checkpoints.save(step, _items(state), meta)
@@ -310,13 +321,28 @@ def _loop(
                 variables = state.variables if state.ema is None else state.ema
                 with throughput.pause():
                     report = evaluator(variables, step)
-                    evaluate.record(report, step, workdir)
-                    _write_report(report, step, writers)
-                    if best is not None:
+                    if best is not None:  # before the row that keeps it from being done again
                         _keep_best(best, report, step, state, meta)
+                    evaluate.record(report, step, workdir)
+                    rows += report.rows
+                    _write_report(report, step, writers)
             if step == num_steps:
                 break
+            if config.train.patience:
+                count, best_step = early_stop.without_gain(rows)
+                if count >= config.train.patience:
+                    ended = f'no gain in {count} evaluations since step {best_step}'
+                    progress.clear()
+                    _log.info(
+                        'Stopped early at step %d of %d: %s. With patience 0 it goes on.',
+                        step,
+                        num_steps,
+                        ended,
+                    )
+                    break
 
+            if step == first_step and is_main_process():
+                workdir.mark_not_done()  # it had stopped early, and is to go on
             num_now = min(per_dispatch, _next_stop(step, config) - step)
             with throughput.fetching(pending[-1:], num_now * num_crops):
                 inputs = feed.inputs(step, num_now)
@@ -329,7 +355,7 @@ def _loop(
     checkpoints.wait()
     digest = weights_hash(state.variables)
     if is_main_process():
-        workdir.mark_done({'step': step, 'weights_sha256': digest, **meta})
+        workdir.mark_done({'step': step, 'ended': ended, 'weights_sha256': digest, **meta})
     _log.info(
         'Trained %d steps in %s. Weights %s.\nRun: %s',
         step - first_step,
@@ -348,15 +374,15 @@ def _keep_best(
     meta: dict[str, Any],
 ) -> None:
     """Saves the weights that are shipped, if the estimate of their PSNR is the best so far."""
-    estimate = report.rows[0]['psnr_estimate']
-    if estimate is None:  # too small an error to be measured
-        estimate = math.inf
+    estimate = early_stop.estimate(report.rows[0])
     before = best.last_step
-    if before is not None and not estimate > best.meta(before)['psnr_estimate']:
+    if before not in (None, step) and not estimate > best.meta(before)['psnr_estimate']:
         _log.info('The best estimate is still that of step %d.', before)
         return
     items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
-    best.save(step, items, {**meta, 'psnr_estimate': estimate})
+    if step != before:
+        best.save(step, items, {**meta, 'psnr_estimate': estimate})
+        best.wait()
 
 
 def _write_report(report: evaluate.Report, step: int, writers: list[Writer]) -> None:

@@ -16,15 +16,13 @@ import numpy as np
 import optax
 
 from n2n_jax import corruptions, losses, models, optim, streams
-from n2n_jax.config import Config
+from n2n_jax.config import CLEAN, Config
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feed import Feed
 from n2n_jax.errors import UserError, did_you_mean
 from n2n_jax.parallel import Layout
 
 _log = logging.getLogger(__name__)
-
-_CLEAN = 'clean'
 
 # Noisy inputs, targets and the targets' masks, all (B, H, W, C); no mask: None.
 Pair = tuple[jax.Array, jax.Array, jax.Array | None]
@@ -108,6 +106,29 @@ class SyntheticNoise:
 
 
 @dataclasses.dataclass(frozen=True)
+class FixedNoise(SyntheticNoise):
+    """Noise that was drawn once on the whole images, see `n2n_jax.data.realisations`.
+
+    Attributes:
+      realisations: noisy versions of each image.
+    """
+
+    realisations: int = 0
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        num = self.realisations
+        words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
+        return f'{super().description}, {words}'
+
+    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+        """What the feed holds; nothing is drawn."""
+        del seed, step
+        return *feed.pair(constants, inputs), feed.target_mask(constants, inputs)
+
+
+@dataclasses.dataclass(frozen=True)
 class OwnCaptures:
     """Pairs of captures, as they were taken.
 
@@ -142,7 +163,7 @@ def make_task(config: Config) -> Task:
         if loss_name not in ('auto', *losses.REGISTRY):
             raise _unknown_loss(loss_name)
         return OwnCaptures('l2' if loss_name == 'auto' else loss_name, config.captures.pairing)
-    target = None if config.target_spec == _CLEAN else corruptions.parse(config.target_spec)
+    target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
     if loss_name == 'auto':
         loss_name = 'l2' if target is None else target.loss
     elif loss_name not in losses.REGISTRY:
@@ -156,7 +177,10 @@ def make_task(config: Config) -> Task:
             if target.loss == 'l2'
             else f'optim.loss={target.loss} suits them.',
         )
-    return SyntheticNoise(corruptions.parse(config.noise.input), target, loss_name)
+    of_input = corruptions.parse(config.noise.input)
+    if config.noise.realisations:
+        return FixedNoise(of_input, target, loss_name, config.noise.realisations)
+    return SyntheticNoise(of_input, target, loss_name)
 
 
 def _unknown_loss(name: str) -> UserError:

@@ -104,7 +104,7 @@ class Workdir:
         file = self.path / 'config.json'
         if file.exists():
             old = self.config()
-            if not self._has_checkpoints():
+            if not self.has_checkpoints:
                 for name in ('results.json', 'evaluation', 'DONE.json'):
                     if (self.path / name).exists():
                         raise UserError(
@@ -131,7 +131,9 @@ class Workdir:
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise UserError(f'--workdir {self.path} cannot be written: choose another.')
 
-    def _has_checkpoints(self) -> bool:
+    @property
+    def has_checkpoints(self) -> bool:
+        """True once the run has something to go on from."""
         folder = self.path / 'checkpoints'
         return folder.is_dir() and any(folder.iterdir())
 
@@ -183,6 +185,10 @@ class Workdir:
     def mark_done(self, content: dict[str, Any]) -> None:
         """Says that the run is complete; nothing is written after this."""
         write_text(self.path / 'DONE.json', json.dumps(content, indent=2))
+
+    def mark_not_done(self) -> None:
+        """Takes `mark_done` back."""
+        (self.path / 'DONE.json').unlink(missing_ok=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """The evaluation rows written so far.
@@ -256,6 +262,9 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
                 f'| {pair_metrics.in_words(row)} | {pair_metrics.gain_in_words(row)} |'
             )
         tables.append('\n'.join(lines))
+    for num in dict.fromkeys(row.get('realisations', 0) for row in rows):
+        if num:
+            tables.append(f'Trained on {num} fixed noisy version{"s" * (num > 1)} of each image.')
     for protocol in dict.fromkeys(row['protocol'] for row in rows):
         tables.append(f'Protocol: {protocol}.')
     return '\n\n'.join(tables) + '\n'

@@ -32,7 +32,16 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         '--held-out', type=float, default=0.2, metavar='SHARE', help='not trained on (default: 0.2)'
     )
-    parser.add_argument('--model', default='unet', help='unet or resnet50')
+    parser.add_argument('--model', default='', help='unet (default) or resnet50')
+    parser.add_argument(
+        '--init-from', type=options.path, metavar='OLD_RUN',
+        help='fine-tune: start from the weights of another run',
+    )  # fmt: skip
+    parser.add_argument(
+        '--patience', type=int, metavar='N',
+        help='stop after N evaluations in a row without gain; ten make a training '
+        '(default: 5; 0: never)',
+    )  # fmt: skip
     parser.add_argument('--batch-size', type=int, default=8, help='crops per step (default: 8)')
     parser.add_argument('--seed', type=int, default=0)
     parser.set_defaults(run=run)
@@ -55,14 +64,19 @@ def run(arguments: argparse.Namespace) -> None:
                 f'{arguments.workdir} holds a training on other captures '
                 f'({config.captures.paths or "none"}): choose another --workdir.'
             )
+        if arguments.patience is not None:
+            settings = dataclasses.replace(config.train, patience=arguments.patience)
+            config = dataclasses.replace(config, train=settings)
     else:
         config = own_training.make_config(
             captures,
             model=arguments.model,
+            init_from=str(arguments.init_from or ''),
             steps=arguments.steps,
             minutes=arguments.minutes,
             batch_size=arguments.batch_size,
             seed=arguments.seed,
+            patience=own_training.PATIENCE if arguments.patience is None else arguments.patience,
         )
     complete = train.train(config, arguments.workdir)
     own_training.write_config(config, arguments.workdir)

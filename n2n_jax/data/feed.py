@@ -26,8 +26,8 @@ from n2n_jax.progress import ProgressLine
 
 _log = logging.getLogger(__name__)
 
-_MAX_DEVICE_PIXELS = 2**31 - 1  # places are int32
-_DEVICE_SHARE = 0.25  # of the device's memory that a set may take in `feed=auto`
+MAX_DEVICE_PIXELS = 2**31 - 1  # places are int32
+DEVICE_SHARE = 0.25  # of the device's memory that a set may take in `feed=auto`
 
 
 class Layout(Protocol):
@@ -93,13 +93,53 @@ def cut_crops(pixels_PC: jax.Array, plan_B3: jax.Array, *, crop: int) -> jax.Arr
     return jax.vmap(cut)(plan_B3)
 
 
-class DeviceFeed:
+class PlannedFeed:
+    """Hands out a plan of each crop, a few integers: the pixels lie on the device already.
+
+    Args:
+      sizes_N2: (H, W) of each image or scene.
+      config: crop, batch and augmentation.
+      plan_length: integers per crop.
+      seed: of the run.
+      layout: where arrays go.
+    """
+
+    def __init__(
+        self, sizes_N2: np.ndarray, config: DataConfig, *, plan_length: int, seed: int,
+        layout: Layout,
+    ):  # fmt: skip
+        self._sizes_N2, self._config, self._plan_length = sizes_N2, config, plan_length
+        self._seed, self._layout = seed, layout
+
+    def inputs(self, first_step: int, num_steps: int) -> Any:
+        """The plans of the steps first_step, ...: (K, B, plan_length) int32."""
+        plan_KBn = np.stack([self._plan(first_step + k) for k in range(num_steps)])
+        return self._layout.place(plan_KBn.astype(np.int32), batch_axis=1)
+
+    def abstract_inputs(self, num_steps: int, batch_size: int) -> Any:
+        """Shapes and types of `inputs` with a batch of this size."""
+        return jax.ShapeDtypeStruct((num_steps, batch_size, self._plan_length), np.int32)
+
+    def _crops(self, step: int) -> sampler.Crops:
+        return sampler.crops_of_step(
+            step,
+            self._sizes_N2,
+            seed=self._seed,
+            batch_size=self._config.batch_size,
+            crop=self._config.crop,
+            augment=self._config.augment,
+        )
+
+    def _plan(self, step: int) -> np.ndarray:
+        raise NotImplementedError
+
+
+class DeviceFeed(PlannedFeed):
     """The whole set lies on every device, all images' pixels one after the other."""
 
     def __init__(
         self, source: ImageSource, config: DataConfig, *, channels: int, seed: int, layout: Layout
     ):
-        self._config, self._seed, self._layout = config, seed, layout
         num_images = len(source.names)
         with futures.ThreadPoolExecutor() as pool, ProgressLine('reading', num_images) as progress:
             images = []
@@ -108,8 +148,9 @@ class DeviceFeed:
                 progress.update(len(images))
         if any(image.dtype != np.uint8 for image in images):
             images = [to_float(image) for image in images]
-        self._sizes_N2 = np.array([image.shape[:2] for image in images])
-        areas_N = self._sizes_N2.prod(axis=1)
+        sizes_N2 = np.array([image.shape[:2] for image in images])
+        super().__init__(sizes_N2, config, plan_length=3, seed=seed, layout=layout)
+        areas_N = sizes_N2.prod(axis=1)
         self._first_pixel_N = np.cumsum(areas_N) - areas_N
         pixels_PC = np.concatenate([image.reshape(-1, channels) for image in images])
         self.constants = layout.place(pixels_PC, batch_axis=None)
@@ -118,26 +159,12 @@ class DeviceFeed:
             f'{pixels_PC.dtype}'
         )
 
-    def inputs(self, first_step: int, num_steps: int) -> Any:
-        """First pixel, image width and transform of each crop: (K, B, 3) int32."""
-        plan_KB3 = np.empty((num_steps, self._config.batch_size, 3), np.int32)
-        for k in range(num_steps):
-            crops = sampler.crops_of_step(
-                first_step + k,
-                self._sizes_N2,
-                seed=self._seed,
-                batch_size=self._config.batch_size,
-                crop=self._config.crop,
-                augment=self._config.augment,
-            )
-            width_B = self._sizes_N2[crops.image_B, 1]
-            first_B = self._first_pixel_N[crops.image_B] + crops.top_B * width_B + crops.left_B
-            plan_KB3[k] = np.stack([first_B, width_B, crops.transform_B], axis=1)
-        return self._layout.place(plan_KB3, batch_axis=1)
-
-    def abstract_inputs(self, num_steps: int, batch_size: int) -> Any:
-        """Shapes and types of `inputs` with a batch of this size."""
-        return jax.ShapeDtypeStruct((num_steps, batch_size, 3), np.int32)
+    def _plan(self, step: int) -> np.ndarray:
+        """First pixel, image width and transform of each crop, (B, 3)."""
+        crops = self._crops(step)
+        width_B = self._sizes_N2[crops.image_B, 1]
+        first_B = self._first_pixel_N[crops.image_B] + crops.top_B * width_B + crops.left_B
+        return np.stack([first_B, width_B, crops.transform_B], axis=1)
 
     def clean(self, constants: Any, inputs: Any) -> jax.Array:
         """Cuts the crops of one step, (B, H, W, C), out of the pixels on the device."""
@@ -229,12 +256,12 @@ def make_feed(
     if kind == 'auto':
         # The set is kept in the first image's type unless a later one has more bits.
         bytes_per_value = 1 if source.read(0).dtype == np.uint8 else 4
-        fits = num_pixels * channels * bytes_per_value <= _DEVICE_SHARE * memory.device_bytes()
-        kind = 'device' if fits and num_pixels <= _MAX_DEVICE_PIXELS else 'stream'
-    elif kind == 'device' and num_pixels > _MAX_DEVICE_PIXELS:
+        fits = num_pixels * channels * bytes_per_value <= DEVICE_SHARE * memory.device_bytes()
+        kind = 'device' if fits and num_pixels <= MAX_DEVICE_PIXELS else 'stream'
+    elif kind == 'device' and num_pixels > MAX_DEVICE_PIXELS:
         raise UserError(
             f'The {num_pixels} pixels of data.train are too many to keep on a device (at most '
-            f'{_MAX_DEVICE_PIXELS}): write data.feed=stream.'
+            f'{MAX_DEVICE_PIXELS}): write data.feed=stream.'
         )
     return {'device': DeviceFeed, 'stream': StreamFeed}[kind](
         source, config, channels=channels, seed=seed, layout=layout

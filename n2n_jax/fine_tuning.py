@@ -1,0 +1,79 @@
+"""Starting a training from the weights of another run."""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from n2n_jax import evaluate
+from n2n_jax.checkpoint import open_for_reading
+from n2n_jax.config import Config, ModelConfig
+from n2n_jax.errors import UserError
+from n2n_jax.train_step import weights_hash
+
+_log = logging.getLogger(__name__)
+
+# What the weights belong to. The range of the pixel values is not among it: weights know the range
+# of the network alone. The new captures fill it as the old ones did when it is found from them,
+# whatever their bit depth, exposure or units; on the old range they could all be near 0.
+_SAME = ('name', 'channels', 'norm', 'residual')
+
+
+def network_of(run: Path) -> ModelConfig:
+    """The network that a run ships.
+
+    Raises:
+      UserError: there is no run, or no whole checkpoint.
+    """
+    with open_for_reading(run) as checkpoints:
+        return checkpoints.config(checkpoints.last_step).model
+
+
+def check_start(config: Config) -> None:
+    """Looks whether the weights that `model.init_from` names fit; nothing to do if it is empty.
+
+    Raises:
+      UserError: there are none, or they are of another network (names both).
+    """
+    if not config.model.init_from:
+        return
+    theirs = network_of(Path(config.model.init_from))
+    for name in _SAME:
+        ours, other = getattr(config.model, name), getattr(theirs, name)
+        if ours != other:
+            way_out = (
+                'start from a run on images of as many channels.'
+                if name == 'channels'
+                else f'write model.{name}={other}.'
+            )
+            raise UserError(
+                f'model.init_from={config.model.init_from} has model.{name}={other}, this run '
+                f'{ours}: {way_out}'
+            )
+
+
+def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
+    """The weights that the run `model.init_from` ships: the best ones, if it selects."""
+    with open_for_reading(Path(config.model.init_from)) as checkpoints:
+        step = checkpoints.last_step
+        variables = evaluate.shipped_variables(checkpoints, step, sharding)
+    _log.info(
+        'Starting from the weights of %s at step %d (%s).',
+        config.model.init_from,
+        step,
+        weights_hash(variables)[:16],
+    )
+    return variables
+
+
+def same_network(model: ModelConfig, run: Path) -> ModelConfig:
+    """`model` with the kind of network of a run, but for its channels.
+
+    Raises:
+      UserError: see `network_of`.
+    """
+    theirs = network_of(run)
+    kept = {name: getattr(theirs, name) for name in _SAME if name != 'channels'}
+    return dataclasses.replace(model, **kept, init_from=str(run))

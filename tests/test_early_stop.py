@@ -1,0 +1,135 @@
+"""Stopping early: what counts as a gain, and that a resumed run stops where another one does."""
+
+import dataclasses
+import json
+import signal
+
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+from n2n_jax import evaluate_captures, train
+from n2n_jax.checkpoint import Checkpoints, open_for_reading
+from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.early_stop import without_gain
+from n2n_jax.errors import UserError
+from n2n_jax.workdir import Workdir
+
+
+def rows(*estimates):
+    return [{'step': 10 * (i + 1), 'psnr_estimate': psnr} for i, psnr in enumerate(estimates)]
+
+
+@pytest.mark.parametrize(
+    ('estimates', 'want'),
+    [
+        ([], (0, 0)),
+        ([30.0], (0, 10)),
+        ([30.0, 29.0, 28.0], (2, 10)),
+        ([30.0, 29.0, 31.0, 30.9], (1, 30)),
+        ([30.0, 30.01, 30.015], (2, 10)),  # differences that mean nothing
+        ([30.0, 30.01, 30.019, 30.03], (0, 40)),  # a slow rise that adds up
+        ([30.0, None, 31.0], (1, 20)),  # an error too small to be measured is the best there is
+    ],
+)
+def test_evaluations_without_a_gain_are_counted(estimates, want):
+    assert without_gain(rows(*estimates)) == want
+
+
+def config_of(folder, **changes):
+    rng = np.random.default_rng(0)
+    np.save(folder / 'x.npy', rng.normal(100, 20, (3, 40, 48)).astype(np.float32))
+    return tiny_config(
+        **{
+            'captures.paths': str(folder / 'x.npy'), 'model.channels': 1, 'train.steps': 20,
+            'train.patience': 2, 'eval.every': 2, 'train.checkpoint_every': 2, **changes,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def worse_from_step_4(monkeypatch):
+    """Estimates that rise up to step 4 and fall from there."""
+    real = evaluate_captures.CaptureEvaluator.__call__
+
+    def call(self, variables, step):
+        report = real(self, variables, step)
+        report.rows[0]['psnr_estimate'] = 20.0 - abs(step - 4)
+        return report
+
+    monkeypatch.setattr(evaluate_captures.CaptureEvaluator, '__call__', call)
+
+
+def done(run):
+    return json.loads((run / 'DONE.json').read_text())
+
+
+def test_a_run_that_gets_worse_stops_and_ships_its_best(tmp_path, worse_from_step_4, caplog):
+    config = config_of(tmp_path)
+    caplog.set_level('INFO')
+    assert train.train(config, tmp_path / 'run')
+    content = done(tmp_path / 'run')
+    assert content['step'] == 8
+    assert content['ended'] == 'no gain in 2 evaluations since step 4'
+    assert 'Stopped early at step 8 of 20: no gain in 2 evaluations since step 4.' in caplog.text
+    with open_for_reading(tmp_path / 'run') as checkpoints:
+        assert checkpoints.last_step == 4
+    # The same command has nothing to do.
+    assert train.train(config, tmp_path / 'run')
+    assert done(tmp_path / 'run')['weights_sha256'] == content['weights_sha256']
+    assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize('step', [5, 8])
+def test_interrupted_and_resumed_stops_where_an_undisturbed_run_does(
+    step, tmp_path, worse_from_step_4, monkeypatch
+):
+    config = config_of(tmp_path)
+    assert train.train(config, tmp_path / 'straight')
+    real = CaptureFeed.inputs
+
+    def interrupted(self, first, num_steps):
+        if first == step - 1:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, first, num_steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CaptureFeed, 'inputs', interrupted)
+        assert not train.train(config, tmp_path / 'stopped')
+    assert train.train(config, tmp_path / 'stopped')
+    for name in ('step', 'ended', 'weights_sha256'):
+        assert done(tmp_path / 'stopped')[name] == done(tmp_path / 'straight')[name]
+
+
+def test_without_patience_it_goes_on_as_if_it_had_never_stopped(tmp_path, worse_from_step_4):
+    config = config_of(tmp_path)
+    patient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=0))
+    assert train.train(config, tmp_path / 'run')
+    assert train.train(patient, tmp_path / 'run')
+    assert train.train(patient, tmp_path / 'straight')
+    assert done(tmp_path / 'run')['step'] == 20
+    assert done(tmp_path / 'run')['ended'] == 'all steps done'
+    assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
+
+
+def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch):
+    config = config_of(tmp_path)
+    assert train.train(config, tmp_path / 'run')
+    patient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=0))
+    real = CaptureFeed.inputs
+
+    def interrupted(self, first, num_steps):
+        signal.raise_signal(signal.SIGINT)
+        return real(self, first, num_steps)
+
+    monkeypatch.setattr(CaptureFeed, 'inputs', interrupted)
+    assert not train.train(patient, tmp_path / 'run')
+    assert not Workdir(tmp_path / 'run').done
+    with Checkpoints(tmp_path / 'run') as checkpoints:
+        assert checkpoints.last_step == 9
+
+
+def test_patience_needs_evaluated_captures():
+    for changes in ({}, {'captures.paths': 'x', 'eval.in_loop': False}):
+        with pytest.raises(UserError, match=r'train.patience=3 needs captures .* write 0'):
+            tiny_config(**{'train.patience': 3, **changes})

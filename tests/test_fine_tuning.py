@@ -1,0 +1,88 @@
+"""Starting from the weights of another run."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+from n2n_jax import own_training, train
+from n2n_jax.config import CapturesConfig
+from n2n_jax.denoiser import Denoiser
+from n2n_jax.errors import UserError
+from n2n_jax.workdir import Workdir
+
+
+def config_of(folder, *, seed=0, channels=1, **changes):
+    file = folder / f'x{seed}_{channels}.npy'
+    rng = np.random.default_rng(seed)
+    np.save(file, rng.normal(100 * (seed + 1), 20, (2, 40, 48, channels)).astype(np.float32))
+    return tiny_config(
+        **{'captures.paths': str(file), 'model.channels': channels, 'seed': seed, **changes}
+    )
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    assert train.train(config_of(tmp_path), tmp_path / 'old')
+    return tmp_path / 'old'
+
+
+def params(run):
+    return jax.tree.leaves(Denoiser.load(run).variables)
+
+
+def test_it_starts_from_what_the_other_run_ships(old_run, tmp_path, caplog):
+    caplog.set_level('INFO')
+    changes = {'seed': 1, 'model.init_from': str(old_run)}
+    # One step at a rate of next to nothing leaves the weights where they were.
+    config = config_of(tmp_path, **changes, **{'optim.learning_rate': 1e-12, 'train.steps': 1})
+    assert train.train(config, tmp_path / 'new')
+    for new, old in zip(params(tmp_path / 'new'), params(old_run), strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-6)
+    assert f'Starting from the weights of {old_run} at step' in caplog.text
+    # The range of the values is that of the new captures.
+    assert Denoiser.load(tmp_path / 'new').config.black > Denoiser.load(old_run).config.black
+
+
+def test_resuming_does_not_load_it_again(old_run, tmp_path):
+    config = config_of(tmp_path, seed=1, **{'model.init_from': str(old_run)})
+    assert train.train(config, tmp_path / 'new')
+    before = params(tmp_path / 'new')
+    (tmp_path / 'new/DONE.json').unlink()
+    shutil.rmtree(tmp_path / 'new/checkpoints/4')
+    shutil.rmtree(old_run)
+    assert train.train(config, tmp_path / 'new')
+    for again, first in zip(params(tmp_path / 'new'), before, strict=True):
+        np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'model.name': 'unet'}, r'old has model.name=tiny, this run unet: write model.name=tiny'),
+        ({'model.norm': 'batch'}, r'old has model.norm=none, this run batch'),
+        ({'channels': 3}, r'old has model.channels=1, this run 3: start from a run on images'),
+        ({'model.init_from': 'gone'}, 'There is no run in gone'),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(old_run, tmp_path, changes, words):
+    config = config_of(tmp_path, **{'model.init_from': str(old_run), **changes})
+    with pytest.raises(UserError, match=words):
+        train.train(config, tmp_path / 'new')
+    assert not (tmp_path / 'new').exists()
+
+
+def test_the_config_takes_the_network_of_the_other_run(old_run, tmp_path):
+    captures = CapturesConfig(paths=str(tmp_path / 'x0_1.npy'))
+    config = own_training.make_config(captures, init_from=str(old_run), steps=2)
+    assert (config.model.name, config.model.init_from) == ('tiny', str(old_run))
+    assert Workdir(old_run).config().model.init_from == ''
+    with pytest.raises(UserError, match='model.name=tiny, this run unet'):
+        own_training.make_config(captures, model='unet', init_from=str(old_run), steps=2)
+    assert (
+        dataclasses.replace(config.model, init_from='')
+        == own_training.make_config(captures, model='tiny', steps=2).model
+    )
