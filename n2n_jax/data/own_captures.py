@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.config import CapturesConfig, Config
-from n2n_jax.data.captures import find_scenes, read_scene
+from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config
+from n2n_jax.data.captures import find_scenes, read_scenes
 from n2n_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,10 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     """
     paths = [Path(path.strip()) for path in config.paths.split(',')]
     found = find_scenes(paths, pattern=config.pattern or None, interleaved=config.interleaved)
-    scenes = [SceneCaptures(scene.name, read_scene(scene)) for scene in found]
+    scenes = [
+        SceneCaptures(scene.name, captures_NHWC)
+        for scene, captures_NHWC in zip(found, read_scenes(found), strict=True)
+    ]
     first = scenes[0]
     for scene in scenes:
         for what, of_first, of_scene in (
@@ -56,8 +59,12 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
         if not np.isfinite(scene.captures_NHWC).all():
             raise UserError(f'{scene.name} holds NaN or infinite pixels: leave it out.')
     channels = first.captures_NHWC.shape[-1]
-    if channels not in (1, 3):
-        raise UserError(f'{first.name} has {channels} channels: gray (1) and colour (3) are read.')
+    if channels > MOST_CHANNELS:
+        raise UserError(
+            f'{first.name} has {channels} channels, and a network takes at most {MOST_CHANNELS}: '
+            'save some of them as files of their own; or if they are captures, as a stack (of a '
+            'TIFF file, along the axis T).'
+        )
     low = min(scene.captures_NHWC.min() for scene in scenes)
     high = max(scene.captures_NHWC.max() for scene in scenes)
     if low == high:
