@@ -67,7 +67,7 @@ def make_config(
     if init_from:
         network = fine_tuning.same_network(network, Path(init_from))
         network = dataclasses.replace(network, name=model or network.name)
-    scenes = own_captures.load(captures)
+    scenes, _ = own_captures.without_copies(own_captures.load(captures))
     smallest = min(min(scene.captures_NHWC.shape[1:3]) for scene in scenes)
     crop = min(_LARGEST_CROP, smallest)
     if len(scenes) < own_captures.SCENES_TO_SPLIT:

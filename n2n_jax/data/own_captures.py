@@ -4,6 +4,7 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,36 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     if low == high:
         raise UserError(f'All pixels of all captures are {low}: there is nothing to learn.')
     return scenes
+
+
+def without_copies(
+    scenes: Sequence[SceneCaptures],
+) -> tuple[list[SceneCaptures], list[str]]:
+    """Leaves out captures that are the same image as another: a network would learn to copy it.
+
+    Returns:
+      The scenes, and what was left out, in words.
+
+    Raises:
+      UserError: a scene has nothing but copies of one capture.
+    """
+    left, words = [], []
+    for scene in scenes:
+        captures_NHWC = scene.captures_NHWC
+        first_of: dict[bytes, int] = {}
+        for i, capture in enumerate(captures_NHWC):
+            first = first_of.setdefault(hashlib.sha256(capture.tobytes()).digest(), i)
+            if first != i:
+                words.append(f'capture {i + 1} of {scene.name} is a copy of capture {first + 1}')
+        if len(first_of) == 1 < len(captures_NHWC):
+            raise UserError(
+                f'All captures of {scene.name} are the same image: there is nothing to learn from '
+                'them but their noise. Leave the scene out, or find the other captures.'
+            )
+        if len(first_of) < len(captures_NHWC):
+            scene = dataclasses.replace(scene, captures_NHWC=captures_NHWC[list(first_of.values())])
+        left.append(scene)
+    return left, words
 
 
 def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
