@@ -16,6 +16,7 @@ from ml_collections import config_dict
 from n2n_jax.errors import UserError, did_you_mean
 
 CLEAN = 'clean'  # as noise.target
+MOST_CHANNELS = 8  # of captures: colours, or the channels of a microscope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ModelConfig:
     """The network."""
 
     name: str = 'unet'  # a name in n2n_jax.models.REGISTRY
-    channels: int = 3  # 3 colour, 1 gray; images are converted on loading
+    channels: int = 3  # 3 colour, 1 gray, images are converted on loading; captures: up to 8
     norm: str = 'none'  # resnet50: batch, group or none
     residual: bool = True  # predict the noise in place of the image
     dtype: str = 'float32'  # of the computation: float32 or bfloat16; weights are float32
@@ -145,7 +146,7 @@ _FREE_ON_RESUME = (
 )
 
 _CHOICES = {
-    'model.channels': (1, 3),
+    'model.channels': tuple(range(1, MOST_CHANNELS + 1)),
     'model.norm': ('batch', 'group', 'none'),
     'model.dtype': ('float32', 'bfloat16'),
     'model.convolutions': ('auto', 'plain'),
@@ -279,6 +280,11 @@ def _check(config: Config) -> None:
         raise UserError(
             f'optim.warmup_steps={optim.warmup_steps} leaves no step to train in train.steps='
             f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
+        )
+    if config.model.channels not in (1, 3) and not config.captures.paths:
+        raise UserError(
+            f'model.channels={config.model.channels} is for captures: images are gray (1) or '
+            'colour (3).'
         )
     if config.noise.realisations:
         _check_realisations(config)

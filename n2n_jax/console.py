@@ -35,6 +35,8 @@ def set_up_logging() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    # It logs every oddity of a file, and the errors that it raises as well.
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)
 
 
 def show_errors_only() -> None:

@@ -93,6 +93,11 @@ class Denoiser:
         channels = noisy_HWC.shape[-1]
         if channels == self.config.channels:
             return self._apply(noisy_HWC[None], name)[0]
+        if self.config.channels not in (1, 3):
+            raise UserError(
+                f'{name} has {channels} channel{"s" * (channels > 1)}, and the model was trained '
+                f'on {self.config.channels}.'
+            )
         if self.config.channels == 3:
             rgb_HWC = np.repeat(noisy_HWC, 3, axis=-1)
             return self._apply(rgb_HWC[None], name)[0].mean(axis=-1, keepdims=True)

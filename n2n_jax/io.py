@@ -26,7 +26,7 @@ from n2n_jax.natural_sort import natural_key
 _CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
 _MODES = {channels: mode for mode, channels in _CHANNELS.items()}
 _FULL_SCALE = {'bool': 1, 'uint8': 255, 'uint16': 65535}
-_TIFF_MARKS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+TIFF_MARKS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +270,7 @@ def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, ModuleType]]:
             file.seek(0)
             if not mark:
                 raise UserError('is empty.')
-            yield file, tiff if mark in _TIFF_MARKS else pillow
+            yield file, tiff if mark in TIFF_MARKS else pillow
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such file.') from error
     except IsADirectoryError as error:

@@ -67,7 +67,7 @@ def make_config(
     if init_from:
         network = fine_tuning.same_network(network, Path(init_from))
         network = dataclasses.replace(network, name=model or network.name)
-    scenes = own_captures.load(captures)
+    scenes, _ = own_captures.without_copies(own_captures.load(captures))
     config = Config(seed=seed, captures=captures, model=network)
     config = own_captures.resolve(config, scenes)
     fine_tuning.check_start(config)

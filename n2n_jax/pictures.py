@@ -15,7 +15,12 @@ _GAP_PIXELS = 6
 
 
 def displayed(image_HWC: np.ndarray) -> np.ndarray:
-    """An image in [0, 1] as 8-bit colour, (H, W, 3); values outside the range are clipped."""
+    """An image in [0, 1] as 8-bit colour, (H, W, 3); values outside the range are clipped.
+
+    Of an image that is neither gray nor colour the first channel is shown.
+    """
+    if image_HWC.shape[-1] not in (1, 3):
+        image_HWC = image_HWC[..., :1]
     pixels = np.rint(np.clip(np.asarray(image_HWC, np.float32), 0, 1) * 255).astype(np.uint8)
     return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 

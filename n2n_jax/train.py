@@ -103,6 +103,9 @@ def train(config: Config, path: Path) -> bool:
     workdir = Workdir(path)
     scenes = own_captures.load(config.captures) if config.captures.paths else []
     if scenes:
+        scenes, copies = own_captures.without_copies(scenes)
+        for words in copies:
+            _log.warning('Not used: %s.', words)
         config = own_captures.resolve(config, scenes)
         scenes, done = fixes.fix(scenes, config.captures.fix)
         for sentence in done:

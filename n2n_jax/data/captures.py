@@ -16,14 +16,18 @@ people have:
                                    one stack per scene
     n2n ... cells/ --pattern 't{capture}/{scene}.tif'
     n2n ... captures.csv           columns scene and path; or .json: {"scene": ["path", ...]}
+
+Files that belong together hold one image each, or are stacks of the same length, image k of each of
+scene k. A file that is alone in its scene is a stack of captures.
 """
 
 import collections
 import csv
 import dataclasses
 import json
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,8 @@ import numpy as np
 from n2n_jax import stacks
 from n2n_jax.errors import UserError
 from n2n_jax.natural_sort import natural_key
+
+_log = logging.getLogger(__name__)
 
 _CAPTURE_NAME = re.compile(
     r'(?P<scene>.*?)(?:(?:^|[ _.-])(?P<word>[a-d]|even|evn|odd)|[ _.-]*(?P<number>\d+))'
@@ -53,10 +59,12 @@ class Capture:
     Attributes:
       path: the file.
       frame: which image of a stack, from 0.
+      channel: the one channel that is the capture; None: all of them.
     """
 
     path: Path
     frame: int = 0
+    channel: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +107,9 @@ def find_scenes(
             return _same_names(paths)
         if any(path.is_dir() for path in paths):
             raise UserError('Give either files or folders, not both.')
-        return _same_places(paths)
+        if len(set(paths)) < len(paths):
+            raise UserError('The same file is given twice: captures have to be different files.')
+        return _side_by_side(paths[0].stem, paths)
     path = paths[0]
     if path.is_dir():
         return _in_folder(path)
@@ -108,18 +118,33 @@ def find_scenes(
     return _in_stack(path, interleaved)
 
 
-def read_scene(scene: Scene) -> np.ndarray:
-    """The captures of a scene, (N, H, W, C), in the type of the files.
+def read_scenes(scenes: Iterable[Scene]) -> Iterator[np.ndarray]:
+    """The captures of one scene after the other, (N, H, W, C), in the type of the files.
 
     Raises:
       UserError: a file is not read, or captures differ in size, channels or type.
     """
-    opened: dict[Path, np.ndarray] = {}
-    images = []
-    for capture in scene.captures:
-        if capture.path not in opened:
-            opened[capture.path] = stacks.read_stack(capture.path)
-        images.append(opened[capture.path][capture.frame])
+    opened: dict[Path, stacks.Stack] = {}
+    for scene in scenes:
+        frames: dict[Path, list[int]] = collections.defaultdict(list)
+        for capture in scene.captures:
+            frames[capture.path].append(capture.frame)
+        # Many scenes may lie in one file.
+        opened = {path: opened.get(path) or stacks.open_stack(path) for path in frames}
+        images_of = {path: iter(opened[path].read(rows)) for path, rows in frames.items()}
+        yield _one_kind(scene, [next(images_of[capture.path]) for capture in scene.captures])
+
+
+def read_scene(scene: Scene) -> np.ndarray:
+    """The captures of one scene; see `read_scenes`."""
+    return next(read_scenes([scene]))
+
+
+def _one_kind(scene: Scene, images: Sequence[np.ndarray]) -> np.ndarray:
+    images = [
+        image if capture.channel is None else image[..., capture.channel : capture.channel + 1]
+        for capture, image in zip(scene.captures, images, strict=True)
+    ]
     first = images[0]
     for capture, image in zip(scene.captures, images, strict=True):
         if (image.shape, image.dtype) != (first.shape, first.dtype):
@@ -153,12 +178,22 @@ def _natural(name: str) -> tuple[list[list[str | int]], str]:
     return [natural_key(part) for part in name.split('/')], name
 
 
-def _num_frames(path: Path) -> int:
-    return len(stacks.read_stack(path))
+def _frames(path: Path) -> list[Capture]:
+    """The captures of a file that holds all there are of a scene.
+
+    A file of one image that has its channels on pages of their own is a stack, as some programs
+    write none but the channel axis. Alone it would be of no use anyway.
+    """
+    stack = stacks.open_stack(path)
+    if stack.num_images == 1 and stack.num_planes > 1:
+        _log.info('%s: its %d channels are taken for captures.', path, stack.num_planes)
+        return [Capture(path, 0, channel) for channel in range(stack.num_planes)]
+    return [Capture(path, k) for k in range(stack.num_images)]
 
 
 def _in_stack(path: Path, interleaved: int) -> list[Scene]:
-    num_frames = _num_frames(path)
+    captures = _frames(path)
+    num_frames = len(captures)
     if num_frames < 2:
         raise UserError(f'{path} holds one capture, and two of a scene are needed. {FORMS}')
     group = interleaved or num_frames
@@ -170,20 +205,18 @@ def _in_stack(path: Path, interleaved: int) -> list[Scene]:
     starts = range(0, num_frames, group)
     names = [path.stem if len(starts) == 1 else f'{path.stem}_{k + 1}' for k in range(len(starts))]
     return [
-        Scene(name, tuple(Capture(path, start + i) for i in range(group)))
+        Scene(name, tuple(captures[start : start + group]))
         for name, start in zip(names, starts, strict=True)
     ]
 
 
-def _same_places(paths: Sequence[Path]) -> list[Scene]:
-    if len(set(paths)) < len(paths):
-        raise UserError('The same file is given twice: captures have to be different files.')
-    counts = {path: _num_frames(path) for path in paths}
+def _side_by_side(name: str, paths: Sequence[Path]) -> list[Scene]:
+    """Files of one scene; of stacks, image k of each is a capture of scene k."""
+    counts = {path: stacks.open_stack(path).num_images for path in paths}
     if len(set(counts.values())) > 1:
         listed = ', '.join(f'{path} ({count})' for path, count in counts.items())
         raise UserError(f'Stacks of captures must be of one length, not: {listed}.')
     count = counts[paths[0]]
-    name = paths[0].stem
     return [
         Scene(name if count == 1 else f'{name}_{k + 1}', tuple(Capture(path, k) for path in paths))
         for k in range(count)
@@ -205,16 +238,16 @@ def _same_names(folders: Sequence[Path]) -> list[Scene]:
                 f'{folder} lacks {_listed(missing)}: every file needs its partner of the same '
                 'name in the other folder.'
             )
-    return [Scene(name, tuple(Capture(files[name]) for files in by_folder)) for name in names]
+    return _scenes({name: [files[name] for files in by_folder] for name in names}, folders[0])
 
 
 def _in_folder(folder: Path) -> list[Scene]:
     files = _files_in(folder)
-    groups: dict[str, list[Capture]] = collections.defaultdict(list)
+    groups: dict[str, list[Path]] = collections.defaultdict(list)
     for path in files:
         parent = path.parent.relative_to(folder).as_posix()
         if parent != '.':
-            groups[parent].append(Capture(path))
+            groups[parent].append(path)
     if not groups:
         return _by_ending(folder, files)
     loose = [path.name for path in files if path.parent == folder]
@@ -227,56 +260,59 @@ def _in_folder(folder: Path) -> list[Scene]:
 
 
 def _by_ending(folder: Path, files: Sequence[Path]) -> list[Scene]:
-    groups: dict[str, list[Capture]] = collections.defaultdict(list)
+    groups: dict[str, list[Path]] = collections.defaultdict(list)
     for path in files:
         match = _CAPTURE_NAME.fullmatch(path.stem)
         name = path.stem if match is None else match['scene'].rstrip(' _.-')
-        groups[name or folder.resolve().name].append(Capture(path))
-    alone = [group[0].path for group in groups.values() if len(group) == 1]
-    if len(alone) == len(files):  # perhaps one stack per scene
-        frames = {path: _num_frames(path) for path in files}
-        if min(frames.values()) > 1:
-            return [
-                Scene(path.stem, tuple(Capture(path, k) for k in range(count)))
-                for path, count in frames.items()
-            ]
+        groups[name or folder.resolve().name].append(path)
+    for group in groups.values():
+        numbered = len(group) > 1 and group[0].stem[-1].isdigit()
+        if numbered and stacks.open_stack(group[0]).num_images > 1:
+            raise UserError(
+                f"{_listed(group)} are stacks. If each is of one scene, write --pattern '{{scene}}"
+                f"{group[0].suffix}'; if image k of each is of one scene, give the files "
+                'themselves in place of the folder.'
+            )
     return _scenes(groups, folder)
 
 
 def _by_pattern(folder: Path, pattern: str) -> list[Scene]:
-    if '{scene}' not in pattern or '{capture}' not in pattern:
-        raise UserError(f"--pattern '{pattern}' needs {{scene}} and {{capture}} in it.")
+    if '{scene}' not in pattern:
+        raise UserError(
+            f"--pattern '{pattern}' needs {{scene}} in it, and {{capture}} unless the files are "
+            'stacks.'
+        )
     expression = re.escape(pattern).replace(re.escape('*'), '[^/]*')
     expression = expression.replace(re.escape('{scene}'), '(?P<scene>.+)', 1)
     expression = expression.replace(re.escape('{scene}'), '(?P=scene)')
     expression = expression.replace(re.escape('{capture}'), '(?P<capture>[^/]+?)', 1)
     expression = expression.replace(re.escape('{capture}'), '(?P=capture)')
-    groups: dict[str, list[Capture]] = collections.defaultdict(list)
+    groups: dict[str, list[Path]] = collections.defaultdict(list)
     for path in _files_in(folder):
         match = re.fullmatch(expression, path.relative_to(folder).as_posix())
         if match is not None:
-            groups[match['scene']].append(Capture(path))
+            groups[match['scene']].append(path)
     if not groups:
         raise UserError(f"No file in {folder} is named as --pattern '{pattern}' says.")
     return _scenes(groups, folder)
 
 
 def _in_manifest(path: Path) -> list[Scene]:
-    groups: dict[str, list[Capture]] = collections.defaultdict(list)
+    groups: dict[str, list[Path]] = collections.defaultdict(list)
     try:
         text = path.read_text(encoding='utf-8-sig')
         if path.suffix.lower() == '.csv':
             for row in csv.DictReader(text.splitlines()):
-                groups[row['scene']].append(Capture(path.parent / row['path']))
+                groups[row['scene']].append(path.parent / row['path'])
         else:
             for name, files in json.loads(text).items():
-                groups[name] = [Capture(path.parent / file) for file in files]
+                groups[name] = [path.parent / file for file in files]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f'{path} is not understood ({error!r}): a CSV file has the columns scene and path, a '
             'JSON file reads {"scene": ["path", ...], ...}.'
         ) from None
-    missing = [c.path for group in groups.values() for c in group if not c.path.is_file()]
+    missing = [file for group in groups.values() for file in group if not file.is_file()]
     if missing:
         raise UserError(f'{path} names files that are not there: {_listed(missing)}.')
     if not groups:
@@ -284,21 +320,25 @@ def _in_manifest(path: Path) -> list[Scene]:
     return _scenes(groups, path, sort=False)
 
 
-def _scenes(
-    groups: Mapping[str, Sequence[Capture]], where: Path, *, sort: bool = True
-) -> list[Scene]:
-    """Groups as scenes, if every capture has a partner."""
-    alone = [group[0].path.name for group in groups.values() if len(group) < 2]
+def _scenes(groups: Mapping[str, Sequence[Path]], where: Path, *, sort: bool = True) -> list[Scene]:
+    """Groups of files as scenes, if every capture has a partner. One file can be a stack."""
+    scenes, alone = [], []
+    for name in sorted(groups, key=_natural) if sort else groups:
+        files = groups[name]
+        if len(set(files)) < len(files):
+            raise UserError(f"{where} names a file of scene '{name}' twice.")
+        if len(files) > 1:
+            scenes += _side_by_side(name, files)
+        elif len(captures := _frames(files[0])) > 1:
+            scenes.append(Scene(name, tuple(captures)))
+        else:
+            alone.append(files[0].name)
     if alone:
         raise UserError(
             f'{len(alone)} of {len(groups)} scenes in {where} have one capture only: '
             f'{_listed(alone)}. {FORMS}'
         )
-    for name, group in groups.items():
-        if len(set(group)) < len(group):
-            raise UserError(f"{where} names a file of scene '{name}' twice.")
-    order = sorted(groups, key=_natural) if sort else groups
-    return [Scene(name, tuple(groups[name])) for name in order]
+    return scenes
 
 
 def _listed(things: Iterable[object]) -> str:

@@ -4,14 +4,15 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.config import CapturesConfig, Config
-from n2n_jax.data.captures import find_scenes, read_scene
+from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config
+from n2n_jax.data.captures import find_scenes, read_scenes
 from n2n_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,10 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     """
     paths = [Path(path.strip()) for path in config.paths.split(',')]
     found = find_scenes(paths, pattern=config.pattern or None, interleaved=config.interleaved)
-    scenes = [SceneCaptures(scene.name, read_scene(scene)) for scene in found]
+    scenes = [
+        SceneCaptures(scene.name, captures_NHWC)
+        for scene, captures_NHWC in zip(found, read_scenes(found), strict=True)
+    ]
     first = scenes[0]
     for scene in scenes:
         for what, of_first, of_scene in (
@@ -56,13 +60,47 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
         if not np.isfinite(scene.captures_NHWC).all():
             raise UserError(f'{scene.name} holds NaN or infinite pixels: leave it out.')
     channels = first.captures_NHWC.shape[-1]
-    if channels not in (1, 3):
-        raise UserError(f'{first.name} has {channels} channels: gray (1) and colour (3) are read.')
+    if channels > MOST_CHANNELS:
+        raise UserError(
+            f'{first.name} has {channels} channels, and a network takes at most {MOST_CHANNELS}: '
+            'save some of them as files of their own; or if they are captures, as a stack (of a '
+            'TIFF file, along the axis T).'
+        )
     low = min(scene.captures_NHWC.min() for scene in scenes)
     high = max(scene.captures_NHWC.max() for scene in scenes)
     if low == high:
         raise UserError(f'All pixels of all captures are {low}: there is nothing to learn.')
     return scenes
+
+
+def without_copies(
+    scenes: Sequence[SceneCaptures],
+) -> tuple[list[SceneCaptures], list[str]]:
+    """Leaves out captures that are the same image as another: a network would learn to copy it.
+
+    Returns:
+      The scenes, and what was left out, in words.
+
+    Raises:
+      UserError: a scene has nothing but copies of one capture.
+    """
+    left, words = [], []
+    for scene in scenes:
+        captures_NHWC = scene.captures_NHWC
+        first_of: dict[bytes, int] = {}
+        for i, capture in enumerate(captures_NHWC):
+            first = first_of.setdefault(hashlib.sha256(capture.tobytes()).digest(), i)
+            if first != i:
+                words.append(f'capture {i + 1} of {scene.name} is a copy of capture {first + 1}')
+        if len(first_of) == 1 < len(captures_NHWC):
+            raise UserError(
+                f'All captures of {scene.name} are the same image: there is nothing to learn from '
+                'them but their noise. Leave the scene out, or find the other captures.'
+            )
+        if len(first_of) < len(captures_NHWC):
+            scene = dataclasses.replace(scene, captures_NHWC=captures_NHWC[list(first_of.values())])
+        left.append(scene)
+    return left, words
 
 
 def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
