@@ -34,8 +34,6 @@ from n2n_jax import regions
 _SCALES = (1.0, 2.0, 4.0)  # standard deviations in pixels of the finer Gaussian of a band
 _COARSER = 2.0  # the other Gaussian of the band is so much wider
 _SMALLEST_SIDE = 32  # in units of a scale: of an image in which it is used
-TYPE = 'odd'
-MARGIN = 3.0
 _REACH = 3.0  # standard deviations after which a Gaussian is cut off
 _LARGEST_SHIFT = 0.25  # of the smaller side
 _MOST_STEPS = 6
@@ -145,7 +143,7 @@ def _bands(gray_RNHW: np.ndarray) -> list[np.ndarray]:
             break
         pad = int(np.ceil(_REACH * _COARSER * scale))
         widths = ((0, 0), (0, 0), (pad, pad), (pad, pad))
-        padded = np.pad(gray_RNHW, widths, mode='reflect', reflect_type=TYPE)
+        padded = np.pad(gray_RNHW, widths, mode='reflect', reflect_type='odd')
         fine, coarse = (
             ndimage.gaussian_filter(padded, (0, 0, sigma, sigma), truncate=_REACH)
             for sigma in (scale, _COARSER * scale)
@@ -205,7 +203,12 @@ def _moved_back(image_RHW: np.ndarray, shift_2: np.ndarray) -> np.ndarray:
 
 def _margin(scale: float, *shifts_2: np.ndarray) -> int:
     """Pixels at the border that a shift, or what lies beyond, has a part in."""
-    return int(np.ceil(MARGIN * scale + max(np.abs(shift_2).max() for shift_2 in shifts_2)))
+    return int(np.ceil(_REACH * scale + max(np.abs(shift_2).max() for shift_2 in shifts_2)))
+
+
+def _independent_area(scale: float) -> float:
+    """Pixels per independent value of white noise behind a Gaussian: 1 / sum of its squares."""
+    return 4 * np.pi * scale**2
 
 
 def _inside(image_RHW: np.ndarray, margin: int) -> np.ndarray:
@@ -253,7 +256,7 @@ def _equations(
     apart = of_own - of_others
     noise_22 = np.einsum('arhw,brhw->ab', apart, apart, dtype=np.float64) / 2
     variance = float(np.mean(difference_RHW**2, dtype=np.float64))
-    independent = difference_RHW.size / (4 * np.pi * scale**2)
+    independent = difference_RHW.size / _independent_area(scale)
     return _Equations(matrix_22B, right_2B, noise_22, variance, independent)
 
 
@@ -288,7 +291,7 @@ def _descend(own: list[np.ndarray], others: list[np.ndarray], start_2: np.ndarra
 def _solved(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
     """The step, its covariance and the degrees of freedom of that."""
     largest = max(band.variance for band in bands)
-    # Captures that are equal have no noise to be weighted by.
+    # By the noise of each and its independent values; captures that are equal have no noise.
     weights = [band.independent / max(band.variance, 1e-12 * largest, 1e-30) for band in bands]
     matrix_22B = sum(weight * band.matrix_22B for weight, band in zip(weights, bands, strict=True))
     right_2B = sum(weight * band.right_2B for weight, band in zip(weights, bands, strict=True))
@@ -325,19 +328,22 @@ def _solved(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
 def _leaves_less(
     own: list[np.ndarray], others: list[np.ndarray], far_2: np.ndarray, near_2: np.ndarray
 ) -> bool:
-    """Whether one shift leaves clearly less of the difference than another (Vuong 1989)."""
-    block = regions.block_side(*own[0].shape[1:])
+    """Whether one shift leaves clearly less of the difference than another.
+
+    Of n independent values of noise alone, the difference at the best of many places is smaller by
+    chance, by some four or five times sqrt(2 / n) of itself.
+    """
     middle = len(own) // 2
+    block = regions.block_side(*own[0].shape[1:])
     margin = _margin(_SCALES[middle], far_2, near_2)
-    squares = [
-        _inside((_moved_back(own[middle], shift_2) - others[middle]) ** 2, margin)
-        for shift_2 in (near_2, far_2)
-    ]
-    if min(squares[0].shape[1:]) < 2 * block:
+    if min(own[0].shape[1:]) - 2 * margin < 2 * block:
         return False
-    gained_B = regions.block_sums(squares[0] - squares[1], block).ravel()
-    count = regions.effective_count(regions.block_sums(squares[0], block).ravel())
-    if count <= 2:
-        return False
-    error = np.sqrt(len(gained_B)) * gained_B.std()
-    return bool(gained_B.sum() > stats.t.isf(_CHANCE, count - 1) * error)
+    near_B, far_B = (
+        regions.block_sums(_inside(left_RHW**2, margin), block).ravel()
+        for left_RHW in (
+            _moved_back(own[middle], shift_2) - others[middle] for shift_2 in (near_2, far_2)
+        )
+    )
+    values = own[middle][0].size * len(own[middle]) / _independent_area(_SCALES[middle])
+    values *= regions.effective_count(near_B) / len(near_B)
+    return bool(far_B.sum() < near_B.sum() * (1 - max(0.1, 7 * np.sqrt(2 / values))))
