@@ -241,7 +241,7 @@ def test_a_copy_among_several_captures_is_not_used(tmp_path, capsys):
     assert run('train', tmp_path / 'in', *options) == 0
     log = capsys.readouterr().err
     assert 'Not used: capture 2 of x is a copy of capture 1.' in log
-    assert '1 scenes of 2 captures' in log
+    assert '1 scene of 2 captures' in log
 
 
 def test_images_of_five_channels_train_and_score(tmp_path, capsys):
