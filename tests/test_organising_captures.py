@@ -1,7 +1,6 @@
 """Every documented way to keep captures, through the commands: who is paired with whom."""
 
 import json
-import logging
 import re
 
 import numpy as np
@@ -12,15 +11,6 @@ from n2n_jax import cli, io
 from n2n_jax.data.capture_feed import CaptureFeed
 
 _SIDE = 48
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    logger = logging.getLogger('n2n_jax')
-    before = logger.handlers, logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
-    logging.getLogger('tifffile').setLevel(logging.NOTSET)
 
 
 def capture(scene, number):
