@@ -246,8 +246,10 @@ def record(report: Report, step: int, workdir: Workdir) -> None:
     for name, pixels in report.triptychs.items():
         pictures.save(folder / name, pixels)
     workdir.add_rows(report.rows)  # last: a row means that its pictures are there
-    table = markdown_table(report.rows).split('\n\nProtocol')[0]
-    _log.info('%s\n%s\nPictures in %s', summary(report), table, folder)
+    lines = [summary(report)]
+    if any('psnr' in row for row in report.rows):  # of an estimate the sentence says all
+        lines.append(markdown_table(report.rows).split('\n\nProtocol')[0])
+    _log.info('%s\nPictures in %s', '\n'.join(lines), folder)
 
 
 def summary(report: Report) -> str:
@@ -259,7 +261,8 @@ def _in_words(row: dict[str, Any]) -> str:
     if 'psnr_estimate' in row:
         return (
             f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '
-            f'{pair_metrics.in_words(row)} dB, gain {pair_metrics.gain_in_words(row)}'
+            f'{pair_metrics.in_words(row).replace("*", "")} dB, gain '
+            f'{pair_metrics.gain_in_words(row)}'
         )
     return (
         f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR {row["psnr"]:.2f} dB '

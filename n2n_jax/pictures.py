@@ -3,6 +3,7 @@
 H height, W width, C channels.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from n2n_jax import io
 
 _CAPTION_PIXELS = 22
 _GAP_PIXELS = 6
+_CELL_PIXELS = 150  # wide enough for most captions
+_MOST_TIMES = 4
 
 
 def displayed(image_HWC: np.ndarray) -> np.ndarray:
@@ -26,25 +29,42 @@ def displayed(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def grid(rows: list[list[tuple[str, np.ndarray]]]) -> np.ndarray:
-    """Images (H, W, C) in [0, 1] on a white page, a caption over each; uint8 (H, W, 3)."""
-    heights = [max(image.shape[0] for _, image in row) for row in rows]
-    width = max(sum(image.shape[1] + _GAP_PIXELS for _, image in row) for row in rows)
+    """Images (H, W, C) in [0, 1] on a white page, a caption over each; uint8 (H, W, 3).
+
+    Narrow images, such as strips that were held out, are shown several times as large.
+    """
+    font = ImageFont.load_default(size=14)
+    shown = [[(caption, _magnified(displayed(image))) for caption, image in row] for row in rows]
+    cells = [
+        [max(image.shape[1], min(_CELL_PIXELS, _width(caption, font))) for caption, image in row]
+        for row in shown
+    ]
+    heights = [max(image.shape[0] for _, image in row) for row in shown]
+    width = max(sum(cell + _GAP_PIXELS for cell in row) for row in cells)
     page = Image.new(
         'RGB', (width + _GAP_PIXELS, sum(heights) + _CAPTION_PIXELS * len(rows)), 'white'
     )
     draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=14)
     top = 0
-    for row, height in zip(rows, heights, strict=True):
+    for row, row_cells, height in zip(shown, cells, heights, strict=True):
         left = _GAP_PIXELS
-        for caption, image in row:
-            while caption and draw.textlength(caption, font=font) > image.shape[1]:
+        for (caption, image), cell in zip(row, row_cells, strict=True):
+            while caption and _width(caption, font) > cell:
                 caption = caption[:-1]
             draw.text((left, top + 3), caption, fill='black', font=font)
-            page.paste(Image.fromarray(displayed(image)), (left, top + _CAPTION_PIXELS))
-            left += image.shape[1] + _GAP_PIXELS
+            page.paste(Image.fromarray(image), (left, top + _CAPTION_PIXELS))
+            left += cell + _GAP_PIXELS
         top += height + _CAPTION_PIXELS
     return np.asarray(page)
+
+
+def _width(caption: str, font: ImageFont.FreeTypeFont) -> int:
+    return math.ceil(font.getlength(caption))
+
+
+def _magnified(image_HWC: np.ndarray) -> np.ndarray:
+    times = min(_MOST_TIMES, math.ceil(_CELL_PIXELS / image_HWC.shape[1]))
+    return image_HWC.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def save(path: Path, pixels: np.ndarray) -> None:

@@ -179,6 +179,9 @@ def open_captures(
         seed=config.seed,
         layout=layout,
     )
+    whole = len(train_scenes) < len(scenes)
+    held = f'{len(held_out)} scenes' if whole else f'{config.captures.held_out:.0%} of the width'
+    feed.description += f'; held out: {held}'
     evaluator = CaptureEvaluator(config.model, held_out) if config.eval.in_loop else None
     return feed, evaluator
 
@@ -327,7 +330,9 @@ def _loop(
                     if best is not None:  # before the row that keeps it from being done again
                         _keep_best(best, report, step, state, meta)
                     evaluate.record(report, step, workdir)
-                    rows += report.rows
+                    rows += report.rows  # as results.json has them
+                    if best is not None and best.last_step != step:
+                        _log.info('The best estimate is still that of step %d.', best.last_step)
                     _write_report(report, step, writers)
             if step == num_steps:
                 break
@@ -353,7 +358,8 @@ def _loop(
                 state, metrics = step_of(num_now)(state, feed.constants, inputs)
             pending.append(metrics)
             step += num_now
-            progress.update(step, rate)
+            if step % config.train.log_every and step < num_steps:  # else with what is logged then
+                progress.update(step, rate)
 
     checkpoints.wait()
     digest = weights_hash(state.variables)
@@ -366,7 +372,19 @@ def _loop(
         digest[:16],
         workdir.path,
     )
+    if best is not None:
+        _say_what_ships(best.last_step, rows)
     return True
+
+
+def _say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:
+    row = next((row for row in rows if row['step'] == step), None)
+    if row is None:
+        return
+    _log.info('The weights of step %d are the best by the estimate: they are used.', step)
+    raw = row['psnr_estimate_input']
+    if raw is not None and early_stop.estimate(row) < raw:
+        _log.warning('They are worse than the captures as they are: train for longer.')
 
 
 def _keep_best(
@@ -380,7 +398,6 @@ def _keep_best(
     estimate = early_stop.estimate(report.rows[0])
     before = best.last_step
     if before not in (None, step) and not estimate > best.meta(before)['psnr_estimate']:
-        _log.info('The best estimate is still that of step %d.', before)
         return
     items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
     if step != before:

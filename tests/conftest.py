@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, and the strictness the code is written for."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -26,6 +27,16 @@ def _tiny_network(monkeypatch):
     monkeypatch.setitem(
         models.REGISTRY, 'tiny', lambda config, dtype: TinyNet(config.channels, config.norm)
     )
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """Commands that run inside a test set up the log of their process."""
+    loggers = [logging.getLogger(name) for name in ('n2n_jax', 'tifffile')]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, state in zip(loggers, before, strict=True):
+        logger.handlers, logger.level, logger.propagate = state
 
 
 @pytest.fixture

@@ -54,6 +54,12 @@ def test_a_name_without_partner_is_listed(tmp_path):
         find_scenes([tmp_path / 'A', tmp_path / 'B'])
 
 
+def test_two_files_of_one_name_in_a_folder_are_refused(tmp_path):
+    save(tmp_path, 'A/1.png', 'A/1.jpg', 'B/1.png')
+    with pytest.raises(UserError, match=r'1.(png|jpg) and .*1.(png|jpg) have the same name'):
+        find_scenes([tmp_path / 'A', tmp_path / 'B'])
+
+
 def test_folder_per_scene(tmp_path):
     save(tmp_path, 's2/b.png', 's2/a.png', 's10/x.png', 's10/y.png', 's10/z.png')
     assert names(find_scenes([tmp_path])) == {
@@ -116,6 +122,9 @@ def test_stack_is_one_scene_and_interleaved_several(tmp_path):
         assert [read_scene(s)[:, 0, 0, 0].tolist() for s in scenes] == [[0, 1], [2, 3]]
         with pytest.raises(UserError, match='4 images, which are not groups of 3'):
             find_scenes([tmp_path / name], interleaved=3)
+    for paths in ([tmp_path], [tmp_path / 's.tif', tmp_path / 's.npy']):
+        with pytest.raises(UserError, match='--interleaved goes with one stack'):
+            find_scenes(paths, interleaved=2)
 
 
 def test_stacks_in_a_folder_and_stacks_side_by_side(tmp_path):

@@ -49,7 +49,7 @@ def test_a_config_survives_json():
         ({'train.steps': 0}, 'write 1 or more'),
         ({'data.batch_size': -1}, 'write 1 or more'),
         ({'model.norm': 'layer'}, 'batch, group, none'),
-        ({'model.channels': 2}, 'choose from 1, 3'),
+        ({'model.channels': 2}, 'gray (1) or colour (3)'),
         ({'optim.learning_rate': 0.0}, 'above 0'),
         ({'optim.b2': 1.0}, 'between 0 and 1'),
         ({'optim.accumulate': 3}, 'equal parts'),

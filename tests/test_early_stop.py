@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate_captures, train
+from n2n_jax import cli, evaluate_captures, train
 from n2n_jax.checkpoint import Checkpoints, open_for_reading
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.early_stop import without_gain
@@ -110,6 +110,20 @@ def test_without_patience_it_goes_on_as_if_it_had_never_stopped(tmp_path, worse_
     assert done(tmp_path / 'run')['step'] == 20
     assert done(tmp_path / 'run')['ended'] == 'all steps done'
     assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
+
+
+def test_the_command_stops_after_five_and_takes_another_number_later(
+    tmp_path, worse_from_step_4, capsys
+):
+    config_of(tmp_path)
+    options = ['--workdir', str(tmp_path / 'run'), '--steps', '20', '--model', 'tiny']
+    command = ['train', str(tmp_path / 'x.npy'), *options]
+    cli.main(command)
+    assert done(tmp_path / 'run')['step'] == 4 + 5 * 2  # ten evaluations make a training
+    assert 'Stopped early at step 14 of 20' in capsys.readouterr().err
+    cli.main([*command, '--patience', '0'])
+    assert done(tmp_path / 'run')['ended'] == 'all steps done'
+    assert 'The weights of step 4 are the best' in capsys.readouterr().err
 
 
 def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch):

@@ -1,7 +1,6 @@
 """Every documented way to keep captures, through the commands: who is paired with whom."""
 
 import json
-import logging
 import re
 
 import numpy as np
@@ -12,15 +11,6 @@ from n2n_jax import cli, io
 from n2n_jax.data.capture_feed import CaptureFeed
 
 _SIDE = 48
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    logger = logging.getLogger('n2n_jax')
-    before = logger.handlers, logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
-    logging.getLogger('tifffile').setLevel(logging.NOTSET)
 
 
 def capture(scene, number):
@@ -241,7 +231,7 @@ def test_a_copy_among_several_captures_is_not_used(tmp_path, capsys):
     assert run('train', tmp_path / 'in', *options) == 0
     log = capsys.readouterr().err
     assert 'Not used: capture 2 of x is a copy of capture 1.' in log
-    assert '1 scenes of 2 captures' in log
+    assert '1 scene of 2 captures' in log
 
 
 def test_images_of_five_channels_train_and_score(tmp_path, capsys):

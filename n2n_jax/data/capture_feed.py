@@ -74,7 +74,8 @@ class CaptureFeed(PlannedFeed):
             masks_PC = np.concatenate([mask.reshape(-1, channels) for mask in masks])
             self.constants['masks'] = layout.place(masks_PC, batch_axis=None)
         self.description = (
-            f'{len(scenes)} scenes of {_span(self._num_captures_S)} captures on the device, '
+            f'{len(scenes)} scene{"s" * (len(scenes) > 1)} of {_span(self._num_captures_S)} '
+            'captures on the device, '
             f'{memory.readable(num_bytes)}'
         )
 

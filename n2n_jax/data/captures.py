@@ -98,6 +98,8 @@ def find_scenes(
     for path in paths:
         if not path.exists():
             raise UserError(f'{path}: no such file or folder.')
+    if interleaved and (pattern is not None or len(paths) > 1 or paths[0].is_dir()):
+        raise UserError('--interleaved goes with one stack.')
     if pattern is not None:
         if len(paths) != 1 or not paths[0].is_dir():
             raise UserError('--pattern goes with one folder.')
@@ -226,9 +228,12 @@ def _side_by_side(name: str, paths: Sequence[Path]) -> list[Scene]:
 def _same_names(folders: Sequence[Path]) -> list[Scene]:
     by_folder = []
     for folder in folders:
-        files = {
-            path.relative_to(folder).with_suffix('').as_posix(): path for path in _files_in(folder)
-        }
+        files: dict[str, Path] = {}
+        for path in _files_in(folder):
+            name = path.relative_to(folder).with_suffix('').as_posix()
+            if name in files:
+                raise UserError(f'{files[name]} and {path} have the same name: move one away.')
+            files[name] = path
         by_folder.append(files)
     names = sorted(set().union(*by_folder), key=_natural)
     for folder, files in zip(folders, by_folder, strict=True):

@@ -1,0 +1,30 @@
+"""Pictures for people."""
+
+import numpy as np
+
+from n2n_jax import pictures
+
+
+def test_narrow_strips_are_magnified_and_their_captions_whole():
+    strip = np.linspace(0, 1, 40 * 10).reshape(40, 10, 1)
+    words = 'mean of 4 captures'
+    page = pictures.grid([[('capture 1', strip), (words, strip)]])
+    wide = pictures.grid([[(words, np.ones((40, 300, 3)))]])
+    assert page.shape[0] == 4 * 40 + 22
+    # The second caption is drawn as on a page where there is room for all of it.
+    ink = np.flatnonzero((wide[:22] < 128).any(axis=(0, 2)))
+    caption = wide[:22, ink.min() : ink.max() + 1]
+    starts = range(page.shape[1] - caption.shape[1] + 1)
+    assert any((page[:22, x : x + caption.shape[1]] == caption).all() for x in starts)
+    np.testing.assert_array_equal(
+        page[22:26, 6:10], pictures.displayed(strip)[0, 0] + 0 * page[:4, :4]
+    )
+
+
+def test_of_many_channels_the_first_is_shown_and_wide_images_are_as_they_are():
+    image = np.zeros((8, 160, 5))
+    image[..., 0] = 1
+    page = pictures.grid([[('', image)]])
+    assert page.shape == (8 + 22, 160 + 12, 3)
+    assert (page[22:, 6:166] == 255).all()
+    assert (pictures.displayed(np.zeros((2, 2, 3))) == 0).all()
