@@ -212,8 +212,10 @@ def _summary(draws: list[list[tuple[pair_metrics.Patches, float]]]) -> dict[str,
     true = [float(np.mean([-10 * np.log10(error) for _, error in draw])) for draw in draws]
     # Averaged before the logarithm, as that of a scattered estimate has a bias of its own.
     errors = np.mean([[(patches.mse, error) for patches, error in draw] for draw in draws], axis=0)
-    held = [low <= t <= high for t, (low, high) in zip(true, (e.ci95 for e in estimates))]
-    finite = [(e.psnr - t, e.ci95[1] - e.ci95[0]) for e, t in zip(estimates, true)]
+    held = [
+        low <= t <= high for t, (low, high) in zip(true, (e.ci95 for e in estimates), strict=True)
+    ]
+    finite = [(e.psnr - t, e.ci95[1] - e.ci95[0]) for e, t in zip(estimates, true, strict=True)]
     finite = [pair for pair in finite if np.isfinite(pair).all()]
     off, widths = np.array(finite).T if finite else (np.array([np.nan]), np.array([np.nan]))
     return {
