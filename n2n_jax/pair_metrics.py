@@ -116,8 +116,8 @@ def explained_error(
 ) -> np.ndarray | None:
     """A guess of the squared error of each pixel, from results that are far better.
 
-    For `patch_sums`, where it narrows intervals that are far too wide otherwise: most of the
-    scatter of the squared noise is scatter of the very error that is asked for.
+    For `patch_sums`, where it narrows intervals that are too wide otherwise: much of the scatter of
+    a map is scatter of the very error that is asked for.
 
     Args:
       restored_NHWC: what is scored, such as the captures themselves, or (1, H, W, C).

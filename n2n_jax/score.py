@@ -77,11 +77,10 @@ def score_scene(
     explained_HWC = pair_metrics.explained_error(mean_NHWC, denoised_NHWC, x)
     yield Method(f'mean of {len(x)} captures', raw_HWC / len(x), mean_NHWC, explained_HWC)
     if 'nlm' not in without:
-        yield _per_capture(baselines.NLM, x, baselines.tuned_nlm(x))
+        yield _per_capture(baselines.NLM, x, _all(baselines.tuned_nlm(x), x), denoised_NHWC)
     if 'bm3d' not in without and baselines.bm3d_installed():
-        yield _per_capture(baselines.BM3D, x, baselines.tuned_bm3d(x))
-    maps = pair_metrics.error_maps(denoised_NHWC, x)
-    yield Method(MODEL, maps.mean(axis=0), denoised_NHWC)
+        yield _per_capture(baselines.BM3D, x, _all(baselines.tuned_bm3d(x), x), denoised_NHWC)
+    yield _per_capture(MODEL, x, denoised_NHWC, denoised_NHWC)
     if len(x) > 2:
         pairs = [(i, (i + 1) % len(x)) for i in range(min(len(x), _MOST_PAIRS))]
         for name, combine in (
@@ -95,10 +94,18 @@ def score_scene(
             yield Method(name, np.mean(maps, axis=0), results_NHWC)
 
 
-def _per_capture(name: str, captures_NHWC: np.ndarray, restore: Restore) -> Method:
-    results_NHWC = np.stack([restore(capture) for capture in captures_NHWC])
+def _all(restore: Restore, captures_NHWC: np.ndarray) -> np.ndarray:
+    return np.stack([restore(capture) for capture in captures_NHWC])
+
+
+def _per_capture(
+    name: str, captures_NHWC: np.ndarray, results_NHWC: np.ndarray, denoised_NHWC: np.ndarray
+) -> Method:
     maps = pair_metrics.error_maps(results_NHWC, captures_NHWC)
-    return Method(name, maps.mean(axis=0), results_NHWC)
+    explained_HWC = None
+    if len(captures_NHWC) > 2:  # two captures leave so much noise in the map that it is none less
+        explained_HWC = pair_metrics.explained_error(results_NHWC, denoised_NHWC, captures_NHWC)
+    return Method(name, maps.mean(axis=0), results_NHWC, explained_HWC)
 
 
 def _against_the_rest(
@@ -258,6 +265,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
                 share = row['masked']
                 words = f'{share:.1%}' if share >= 0.001 else 'under 0.1%'
                 lines.append(f'{row["scene"]}: {words} left out, clipped.')
+    lines += trust.explanations([row['why'] for row in per_scene])
     lines += ['', f'Protocol: {PROTOCOL}' + (f' {PROTOCOL_WITH_TRUTH}' if with_truth else '')]
     lines += ['', combining_in_words(overall)]
     return '\n'.join(lines)

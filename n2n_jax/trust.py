@@ -4,6 +4,7 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -11,13 +12,14 @@ from scipy import ndimage
 from n2n_jax import audit
 from n2n_jax.data.own_captures import SceneCaptures
 
-# Checks of the audit that break the estimate when they are not fine, and why. Noise that
+# What breaks the estimate, and why: checks of the audit that are not fine. Noise that
 # neighbouring pixels share does not: it widens the interval. Nor does one capture with more noise.
-_BREAKING = {
+BREAKING = {
     'duplicates': 'captures that are one image share their noise',
     'shift': 'what moved between captures counts as noise',
     'brightness': 'what changed between captures counts as noise',
     'saturation': 'clipped noise has a mean other than 0',
+    'noise': 'noise that captures share counts as signal',
 }
 _MOST_SHARED = 0.1  # correlation of the noise of two captures beyond that of the others
 _WINDOW = 5  # pixels a side of the mean that is taken off, to leave mostly noise
@@ -31,14 +33,19 @@ def why_not_trusted(scene: SceneCaptures) -> str:
       scene: captures as they were read, in the type of the files.
     """
     reasons = [
-        f'{finding.check} {finding.text}: {_BREAKING[finding.check]}'
+        f'{finding.check} {finding.text}'
         for finding in audit.audit([scene])
-        if finding.check in _BREAKING and finding.verdict != audit.FINE
+        if finding.check in BREAKING and finding.verdict != audit.FINE
     ]
-    reason = _shared_noise(scene.captures_NHWC)
-    if reason and not any(reason.startswith('duplicates') for reason in reasons):
-        reasons.append(reason)
-    return '; '.join(reasons)
+    if not any(reason.startswith('duplicates') for reason in reasons):
+        reasons.append(_shared_noise(scene.captures_NHWC))
+    return '; '.join(reason for reason in reasons if reason)
+
+
+def explanations(whys: Sequence[str]) -> list[str]:
+    """A line for each kind of reason in what `why_not_trusted` gave."""
+    found = {reason.split()[0] for why in whys for reason in why.split('; ') if reason}
+    return [f'{check}: {words}.' for check, words in BREAKING.items() if check in found]
 
 
 def _shared_noise(captures_NHWC: np.ndarray) -> str:
@@ -66,7 +73,7 @@ def _shared_noise(captures_NHWC: np.ndarray) -> str:
     error = excess_P.std() / np.sqrt(max(len(excess_P) - 1, 1))
     if value < max(_MOST_SHARED, 4 * error):
         return ''
-    return f'noise of captures {worst[0] + 1} and {worst[1] + 1} is related ({value:.2f})'
+    return f'noise of captures {worst[0] + 1} and {worst[1] + 1} related ({value:.2f})'
 
 
 def _block_means(map_HWC: np.ndarray) -> np.ndarray:

@@ -161,9 +161,9 @@ def _rows_of_kind(
                     if kind.startswith('gaussian, unequal') and 'equal noise' in estimator:
                         continue
                     explained_HWC = None
-                    if f_NHWC is x_NHWC:
+                    if f_NHWC is x_NHWC or about.stop > 2:  # as n2n_jax.score does
                         explained_HWC = pair_metrics.explained_error(
-                            x_NHWC[about], results['total variation'], x_NHWC
+                            f_NHWC[about], results['total variation'], x_NHWC
                         )
                     patches = pair_metrics.patch_sums(
                         to_map(f_NHWC, x_NHWC), side=side, explained_HWC=explained_HWC

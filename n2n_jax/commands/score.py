@@ -88,14 +88,17 @@ def run(arguments: argparse.Namespace) -> None:
             'for non-commercial use).'
         )
     training = _trained_on(captures, config.captures)
-    coverage = _coverage(arguments.model, denoiser, scenes, restore, training=training)
+    shares = _coverage(arguments.model, denoiser, scenes, restore, training=training)
+    for row in rows:
+        if row['method'] == score.MODEL and row['scene'] in shares:
+            row['interval_covers'] = shares[row['scene']]
     if training and not arguments.held_out:
         _log.info(
             'The model was trained on some of these captures: its estimate is too good. --held-out '
             'scores only what was kept out of the training.'
         )
     if arguments.json:
-        write_text(arguments.json, json.dumps([*rows, *coverage], indent=1))
+        write_text(arguments.json, json.dumps(rows, indent=1))
         _log.info('%s', arguments.json)
 
 
@@ -151,8 +154,8 @@ def _coverage(
     restore: 'Restore',
     *,
     training: bool,
-) -> list[dict[str, Any]]:
-    """Says how many values of other captures the calibrated intervals cover; a row per scene."""
+) -> dict[str, float]:
+    """Says which share of other captures the calibrated intervals cover; gives it by scene."""
     from n2n_jax import uncertainty
     from n2n_jax.data import own_captures
 
@@ -162,7 +165,7 @@ def _coverage(
             calibration = uncertainty.calibrate_run(run, denoiser)
     except UserError as error:
         _log.info('No intervals: they are calibrated on what the training held out. %s', error)
-        return []
+        return {}
     black, white = denoiser.config.black, denoiser.config.white
     scenes = [
         dataclasses.replace(
@@ -175,8 +178,4 @@ def _coverage(
     if training:
         words += ' They were calibrated on a part of these captures: no proof.'
     _log.info('%s', words)
-    return [
-        {'scene': name, 'method': 'interval of a new capture', 'nominal': level, 'covered': share}
-        for level in (uncertainty.DEFAULT_LEVEL,)
-        for name, share in shares.items()
-    ]
+    return shares
