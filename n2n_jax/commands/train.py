@@ -49,7 +49,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import own_training, train
+    from n2n_jax import own_training, train, uncertainty
+    from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import Workdir
 
     console.keep_compiled_code()
@@ -82,4 +83,5 @@ def run(arguments: argparse.Namespace) -> None:
     own_training.write_config(config, arguments.workdir)
     if not complete:
         sys.exit(console.EXIT_INTERRUPTED)
+    uncertainty.calibrate_run(arguments.workdir, Denoiser.load(arguments.workdir))
     _log.info('Use it: n2n denoise IMAGES -o OUT --model %s', arguments.workdir)
