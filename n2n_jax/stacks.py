@@ -85,15 +85,45 @@ def _is_stack(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tif:
             series = tif.series[0]
-            return int(np.prod(series.shape)) > int(np.prod(tif.pages.first.shape))
+            several = int(np.prod(series.shape)) > int(np.prod(tif.pages.first.shape))
+            return several or len(_single_images(tif)) > 1
     except Exception:  # io.read_image says what is wrong with it
         return False
+
+
+def _single_images(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """The images of a file to which they were written one by one, and nothing says it is a stack.
+
+    Empty if the first is a stack already: what follows are previews and the like.
+    """
+    pages = [series for series in tif.series if not series.keyframe.is_reduced]
+    single = [series for series in pages if series.axes in ('YX', 'YXS', 'SYX')]
+    return single if single[:1] == pages[:1] and len(single) == len(pages) else []
+
+
+def _check_alike(path: Path, images: list[tifffile.TiffPageSeries]) -> None:
+    kinds = list(dict.fromkeys((image.shape, image.axes, image.dtype) for image in images))
+    if len(kinds) > 1:
+        listed = ', '.join(
+            f'{shape[axes.index("X")]}x{shape[axes.index("Y")]} of {dtype}'
+            for shape, axes, dtype in kinds
+        )
+        raise UserError(
+            f'{path} holds images of different sizes or types ({listed}): the captures of a scene '
+            'must be alike. Crop them to what they share, or save one file per scene.'
+        )
 
 
 def _read_tiff(path: Path) -> np.ndarray:
     try:
         with tifffile.TiffFile(path) as tif:
             axes, array = tif.series[0].axes, tif.series[0].asarray()
+            single = _single_images(tif)
+            if len(single) > 1:
+                _check_alike(path, single)
+                axes, array = f'I{axes}', np.stack([image.asarray() for image in single])
+    except UserError:
+        raise
     except Exception as error:  # decoders meet damaged bytes with errors of every kind
         raise UserError(f'{path} is damaged or cut short ({error}).') from error
     if axes.count('Y') != 1 or axes.count('X') != 1:
