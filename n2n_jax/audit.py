@@ -159,7 +159,9 @@ def same_scene(captures_NHWC: np.ndarray) -> Finding:
         verdict, who = UNUSABLE, 'the captures show different things, or moved far'
     else:
         verdict = UNUSABLE if len(captures_NHWC) - len(bad) < 2 else WARNING
-        who = f'{_captures(bad)} {"shows" if len(bad) == 1 else "show"} something else, or moved far'
+        who = (
+            f'{_captures(bad)} {"shows" if len(bad) == 1 else "show"} something else, or moved far'
+        )
     advice = f'{who}: were the files paired rightly?'
     return _finding('same scene', value, text, verdict, advice, {'captures': bad})
 
