@@ -25,6 +25,7 @@ import numpy as np
 from scipy import ndimage
 
 from n2n_jax import blocks, regions, registration
+from n2n_jax import brightness as brightness_of
 from n2n_jax.data.captures import Scene, read_scene
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
@@ -33,7 +34,8 @@ from n2n_jax.noise_model import NoiseModel, mean_square, noise_model, typical_pa
 FINE, WARNING, UNUSABLE = 'fine', 'warning', 'unusable'
 ORDER = (FINE, WARNING, UNUSABLE)
 
-_BLOCK = 16  # pixels a side over which brightness is averaged before captures are compared
+_BLOCK = 16  # pixels a side over which brightness is averaged for the contrast of a scene
+_MOST_DRIFT, _LARGE_DRIFT = 0.02, 0.5  # of gain, or of offset over contrast
 _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
 _LOCAL = 31  # pixels a side of the mean that is taken off before noise is correlated
 _LAGS = 5  # pixels that noise is correlated over
@@ -201,24 +203,34 @@ def shift(captures_NHWC: np.ndarray) -> Finding:
 
 
 def brightness(captures_NHWC: np.ndarray) -> Finding:
-    """The largest relative difference of brightness between a capture and the mean of the others.
+    """The largest relative difference of brightness between a capture and the mean of all.
 
-    Of means over blocks, so that noise hardly enters; gain and offset are fitted by total least
-    squares, as both sides are noisy.
+    See `n2n_jax.brightness`. An offset is taken relative to the contrast of the scene, or to the
+    noise where that is larger.
     """
-    x = _block_means(captures_NHWC)
-    spread = np.ptp(x)
-    worst, words = 0.0, ''
-    for i in range(len(x)):
-        others = np.delete(x, i, axis=0).mean(axis=0)
-        gain, offset = _line(others.ravel(), x[i].ravel())
-        off_by = float(np.abs(x[i].mean() - others.mean()) / max(spread, 1e-12))
-        drift = max(abs(gain - 1), off_by)
-        if drift >= worst:
-            worst, words = drift, f'gain {gain:.3f}, offset {offset:+.3g} (capture {i + 1})'
-    verdict = FINE if worst < 0.02 else WARNING if worst < 0.3 else UNUSABLE
-    advice = '' if verdict == FINE else 'the light changed between captures: match their brightness'
-    return _finding('brightness', worst, words, verdict, advice)
+    found = brightness_of.compare(captures_NHWC)
+    contrast = np.ptp(_block_means(captures_NHWC).mean(axis=0))
+    noise = np.std(captures_NHWC[0].astype(np.float64) - captures_NHWC[1]) / np.sqrt(2)
+    by_offset_N = np.abs(found.offset_N) / max(contrast, noise, 1e-12)
+    drift_N = np.maximum(np.abs(found.gain_N - 1), by_offset_N)
+    i = int(np.argmax(drift_N))
+    value = float(drift_N[i])
+    text = f'gain {found.gain_N[i]:.3f}, offset {found.offset_N[i]:+.3g} (capture {i + 1})'
+    verdict = FINE
+    if found.differs and value > _MOST_DRIFT:
+        verdict = WARNING if value < _LARGE_DRIFT else UNUSABLE
+    advice = (
+        ''
+        if verdict == FINE
+        else 'the light changed between captures (lamp, exposure, bleaching): n2n train --fix gain'
+    )
+    numbers = {
+        'gains': found.gain_N.tolist(),
+        'gain_errors': found.gain_error_N.tolist(),
+        'offsets': found.offset_N.tolist(),
+        'offset_errors': found.offset_error_N.tolist(),
+    }
+    return _finding('brightness', value, text, verdict, advice, numbers)
 
 
 def residual(captures_NHWC: np.ndarray) -> Finding:
@@ -735,12 +747,3 @@ def _block_means(captures_NHWC: np.ndarray) -> np.ndarray:
     x = captures_NHWC.mean(axis=-1, dtype=np.float64)
     x = x[:, : h // side * side, : w // side * side]
     return x.reshape(n, h // side, side, w // side, side).mean(axis=(2, 4))
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept by total least squares."""
-    covariance = np.cov(x, y)
-    values, vectors = np.linalg.eigh(covariance)
-    direction = vectors[:, np.argmax(values)]
-    slope = float(direction[1] / direction[0]) if direction[0] else 1.0
-    return slope, float(y.mean() - slope * x.mean())

@@ -69,11 +69,11 @@ def make_config(
     if init_from:
         network = fine_tuning.same_network(network, Path(init_from))
         network = dataclasses.replace(network, name=model or network.name)
-    scenes, _ = own_captures.without_copies(own_captures.load(captures))
+    loaded = fixes.load(captures)
     config = Config(seed=seed, captures=captures, model=network)
-    config = own_captures.resolve(config, scenes)
+    config = own_captures.resolve(config, loaded.raw)
     fine_tuning.check_start(config)
-    scenes, _ = fixes.fix(scenes, captures.fix)
+    scenes = loaded.fixed
     smallest = min(min(scene.captures_NHWC.shape[1:3]) for scene in scenes)
     crop = min(_LARGEST_CROP, smallest)
     if len(scenes) < own_captures.SCENES_TO_SPLIT:

@@ -12,6 +12,7 @@ import numpy as np
 
 from n2n_jax import baselines, io, metrics, pair_metrics, saturation, trust
 from n2n_jax.baselines import Restore
+from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
 from n2n_jax.progress import ProgressLine
@@ -132,12 +133,73 @@ class _Sums:
     truths: list[dict[str, float | None]] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What is scored.
+
+    Attributes:
+      name: of the scene.
+      captures_NHWC: in the units of the files.
+      mask_HWC: True where no capture is clipped.
+      clean_HWC: in the units of the captures, if it is known.
+      why: what makes an estimate from these captures worthless; '' if nothing is known to.
+    """
+
+    name: str
+    captures_NHWC: np.ndarray
+    mask_HWC: np.ndarray
+    clean_HWC: np.ndarray | None
+    why: str
+
+
+def prepare(
+    raw: Sequence[SceneCaptures],
+    *,
+    fixed: Sequence[SceneCaptures] | None = None,
+    truth: dict[str, np.ndarray] | None = None,
+    cut: Callable[[list[SceneCaptures]], list[SceneCaptures]] = list,
+) -> list[Scene]:
+    """Looks at the captures before they are scored.
+
+    Args:
+      raw: captures as they were read, in the type of the files, which shows what is clipped.
+      fixed: the same put right (see `n2n_jax.data.fixes`); None: nothing was.
+      truth: clean images by scene.
+      cut: which scenes, or parts of them, are wanted, such as what a training held out.
+    """
+    fixed = raw if fixed is None else fixed
+    whole = []
+    for of_raw, of_fixed in zip(raw, fixed, strict=True):
+        like = of_fixed.captures_NHWC[0]
+        mask_HWC = fixes.middle(saturation.unsaturated_mask(of_raw.captures_NHWC), like=like)
+        clean_HWC = None if truth is None else fixes.middle(truth[of_raw.name], like=like)
+        why = trust.why_not_trusted(of_fixed, raw=of_raw)
+        whole.append(Scene(of_raw.name, of_fixed.captures_NHWC, mask_HWC, clean_HWC, why))
+
+    def parts(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        named = [SceneCaptures(one.name, x) for one, x in zip(whole, images, strict=True)]
+        return {part.name: part.captures_NHWC for part in cut(named)}
+
+    captures = parts([one.captures_NHWC for one in whole])
+    masks = parts([one.mask_HWC[None] for one in whole])
+    cleans = parts([one.clean_HWC[None] for one in whole]) if truth is not None else {}
+    return [
+        dataclasses.replace(
+            one,
+            captures_NHWC=captures[one.name],
+            mask_HWC=masks[one.name][0],
+            clean_HWC=cleans[one.name][0] if cleans else None,
+        )
+        for one in whole
+        if one.name in captures
+    ]
+
+
 def score(
-    scenes: Sequence[SceneCaptures],
+    scenes: Sequence[Scene],
     to_network: Callable[[np.ndarray], np.ndarray],
     restore: Restore,
     *,
-    truth: dict[str, np.ndarray] | None = None,
     without: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One row per scene and method, and one per method over the scenes that can be trusted.
@@ -145,26 +207,23 @@ def score(
     The latter have the scene ''. If no scene can be trusted they are over all.
 
     Args:
-      scenes: captures as they were read.
+      scenes: see `prepare`.
       to_network: pixel values to the range of the network, whose white is the peak.
       restore: the model.
-      truth: clean images by scene, in the units of the captures.
       without: names in `OPTIONAL` to leave out.
     """
     rows: list[dict[str, Any]] = []
     overall: dict[str, _Sums] = {}
-    whys = [trust.why_not_trusted(scene) for scene in scenes]
-    trusted_only = not all(whys)
+    trusted_only = not all(scene.why for scene in scenes)
     with ProgressLine('scoring', len(scenes)) as progress:
-        for k, (scene, why) in enumerate(zip(scenes, whys, strict=True)):
+        for k, scene in enumerate(scenes):
             captures_NHWC = to_network(scene.captures_NHWC)
-            mask_HWC = saturation.unsaturated_mask(scene.captures_NHWC)
-            masked = float(1 - mask_HWC.mean())
-            clean_HWC = None if truth is None else to_network(truth[scene.name])
+            clean_HWC = None if scene.clean_HWC is None else to_network(scene.clean_HWC)
+            masked, why = float(1 - scene.mask_HWC.mean()), scene.why
             side = pair_metrics.patch_side(captures_NHWC)
             for method in score_scene(captures_NHWC, restore, without=without):
                 patches = pair_metrics.patch_sums(
-                    method.map_HWC, mask_HWC, side=side, explained_HWC=method.explained_HWC
+                    method.map_HWC, scene.mask_HWC, side=side, explained_HWC=method.explained_HWC
                 )
                 truths = _truths(method.results_NHWC, clean_HWC)
                 rows.append(

@@ -101,14 +101,11 @@ def train(config: Config, path: Path) -> bool:
     models.build(config.model)
     layout = make_layout(config.data.batch_size)
     workdir = Workdir(path)
-    scenes = own_captures.load(config.captures) if config.captures.paths else []
-    if scenes:
-        scenes, copies = own_captures.without_copies(scenes)
-        for words in copies:
-            _log.warning('Not used: %s.', words)
-        config = own_captures.resolve(config, scenes)
-        scenes, done = fixes.fix(scenes, config.captures.fix)
-        for sentence in done:
+    scenes: list[own_captures.SceneCaptures] = []
+    if config.captures.paths:
+        loaded = fixes.load(config.captures)
+        config, scenes = own_captures.resolve(config, loaded.raw), loaded.fixed
+        for sentence in loaded.done:
             _log.info('%s', sentence)
     on_main_process(lambda: workdir.check(config))
     if not workdir.has_checkpoints:  # else it has started already

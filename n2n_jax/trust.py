@@ -21,20 +21,27 @@ BREAKING = {
     'saturation': 'clipped noise has a mean other than 0',
     'noise': 'noise that captures share counts as signal',
 }
+_OF_FILES = ('duplicates', 'saturation')
 _MOST_SHARED = 0.1  # correlation of the noise of two captures beyond that of the others
 _WINDOW = 5  # pixels a side of the mean that is taken off, to leave mostly noise
 _BLOCK = 32  # pixels a side
 
 
-def why_not_trusted(scene: SceneCaptures) -> str:
+def why_not_trusted(scene: SceneCaptures, *, raw: SceneCaptures | None = None) -> str:
     """What makes estimates from these captures worthless; '' if nothing is known to.
 
     Args:
-      scene: captures as they were read, in the type of the files.
+      scene: captures as they are scored.
+      raw: the same as they were read, in the type of the files, if something was put right since.
     """
+    findings = audit.audit([scene])
+    if raw is not None and raw is not scene:
+        # What is clipped shows in the type of the files alone.
+        findings = [finding for finding in findings if finding.check not in _OF_FILES]
+        findings += [finding for finding in audit.audit([raw]) if finding.check in _OF_FILES]
     reasons = [
         f'{finding.check} {finding.text}'
-        for finding in audit.audit([scene])
+        for finding in findings
         if finding.check in BREAKING and finding.verdict != audit.FINE
     ]
     if not any(reason.startswith('duplicates') for reason in reasons):

@@ -29,7 +29,7 @@ from scipy import ndimage
 from n2n_jax import pair_metrics
 from n2n_jax.baselines import Restore
 from n2n_jax.checkpoint import open_for_reading
-from n2n_jax.data import own_captures
+from n2n_jax.data import fixes, own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
@@ -285,7 +285,7 @@ def calibrate_run(run: Path, denoiser: Denoiser) -> Calibration:
         config = checkpoints.config(denoiser.step)
     if not config.captures.paths:
         raise UserError(f'{run} was not trained on captures.')
-    scenes = own_captures.load(config.captures)
+    scenes = fixes.load(config.captures).fixed
     _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
     black, white = denoiser.config.black, denoiser.config.white
     held_out = [

@@ -31,7 +31,9 @@ def noisy(clean_HWC, num, sigma=0.1, seed=0):
 def test_every_estimate_is_near_the_truth(clean_HWC, num):
     captures_NHWC = noisy(clean_HWC, num).astype(np.float32)
     scenes = [SceneCaptures('s', captures_NHWC)]
-    rows = score.score(scenes, lambda x: x, blur, truth={'s': clean_HWC}, without=['bm3d'])
+    rows = score.score(
+        score.prepare(scenes, truth={'s': clean_HWC}), lambda x: x, blur, without=['bm3d']
+    )
     overall = {row['method']: row for row in rows if not row['scene']}
     assert len(overall) == (4 if num == 2 else 6)
     for name, row in overall.items():
@@ -64,7 +66,7 @@ def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
 def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
     captures_NHWC = noisy(clean_HWC, 2).astype(np.float32)[:, :64, :64]
     scenes = [SceneCaptures('s', captures_NHWC)]
-    rows = score.score(scenes, lambda x: x, blur, without=['bm3d', 'nlm'])
+    rows = score.score(score.prepare(scenes), lambda x: x, blur, without=['bm3d', 'nlm'])
     assert json.loads(json.dumps(rows)) == rows
     table = score.markdown(rows)
     assert 'PSNR, estimated' in table
@@ -76,7 +78,9 @@ def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
 def test_scenes_that_cannot_be_trusted_are_named_and_left_out(clean_HWC):
     fine = np.rint(255 * noisy(clean_HWC, 3, sigma=0.03).clip(0, 1)).astype(np.uint8)
     scenes = [SceneCaptures('fine', fine), SceneCaptures('copied', fine[[0, 1, 0]])]
-    rows = score.score(scenes, lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm'])
+    rows = score.score(
+        score.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+    )
     assert [row['trusted'] for row in rows if row['method'] == score.MODEL] == [True, False, True]
     overall = [row for row in rows if not row['scene']]
     assert {row['n'] for row in overall} == {1}
@@ -87,7 +91,9 @@ def test_scenes_that_cannot_be_trusted_are_named_and_left_out(clean_HWC):
     assert 'over 1 of 2 scenes' in table
     assert 'Not to be trusted: copied (duplicates' in table
     assert table.count('duplicates: captures that are one image share their noise.') == 1
-    alone = score.score(scenes[1:], lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm'])
+    alone = score.score(
+        score.prepare(scenes[1:]), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+    )
     assert not any(row['trusted'] for row in alone)
     assert alone[-1]['why'] == 'no scene can be trusted'
 
@@ -98,7 +104,9 @@ def test_what_is_clipped_is_left_out_and_told(clean_HWC):
     values = 255 * (bright + np.random.default_rng(0).normal(0, 0.05, (2, *bright.shape)))
     captures_NHWC = np.rint(values.clip(0, 255)).astype(np.uint8)
     scenes = [SceneCaptures('s', captures_NHWC)]
-    rows = score.score(scenes, lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm'])
+    rows = score.score(
+        score.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+    )
     assert 0.07 < rows[0]['masked'] < 0.15
     assert '% left out, clipped' in score.markdown(rows)
     assert 'saturation' in rows[0]['why']
@@ -115,7 +123,9 @@ def test_which_way_of_combining_is_better_is_said_with_an_interval(clean_HWC, on
 
     scenes = [SceneCaptures('s', noisy(clean_HWC, 4).astype(np.float32))]
     truth = {'s': clean_HWC}
-    rows = score.score(scenes, lambda x: x, restore, truth=truth, without=['bm3d', 'nlm'])
+    rows = score.score(
+        score.prepare(scenes, truth=truth), lambda x: x, restore, without=['bm3d', 'nlm']
+    )
     true = {row['method']: row['psnr_true'] for row in rows if not row['scene']}
     expected = true[score.ON_THE_MEAN] - true[score.MEAN_OF_RESULTS]
     low, high = rows[-1]['over_ci95']

@@ -1,7 +1,7 @@
 """`n2n score`: the PSNR of a model, estimated from captures alone."""
 
 import argparse
-import dataclasses
+import functools
 import json
 import logging
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from n2n_jax.config import CapturesConfig, Config
     from n2n_jax.data.own_captures import SceneCaptures
     from n2n_jax.denoiser import Denoiser
+    from n2n_jax.score import Scene
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def add_parser(commands: Any) -> None:
         description='Estimates the PSNR of a model on captures, beside that of simpler methods.',
     )
     options.add_captures(parser)
+    options.add_fix(parser)
     parser.add_argument('--model', required=True, type=options.path, metavar='RUN')
     parser.add_argument(
         '--truth',
@@ -57,7 +59,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax import baselines, score
-    from n2n_jax.data import own_captures
+    from n2n_jax.data import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import Workdir, write_text
 
@@ -65,20 +67,25 @@ def run(arguments: argparse.Namespace) -> None:
     console.keep_compiled_code()
     denoiser = Denoiser.load(arguments.model)
     captures = options.captures(arguments)
-    scenes = own_captures.load(captures)
-    truth = score.read_truth(arguments.truth, scenes) if arguments.truth else None
+    loaded = fixes.load(captures)
+    for sentence in loaded.done:
+        _log.info('%s', sentence)
+    truth = score.read_truth(arguments.truth, loaded.raw) if arguments.truth else None
     black, white = denoiser.config.black, denoiser.config.white
     if black == white:
         raise UserError(f'{arguments.model} was not trained on captures: its units are not known.')
     config = Workdir(arguments.model).config()
-    if arguments.held_out:
-        scenes, truth = _held_out(scenes, truth, config)
+    scenes = score.prepare(
+        loaded.raw,
+        fixed=loaded.fixed,
+        truth=truth,
+        cut=functools.partial(_held_out, config=config) if arguments.held_out else list,
+    )
     restore = _remembering(denoiser)
     rows = score.score(
         scenes,
         lambda pixels: own_captures.to_network(pixels, black, white),
         restore,
-        truth=truth,
         without=arguments.without,
     )
     _log.info('%s\n', score.markdown(rows))
@@ -102,19 +109,12 @@ def run(arguments: argparse.Namespace) -> None:
         _log.info('%s', arguments.json)
 
 
-def _held_out(
-    scenes: 'list[SceneCaptures]', truth: 'dict[str, np.ndarray] | None', config: 'Config'
-) -> 'tuple[list[SceneCaptures], dict[str, np.ndarray] | None]':
+def _held_out(scenes: 'list[SceneCaptures]', *, config: 'Config') -> 'list[SceneCaptures]':
     """What a training of this config would hold out of these captures."""
     from n2n_jax.data import own_captures
 
-    share, crop = config.captures.held_out, config.data.crop
-    _, held = own_captures.split(scenes, share, crop=crop)
-    if truth is None:
-        return held, None
-    clean = [own_captures.SceneCaptures(scene.name, truth[scene.name][None]) for scene in scenes]
-    _, held_truth = own_captures.split(clean, share, crop=crop)
-    return held, {scene.name: scene.captures_NHWC[0] for scene in held_truth}
+    _, held = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
+    return held
 
 
 def _trained_on(captures: 'CapturesConfig', trained: 'CapturesConfig') -> bool:
@@ -150,7 +150,7 @@ def _remembering(denoiser: 'Denoiser') -> 'Restore':
 def _coverage(
     run: Path,
     denoiser: 'Denoiser',
-    scenes: 'list[SceneCaptures]',
+    scenes: 'list[Scene]',
     restore: 'Restore',
     *,
     training: bool,
@@ -168,8 +168,8 @@ def _coverage(
         return {}
     black, white = denoiser.config.black, denoiser.config.white
     scenes = [
-        dataclasses.replace(
-            scene, captures_NHWC=own_captures.to_network(scene.captures_NHWC, black, white)
+        own_captures.SceneCaptures(
+            scene.name, own_captures.to_network(scene.captures_NHWC, black, white)
         )
         for scene in scenes
     ]
