@@ -203,7 +203,7 @@ def shift(captures_NHWC: np.ndarray) -> Finding:
 
 
 def brightness(captures_NHWC: np.ndarray) -> Finding:
-    """The largest relative difference of brightness between a capture and the mean of all.
+    """The largest relative difference of brightness between a capture and the mean of the others.
 
     See `n2n_jax.brightness`. An offset is taken relative to the contrast of the scene, or to the
     noise where that is larger.
@@ -211,11 +211,12 @@ def brightness(captures_NHWC: np.ndarray) -> Finding:
     found = brightness_of.compare(captures_NHWC)
     contrast = np.ptp(_block_means(captures_NHWC).mean(axis=0))
     noise = np.std(captures_NHWC[0].astype(np.float64) - captures_NHWC[1]) / np.sqrt(2)
-    by_offset_N = np.abs(found.offset_N) / max(contrast, noise, 1e-12)
-    drift_N = np.maximum(np.abs(found.gain_N - 1), by_offset_N)
+    gain_N, offset_N = found.against_others()
+    by_offset_N = np.abs(offset_N) / max(contrast, noise, 1e-12)
+    drift_N = np.maximum(np.abs(gain_N - 1), by_offset_N)
     i = int(np.argmax(drift_N))
     value = float(drift_N[i])
-    text = f'gain {found.gain_N[i]:.3f}, offset {found.offset_N[i]:+.3g} (capture {i + 1})'
+    text = f'gain {gain_N[i]:.3f}, offset {offset_N[i]:+.3g} (capture {i + 1})'
     verdict = FINE
     if found.differs and value > _MOST_DRIFT:
         verdict = WARNING if value < _LARGE_DRIFT else UNUSABLE
