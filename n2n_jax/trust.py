@@ -12,14 +12,17 @@ from scipy import ndimage
 from n2n_jax import audit
 from n2n_jax.data.own_captures import SceneCaptures
 
+_SHARED = 'shared noise'  # found here, as it matters to estimates alone
 # What breaks the estimate, and why: checks of the audit that are not fine. Noise that
 # neighbouring pixels share does not: it widens the interval. Nor does one capture with more noise.
 BREAKING = {
     'duplicates': 'captures that are one image share their noise',
+    'same scene': 'what is not of the same scene counts as noise',
     'shift': 'what moved between captures counts as noise',
     'brightness': 'what changed between captures counts as noise',
+    'residual': 'what changed between captures counts as noise',
     'saturation': 'clipped noise has a mean other than 0',
-    'noise': 'noise that captures share counts as signal',
+    _SHARED: 'noise that captures share counts as signal',
 }
 _OF_FILES = ('duplicates', 'saturation')
 _MOST_SHARED = 0.1  # correlation of the noise of two captures beyond that of the others
@@ -51,8 +54,12 @@ def why_not_trusted(scene: SceneCaptures, *, raw: SceneCaptures | None = None) -
 
 def explanations(whys: Sequence[str]) -> list[str]:
     """A line for each kind of reason in what `why_not_trusted` gave."""
-    found = {reason.split()[0] for why in whys for reason in why.split('; ') if reason}
-    return [f'{check}: {words}.' for check, words in BREAKING.items() if check in found]
+    reasons = [reason for why in whys for reason in why.split('; ')]
+    return [
+        f'{check}: {words}.'
+        for check, words in BREAKING.items()
+        if any(reason.startswith(f'{check} ') for reason in reasons)
+    ]
 
 
 def _shared_noise(captures_NHWC: np.ndarray) -> str:
@@ -80,7 +87,7 @@ def _shared_noise(captures_NHWC: np.ndarray) -> str:
     error = excess_P.std() / np.sqrt(max(len(excess_P) - 1, 1))
     if value < max(_MOST_SHARED, 4 * error):
         return ''
-    return f'noise of captures {worst[0] + 1} and {worst[1] + 1} related ({value:.2f})'
+    return f'{_SHARED} of captures {worst[0] + 1} and {worst[1] + 1} ({value:.2f})'
 
 
 def _block_means(map_HWC: np.ndarray) -> np.ndarray:
