@@ -53,6 +53,8 @@ class CapturesConfig:
     pattern: str = ''  # of the names inside one folder, with {scene} and {capture}
     interleaved: int = 0  # images of a stack in a row that are of one scene; 0: all
     pairing: str = '1:1'  # 1:X: the target is the mean of the other captures; X:1: the input is
+    single: bool = False  # unrelated images; pairs are made of neighbouring pixels
+    allow_correlated_noise: bool = False  # with single: train though neighbours share noise
     held_out: float = 0.2  # share that is not trained on: of the scenes, or of each if few
 
 

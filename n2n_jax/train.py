@@ -20,11 +20,12 @@ from clu import parameter_overview
 from n2n_jax import evaluate, models
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
-from n2n_jax.data import open_source, own_captures
+from n2n_jax.data import open_source, own_captures, single_images
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.source import at_least
 from n2n_jax.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate_single import SingleImageEvaluator
 from n2n_jax.fit import compile_step
 from n2n_jax.memory import device_bytes, program_bytes, readable
 from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
@@ -103,6 +104,11 @@ def train(config: Config, path: Path) -> bool:
     scenes = own_captures.load(config.captures) if config.captures.paths else []
     if scenes:
         config = own_captures.resolve(config, scenes)
+    if config.captures.single:
+        warnings = single_images.check(scenes, config.captures, crop=config.data.crop)
+        _log.info('%s', single_images.ASSUMPTION)
+        for warning in warnings:
+            _log.warning('%s', warning)
     on_main_process(lambda: workdir.check(config))
     open_data = functools.partial(open_captures, scenes) if scenes else _open_images
     feed, evaluator = open_data(config, layout)
@@ -122,7 +128,7 @@ def train(config: Config, path: Path) -> bool:
         state = _start(config, checkpoints, layout)
         checkpoints.check_room(_items(state))
         best = None
-        if scenes and config.eval.in_loop:
+        if scenes and config.eval.in_loop and not config.captures.single:
             best = stack.enter_context(Checkpoints(path, keep=0, folder=BEST_FOLDER))
         step = int(state.step)
         writers = []
@@ -149,8 +155,8 @@ def _open_images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluat
 
 def open_captures(
     scenes: list[own_captures.SceneCaptures], config: Config, layout: Layout
-) -> tuple[CaptureFeed, CaptureEvaluator | None]:
-    """Captures, some of which are held out."""
+) -> tuple[CaptureFeed, CaptureEvaluator | SingleImageEvaluator | None]:
+    """Captures, some of which are held out; single images, none of which are."""
     black, white = config.model.black, config.model.white
     scenes = [
         own_captures.SceneCaptures(
@@ -158,9 +164,12 @@ def open_captures(
         )
         for scene in scenes
     ]
-    train_scenes, held_out = own_captures.split(
-        scenes, config.captures.held_out, crop=config.data.crop
-    )
+    if config.captures.single:  # nothing can be measured on what would be held out
+        train_scenes, held_out = scenes, []
+    else:
+        train_scenes, held_out = own_captures.split(
+            scenes, config.captures.held_out, crop=config.data.crop
+        )
     feed = CaptureFeed(
         [scene.captures_NHWC for scene in train_scenes],
         config.data,
@@ -168,8 +177,11 @@ def open_captures(
         seed=config.seed,
         layout=layout,
     )
-    evaluator = CaptureEvaluator(config.model, held_out) if config.eval.in_loop else None
-    return feed, evaluator
+    if not config.eval.in_loop:
+        return feed, None
+    if config.captures.single:
+        return feed, SingleImageEvaluator(config.model, scenes)
+    return feed, CaptureEvaluator(config.model, held_out)
 
 
 def _describe(config: Config, task: Task, layout: Layout) -> None:
@@ -242,7 +254,7 @@ def _loop(
     step_of: Callable[[int], jax.stages.Compiled],
     per_dispatch: int,
     feed: Feed,
-    evaluator: evaluate.Evaluator | CaptureEvaluator | None,
+    evaluator: evaluate.Evaluator | CaptureEvaluator | SingleImageEvaluator | None,
     workdir: Workdir,
     checkpoints: Checkpoints,
     best: Checkpoints | None,

@@ -18,7 +18,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         'train',
         help='train on your own noisy captures',
-        description='Trains on two or more noisy captures of each scene; no clean image is needed.',
+        description=(
+            'Trains on two or more noisy captures of each scene; no clean image is needed. With '
+            '--single on unrelated noisy images, or on one.'
+        ),
     )
     options.add_captures(parser)
     parser.add_argument('--workdir', required=True, type=options.path, metavar='RUN')
@@ -27,6 +30,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         '--pairing', choices=('1:1', '1:X', 'X:1'), default='1:1',
         help='1:X: the target is the mean of all other captures; X:1: the input is',
+    )  # fmt: skip
+    parser.add_argument(
+        '--single', action='store_true',
+        help='every image stands by itself, and pairs are made of neighbouring pixels; assumes '
+        'noise of mean 0 that is independent between these; no PSNR can be told',
+    )  # fmt: skip
+    parser.add_argument(
+        '--allow-correlated-noise', action='store_true',
+        help='with --single: train even if the noise of neighbouring pixels looks correlated',
     )  # fmt: skip
     parser.add_argument(
         '--held-out', type=float, default=0.2, metavar='SHARE', help='not trained on (default: 0.2)'
@@ -44,7 +56,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     console.keep_compiled_code()
     captures = dataclasses.replace(
-        options.captures(arguments), pairing=arguments.pairing, held_out=arguments.held_out
+        options.captures(arguments),
+        pairing=arguments.pairing,
+        single=arguments.single,
+        allow_correlated_noise=arguments.allow_correlated_noise,
+        held_out=arguments.held_out,
     )
     workdir = Workdir(arguments.workdir)
     if (arguments.workdir / 'config.json').exists():

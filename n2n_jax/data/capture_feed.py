@@ -96,6 +96,12 @@ class CaptureFeed:
         """Shapes and types of `inputs` with a batch of this size."""
         return jax.ShapeDtypeStruct((num_steps, batch_size, 4), np.int32)
 
+    def captures(self, constants: Any, inputs: Any) -> jax.Array:
+        """The noisy inputs of one step alone, (B, H, W, C)."""
+        first_B, _, width_B, transform_B = inputs.T
+        plan_B3 = jnp.stack([first_B, width_B, transform_B], axis=1)
+        return cut_crops(constants, plan_B3, crop=self._config.crop)
+
     def pair(self, constants: Any, inputs: Any) -> tuple[jax.Array, jax.Array]:
         """The noisy inputs and the noisy targets of one step, both (B, H, W, C)."""
         first_B, second_B, width_B, transform_B = inputs.T

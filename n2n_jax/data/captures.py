@@ -42,7 +42,8 @@ _MOST_LISTED = 5
 FORMS = (
     'Name the captures of a scene alike but for a number, _a/_b or _even/_odd at the end '
     '(cell1_1.tif, cell1_2.tif), put them into a folder per scene, give two folders with the same '
-    "file names, or say how with --pattern '{scene}_{capture}.tif'."
+    "file names, or say how with --pattern '{scene}_{capture}.tif'. "
+    'Unrelated images, of one capture each, can be trained on with n2n train --single.'
 )
 
 
@@ -61,7 +62,7 @@ class Capture:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Two or more captures of one thing.
+    """Two or more captures of one thing; a single one where no pairs are made of captures.
 
     Attributes:
       name: unique within a set.
@@ -106,6 +107,30 @@ def find_scenes(
     if path.suffix.lower() in ('.csv', '.json'):
         return _in_manifest(path)
     return _in_stack(path, interleaved)
+
+
+def find_images(paths: Sequence[Path]) -> list[Scene]:
+    """Every image of every file by itself: scenes of one capture each, in natural order.
+
+    Args:
+      paths: files, stacks, folders.
+
+    Raises:
+      UserError: nothing there, or no image.
+    """
+    scenes = []
+    for given in paths:
+        if not given.exists():
+            raise UserError(f'{given}: no such file or folder.')
+        if not given.is_dir() and given.suffix.lower() not in stacks.SUFFIXES:
+            raise UserError(f'{given} is no image: {", ".join(sorted(stacks.SUFFIXES))} are read.')
+        for path in _files_in(given) if given.is_dir() else [given]:
+            count = _num_frames(path)
+            scenes += [
+                Scene(path.name if count == 1 else f'{path.name} {k + 1}', (Capture(path, k),))
+                for k in range(count)
+            ]
+    return scenes
 
 
 def read_scene(scene: Scene) -> np.ndarray:
@@ -202,7 +227,7 @@ def _same_names(folders: Sequence[Path]) -> list[Scene]:
         missing = [name for name in names if name not in files]
         if missing:
             raise UserError(
-                f'{folder} lacks {_listed(missing)}: every file needs its partner of the same '
+                f'{folder} lacks {listed(missing)}: every file needs its partner of the same '
                 'name in the other folder.'
             )
     return [Scene(name, tuple(Capture(files[name]) for files in by_folder)) for name in names]
@@ -220,7 +245,7 @@ def _in_folder(folder: Path) -> list[Scene]:
     loose = [path.name for path in files if path.parent == folder]
     if loose:
         raise UserError(
-            f'{folder} holds both folders of scenes and files beside them ({_listed(loose)}): '
+            f'{folder} holds both folders of scenes and files beside them ({listed(loose)}): '
             'move the files away, or give one folder.'
         )
     return _scenes(groups, folder)
@@ -278,7 +303,7 @@ def _in_manifest(path: Path) -> list[Scene]:
         ) from None
     missing = [c.path for group in groups.values() for c in group if not c.path.is_file()]
     if missing:
-        raise UserError(f'{path} names files that are not there: {_listed(missing)}.')
+        raise UserError(f'{path} names files that are not there: {listed(missing)}.')
     if not groups:
         raise UserError(f'{path} names no capture.')
     return _scenes(groups, path, sort=False)
@@ -292,7 +317,7 @@ def _scenes(
     if alone:
         raise UserError(
             f'{len(alone)} of {len(groups)} scenes in {where} have one capture only: '
-            f'{_listed(alone)}. {FORMS}'
+            f'{listed(alone)}. {FORMS}'
         )
     for name, group in groups.items():
         if len(set(group)) < len(group):
@@ -301,7 +326,8 @@ def _scenes(
     return [Scene(name, tuple(groups[name])) for name in order]
 
 
-def _listed(things: Iterable[object]) -> str:
+def listed(things: Iterable[object]) -> str:
+    """The first few, and how many more."""
     words = [str(thing) for thing in things]
     more = len(words) - _MOST_LISTED
     return ', '.join(words[:_MOST_LISTED]) + (f' and {more} more' if more > 0 else '')

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.config import CapturesConfig, Config
-from n2n_jax.data.captures import find_scenes, read_scene
+from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scene
 from n2n_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -39,8 +39,7 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     Raises:
       UserError: see `n2n_jax.data.captures`; or scenes differ in channels or type.
     """
-    paths = [Path(path.strip()) for path in config.paths.split(',')]
-    found = find_scenes(paths, pattern=config.pattern or None, interleaved=config.interleaved)
+    found = _find(config)
     scenes = [SceneCaptures(scene.name, read_scene(scene)) for scene in found]
     first = scenes[0]
     for scene in scenes:
@@ -63,6 +62,22 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     if low == high:
         raise UserError(f'All pixels of all captures are {low}: there is nothing to learn.')
     return scenes
+
+
+def _find(config: CapturesConfig) -> list[Scene]:
+    paths = [Path(path.strip()) for path in config.paths.split(',')]
+    if config.single:
+        for name, is_set in (
+            ('pattern', config.pattern),
+            ('interleaved', config.interleaved),
+            ('pairing', config.pairing != '1:1'),
+        ):
+            if is_set:
+                raise UserError(
+                    f'--single takes every image by itself: leave out either it or --{name}.'
+                )
+        return find_images(paths)
+    return find_scenes(paths, pattern=config.pattern or None, interleaved=config.interleaved)
 
 
 def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
