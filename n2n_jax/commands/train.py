@@ -29,8 +29,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument('--minutes', type=float, default=20.0, help='of training (default: 20)')
     parser.add_argument('--steps', type=int, default=0, help='in place of --minutes')
     parser.add_argument(
-        '--pairing', choices=('1:1', '1:X', 'X:1'), default='1:1',
-        help='1:X: the target is the mean of all other captures; X:1: the input is',
+        '--pairing', choices=('1:1', '1:X', 'X:1'),
+        help='1:1: any two captures are a pair; 1:X (default): the target is the mean of all other '
+        'captures; X:1: the input is',
     )  # fmt: skip
     parser.add_argument(
         '--single', action='store_true',
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     console.keep_compiled_code()
     captures = dataclasses.replace(
         options.captures(arguments),
-        pairing=arguments.pairing,
+        pairing=arguments.pairing or ('1:1' if arguments.single else '1:X'),
         single=arguments.single,
         allow_correlated_noise=arguments.allow_correlated_noise,
         held_out=arguments.held_out,
