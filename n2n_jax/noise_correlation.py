@@ -98,13 +98,14 @@ def neighbor_correlation(image_HWC: np.ndarray) -> NeighborCorrelation:
 def _block_energies(image_HWC: np.ndarray) -> np.ndarray:
     """Squared cosine coefficients of the blocks of all channels, (N, K); none of empty blocks."""
     h, w = (side // _SIDE * _SIDE for side in image_HWC.shape[:2])
-    blocks = image_HWC[:h, :w].reshape(h // _SIDE, _SIDE, w // _SIDE, _SIDE, -1)
+    channels = image_HWC.shape[2]
+    blocks = image_HWC[:h, :w].reshape(h // _SIDE, _SIDE, w // _SIDE, _SIDE, channels)
     blocks = blocks.transpose(0, 2, 4, 1, 3).reshape(-1, _SIDE, _SIDE)
     low, high = image_HWC.min(), image_HWC.max()
     inside_N = ((blocks > low) & (blocks < high)).all(axis=(1, 2))
     if inside_N.sum() >= _BLOCKS_NEEDED:
         blocks = blocks[inside_N]
-    blocks = blocks[:: -(-len(blocks) // _MOST_BLOCKS) or 1].astype(np.float64)
+    blocks = blocks[:: max(1, -(-len(blocks) // _MOST_BLOCKS))].astype(np.float64)
     energy_NK = (fft.dctn(blocks, axes=(1, 2), norm='ortho') ** 2)[:, _USED_KK]
     scale = (float(high) - float(low)) ** 2
     return energy_NK[energy_NK.mean(axis=1) > 1e-12 * scale]
