@@ -18,7 +18,7 @@ SUFFIXES = frozenset({*io.IMAGE_SUFFIXES, '.npy', '.npz'})
 
 _TIFF_SUFFIXES = ('.tif', '.tiff')
 _MOST_CHANNELS = 4
-_KINDS = ('uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64')
+KINDS = ('uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64')
 
 
 def read_stack(path: Path) -> np.ndarray:
@@ -29,7 +29,7 @@ def read_stack(path: Path) -> np.ndarray:
     """
     suffix = path.suffix.lower()
     if suffix in ('.npy', '.npz'):
-        stack_NHWC = _as_stack(path, _read_numpy(path))
+        stack_NHWC = as_stack(path, _read_numpy(path))
     elif suffix in _TIFF_SUFFIXES and path.is_file() and _is_stack(path):
         stack_NHWC = _read_tiff(path)
     else:
@@ -38,7 +38,7 @@ def read_stack(path: Path) -> np.ndarray:
         stack_NHWC = pixels_HWC[None, ..., : 1 if 'gray' in image.mode else 3]
     if stack_NHWC.dtype == bool:
         stack_NHWC = stack_NHWC.astype(np.uint8)
-    if stack_NHWC.dtype.name not in _KINDS:
+    if stack_NHWC.dtype.name not in KINDS:
         raise UserError(
             f'{path} holds {stack_NHWC.dtype} numbers: save it with integers of up to 32 bits or '
             'with floats.'
@@ -66,7 +66,7 @@ def _read_numpy(path: Path) -> np.ndarray:
         raise UserError(f'{path} is damaged or no NumPy file ({error}).') from error
 
 
-def _as_stack(path: Path, array: np.ndarray) -> np.ndarray:
+def as_stack(path: Path, array: np.ndarray) -> np.ndarray:
     """(H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C) -> (N, H, W, C)."""
     if array.ndim == 2:
         return array[None, ..., None]

@@ -10,6 +10,7 @@ import contextlib
 import io
 import struct
 import sys
+from collections.abc import Collection
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,7 +29,7 @@ def read_size(file: BinaryIO) -> tuple[int, int, int]:
     """(H, W, C) of the only image, from its header; errors as in `read`."""
     with tifffile.TiffFile(file) as tif:
         page = _only_page(tif)
-        return page.imagelength, page.imagewidth, *(_SHAPES[_mode(page)] or (1,))
+        return page.imagelength, page.imagewidth, *(_SHAPES[mode_of(page)] or (1,))
 
 
 def read(file: BinaryIO) -> tuple[np.ndarray, str, dict[str, Any]]:
@@ -42,8 +43,9 @@ def read(file: BinaryIO) -> tuple[np.ndarray, str, dict[str, Any]]:
     """
     with tifffile.TiffFile(file) as tif:
         page = _only_page(tif)
-        mode = _mode(page)
-        pixels = _pixels(file, page, mode)
+        mode = mode_of(page)
+        check_whole(file, page)
+        pixels = decode_page(file, page, mode, _DTYPES)
         icc_tag = page.tags.get(tiff_tags.ICC_PROFILE)
         found: dict[str, Any] = {
             'format': 'TIFF',
@@ -82,7 +84,8 @@ def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
     return dpi if min(dpi) > 0 else None
 
 
-def _mode(page: tifffile.TiffPage) -> str:
+def mode_of(page: tifffile.TiffPage) -> str:
+    """'gray', 'gray+alpha', 'rgb' or 'rgba'; UserError for all else."""
     photometric = tifffile.PHOTOMETRIC
     colors = {
         photometric.MINISWHITE: 1,
@@ -103,51 +106,81 @@ def _mode(page: tifffile.TiffPage) -> str:
     return ('gray' if colors == 1 else 'rgb') + {1: '+alpha', 3: 'a'}[colors] * (samples - colors)
 
 
-def _pixels(file: BinaryIO, page: tifffile.TiffPage, mode: str) -> np.ndarray:
-    dtype = np.dtype(page.dtype or 'V')
-    # tifffile neither applies palettes, nor converts from YCbCr, nor scales 1 to 4 bits to 8.
-    photometric = tifffile.PHOTOMETRIC
-    converted = page.photometric in (photometric.PALETTE, photometric.YCBCR)
-    converted = converted or page.bitspersample < 8
-    if converted:
-        dtype = np.dtype(np.uint8)
-    if dtype.name not in _DTYPES:
-        raise UserError(
-            f'holds {dtype.name} samples; 8- and 16-bit unsigned integers and floats are read. '
-            'Convert it to one of these first.'
-        )
-    # A sparse or cut segment would come back as zeros.
+def check_whole(file: BinaryIO, page: tifffile.TiffPage) -> None:
+    """Raises EOFError where pixels are missing; they would come back as zeros."""
     end = file.seek(0, 2)
     for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
         if not (start and length and start + length <= end):
             raise EOFError('it ends before its last pixel')
+
+
+def is_converted(page: tifffile.TiffPage) -> bool:
+    """Whether samples are not what comes back: palettes, YCbCr, less than 8 bits.
+
+    tifffile neither applies palettes, nor converts from YCbCr, nor scales 1 to 4 bits to 8.
+    """
+    photometric = tifffile.PHOTOMETRIC
+    converted = page.photometric in (photometric.PALETTE, photometric.YCBCR)
+    return converted or page.bitspersample < 8
+
+
+def decode_page(
+    file: BinaryIO,
+    page: tifffile.TiffPage,
+    mode: str,
+    dtypes: Collection[str],
+    *,
+    index: int = 0,
+) -> np.ndarray:
+    """The pixels of a page, (H, W) or (H, W, C).
+
+    Args:
+      file: the page's.
+      page: whole, see `check_whole`.
+      mode: as `io.ImageFile` has it.
+      dtypes: names of the types of samples that are welcome.
+      index: of the page in the file.
+
+    Raises:
+      UserError: another type, or a compression that neither tifffile nor Pillow decodes.
+    """
+    converted = is_converted(page)
+    dtype = np.dtype(np.uint8 if converted else page.dtype or 'V')
+    if dtype.name not in dtypes:
+        raise UserError(
+            f'holds {dtype.name} samples; 8- and 16-bit unsigned integers and floats are read. '
+            'Convert it to one of these first.'
+        )
     if converted:
-        return _pixels_by_pillow(file, mode, dtype)
+        return _pixels_by_pillow(file, mode, dtype, index)
     try:
         pixels = page.asarray()
     except ValueError as error:
         if 'imagecodecs' not in str(error):
             raise
-        return _pixels_by_pillow(file, mode, dtype)
+        return _pixels_by_pillow(file, mode, dtype, index)
     if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
         pixels = np.moveaxis(pixels, 0, -1)
-    if page.photometric == photometric.MINISWHITE and dtype.kind == 'u':
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and dtype.kind == 'u':
         pixels = np.invert(pixels)
     return np.ascontiguousarray(pixels, dtype.newbyteorder('='))
 
 
-def _pixels_by_pillow(file: BinaryIO, mode: str, dtype: np.dtype) -> np.ndarray:
+def _pixels_by_pillow(file: BinaryIO, mode: str, dtype: np.dtype, index: int) -> np.ndarray:
     """Decodes what needs libtiff, which Pillow brings along."""
     file.seek(0)
     with contextlib.suppress(Image.UnidentifiedImageError):
         image = Image.open(file, formats=('TIFF',))
+        image.seek(index)
         if image.mode in ('RGB', 'RGBA') and dtype == np.uint16:
-            pixels = png.decode_16bit(file, image.mode, sys.byteorder)
+            pixels = png.decode_16bit(file, image.mode, sys.byteorder, index)
         elif image.mode == 'RGBA':  # else premultiplied colours would be divided by alpha
-            pixels = png.decode_as(file, 'RGBA')
+            pixels = png.decode_as(file, 'RGBA', index)
         else:
             convert = {'1': 'L', 'P': 'RGB', 'YCbCr': 'RGB'}.get(image.mode)
             pixels = np.asarray(image.convert(convert) if convert else image)
+        if pixels.dtype == np.int32 and dtype == np.int16:  # Pillow has no smaller signed type
+            pixels = pixels.astype(np.int16)
         if pixels.dtype == dtype and pixels.shape[2:] == _SHAPES[mode]:
             return pixels
     raise UserError(
@@ -176,9 +209,6 @@ def encode(
       dpi: pixels per inch across and down, unless `exif` says.
       compressed: with Deflate, after differences along each row if the samples are integers.
       alpha_kind: 0 unknown, 1 colours are multiplied by alpha, 2 they are not (ExtraSamples).
-
-    Raises:
-      ValueError: if the file would have more than 4 GiB.
     """
     samples_HWC = np.atleast_3d(pixels)
     height, width, channels = samples_HWC.shape
