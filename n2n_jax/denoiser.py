@@ -145,7 +145,7 @@ class Denoiser:
           tta: average over the 8 flips and rotations of the image, padded as the network does it.
           spread: find the standard deviation over them too.
           name: for messages.
-          on_pixels: told how many values (H * W * C) of all the work are done, after each tile.
+          on_pixels: told after each tile how many values (H * W * C of each read) it had.
 
         Raises:
           UserError: not even the smallest tile fits into the memory.
@@ -178,7 +178,7 @@ class Denoiser:
                                 orientation if spread else 0, :, columns.start : columns.stop
                             ] += core_hwC
                             if orientation == orientations[-1]:
-                                on_pixels(core_hwC.size // len(reads))
+                                on_pixels(core_hwC.size)
                     done = rows.stop
                     num_sums = len(reads) * len(orientations) // len(sums_OhWC)
                     sums_OhWC /= np.float32(num_sums)

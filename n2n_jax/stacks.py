@@ -29,7 +29,7 @@ def read_stack(path: Path) -> np.ndarray:
     """
     suffix = path.suffix.lower()
     if suffix in ('.npy', '.npz'):
-        stack_NHWC = as_stack(path, _read_numpy(path))
+        stack_NHWC = as_stack(path, read_numpy(path)[1])
     elif suffix in _TIFF_SUFFIXES and path.is_file() and _is_stack(path):
         stack_NHWC = _read_tiff(path)
     else:
@@ -48,16 +48,21 @@ def read_stack(path: Path) -> np.ndarray:
     return stack_NHWC
 
 
-def _read_numpy(path: Path) -> np.ndarray:
+def read_numpy(path: Path) -> tuple[str, np.ndarray]:
+    """The one array of a file, and its name in there, '' in a .npy file.
+
+    Raises:
+      UserError: no such file, damaged, or several arrays.
+    """
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded
+            return '', loaded
         with loaded:
             if len(loaded.files) != 1:
                 names = ', '.join(loaded.files) or 'none'
                 raise UserError(f'{path} must hold one array, not {len(loaded.files)} ({names}).')
-            return loaded[loaded.files[0]]
+            return loaded.files[0], loaded[loaded.files[0]]
     except FileNotFoundError:
         raise UserError(f'{path}: no such file.') from None
     except UserError:
@@ -67,7 +72,7 @@ def _read_numpy(path: Path) -> np.ndarray:
 
 
 def as_stack(path: Path, array: np.ndarray) -> np.ndarray:
-    """(H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C) -> (N, H, W, C)."""
+    """(H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C) -> (N, H, W, C), a view."""
     if array.ndim == 2:
         return array[None, ..., None]
     if array.ndim == 3:

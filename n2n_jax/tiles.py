@@ -11,7 +11,6 @@ All tiles of an image have one shape, so that one program is compiled for them.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -127,8 +126,3 @@ def put_back(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation & 2:
         image = image[:, ::-1]
     return image[::-1] if orientation & 1 else image
-
-
-def total_pixels(shapes: Sequence[tuple[int, int, int]]) -> int:
-    """Values in images of the shapes (H, W, C)."""
-    return sum(height * width * channels for height, width, channels in shapes)
