@@ -144,7 +144,7 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
             failures.append(str(error))
     todo = [(job, size) for job, size in zip(jobs, sizes, strict=True) if size]
     total = sum(sizes)
-    with ProgressLine('denoising', round(total / 1e6, 1), unit=' megapixels') as progress:
+    with ProgressLine('denoising', total / 1e6, unit=' megapixels') as progress:
         before = 0
         for place, (job, size) in enumerate(todo, start=1):
             details = f'file {place} of {len(todo)}' if len(todo) > 1 else ''
@@ -157,7 +157,7 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
                 progress.clear()
                 failures.append(f'{job.target} cannot be written: {error.strerror or error}.')
             before += size
-            progress.update(round(before / 1e6, 1), details)
+            progress.update(before / 1e6, details)
     return failures
 
 
@@ -169,13 +169,13 @@ class _Count:
 
     def __call__(self, num_values: int) -> None:
         self._done += num_values
-        self._progress.update(round(self._done / 1e6, 1), self._details)
+        self._progress.update(self._done / 1e6, self._details)
 
 
 def _num_values(job: Job, options: Options) -> int:
     """Values to denoise, from the headers of the files."""
     path, only = job.sources[0], job.frames[0]
-    if path.suffix.lower() in image_bands.IN_PIECES:
+    if path.suffix.lower() in (*image_bands.TIFF_SUFFIXES, *image_bands.NUMPY_SUFFIXES):
         with image_bands.open_source(path) as source:
             frames = source.frames if only is None else [source.frames[only]]
             count = sum(frame.height * frame.width * frame.channels for frame in frames)

@@ -21,7 +21,6 @@ from n2n_jax.errors import UserError
 
 TIFF_SUFFIXES = ('.tif', '.tiff')
 NUMPY_SUFFIXES = ('.npy', '.npz')
-IN_PIECES = (*TIFF_SUFFIXES, '.npy')
 _NOT_ALPHA = 0  # ExtraSamples: not said
 _ALPHA = 2
 
@@ -209,7 +208,7 @@ class _TiffTarget:
             groups = {index: tiff.groups[index] for index in indices}
             pages = {page: tiff.pages[page] for group in groups.values() for page in group}
             if len(pages) < len(tiff.pages):
-                kept = tiff_pages.alone([pages[page] for page in sorted(pages)])
+                kept = tiff_pages.alone([pages[page] for page in sorted(pages)], tiff.pages[0])
                 pages = dict(zip(sorted(pages), kept, strict=True))
         else:
             order = '<'

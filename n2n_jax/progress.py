@@ -22,6 +22,10 @@ def duration(seconds: float) -> str:
     return f'{seconds // 3600} h {seconds % 3600 // 60:02d} min'
 
 
+def _number(count: float) -> str:
+    return f'{count:.1f}' if isinstance(count, float) else str(count)
+
+
 class ProgressLine:
     """Counts up to `total` and says how long is left; silent for work that is over in a second.
 
@@ -29,7 +33,7 @@ class ProgressLine:
 
     Args:
       label: what is being done.
-      total: the count at the end.
+      total: the count at the end; a float if counts are.
       unit: of the counts, after both numbers.
       stream: where to write; standard error by default.
     """
@@ -77,7 +81,7 @@ class ProgressLine:
 
     def show(self, count: float, details: str = '') -> None:
         """Shows the state at `count` now."""
-        line = f'{self._label} {count}/{self._total}{self._unit}'
+        line = f'{self._label} {_number(count)}/{_number(self._total)}{self._unit}'
         line += f'  {details}' if details else ''
         first, since = self._timed_from or (count, 0.0)
         if first < count < self._total:

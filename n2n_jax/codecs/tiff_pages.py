@@ -115,9 +115,7 @@ class TiffPages:
         if icc_tag := source.tags.get(tiff_tags.ICC_PROFILE):
             tags.append(tiff_tags.profile(bytes(icc_tag.value)))
         if source.planarconfig == tifffile.PLANARCONFIG.SEPARATE:  # samples go together now
-            tags = [
-                tag for tag in tags if not (isinstance(tag.value, bytes) and _is_shape(tag.value))
-            ]
+            tags = [tag for tag in tags if not _is_shape(_words(tag))]
         return Page(
             source.imagelength,
             source.imagewidth,
@@ -131,7 +129,7 @@ class TiffPages:
 
     def _unfold_single_directory(self) -> None:
         """ImageJ writes one directory for a stack of more than 4 GB, tifffile on request."""
-        if len(self.pages) != 1 or not (self._tif.is_imagej or self._tif.is_shaped):
+        if len(self.pages) != 1 or self._tif.series[0].dataoffset is None:
             return
         page, (_, source) = self.pages[0], self._sources[0]
         count = int(np.prod(self._tif.series[0].shape)) * page.dtype.itemsize // page.num_bytes
@@ -267,22 +265,35 @@ def _positive(source: tifffile.TiffPage, pixels: np.ndarray) -> np.ndarray:
     return np.invert(pixels) if white_is_zero and pixels.dtype.kind == 'u' else pixels
 
 
-def alone(pages: Sequence[Page]) -> list[Page]:
-    """The channels of one image as all that a file holds: no word of a stack is left."""
-    layout = (f'images={len(pages)}', f'channels={len(pages)}') if len(pages) > 1 else ()
+def alone(pages: Sequence[Page], first: Page) -> list[Page]:
+    """The channels of one image as all that a file holds: no word of a stack is left.
+
+    `first` is the first page of the stack, which has what ImageJ says about all of them.
+    """
+    layout = [f'images={len(pages)}', f'channels={len(pages)}'] if len(pages) > 1 else []
+    imagej = [tag for tag in first.tags if _words(tag).startswith(b'ImageJ=')]
+    about = []
+    for tag in imagej:
+        lines = [line for line in _words(tag).split(b'\n') if not line.startswith(_IMAGEJ_LAYOUT)]
+        lines[1:1] = [line.encode() for line in layout]
+        about.append(tiff_tags.text(tag.code, b'\n'.join(lines)))
     kept = []
     for page in pages:
-        tags = []
-        for tag in page.tags:
-            words = tag.value.rstrip(b'\0') if tag.code == tiff_tags.DESCRIPTION else b''
-            if words.startswith(b'ImageJ='):
-                lines = [line for line in words.split(b'\n') if not line.startswith(_IMAGEJ_LAYOUT)]
-                lines[1:1] = [line.encode() for line in layout]
-                tags.append(tiff_tags.text(tag.code, b'\n'.join(lines)))
-            elif tag.code not in _IMAGEJ_TAGS and not (_is_shape(words) or b'<OME' in words):
-                tags.append(tag)
+        tags = [tag for tag in page.tags if tag.code not in _IMAGEJ_TAGS]
+        tags = [tag for tag in tags if not _is_about_stack(_words(tag))]
         kept.append(dataclasses.replace(page, tags=tuple(tags)))
+    kept[0] = dataclasses.replace(kept[0], tags=(*kept[0].tags, *about))
     return kept
+
+
+def _words(tag: Tag) -> bytes:
+    """A description; '' of all other tags."""
+    is_text = tag.code == tiff_tags.DESCRIPTION and isinstance(tag.value, bytes)
+    return tag.value.rstrip(b'\0') if is_text else b''
+
+
+def _is_about_stack(words: bytes) -> bool:
+    return words.startswith(b'ImageJ=') or b'<OME' in words or _is_shape(words)
 
 
 def _is_shape(words: bytes) -> bool:
@@ -292,7 +303,7 @@ def _is_shape(words: bytes) -> bool:
 
 def _not_truncated(description: Tag) -> Tag:
     """tifffile's words about a stack, less the one that says that directories are missing."""
-    words = description.value.rstrip(b'\0').replace(b', "truncated": true', b'')
+    words = _words(description).replace(b', "truncated": true', b'')
     return tiff_tags.text(description.code, words)
 
 

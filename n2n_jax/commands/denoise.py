@@ -98,6 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
                 )
 
     console.keep_compiled_code()
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it says is in our errors
     import dataclasses
 
     from n2n_jax import models
