@@ -146,7 +146,6 @@ def test_other_stacks_keep_their_axes(how, tmp_path):
 def test_description_resolution_profile_and_exif_are_kept(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = 'fluorescence, 40x'
-    exif[0x8769] = {0x829A: 0.25}  # exposure
     frames = [Image.fromarray(pixels(20, 30)) for _ in range(2)]
     frames[0].save(
         tmp_path / 'in.tif', save_all=True, append_images=frames[1:], exif=exif, dpi=(300, 150),
@@ -158,8 +157,17 @@ def test_description_resolution_profile_and_exif_are_kept(tmp_path):
         assert image.info['dpi'] == (300, 150)
         assert image.info['icc_profile'] == b'a profile'
         assert image.getexif()[0x010E] == 'fluorescence, 40x'
-        assert image.getexif().get_ifd(0x8769)[0x829A] == 0.25
         np.testing.assert_array_equal(np.asarray(image), np.asarray(frames[0]))
+
+
+def test_exif_of_a_tiff_is_kept(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x829A] = 0.25  # exposure
+    Image.fromarray(pixels(20, 30)).save(tmp_path / 'in.jpg', exif=exif)
+    io.write_image(tmp_path / 'in.tif', io.read_image(tmp_path / 'in.jpg'))
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    with Image.open(tmp_path / 'out.tif') as image:
+        assert image.getexif().get_ifd(0x8769)[0x829A] == 0.25
 
 
 def test_alpha_is_kept_and_other_channels_are_denoised_one_by_one(tmp_path):
