@@ -180,9 +180,11 @@ def shift(captures_NHWC: np.ndarray) -> Finding:
     if not known:
         text = 'not measurable'
         return _finding('shift', float('nan'), text, FINE, numbers=numbers)
-    # A shift beyond chance comes before a larger one that may be none.
+    # A shift beyond chance comes before a larger one that may be none; of two captures, the second.
     sure_N = [one.significant() for one in found]
-    i, value, error = max(known, key=lambda row: (sure_N[row[0]] == max(sure_N), abs(row[1])))
+    i, value, error = max(
+        known, key=lambda row: (sure_N[row[0]] == max(sure_N), abs(row[1]), row[0])
+    )
     value = abs(value)
     if sure_N[i] > 0:
         value = float(np.hypot(*(t for t, _ in found[i].measurable())))
@@ -193,11 +195,12 @@ def shift(captures_NHWC: np.ndarray) -> Finding:
     advice = ''
     if verdict != FINE:
         down, right = shifts_N2[i]
-        text += f' (capture {i + 1})'
-        advice = (
-            f'capture {i + 1} lies {abs(down):.2f} px {"lower" if down > 0 else "higher"} and '
-            f'{abs(right):.2f} px further {"right" if right > 0 else "left"} than the others: '
-            'register the captures first, or edges come out blurred'
+        text += (
+            f' (capture {i + 1}: {abs(down):.2f} {"down" if down > 0 else "up"}, '
+            f'{abs(right):.2f} {"right" if right > 0 else "left"})'
+        )
+        advice = 'something moved between captures: register them first, or edges come out ' + (
+            'double' if verdict == UNUSABLE else 'blurred'
         )
     return _finding('shift', value, text, verdict, advice, numbers)
 
@@ -277,18 +280,14 @@ def residual(captures_NHWC: np.ndarray) -> Finding:
     if worst_row is None:
         return _finding('residual', 0.0, 'no difference', FINE)
     size, i, mean, signal = worst_row
-    text = f'mean {mean.value:+.2f} σ, with the signal {signal.value:+.2f} σ'
+    text = f'capture {i}: mean {mean.value:+.2f} σ, with the signal {signal.value:+.2f} σ'
     value = max(mean.value, signal.value, key=abs)
     if not size:
         return _finding('residual', value, text, FINE, numbers={'captures': rows})
-    what = []
-    if mean.beyond(_MOST_BIAS):
-        what.append('is brighter' if mean.value > 0 else 'is darker')
-    if signal.beyond(_MOST_BIAS):
-        what.append('differs more where the scene is bright')
     advice = (
-        f'capture {i} {" and ".join(what)} than the mean of the others, by a part of the noise '
-        'that matters: match brightness (light, bleaching, exposure) before training'
+        'a capture is brighter or darker than the others by a part of the noise that matters'
+        + (', the more so where the scene is bright' if signal.beyond(_MOST_BIAS) else '')
+        + ': lamp, exposure or bleaching. Match brightness before training'
     )
     return _finding('residual', value, text, WARNING, advice, {'captures': rows})
 
@@ -420,8 +419,8 @@ def saturation(captures_NHWC: np.ndarray) -> Finding:
         else "raise the camera's offset, or save without cutting off what is below black"
     )
     advice = (
-        f'{share:.1%} of the values are {number}, the {name} there is. Their noise is cut off, so '
-        f'it has no mean of 0, and what is learned there is wrong: {way_out}'
+        f'values are cut off at the {name} there is, so their noise has no mean of 0, and what is '
+        f'learned there is wrong: {way_out}'
     )
     return _finding('saturation', share, f'{share:.1%} at {number}', verdict, advice, numbers)
 

@@ -349,4 +349,6 @@ def _leaves_less(
     )
     values = own[middle][0].size * len(own[middle]) / _independent_area(_SCALES[middle])
     values *= blocks.effective_count(near_B) / len(near_B)
+    if values < 1:
+        return False
     return bool(far_B.sum() < near_B.sum() * (1 - max(0.1, 7 * np.sqrt(2 / values))))

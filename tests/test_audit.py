@@ -1,10 +1,13 @@
 """The audit finds what is wrong with captures, and nothing where nothing is."""
 
+import json
+
 import numpy as np
 import pytest
+from clean_captures import SCENES, clean_set
 from scipy import ndimage
 
-from n2n_jax import audit
+from n2n_jax import audit, cli, io, regions
 from n2n_jax.data import dead_leaves, photos
 from n2n_jax.data.own_captures import SceneCaptures
 
@@ -35,12 +38,74 @@ def test_no_false_alarm_on_twenty_good_sets():
         assert audit.worst(findings) == audit.FINE, (k, audit.markdown(findings))
 
 
-@pytest.mark.parametrize('sigma', [5, 15])
+def alarms(seeds, **kind):
+    """False ones; brightness is looked at by tests of its own."""
+    found = []
+    for seed in seeds:
+        what, x_NHWC = clean_set(seed, **kind)
+        scene = audit.audit_scene(SceneCaptures('s', x_NHWC))
+        found += [
+            (what, finding.check, finding.text)
+            for finding in scene.findings
+            if finding.verdict != audit.FINE and finding.check != 'brightness'
+        ]
+    return found
+
+
+@pytest.mark.parametrize('kind', SCENES)
+def test_no_false_alarm_on_small_clean_sets_of_any_kind(kind):
+    assert not alarms(range(8), kind=kind, side=32)
+    assert not alarms(range(4), kind=kind, side=96)
+
+
+@pytest.mark.slow
+def test_no_false_alarm_on_two_thousand_clean_sets():
+    assert not alarms(range(2000))
+
+
+@pytest.mark.parametrize('sigma', [5, 15, 30])
 def test_a_shift_of_half_a_pixel(clean_HW1, sigma):
     moved_HW1 = ndimage.shift(clean_HW1, (0, 0.5, 0), order=5, mode='reflect')
     finding = audit.shift(noisy(clean_HW1, moved_HW1, sigma=sigma)[:, 10:266, 10:266])
     assert finding.value == pytest.approx(0.5, abs=0.1)
     assert finding.verdict == audit.WARNING
+    np.testing.assert_allclose(finding.numbers['shifts'][1], (0, 0.5), atol=0.1)
+
+
+@pytest.mark.slow
+def test_half_a_pixel_is_found_wherever_it_can_be_measured():
+    measured = wrong = 0
+    for seed in range(200):
+        what, x_NHWC = clean_set(seed, side=192, level=6.0)
+        if what.split()[1] in ('flat', 'ramp') or x_NHWC.shape[1] < 100:
+            continue
+        moved_HWC = ndimage.shift(x_NHWC[0].astype(np.float64), (0.3, 0.4, 0), order=3)
+        shifted_NHWC = np.concatenate([moved_HWC[None], x_NHWC[1:]])[:, 4:-4, 4:-4]
+        finding = audit.shift(shifted_NHWC)
+        if finding.text == 'not measurable' or 'in one direction' in finding.text:
+            continue
+        measured += 1
+        wrong += finding.verdict != audit.WARNING or abs(finding.value - 0.5) > 0.1
+    assert measured > 100
+    assert wrong <= 0.03 * measured
+
+
+def test_a_shift_of_pixels_is_unusable(clean_HW1):
+    x_NHWC = noisy(clean_HW1[:256, :256], clean_HW1[4:260, 3:259])
+    finding = audit.shift(x_NHWC)
+    assert finding.value == pytest.approx(5, abs=0.1)
+    assert finding.verdict == audit.UNUSABLE
+    assert '4.00 up, 3.00 left' in finding.text
+    assert audit.same_scene(x_NHWC).verdict == audit.FINE
+
+
+def test_where_nothing_can_be_measured_there_is_no_warning():
+    rows, columns = np.mgrid[:64, :64]
+    ramp_HW1 = (rows + columns)[..., None] + 50.0
+    finding = audit.shift(noisy(ramp_HW1, ramp_HW1 + 3))
+    assert (finding.verdict, finding.text) == (audit.FINE, 'not measurable')
+    assert finding.as_dict()['value'] is None
+    json.dumps(finding.as_dict(), allow_nan=False)
 
 
 def test_a_drift_of_three_percent(clean_HW1):
@@ -51,12 +116,68 @@ def test_a_drift_of_three_percent(clean_HW1):
     assert finding.verdict == audit.WARNING
 
 
-def test_correlated_noise(clean_HW1):
+def test_residual_is_in_units_of_the_noise(clean_HW1):
+    x_NHWC = noisy(clean_HW1, clean_HW1 + 3, clean_HW1)
+    finding = audit.residual(x_NHWC)
+    # Against a mean of two, whose noise counts too.
+    assert finding.value == pytest.approx(3 / (15 * np.sqrt(1.5)), abs=0.02)
+    assert finding.verdict == audit.WARNING
+    assert finding.text.startswith('capture 2: mean +0.1')
+    brighter = audit.residual(noisy(clean_HW1, 1.15 * clean_HW1 - 0.15 * clean_HW1.mean()))
+    assert [abs(row['mean']) < 0.05 for row in brighter.numbers['captures']] == [True]
+    expected = -0.15 * clean_HW1.std() / (15 * np.sqrt(2))
+    assert brighter.value == pytest.approx(expected, rel=0.15)
+    assert 'where the scene is bright' in brighter.advice
+
+
+def test_noise_of_different_strength_is_no_residual():
+    rng = np.random.default_rng(0)
+    flat = np.full((128, 128, 1), 100.0)
+    x_NHWC = np.stack([flat + rng.normal(0, sigma, flat.shape) for sigma in (30, 3)])
+    assert audit.residual(x_NHWC).verdict == audit.FINE
+    assert audit.duplicates(noisy(flat, flat, flat, sigma=1)).verdict == audit.FINE
+
+
+@pytest.mark.parametrize('side', [64, 300])
+def test_correlated_noise(clean_HW1, side):
     rng = np.random.default_rng(0)
     noise = [ndimage.gaussian_filter(rng.normal(0, 30, clean_HW1.shape), (1, 1, 0)) for _ in '12']
-    finding = audit.correlation(np.stack([clean_HW1 + n for n in noise]))
-    assert finding.value > 0.5
+    x_NHWC = np.stack([clean_HW1 + n for n in noise])[:, :side, :side]
+    finding = audit.correlation(x_NHWC)
+    expected = np.exp(-0.25)  # of noise behind a Gaussian of 1 px, at 1 px
+    assert finding.value == pytest.approx(expected, abs=0.03)
     assert finding.verdict == audit.WARNING
+    map_LL = audit.autocorrelation(x_NHWC)
+    assert map_LL.shape == (11, 11)
+    assert map_LL[5, 5] == 1
+    assert map_LL[5, 6] == pytest.approx(expected, abs=0.05)
+    assert map_LL[6, 6] == pytest.approx(expected**2, abs=0.08)
+    np.testing.assert_allclose(map_LL, map_LL[::-1, ::-1])
+
+
+def test_lines_are_correlated_one_way_and_sharpening_is_negative(clean_HW1):
+    rng = np.random.default_rng(0)
+    lines = rng.normal(0, 10, (2, 300, 1, 1)) + rng.normal(0, 10, (2, *clean_HW1.shape))
+    finding = audit.correlation(clean_HW1 + lines)
+    assert finding.numbers['right'] == pytest.approx(0.5, abs=0.06)
+    assert abs(finding.numbers['down']) < 0.1
+    noise = rng.normal(0, 10, (2, *clean_HW1.shape))
+    sharper = noise + 0.5 * (noise - ndimage.uniform_filter(noise, (1, 3, 3, 1)))
+    finding = audit.correlation(clean_HW1 + sharper)
+    assert finding.value < -0.05
+    assert finding.verdict == (audit.WARNING if finding.value < -0.1 else audit.FINE)
+
+
+def test_colours_that_share_noise(clean_HW1):
+    rng = np.random.default_rng(0)
+    shape = (2, *clean_HW1.shape[:2], 3)
+    own, shared = rng.normal(0, 10, shape), rng.normal(0, 10, (*shape[:3], 1))
+    assert audit.channels(clean_HW1 + own).verdict == audit.FINE
+    finding = audit.channels(clean_HW1 + own * (1, 2, 1) + shared * (1, 2, 0))
+    assert finding.verdict == audit.WARNING
+    assert finding.value == pytest.approx(0.5, abs=0.02)
+    assert finding.numbers['1-3'] == pytest.approx(0, abs=0.02)
+    assert audit.channels(noisy(clean_HW1, clean_HW1)).text == 'gray'
 
 
 def test_two_percent_of_saturated_pixels(clean_HW1):
@@ -66,6 +187,39 @@ def test_two_percent_of_saturated_pixels(clean_HW1):
     finding = audit.saturation(x_NHWC)
     assert finding.value == pytest.approx(0.02, abs=0.001)
     assert finding.verdict == audit.WARNING
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+def test_clipping_is_found_at_any_number(clean_HW1, dtype):
+    x = noisy(clean_HW1, clean_HW1)
+    ends = np.percentile(x, [3, 98])
+    scale = {np.uint8: 1, np.uint16: 16, np.float32: 1 / 255}[dtype]
+    for low, high, word in ((0, ends[1], 'highest'), (ends[0], 255, 'lowest')):
+        clipped = x.clip(low, high) * scale
+        clipped = (np.rint(clipped) if dtype != np.float32 else clipped).astype(dtype)
+        finding = audit.saturation(clipped)
+        assert finding.verdict == audit.WARNING
+        assert finding.value == pytest.approx(0.02 if word == 'highest' else 0.03, abs=0.004)
+        assert word in finding.advice
+
+
+def test_photon_counts_and_masks_are_not_clipped_but_a_cut_background_is():
+    rng = np.random.default_rng(0)
+    spots = np.zeros((128, 128, 1))
+    spots[rng.integers(128, size=60), rng.integers(128, size=60)] = 1500
+    signal = ndimage.gaussian_filter(spots, (2, 2, 0)) + 0.2
+    counts = rng.poisson(signal, (2, *signal.shape)).astype(np.uint8)
+    assert (counts == 0).mean() > 0.5
+    finding = audit.saturation(counts)
+    assert (finding.verdict, 'counts' in finding.text) == (audit.FINE, True)
+    cut = np.rint(signal + rng.normal(0, 8, counts.shape)).clip(0, 255).astype(np.uint8)
+    assert audit.saturation(cut).verdict == audit.WARNING
+    masked = np.rint(signal + 60 + rng.normal(0, 8, counts.shape)).clip(0, 255).astype(np.uint8)
+    masked[:, :20] = 0
+    finding = audit.saturation(masked)
+    assert (finding.verdict, 'mask' in finding.text) == (audit.FINE, True)
+    flat = rng.poisson(0.4, (2, 64, 64, 1)).astype(np.uint16) * 3
+    assert audit.saturation(flat).verdict == audit.FINE
 
 
 def test_copies_and_strangers(clean_HW1):
@@ -79,6 +233,37 @@ def test_copies_and_strangers(clean_HW1):
     assert audit.outliers(x_NHWC).verdict == audit.FINE
 
 
+def test_copies_that_were_saved_again(clean_HW1):
+    x = noisy(clean_HW1, clean_HW1, clean_HW1)
+    again = x[0] + np.random.default_rng(5).normal(0, 2, x[0].shape)
+    finding = audit.duplicates(np.stack([x[0], x[1], again]))
+    assert finding.numbers['pairs'] == [[1, 3]]
+    rounded = np.rint(x[0]).clip(0, 255).astype(np.uint8)
+    finding = audit.duplicates(np.stack([rounded, rounded ^ 1]))
+    assert finding.verdict == audit.UNUSABLE
+    # Little noise beside noisier captures is no copy.
+    quiet = noisy(clean_HW1, clean_HW1, sigma=1.5)
+    assert audit.duplicates(np.concatenate([quiet, x[:1]])).verdict == audit.FINE
+
+
+def test_captures_of_different_things():
+    images = photos.photos()
+    a, b = (images[name][:200, :200, :1].astype(float) for name in ('coffee', 'chelsea'))
+    finding = audit.same_scene(noisy(a, b))
+    assert finding.verdict == audit.UNUSABLE
+    assert finding.value < 0.5
+    finding = audit.same_scene(noisy(a, a, b, a))
+    assert (finding.verdict, finding.numbers['captures']) == (audit.WARNING, [3])
+    assert audit.same_scene(noisy(a, 0.5 * a + 20)).verdict == audit.FINE
+
+
+def test_a_capture_that_two_scenes_share(clean_HW1):
+    x = noisy(*[clean_HW1] * 5)
+    scenes = [SceneCaptures('a', x[:2]), SceneCaptures('b', x[2:4]), SceneCaptures('c', x[[4, 1]])]
+    between = [f for f in audit.audit(scenes) if f.check == 'between scenes']
+    assert [(f.scene, f.text, f.verdict) for f in between] == [('c', 'as in a', audit.WARNING)]
+
+
 def test_the_noise_model_is_the_one_that_was_drawn(clean_HW1):
     rng = np.random.default_rng(0)
     captures = [
@@ -88,6 +273,24 @@ def test_the_noise_model_is_the_one_that_was_drawn(clean_HW1):
     assert model.gain == pytest.approx(3.0, rel=0.1)
     assert model.read == pytest.approx(8.0, abs=3.0)
     assert model.r2 > 0.9
+    assert model.misfit < 0.1
+    assert (np.abs(model.variance_B - 3 * model.signal_B - 64) < 5 * model.error_B).all()
+
+
+def test_fine_texture_does_not_bend_the_line():
+    rng = np.random.default_rng(0)
+    stripes_HW1 = np.tile(np.array([20.0, 60, 100, 60]), 40)[None, :, None] * np.ones((160, 1, 1))
+    model = audit.noise_model(2.0 * rng.poisson(stripes_HW1 / 2, (2, *stripes_HW1.shape)))
+    np.testing.assert_allclose(model.variance_B, 2 * model.signal_B, rtol=0.15)
+
+
+def test_clipped_bins_do_not_enter_the_line(clean_HW1):
+    rng = np.random.default_rng(0)
+    clean = clean_HW1 + 60
+    captures = 2.0 * rng.poisson(clean / 2, (2, *clean.shape))
+    model = audit.noise_model(captures.clip(0, np.percentile(captures, 80)))
+    assert not model.used_B.all()
+    assert model.gain == pytest.approx(2.0, rel=0.15)
 
 
 def test_a_set_is_unusable_only_if_all_scenes_are():
@@ -96,3 +299,95 @@ def test_a_set_is_unusable_only_if_all_scenes_are():
     assert audit.worst([fine]) == audit.FINE
     assert audit.worst([fine, bad]) == audit.WARNING
     assert audit.worst([bad]) == audit.UNUSABLE
+
+
+def saved(folder, name, *captures, dtype=np.uint8):
+    for k, capture in enumerate(captures):
+        top = np.iinfo(dtype).max
+        pixels = np.rint(np.clip(capture, 0, top)).astype(dtype)
+        io.write_pixels(folder / f'{name}_{k + 1}.png', pixels)
+
+
+@pytest.fixture
+def texture():
+    def draw(seed, side=64):
+        rng = np.random.default_rng(seed)
+        clean = 120 + 200 * ndimage.gaussian_filter(rng.normal(size=(side, side)), 2)
+        return [clean + rng.normal(0, 5, clean.shape) for _ in range(3)]
+
+    return draw
+
+
+def run(*arguments):
+    """The exit status of n2n audit."""
+    try:
+        cli.main(['audit', *map(str, arguments)])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_the_command_says_what_is_wrong_with_each_scene(tmp_path, texture, capsys):
+    folder = tmp_path / 'captures'
+    folder.mkdir()
+    saved(folder, 'good', *texture(0))
+    assert run(folder) == 0
+    assert 'Verdict: fine.' in capsys.readouterr().err
+    a, b, _ = texture(1)
+    saved(folder, 'copied', a, a)
+    saved(folder, 'sizes', a, b[:60])
+    saved(folder, 'types', *texture(2), dtype=np.uint16)
+    saved(folder, 'colours', *(np.stack([x] * 3, axis=-1) for x in texture(3)))
+    status = run(folder, '--json', tmp_path / 'a.json', '--html', tmp_path / 'a.html')
+    assert status == 1
+    printed = capsys.readouterr().err
+    assert '64x64 with 1 channel of uint8' in printed
+    content = json.loads((tmp_path / 'a.json').read_text())
+    verdicts = {scene['scene']: scene['verdict'] for scene in content['scenes']}
+    # The first scene in the list says of which kind they are.
+    assert verdicts == {
+        'colours': 'warning', 'copied': 'unusable', 'good': 'unusable', 'sizes': 'unusable',
+        'types': 'unusable',
+    }  # fmt: skip
+    assert 'Verdict: warning' in (tmp_path / 'a.html').read_text()
+    assert run(folder, '--json', tmp_path / 'a.json') == 2  # not overwritten
+    assert 'a.json exists' in capsys.readouterr().err
+
+
+def test_the_json_holds_the_numbers_of_every_check(tmp_path, texture):
+    saved(tmp_path, 'cells', *texture(0))
+    run(tmp_path, '--json', tmp_path / 'out.json')
+    (scene,) = json.loads((tmp_path / 'out.json').read_text())['scenes']
+    assert [finding['check'] for finding in scene['findings']] == list(audit.CHECKS)
+    numbers = {finding['check']: finding['numbers'] for finding in scene['findings']}
+    assert np.shape(numbers['shift']['shifts']) == (3, 2)
+    assert np.shape(numbers['shift']['standard_errors']) == (3, 2)
+    assert len(scene['noise']['signal']) == len(scene['noise']['variance']) == 20
+    assert np.shape(scene['autocorrelation']) == (11, 11)
+    assert (scene['shape'], scene['type']) == ([3, 64, 64, 1], 'uint8')
+    assert scene['sampled'] is False
+
+
+def test_images_of_a_stack_that_differ_in_size(tmp_path, capsys):
+    import tifffile
+
+    pages = [np.zeros((40, 50), np.uint8), np.zeros((40, 48), np.uint8)]
+    for name, chosen in (('bad', pages), ('good', [pages[0] + k for k in range(3)])):
+        with tifffile.TiffWriter(tmp_path / f'{name}.tif') as tif:
+            for page in chosen:
+                tif.write(page, contiguous=False)
+    assert run(tmp_path / 'bad.tif') == 2
+    assert 'different sizes or types (50x40 of uint8, 48x40 of uint8)' in capsys.readouterr().err
+    run(tmp_path / 'good.tif', '--json', tmp_path / 'good.json')  # pages written one by one
+    (scene,) = json.loads((tmp_path / 'good.json').read_text())['scenes']
+    assert scene['shape'] == [3, 40, 50, 1]
+
+
+def test_of_a_large_scene_a_sample_is_audited(texture, monkeypatch):
+    monkeypatch.setattr(regions, 'REGION', 64)
+    x_NHWC = np.stack(texture(0, 400))[..., None]
+    scene = audit.audit_scene(SceneCaptures('large', x_NHWC))
+    assert scene.sampled
+    assert scene.shape == (3, 400, 400, 1)
+    assert {f.check for f in scene.findings if f.verdict != audit.FINE} <= {'brightness'}
+    assert scene.as_dict()['sampled'] is True

@@ -1,0 +1,165 @@
+"""The page is whole, needs nothing else, says everything in words, and stays of bounded size."""
+
+import base64
+import dataclasses
+import io
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from n2n_jax import audit, audit_report, svg
+from n2n_jax.data.own_captures import SceneCaptures
+
+EVIL = '<script>alert("1")</script>&amp; "a|b"'
+
+
+def scene(name, seed=0, side=40, channels=1, shared=False):
+    rng = np.random.default_rng(seed)
+    image_HW1 = 90 + 40 * np.sin(np.arange(side) / 3)[:, None, None] * np.ones((1, side, 1))
+    x_NHWC = image_HW1 + rng.normal(0, 9, (2, side, side, channels))
+    if shared:
+        x_NHWC[1] = x_NHWC[0]
+    return SceneCaptures(name, np.rint(x_NHWC).clip(0, 255).astype(np.uint8))
+
+
+def page_of(scenes):
+    details = audit_report.Details()
+    audits = []
+    for one in scenes:
+        audits.append(audit.audit_scene(one))
+        details.add(audits[-1], one.captures_NHWC)
+    return audit_report.page(audits, details.by_scene())
+
+
+def tree_of(page):
+    first, rest = page.split('\n', 1)
+    assert first == '<!DOCTYPE html>'
+    return ET.fromstring(rest)
+
+
+@pytest.fixture(scope='module')
+def page():
+    return page_of([scene('cells'), scene(EVIL, shared=True), scene('colour', 2, 48)])
+
+
+def test_it_is_well_formed_and_needs_nothing_else(page):
+    root = tree_of(page)
+    tags = {element.tag.rsplit('}')[-1] for element in root.iter()}
+    assert not tags & {'script', 'link', 'iframe', 'object'}
+    for element in root.iter():
+        for attribute in ('src', 'href'):
+            assert element.get(attribute, 'data:').startswith('data:')
+    assert 'url(' not in page
+    assert '@import' not in page
+    HTMLParser().feed(page)
+
+
+def test_names_are_shown_as_they_are(page):
+    assert EVIL not in page
+    headings = [''.join(e.itertext()) for e in tree_of(page).iter('h3')]
+    assert headings[0].startswith(EVIL)  # the worst comes first
+    assert any(cell.text == EVIL for cell in tree_of(page).iter('th'))
+
+
+def test_verdicts_are_said_in_words(page):
+    root = tree_of(page)
+    top = next(e for e in root.iter('p') if (e.get('class') or '').startswith('verdict'))
+    assert ''.join(top.itertext()).startswith('Verdict: warning.')
+    assert re.search(r'3 scenes: [^.]*1 unusable\.', page)
+    for cell in root.iter('td'):
+        if cell.get('class') in (audit.WARNING, audit.UNUSABLE):
+            assert cell.get('class') in ''.join(cell.itertext())
+    assert '1 and 2 alike' in page
+
+
+def test_every_scene_has_its_pictures_and_plots(page):
+    sections = list(tree_of(page).iter('section'))
+    assert len(sections) == 3
+    for section in sections:
+        images = list(section.iter('img'))
+        assert len(images) == 2
+        for image in images:
+            assert image.get('alt')
+            content = base64.b64decode(image.get('src').split(',')[1])
+            assert Image.open(io.BytesIO(content)).size in ((40, 40), (48, 48))
+        plots = [e for e in section.iter() if e.tag.endswith('}svg')]
+        assert len(plots) == 3
+        assert all(plot.find('{http://www.w3.org/2000/svg}title').text for plot in plots)
+
+
+def test_many_scenes_make_no_longer_a_page_than_twenty_in_detail():
+    few = [audit.audit_scene(scene(f's{k}', k, 32)) for k in range(3)]
+    shown = audit_report.pictures(scene('s', 0, 32).captures_NHWC)
+    audits, details = [], audit_report.Details()
+    for k in range(60):
+        one = dataclasses.replace(few[k % 3], name=f'scene{k}')
+        if k == 50:
+            bad = audit.Finding(one.name, 'x', 0, '', audit.UNUSABLE, 'do this')
+            one = dataclasses.replace(one, findings=(*one.findings, bad))
+        audits.append(one)
+        details.add(one, scene('s', k, 32).captures_NHWC)
+    kept = details.by_scene()
+    assert list(kept)[:3] == ['scene50', 'scene0', 'scene1']
+    assert len(kept) == audit_report.MOST_DETAILED
+    page = audit_report.page(audits, kept)
+    assert len(list(tree_of(page).iter('section'))) == 20
+    assert 'Pictures and plots of 20 of 60 scenes' in page
+    assert page.count('scene59') == 1  # in the table only
+    assert sum(shown.counts) == 2 * 32 * 32
+
+
+def test_large_and_colour_and_flat_scenes_have_pictures():
+    rng = np.random.default_rng(0)
+    large = audit_report.pictures(rng.normal(0, 1, (2, 500, 700, 3)))
+    assert Image.open(io.BytesIO(large.first)).size == (320, 320)
+    assert Image.open(io.BytesIO(large.first)).mode == 'RGB'
+    assert len(large.counts) == len(large.edges) - 1
+    flat = audit_report.pictures(np.full((2, 40, 40, 1), 0.5, np.float32))
+    assert flat.counts == (2 * 40 * 40,)
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'expected'),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (-1, 1, [-1, -0.5, 0, 0.5, 1]), (3, 3, [3]), (90, 255, None)],
+)
+def test_ticks_are_round_numbers_inside(low, high, expected):
+    found = svg.ticks(low, high)
+    assert all(low <= tick <= high for tick in found)
+    assert 1 <= len(found) <= 7
+    if expected:
+        np.testing.assert_allclose(found, expected)
+
+
+def test_points_lie_where_they_belong():
+    plot = svg.Plot((0, 10), (0, 100))
+    left, bottom = plot.place(0, 0)
+    right, top = plot.place(10, 100)
+    assert left < right
+    assert top < bottom
+    assert plot.place(5, 50) == pytest.approx(((left + right) / 2, (top + bottom) / 2))
+    assert plot.place(20, -5) == (right, bottom)  # not outside the axes
+    picture = svg.figure(
+        plot,
+        [svg.points(plot, [0, 10], [0, 100]), svg.line(plot, [0, 10], [0, 100])],
+        x_label='a < b', y_label='y', title='t & u',
+    )  # fmt: skip
+    root = ET.fromstring(picture)
+    dots = [e for e in root.iter() if e.tag.endswith('circle')]
+    assert float(dots[1].get('cx')) == pytest.approx(right, abs=0.1)
+    assert 'a < b' in [e.text for e in root.iter()]
+    heights = [
+        float(h) for h in re.findall(r'height="([\d.]+)"/>', svg.bars(plot, [0, 5, 10], [50, 100]))
+    ]
+    assert heights[1] == pytest.approx(2 * heights[0], abs=0.2)
+    assert '<rect' not in svg.bars(plot, [0, 5], [0])
+
+
+def test_a_map_shows_size_and_sign():
+    root = ET.fromstring(svg.cells([[1.0, -0.5], [0.0, 2.0]], title='t'))
+    boxes = [e for e in root.iter() if e.get('fill-opacity')]
+    assert [float(e.get('fill-opacity')) for e in boxes] == [1, 0.5, 0, 1]
+    assert [e.get('class') for e in boxes] == ['data', 'bad', 'data', 'data']
