@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from n2n_jax import audit, pair_metrics
+from n2n_jax import pair_metrics
 from n2n_jax.anscombe import Anscombe
+from n2n_jax.noise_model import noise_model
 
 Restore = Callable[[np.ndarray], np.ndarray]  # (H, W, C) float32 to the same
 
@@ -45,7 +46,7 @@ def tuned_bm3d(captures_NHWC: np.ndarray) -> Restore:
     neighbours share is met by more strength: to tell BM3D its spectrum gains 0.2 dB over that on
     widefield microscopy, and fails with NumPy from 2.4 on (bm3d 4.0.3).
     """
-    line = audit.noise_model(captures_NHWC)
+    line = noise_model(captures_NHWC)
     transform = Anscombe(line.gain, line.read * abs(line.read))
     transformed_NHWC = transform.forward(captures_NHWC)
     sigma = float(np.sqrt(pair_metrics.error_maps(transformed_NHWC, transformed_NHWC).mean()))

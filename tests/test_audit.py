@@ -1,6 +1,7 @@
 """The audit finds what is wrong with captures, and nothing where nothing is."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import ndimage
 from n2n_jax import audit, cli, io, regions
 from n2n_jax.data import dead_leaves, photos
 from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.noise_model import noise_model
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +97,7 @@ def test_a_shift_of_pixels_is_unusable(clean_HW1):
     finding = audit.shift(x_NHWC)
     assert finding.value == pytest.approx(5, abs=0.1)
     assert finding.verdict == audit.UNUSABLE
-    assert '4.00 up, 3.00 left' in finding.text
+    assert re.search(r'(3.9|4.0)\d up, (2.9|3.0)\d left', finding.text)
     assert audit.same_scene(x_NHWC).verdict == audit.FINE
 
 
@@ -269,7 +271,7 @@ def test_the_noise_model_is_the_one_that_was_drawn(clean_HW1):
     captures = [
         3.0 * rng.poisson(clean_HW1 / 3.0) + rng.normal(0, 8, clean_HW1.shape) for _ in range(2)
     ]
-    model = audit.noise_model(np.stack(captures))
+    model = noise_model(np.stack(captures))
     assert model.gain == pytest.approx(3.0, rel=0.1)
     assert model.read == pytest.approx(8.0, abs=3.0)
     assert model.r2 > 0.9
@@ -280,7 +282,7 @@ def test_the_noise_model_is_the_one_that_was_drawn(clean_HW1):
 def test_fine_texture_does_not_bend_the_line():
     rng = np.random.default_rng(0)
     stripes_HW1 = np.tile(np.array([20.0, 60, 100, 60]), 40)[None, :, None] * np.ones((160, 1, 1))
-    model = audit.noise_model(2.0 * rng.poisson(stripes_HW1 / 2, (2, *stripes_HW1.shape)))
+    model = noise_model(2.0 * rng.poisson(stripes_HW1 / 2, (2, *stripes_HW1.shape)))
     np.testing.assert_allclose(model.variance_B, 2 * model.signal_B, rtol=0.15)
 
 
@@ -288,7 +290,7 @@ def test_clipped_bins_do_not_enter_the_line(clean_HW1):
     rng = np.random.default_rng(0)
     clean = clean_HW1 + 60
     captures = 2.0 * rng.poisson(clean / 2, (2, *clean.shape))
-    model = audit.noise_model(captures.clip(0, np.percentile(captures, 80)))
+    model = noise_model(captures.clip(0, np.percentile(captures, 80)))
     assert not model.used_B.all()
     assert model.gain == pytest.approx(2.0, rel=0.15)
 

@@ -1,0 +1,24 @@
+"""Means of captures over places, which checks look at.
+
+N captures of a scene, H height, W width, C channels.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+_LOCAL = 31  # pixels a side of the mean that is taken off before noise is correlated
+
+
+def means(captures_NHWC: np.ndarray, side: int) -> np.ndarray:
+    """Means over blocks and channels; what does not fill a block is left out."""
+    n, h, w, _ = captures_NHWC.shape
+    side = max(1, min(side, h // 4, w // 4))
+    x = captures_NHWC[:, : h // side * side, : w // side * side].mean(axis=-1, dtype=np.float64)
+    return x.reshape(n, h // side, side, w // side, side).mean(axis=(2, 4))
+
+
+def without_local_mean(image_HW: np.ndarray) -> np.ndarray:
+    """An image, (H, W) or (H, W, C), without its slow changes."""
+    return image_HW - ndimage.uniform_filter(
+        image_HW, (_LOCAL, _LOCAL) + (0,) * (image_HW.ndim - 2)
+    )

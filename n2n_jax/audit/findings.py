@@ -1,0 +1,80 @@
+"""What checks of captures say: a number, a verdict, advice."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+FINE, WARNING, UNUSABLE = 'fine', 'warning', 'unusable'
+ORDER = (FINE, WARNING, UNUSABLE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """The outcome of one check on one scene.
+
+    Attributes:
+      scene: its name.
+      check: the name of the check.
+      value: the number behind the verdict; nan where it could not be measured.
+      text: the number in words.
+      verdict: 'fine', 'warning' or 'unusable'.
+      advice: what to do; '' if fine.
+      numbers: all others that the check found.
+    """
+
+    scene: str
+    check: str
+    value: float
+    text: str
+    verdict: str
+    advice: str = ''
+    numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which has neither infinity nor nan: they are null."""
+        return without_nan(dataclasses.asdict(self))
+
+
+def finding_of(
+    check: str,
+    value: float,
+    text: str,
+    verdict: str,
+    advice: str = '',
+    numbers: dict[str, Any] | None = None,
+) -> Finding:
+    """A finding of a scene whose name is filled in later."""
+    return Finding('', check, float(value), text, verdict, advice, numbers or {})
+
+
+def worst(findings: Sequence[Finding]) -> str:
+    """The verdict of the set: unusable only if every scene is."""
+    by_scene: dict[str, str] = {}
+    for finding in findings:
+        before = by_scene.get(finding.scene, FINE)
+        by_scene[finding.scene] = max(before, finding.verdict, key=ORDER.index)
+    verdicts = list(by_scene.values())
+    if all(verdict == FINE for verdict in verdicts):
+        return FINE
+    return UNUSABLE if all(verdict == UNUSABLE for verdict in verdicts) else WARNING
+
+
+def advice_by_scene(findings: Sequence[Finding]) -> list[tuple[str, str, list[str]]]:
+    """Verdict, advice and the scenes it is for, the worst first."""
+    scenes: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        if finding.advice:
+            scenes.setdefault((finding.verdict, finding.advice), []).append(finding.scene)
+    rows = [(verdict, text, names) for (verdict, text), names in scenes.items()]
+    return sorted(rows, key=lambda row: -ORDER.index(row[0]))
+
+
+def without_nan(content: Any) -> Any:
+    """Content for JSON: what is not finite becomes null."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not np.isfinite(content) else content

@@ -1,0 +1,117 @@
+"""Checks of the noise itself: what neighbours and colours share, and how much there is.
+
+N captures of a scene, H height, W width, C channels, B bins, L lags.
+"""
+
+import itertools
+
+import numpy as np
+
+from n2n_jax import blocks
+from n2n_jax.audit.block_means import without_local_mean
+from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
+from n2n_jax.noise_model import NoiseModel, noise_model, typical_pair
+
+_LAGS = 5  # pixels that noise is correlated over
+_MOST_CORRELATION = 0.1  # a blur that cannot be seen: sigma of a third of a pixel
+
+
+def correlation(captures_NHWC: np.ndarray) -> Finding:
+    """The larger correlation of the noise of a pixel with that of the next, down or right."""
+    d = _noise(captures_NHWC)
+    side = blocks.block_side(*d.shape[:2])
+    down, right = (_lag_ratio(d, lag, side) for lag in ((1, 0), (0, 1)))
+    if not d.any():
+        return finding_of('correlation', float('nan'), 'no noise', FINE)
+    larger = max(down, right, key=lambda one: abs(one.value))
+    numbers = {'down': down.value, 'right': right.value, 'standard_error': larger.error}
+    text = f'{larger.value:+.2f} at 1 px'
+    if not (down.beyond(_MOST_CORRELATION) or right.beyond(_MOST_CORRELATION)):
+        return finding_of('correlation', larger.value, text, FINE, numbers=numbers)
+    if larger.value > 0:
+        cause = 'blotches, as from a blur in the camera, resampling, demosaicking or JPEG'
+    else:
+        cause = 'it alternates, as after sharpening'
+    advice = (
+        f'noise is shared by neighbouring pixels ({cause}). Training on pairs is made for that; '
+        'methods for single images are not and keep the blotches, and averaging neighbours gains '
+        'less than it seems'
+    )
+    return finding_of('correlation', larger.value, text, WARNING, advice, numbers)
+
+
+def _noise(captures_NHWC: np.ndarray) -> np.ndarray:
+    """The difference of two captures without slow changes, (H, W, C)."""
+    i, j = typical_pair(captures_NHWC)
+    return without_local_mean(captures_NHWC[i].astype(np.float64) - captures_NHWC[j])
+
+
+def _lagged(d_HWC: np.ndarray, lag: tuple[int, int]) -> np.ndarray:
+    """Products of values that are a lag apart; of lags to the left too."""
+    down, right = lag
+    h, w, _ = d_HWC.shape
+    ahead = d_HWC[down:, max(right, 0) : w + min(right, 0)]
+    return ahead * d_HWC[: h - down, max(-right, 0) : w - max(right, 0)]
+
+
+def _lag_ratio(d_HWC: np.ndarray, lag: tuple[int, int], side: int) -> blocks.Ratio:
+    products_HW = _lagged(d_HWC, lag).sum(axis=-1)
+    squares_HW = np.square(d_HWC[: products_HW.shape[0], : products_HW.shape[1]]).sum(axis=-1)
+    return blocks.ratio(blocks.block_sums(products_HW, side), blocks.block_sums(squares_HW, side))
+
+
+def autocorrelation(captures_NHWC: np.ndarray) -> np.ndarray:
+    """Of the noise with itself up to five pixels away, (L, L) with L = 11; 1 in the middle."""
+    d = _noise(captures_NHWC)
+    variance = float(np.mean(d**2)) or 1.0
+    size = min(_LAGS, *(side - 1 for side in d.shape[:2]))
+    map_LL = np.zeros((2 * size + 1, 2 * size + 1))
+    for down in range(size + 1):
+        for right in range(-size, size + 1):
+            value = float(np.mean(_lagged(d, (down, right)))) / variance
+            map_LL[size + down, size + right] = map_LL[size - down, size - right] = value
+    return map_LL
+
+
+def channels(captures_NHWC: np.ndarray) -> Finding:
+    """The largest correlation of the noise of a colour with that of another."""
+    num = captures_NHWC.shape[-1]
+    if num == 1:
+        return finding_of('channels', float('nan'), 'gray', FINE)
+    d = _noise(captures_NHWC)
+    side = blocks.block_side(*d.shape[:2])
+    # Each colour in units of its own noise, so that the mean of squares is that of both.
+    d = d / np.maximum(d.std(axis=(0, 1)), 1e-300)
+    found = {}
+    for i, j in itertools.combinations(range(num), 2):
+        both = (d[..., i] ** 2 + d[..., j] ** 2) / 2
+        found[f'{i + 1}-{j + 1}'] = blocks.ratio(
+            blocks.block_sums(d[..., i] * d[..., j], side), blocks.block_sums(both, side)
+        )
+    larger = max(found.values(), key=lambda one: abs(one.value))
+    text = f'{larger.value:+.2f} between colours'
+    numbers = {pair: one.value for pair, one in found.items()}
+    verdict = WARNING if any(one.beyond(_MOST_CORRELATION) for one in found.values()) else FINE
+    advice = (
+        'noise is shared by the colours, as after demosaicking or a change of colour space. '
+        'Training on pairs is made for that; methods for single images leave gray grain'
+        if verdict == WARNING
+        else ''
+    )
+    return finding_of('channels', larger.value, text, verdict, advice, numbers)
+
+
+def noise(captures_NHWC: np.ndarray) -> Finding:
+    """The noise itself: never a fault, unless there is none."""
+    return noise_finding(noise_model(captures_NHWC))
+
+
+def noise_finding(model: NoiseModel) -> Finding:
+    """The finding of `noise`, for a model that is known already."""
+    dark, bright = model.sigmas()
+    sigma = float(np.sqrt(model.variance_B.mean()))
+    if sigma == 0:
+        advice = 'captures do not differ at all: there is nothing to learn from'
+        return finding_of('noise', 0.0, 'none', UNUSABLE, advice)
+    text = f'σ {dark:.3g} (dark) to {bright:.3g} (bright)'
+    return finding_of('noise', sigma, text, FINE)
