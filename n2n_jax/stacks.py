@@ -6,6 +6,7 @@ What counts as an image of a stack: every position along the axes of a TIFF file
 space nor colour; the first axis of a NumPy array.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ SUFFIXES = frozenset({*io.IMAGE_SUFFIXES, '.npy', '.npz'})
 
 _TIFF_SUFFIXES = ('.tif', '.tiff')
 _MOST_CHANNELS = 4
+_LARGE_BYTES = 1 << 27
 KINDS = ('uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64')
 
 
@@ -46,6 +48,25 @@ def read_stack(path: Path) -> np.ndarray:
     if not stack_NHWC.size:
         raise UserError(f'{path} holds no pixels (its shape is {stack_NHWC.shape}).')
     return stack_NHWC
+
+
+def num_images(path: Path) -> int:
+    """How many images a file holds; only of a large one its pixels are not read for it.
+
+    Raises:
+      UserError: as `read_stack`.
+    """
+    suffix = path.suffix.lower()
+    if path.is_file() and path.stat().st_size > _LARGE_BYTES:
+        if suffix == '.npy':
+            with contextlib.suppress(OSError, ValueError):  # read_stack says what is wrong with it
+                return len(as_stack(path, np.load(path, mmap_mode='r', allow_pickle=False)))
+        if suffix in _TIFF_SUFFIXES and _is_stack(path):
+            with tifffile.TiffFile(path) as tif:
+                series = tif.series[0]
+                sizes = zip(series.axes, series.shape, strict=True)
+                return int(np.prod([size for axis, size in sizes if axis not in 'YXCS']))
+    return len(read_stack(path))
 
 
 def read_numpy(path: Path) -> tuple[str, np.ndarray]:

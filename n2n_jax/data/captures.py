@@ -153,12 +153,8 @@ def _natural(name: str) -> tuple[list[list[str | int]], str]:
     return [natural_key(part) for part in name.split('/')], name
 
 
-def _num_frames(path: Path) -> int:
-    return len(stacks.read_stack(path))
-
-
 def _in_stack(path: Path, interleaved: int) -> list[Scene]:
-    num_frames = _num_frames(path)
+    num_frames = stacks.num_images(path)
     if num_frames < 2:
         raise UserError(f'{path} holds one capture, and two of a scene are needed. {FORMS}')
     group = interleaved or num_frames
@@ -178,7 +174,7 @@ def _in_stack(path: Path, interleaved: int) -> list[Scene]:
 def _same_places(paths: Sequence[Path]) -> list[Scene]:
     if len(set(paths)) < len(paths):
         raise UserError('The same file is given twice: captures have to be different files.')
-    counts = {path: _num_frames(path) for path in paths}
+    counts = {path: stacks.num_images(path) for path in paths}
     if len(set(counts.values())) > 1:
         listed = ', '.join(f'{path} ({count})' for path, count in counts.items())
         raise UserError(f'Stacks of captures must be of one length, not: {listed}.')
@@ -234,7 +230,7 @@ def _by_ending(folder: Path, files: Sequence[Path]) -> list[Scene]:
         groups[name or folder.resolve().name].append(Capture(path))
     alone = [group[0].path for group in groups.values() if len(group) == 1]
     if len(alone) == len(files):  # perhaps one stack per scene
-        frames = {path: _num_frames(path) for path in files}
+        frames = {path: stacks.num_images(path) for path in files}
         if min(frames.values()) > 1:
             return [
                 Scene(path.stem, tuple(Capture(path, k) for k in range(count)))
