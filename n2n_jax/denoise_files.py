@@ -24,6 +24,7 @@ from n2n_jax.progress import ProgressLine
 
 _log = logging.getLogger(__name__)
 
+_WRITTEN_ROWS = 64  # at once: their conversion takes several times their memory
 _CHECKED_VALUES = 1 << 22  # at once, in the look for values that are not numbers
 _MOST_BEYOND = 0.01  # share of the values of an image that may lie far outside the model's range
 
@@ -278,16 +279,18 @@ def _denoise_frame(
         name=name,
         on_pixels=count,
     )
+    units = np.float32(abs(scale.white - scale.black))
     for band in bands:
-        rows_hWC = scale.to_pixels(band.mean_hWC, name=name)
-        if frame.has_alpha:
-            stop = band.start + len(rows_hWC)
-            alpha_hW1 = source.read(first, band.start, stop)[..., frame.channels :]
-            rows_hWC = np.concatenate((rows_hWC, alpha_hW1), axis=-1)
-        target.write(index, rows_hWC)
-        if spread is not None and band.spread_hWC is not None:
-            units = np.float32(abs(scale.white - scale.black))
-            spread.write(index, band.spread_hWC * units)
+        for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
+            rows = slice(first_row, first_row + _WRITTEN_ROWS)
+            rows_hWC = scale.to_pixels(band.mean_hWC[rows], name=name)
+            if frame.has_alpha:
+                start = band.start + first_row
+                alpha_hW1 = source.read(first, start, start + len(rows_hWC))[..., frame.channels :]
+                rows_hWC = np.concatenate((rows_hWC, alpha_hW1), axis=-1)
+            target.write(index, rows_hWC)
+            if spread is not None and band.spread_hWC is not None:
+                spread.write(index, band.spread_hWC[rows] * units)
 
 
 def _read_colors(source: Source, index: int, start: int, stop: int) -> np.ndarray:

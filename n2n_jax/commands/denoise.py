@@ -80,6 +80,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     _check(arguments)
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it says is in our errors
     jobs = _jobs(arguments)
     sources = {source.resolve() for job in jobs for source in job.sources}
     if arguments.skip_existing:
@@ -92,13 +93,12 @@ def run(arguments: argparse.Namespace) -> None:
         for path in job.outputs:
             if path.resolve() in sources:
                 raise UserError(f'{path} is an input itself: choose another -o.')
-            if path.exists() and not (arguments.force or arguments.skip_existing):
+            if path.exists() and not arguments.force:
                 raise UserError(
                     f'{path} exists: choose another -o, or give --skip-existing or --force.'
                 )
 
     console.keep_compiled_code()
-    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it says is in our errors
     import dataclasses
 
     from n2n_jax import models
@@ -130,12 +130,12 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.spread and not arguments.tta:
         raise UserError('--spread is over the 8 results of --tta: give both.')
     if not arguments.combine and (arguments.pattern or arguments.interleaved):
-        raise UserError('--pattern and --interleaved say which captures are of one scene: they go '
-                        'with --combine.')  # fmt: skip
+        raise UserError(
+            '--pattern and --interleaved say which captures are of one scene: they go with '
+            '--combine.'
+        )
     if arguments.tile < 0:
         raise UserError(f'--tile {arguments.tile}: a number of pixels is needed.')
-    if not arguments.model.exists():
-        raise UserError(f'--model {arguments.model}: no such folder.')
 
 
 def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
