@@ -94,7 +94,7 @@ def test_what_is_held_out_is_not_trained_on():
     [
         (np.zeros((2, 20, 20), np.uint8), 'All pixels of all captures are 0'),
         (np.full((2, 20, 20), np.nan, np.float32), 'holds NaN'),
-        (np.zeros((2, 20, 20, 2), np.uint8), 'has 2 channels'),
+        (np.zeros((2, 20, 20, 9), np.uint8), 'has 9 channels'),
     ],
 )
 def test_captures_of_no_use_are_refused(tmp_path, captures, words):
