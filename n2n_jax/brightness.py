@@ -32,6 +32,13 @@ class Brightness:
     offset_N: np.ndarray
     offset_error_N: np.ndarray
 
+    def against_others(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gains and offsets of each capture against the mean of the others, (N,) each."""
+        num = len(self.gain_N)
+        gain_of_others_N = (num - self.gain_N) / (num - 1)
+        gain_N = self.gain_N / gain_of_others_N
+        return gain_N, self.offset_N + gain_N * self.offset_N / (num - 1)
+
     @property
     def differs(self) -> bool:
         """Whether any capture has a gain or an offset that is not chance."""

@@ -58,6 +58,8 @@ class CapturesConfig:
     interleaved: int = 0  # images of a stack in a row that are of one scene; 0: all
     pairing: str = '1:1'  # 1:X: the target is the mean of the other captures; X:1: the input is
     fix: str = ''  # what to put right first, comma-separated: gain, shift; see n2n_jax.data.fixes
+    single: bool = False  # unrelated images; pairs are made of neighbouring pixels
+    allow_correlated_noise: bool = False  # with single: train though neighbours share noise
     held_out: float = 0.2  # share that is not trained on: of the scenes, or of each if few
 
 
@@ -294,10 +296,13 @@ def _check(config: Config) -> None:
             'and 1.'
         )
     if config.train.patience and not (
-        config.captures.paths and config.eval.in_loop and config.eval.every
+        config.captures.paths
+        and not config.captures.single
+        and config.eval.in_loop
+        and config.eval.every
     ):
         raise UserError(
-            f'train.patience={config.train.patience} needs captures (captures.paths) that are '
+            f'train.patience={config.train.patience} needs captures of scenes, '
             'evaluated along the way (eval.in_loop=True, eval.every above 0): write 0.'
         )
     if config.model.encoder_weights and config.model.init_from:

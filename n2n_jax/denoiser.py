@@ -1,23 +1,41 @@
-"""A trained denoiser, ready to be used on images.
+"""A trained denoiser, ready to be used on images of any size.
 
-B batch, H height, W width, C channels.
+B batch, H height, W width, C channels, O orientations. An h in place of H: some rows.
 """
 
 import dataclasses
 import functools
-import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 
-from n2n_jax import evaluate, io, models
+from n2n_jax import evaluate, io, memory, models, tiles
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
+from n2n_jax.pixel_range import PixelRange
 
-_MEMORY_SHARE = 0.9  # of the free memory that one image may take
+CORE = 1024  # largest side of what is denoised at once: with it, 1 GB for the paper's U-Net
+_MEMORY_SHARE = 0.8  # of the free memory that the network may take
+
+Read = Callable[[int, int], np.ndarray]  # rows from, to -> (h, W, C) of an image
+
+
+class Band(NamedTuple):
+    """Some rows of a denoised image.
+
+    Attributes:
+      start: the first one.
+      mean_hWC: float32 in the range of the network.
+      spread_hWC: standard deviation over the orientations, if asked for.
+    """
+
+    start: int
+    mean_hWC: np.ndarray
+    spread_hWC: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +43,21 @@ class Denoiser:
     """Weights with the network they belong to.
 
     `denoiser(image)` takes and gives an array; `denoiser.restore(image_file)` an image as it lies
-    on disk, with alpha and metadata.
+    on disk, with alpha and metadata. Large images are cut into tiles; the result is that of the
+    whole.
 
     Attributes:
       config: the network's.
       variables: its weights.
       step: of the training they come from.
+      core: largest side of a tile less its halo, in pixels, a multiple of the network's stride;
+        where the memory is short it is halved.
     """
 
     config: ModelConfig
     variables: Any
     step: int
+    core: int = CORE
 
     @classmethod
     def load(cls, run: str | Path) -> Self:
@@ -50,12 +72,15 @@ class Denoiser:
             variables = evaluate.shipped_variables(checkpoints, step, sharding)
             return cls(checkpoints.config(step).model, variables, step)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray, *, tta: bool = False) -> np.ndarray:
         """Denoises an array: same shape and dtype.
 
         Args:
           image: (H, W) or (H, W, C) with C = 1 to 4, the second or fourth channel alpha, which is
-            kept. uint8 and uint16 use their full range; floats are in [0, 1], with noise beyond.
+            kept. In the units of the captures that the model was trained on; if it was trained on
+            none, integers of 8 and 16 bits use their full range, and floats are in [0, 1], with
+            noise beyond.
+          tta: the mean over the 8 flips and rotations: a little better, 8 times as long.
 
         Raises:
           UserError: the shape, type or range does not fit, or the memory.
@@ -64,77 +89,200 @@ class Denoiser:
         if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4):
             raise UserError(f'An image has shape (H, W) or (H, W, 1 to 4), not {image.shape}.')
         mode = ('gray', 'gray+alpha', 'rgb', 'rgba')[channels - 1]
-        return self.restore(io.ImageFile(image, mode, Path('image'))).pixels
+        return self.restore(io.ImageFile(image, mode, Path('image')), tta=tta).pixels
 
-    def restore(self, image: io.ImageFile) -> io.ImageFile:
+    def restore(self, image: io.ImageFile, *, tta: bool = False) -> io.ImageFile:
         """Denoises an image file: same size, type, mode and metadata; alpha is kept.
 
         Raises:
-          UserError: floating-point values are not in the range [0, 1], or the image needs more
-            memory than there is.
+          UserError: values that are not numbers or not in the range of the network, or the image
+            needs more memory than there is.
         """
-        black, white = self.config.black, self.config.white
-        color_HWC, _ = io.color_and_alpha(image)
-        if black == white:
-            io.check_range(image, margin=1.0)
-            return io.with_color(image, self.denoise(color_HWC, name=str(image.path)))
-        # The network's range is that of the pixel values it was trained on, in the file's units.
-        full_scale = io.full_scale(image.pixels.dtype)
-        noisy_HWC = (color_HWC * full_scale - black) / (white - black)
-        denoised_HWC = self.denoise(noisy_HWC.astype(np.float32), name=str(image.path))
-        return io.with_color(image, (denoised_HWC * (white - black) + black) / full_scale)
+        name = str(image.path)
+        scale = self.pixel_range(image.pixels.dtype, name)
+        pixels_HWC = np.atleast_3d(image.pixels).copy()
+        num_colors = 3 if image.mode.startswith('rgb') else 1
+        color_HWC = pixels_HWC[..., :num_colors]
+        scale.check(color_HWC, name=name)
+        denoised_HWC = self.denoise(scale.to_network(color_HWC), name=name, tta=tta)
+        pixels_HWC[..., :num_colors] = scale.to_pixels(denoised_HWC, name=name)
+        return dataclasses.replace(image, pixels=pixels_HWC.reshape(image.pixels.shape))
 
-    def denoise(self, noisy_HWC: np.ndarray, *, name: str = 'image') -> np.ndarray:
-        """Denoises colours in [0, 1]: (H, W, 1 or 3) float32 to the same, not clipped.
+    def denoise(
+        self, noisy_HWC: np.ndarray, *, name: str = 'image', tta: bool = False
+    ) -> np.ndarray:
+        """Denoises (H, W, C) float32 in the range of the network to the same, not clipped.
 
-        A colour network sees a gray image as three equal channels, and its answer is averaged; a
-        gray network sees the channels of a colour image one by one.
+        A colour network sees three channels together, any other number one by one: as three equal
+        channels, whose answers are averaged. A gray network sees all channels one by one.
         """
-        channels = noisy_HWC.shape[-1]
-        if channels == self.config.channels:
-            return self._apply(noisy_HWC[None], name)[0]
-        if self.config.channels not in (1, 3):
+        bands = self.bands(
+            noisy_HWC.shape, [lambda start, stop: noisy_HWC[start:stop]], name=name, tta=tta
+        )
+        return np.concatenate([band.mean_hWC for band in bands])
+
+    def pixel_range(self, dtype: np.dtype, name: str) -> PixelRange:
+        """What pixels of a type are to the network; errors as `PixelRange.of`."""
+        return PixelRange.of(dtype, self.config.black, self.config.white, name=name)
+
+    def bands(
+        self,
+        shape_HWC: tuple[int, int, int],
+        reads: Sequence[Read],
+        *,
+        to_network: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels,
+        tta: bool = False,
+        spread: bool = False,
+        name: str = 'image',
+        on_pixels: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Band]:
+        """Denoises an image that need not fit into the memory, from the top to the bottom.
+
+        Args:
+          shape_HWC: of the image.
+          reads: give rows of it as they are stored; of several captures, the results are averaged.
+          to_network: brings what they give to the range of the network.
+          tta: average over the 8 flips and rotations of the image, padded as the network does it.
+          spread: find the standard deviation over them too.
+          name: for messages.
+          on_pixels: told after each tile how many values (H * W * C of each read) it had.
+
+        Raises:
+          UserError: not even the smallest tile fits into the memory, or the number of channels is
+            not that of the network.
+        """
+        height, width, channels = shape_HWC
+        if self.config.channels not in (1, 3, channels):
             raise UserError(
                 f'{name} has {channels} channel{"s" * (channels > 1)}, and the model was trained '
                 f'on {self.config.channels}.'
             )
-        if self.config.channels == 3:
-            rgb_HWC = np.repeat(noisy_HWC, 3, axis=-1)
-            return self._apply(rgb_HWC[None], name)[0].mean(axis=-1, keepdims=True)
-        planes = [self._apply(noisy_HWC[None, ..., i : i + 1], name)[0] for i in range(channels)]
-        return np.concatenate(planes, axis=-1)
+        orientations = tiles.ORIENTATIONS if tta else range(1)
+        core, done = self.core, 0
+        while done < height:
+            core, (tile_h, tile_w) = self._fitting(height, width, core, name)
+            try:
+                for rows in tiles.spans(height, tile_h, self._geometry):
+                    if rows.stop <= done:
+                        continue
+                    rows = dataclasses.replace(rows, start=max(rows.start, done))
+                    sums_OhWC = np.zeros(
+                        (
+                            len(orientations) if spread else 1,
+                            rows.stop - rows.start,
+                            width,
+                            channels,
+                        ),
+                        np.float32,
+                    )
+                    for read in reads:
+                        part = self._answers(
+                            (height, width), rows, tile_h, tile_w, read, to_network, orientations
+                        )
+                        for columns, orientation, core_hwC in part:
+                            sums_OhWC[
+                                orientation if spread else 0, :, columns.start : columns.stop
+                            ] += core_hwC
+                            if orientation == orientations[-1]:
+                                on_pixels(core_hwC.size)
+                    done = rows.stop
+                    num_sums = len(reads) * len(orientations) // len(sums_OhWC)
+                    sums_OhWC /= np.float32(num_sums)
+                    mean_hWC = sums_OhWC.mean(axis=0) if spread else sums_OhWC[0]
+                    yield Band(rows.start, mean_hWC, sums_OhWC.std(axis=0) if spread else None)
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                core = self._halved(core, name, str(error).splitlines()[0])
 
-    def _apply(self, noisy_BHWC: np.ndarray, name: str) -> np.ndarray:
-        compiled, needed = _compiled(self.config, noisy_BHWC.shape)
-        available = _available_memory()
-        if needed > _MEMORY_SHARE * available:
-            _, h, w, _ = noisy_BHWC.shape
-            raise UserError(
-                f'{name} ({w}x{h}) needs {needed / 2**30:.1f} GiB of memory at once, and '
-                f'{available / 2**30:.1f} GiB are free: cut it into smaller images.'
+    def _answers(
+        self,
+        size: tuple[int, int],
+        rows: tiles.Span,
+        tile_h: int,
+        tile_w: int,
+        read: Read,
+        to_network: Callable[[np.ndarray], np.ndarray],
+        orientations: Sequence[int],
+    ) -> Iterator[tuple[tiles.Span, int, np.ndarray]]:
+        """Denoised cores of a row of tiles, by columns and orientation."""
+        stride = self._geometry.stride
+        row_of, column_of = (tiles.reflected(length, stride) for length in size)
+        wanted = row_of[rows.origin : rows.origin + tile_h]
+        first = int(wanted.min())
+        pixels_hWC = read(first, int(wanted.max()) + 1)
+        for columns in tiles.spans(size[1], tile_w, self._geometry):
+            across = column_of[columns.origin : columns.origin + tile_w]
+            tile_hwC = to_network(pixels_hWC[np.ix_(wanted - first, across)])
+            for orientation in orientations:
+                answer_hwC = self._see(tiles.oriented(tile_hwC, orientation))
+                yield (
+                    columns,
+                    orientation,
+                    tiles.put_back(answer_hwC, orientation)[
+                        rows.start - rows.origin : rows.stop - rows.origin,
+                        columns.start - columns.origin : columns.stop - columns.origin,
+                    ],
+                )
+
+    def _see(self, noisy_HWC: np.ndarray) -> np.ndarray:
+        """The network on a padded tile of any number of channels."""
+        channels = noisy_HWC.shape[-1]
+        if channels == self.config.channels:
+            return self._apply(noisy_HWC)
+        planes = np.split(noisy_HWC, channels, axis=-1)
+        if self.config.channels > 1:
+            planes = [np.repeat(plane, self.config.channels, axis=-1) for plane in planes]
+        answers = [self._apply(plane).mean(axis=-1, keepdims=True) for plane in planes]
+        return np.concatenate(answers, axis=-1)
+
+    def _apply(self, noisy_HWC: np.ndarray) -> np.ndarray:
+        compiled, _ = _compiled(self.config, noisy_HWC.shape)
+        return np.asarray(compiled(self.variables, noisy_HWC[None]))[0]
+
+    @functools.cached_property
+    def _geometry(self) -> tiles.Geometry:
+        return models.geometry(self.config)
+
+    def _fitting(
+        self, height: int, width: int, core: int, name: str
+    ) -> tuple[int, tuple[int, int]]:
+        """The largest core up to `core` for which the memory is enough, and the tiles' shape."""
+        while True:
+            shape = tiles.tile_shape(height, width, core, self._geometry)
+            _, needed = _compiled(self.config, (*shape, self.config.channels))
+            available = memory.available_bytes()
+            if needed <= _MEMORY_SHARE * available:
+                return core, shape
+            core = self._halved(
+                core,
+                f'{name} ({width}x{height})',
+                f'{memory.readable(needed)} of memory are needed at once, and '
+                f'{memory.readable(available)} are free',
             )
-        return np.asarray(compiled(self.variables, noisy_BHWC))
+
+    def _halved(self, core: int, name: str, why: str) -> int:
+        stride, halo = self._geometry.stride, self._geometry.halo
+        if halo is None:
+            raise UserError(
+                f'{name} is too large: {why}. This network needs all of an image at once: cut it '
+                'into smaller ones.'
+            )
+        if core <= stride:
+            raise UserError(f'{name} cannot be denoised, not even in small tiles: {why}.')
+        return tiles.padded(core // 2, stride)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(config: ModelConfig, shape: tuple[int, ...]) -> tuple[Any, int]:
-    """The network for one image size, and the bytes it takes to run it."""
+def _compiled(config: ModelConfig, shape_HWC: tuple[int, ...]) -> tuple[Any, int]:
+    """The network for one size of a padded image, and the bytes it takes to run it."""
     model = models.build(config)
     variables = jax.eval_shape(functools.partial(models.init, config), jax.random.key(0))
-    image = jax.ShapeDtypeStruct(shape, np.float32)
+    image = jax.ShapeDtypeStruct((1, *shape_HWC), np.float32)
     compiled = jax.jit(model.apply).lower(variables, image).compile()
-    memory = compiled.memory_analysis()
-    return compiled, memory.temp_size_in_bytes + memory.output_size_in_bytes
+    return compiled, memory.program_bytes(compiled)
 
 
-def _available_memory() -> int:
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and 'bytes_limit' in stats:
-        return stats['bytes_limit'] - stats['bytes_in_use']
-    try:
-        for line in Path('/proc/meminfo').read_text().splitlines():
-            if line.startswith('MemAvailable:'):
-                return int(line.split()[1]) * 1024
-    except OSError:  # not Linux
-        pass
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+def _is_out_of_memory(error: Exception) -> bool:
+    words = str(error)
+    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in words or 'memory' in words

@@ -245,6 +245,9 @@ def record(report: Report, step: int, workdir: Workdir) -> None:
         write_text(workdir.scores_file(row), json.dumps({**row, 'images': images}, indent=1))
     for name, pixels in report.triptychs.items():
         pictures.save(folder / name, pixels)
+    if not report.rows:
+        _log.info('step %d: nothing can be measured; pictures in %s', step, folder)
+        return
     workdir.add_rows(report.rows)  # last: a row means that its pictures are there
     lines = [summary(report)]
     if any('psnr' in row for row in report.rows):  # of an estimate the sentence says all
@@ -280,6 +283,11 @@ def shipped_variables(checkpoints: Checkpoints, step: int, layout_sharding: Any)
 
 
 def _needs_clean_images(config: Config, path: Path) -> None:
+    if config.captures.single:
+        raise UserError(
+            f'{path} was trained on single images: without a second capture or a clean image there '
+            'is nothing to score it on. With captures of a scene: n2n score.'
+        )
     if config.captures.paths:
         raise UserError(
             f'{path} was trained on captures, without clean images: write n2n score '

@@ -20,7 +20,7 @@ PROTOCOL = (
     'whole held-out regions, all values, peak 1 = model.white - model.black, output not clipped '
     'nor rounded; each capture denoised by itself; error against the clean image estimated from '
     'the other captures (see n2n_jax.pair_metrics), an estimate and no measurement; mean of '
-    "per-scene dB; ci95: bootstrap over patches and scenes; input: the captures' own noise"
+    "per-scene dB; ci95: for these scenes, bootstrap over patches; input: the captures' own noise"
 )
 
 _MOST_PICTURES = 3
@@ -50,8 +50,9 @@ class CaptureEvaluator:
                 )
                 maps_NHWC = pair_metrics.error_maps(denoised_NHWC, captures_NHWC)
                 raw_NHWC = pair_metrics.error_maps(captures_NHWC, captures_NHWC)
-                patches.append(pair_metrics.patch_sums(maps_NHWC.mean(axis=0)))
-                raw_patches.append(pair_metrics.patch_sums(raw_NHWC.mean(axis=0)))
+                side = pair_metrics.patch_side(captures_NHWC)
+                patches.append(pair_metrics.patch_sums(maps_NHWC.mean(axis=0), side=side))
+                raw_patches.append(pair_metrics.patch_sums(raw_NHWC.mean(axis=0), side=side))
                 images.append({'image': scene.name, **_scores(patches[-1:], raw_patches[-1:])})
                 row = [
                     ('capture 1', captures_NHWC[0]),
@@ -72,7 +73,7 @@ class CaptureEvaluator:
         return Report([row], [images], triptychs)
 
 
-Patches = list[tuple[np.ndarray, np.ndarray]]  # of `pair_metrics.patch_sums`
+Patches = list[pair_metrics.Patches]
 
 
 def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
@@ -66,10 +66,11 @@ class ImageFile:
     metadata: Metadata = Metadata()
 
 
-def find_images(folder: str | Path) -> list[Path]:
+def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]:
     """Image files in a folder and the folders below, 'img2' before 'img10', no hidden ones.
 
-    Symbolic links to folders are not followed.
+    Symbolic links to folders are not followed. `also` has suffixes to look for beside those of
+    images.
 
     Raises:
       UserError: no such folder, or no image inside.
@@ -85,10 +86,10 @@ def find_images(folder: str | Path) -> list[Path]:
         found += [
             Path(parent, name)
             for name in names
-            if not name.startswith('.') and Path(name).suffix.lower() in IMAGE_SUFFIXES
+            if not name.startswith('.') and Path(name).suffix.lower() in (*IMAGE_SUFFIXES, *also)
         ]
     if not found:
-        raise UserError(f'{folder}: no image inside; looked for {_either(_SUFFIXES)}.')
+        raise UserError(f'{folder}: no image inside; looked for {_either((*_SUFFIXES, *also))}.')
     return sorted(found, key=lambda path: _natural_order(path.relative_to(root)))
 
 
@@ -261,16 +262,31 @@ def _natural_order(path: Path) -> tuple[list[list[str | int]], str]:
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, ModuleType]]:
     """Opens an image file, picks its codec, and names the file in all errors of the body."""
+    with named_in_errors(path), Path(path).open('rb') as file:
+        # A raw photograph, for one, is a TIFF whose first image is a thumbnail.
+        if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
+            raise UserError(f'is not read: the name must end in {_either(_SUFFIXES)}.')
+        mark = file.read(4)
+        file.seek(0)
+        if not mark:
+            raise UserError('is empty.')
+        yield file, tiff if mark in TIFF_MARKS else pillow
+
+
+def is_tiff(path: str | Path) -> bool:
+    """Whether a file begins as TIFF does, whatever its name says."""
+    with named_in_errors(path), Path(path).open('rb') as file:
+        return file.read(4) in TIFF_MARKS
+
+
+@contextlib.contextmanager
+def named_in_errors(path: str | Path) -> Iterator[None]:
+    """Turns all that can go wrong while a file is read into a UserError that names it.
+
+    One that is raised inside has a predicate for its message.
+    """
     try:
-        with Path(path).open('rb') as file:
-            # A raw photograph, for one, is a TIFF whose first image is a thumbnail.
-            if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
-                raise UserError(f'is not read: the name must end in {_either(_SUFFIXES)}.')
-            mark = file.read(4)
-            file.seek(0)
-            if not mark:
-                raise UserError('is empty.')
-            yield file, tiff if mark in TIFF_MARKS else pillow
+        yield
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such file.') from error
     except IsADirectoryError as error:
@@ -318,11 +334,22 @@ def _either(words: Iterable[str]) -> str:
 
 def _replace_file(path: str | Path, data: bytes) -> None:
     """Puts `data` at `path`: whole, or with an error and nothing changed."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file, which becomes the one at `path` if the body ends well, and else is gone.
+
+    Raises:
+      UserError: it cannot be written; nothing was changed then.
+    """
     target = Path(path).resolve()  # a link stays a link
     temporary = target.with_name(f'.n2n-{uuid.uuid4().hex}.tmp')
     try:
         with temporary.open('xb') as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

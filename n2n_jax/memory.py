@@ -5,7 +5,8 @@ from pathlib import Path
 
 import jax
 
-_CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')  # of a container; 'max' where there is none
+_CGROUP = Path('/sys/fs/cgroup')  # of a container
+_CGROUP_LIMIT = _CGROUP / 'memory.max'  # 'max' where there is none
 
 
 def device_bytes() -> int:
@@ -18,6 +19,29 @@ def device_bytes() -> int:
     if limit.isdigit():
         machine = min(machine, int(limit))
     return machine // jax.local_device_count()
+
+
+def available_bytes() -> int:
+    """Bytes of a device that are free now; of a CPU, those of the machine or the container."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if 'bytes_limit' in stats:
+        return stats['bytes_limit'] - stats['bytes_in_use']
+    available = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    try:
+        for line in Path('/proc/meminfo').read_text().splitlines():
+            if line.startswith('MemAvailable:'):
+                available = int(line.split()[1]) * 1024
+        limit = _CGROUP_LIMIT.read_text().strip()
+        if limit.isdigit():
+            used = int((_CGROUP / 'memory.current').read_text())
+            # Files that are kept in memory only as long as nobody else needs it.
+            for line in (_CGROUP / 'memory.stat').read_text().splitlines():
+                if line.startswith('inactive_file '):
+                    used -= int(line.split()[1])
+            available = min(available, int(limit) - used)
+    except OSError:  # not Linux, or no container
+        pass
+    return available
 
 
 def program_bytes(compiled: jax.stages.Compiled) -> int:

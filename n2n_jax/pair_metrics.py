@@ -23,7 +23,10 @@ from typing import Any
 
 import numpy as np
 
-PATCH = 32  # pixels a side of the patches that are drawn again for intervals
+SMALLEST_PATCH = 4  # pixels a side: where the noise of neighbours is not related
+_SIDES = (SMALLEST_PATCH, 8, 16, 32)
+_UNRELATED = 0.5  # correlation of noise that is small enough
+_NUM_DRAWS = 4000
 
 
 def error_maps(denoised_NHWC: np.ndarray, captures_NHWC: np.ndarray) -> np.ndarray:
@@ -46,10 +49,36 @@ def error_maps(denoised_NHWC: np.ndarray, captures_NHWC: np.ndarray) -> np.ndarr
         return np.stack([map_HWC, map_HWC])
     # The mean over all pairs of the others, from their sum and their sum of squares.
     sums, squares = x.sum(axis=0) - x, (x**2).sum(axis=0) - x**2
-    others = num - 1
-    total = others * f - sums
-    own = others * f**2 - 2 * f * sums + squares
-    return (total**2 - own) / (others * (others - 1))
+    return _products(f, sums, squares, num - 1)
+
+
+def error_map(restored_HWC: np.ndarray, others_NHWC: np.ndarray) -> np.ndarray:
+    """A map whose mean estimates the error of a result, from captures that it was not made of.
+
+    Args:
+      restored_HWC: made of any other captures of the scene.
+      others_NHWC: two captures or more.
+    """
+    f, x = restored_HWC.astype(np.float64), others_NHWC.astype(np.float64)
+    num = len(x)
+    if num < 2:
+        raise ValueError(f'two captures or more: {x.shape}')
+    return _products(f, x.sum(axis=0), (x**2).sum(axis=0), num)
+
+
+def _products(f: np.ndarray, sums: np.ndarray, squares: np.ndarray, num: int) -> np.ndarray:
+    """The mean of (f - x_j)(f - x_k) over all pairs, from sum and sum of squares of the x."""
+    total = num * f - sums
+    own = num * f**2 - 2 * f * sums + squares
+    return (total**2 - own) / (num * (num - 1))
+
+
+def half_difference_map(
+    denoised_HWC: np.ndarray, input_HWC: np.ndarray, target_HWC: np.ndarray
+) -> np.ndarray:
+    """A map whose mean estimates the error of f(input), from two captures of equal noise."""
+    f, a, b = (x.astype(np.float64) for x in (denoised_HWC, input_HWC, target_HWC))
+    return (f - b) ** 2 - (a - b) ** 2 / 2
 
 
 def cross_moment_map(
@@ -63,24 +92,116 @@ def cross_moment_map(
     return (f - b) ** 2 - (b - b.mean()) * (b - a)
 
 
+def patch_side(captures_NHWC: np.ndarray) -> int:
+    """Pixels a side of patches whose noise may be taken for independent.
+
+    Four times the distance at which the noise of two pixels has little in common: small patches
+    tell the scatter due to noise from that due to the scene, but must not be related themselves.
+    """
+    x = captures_NHWC.astype(np.float64)
+    d = x[0] - x[1]
+    d = d - d.mean()
+    variance = max(float(np.mean(d**2)), 1e-30)
+    for side in _SIDES:
+        lag = side // 4
+        products = [d[lag:] * d[:-lag], d[:, lag:] * d[:, :-lag]]
+        related = [float(p.mean()) / variance for p in products if p.size]
+        if max(related, default=0.0) < _UNRELATED:
+            return side
+    return _SIDES[-1]
+
+
+def explained_error(
+    restored_NHWC: np.ndarray, denoised_NHWC: np.ndarray, captures_NHWC: np.ndarray
+) -> np.ndarray | None:
+    """A guess of the squared error of each pixel, from results that are far better.
+
+    For `patch_sums`, where it narrows intervals that are too wide otherwise: much of the scatter of
+    a map is scatter of the very error that is asked for.
+
+    Args:
+      restored_NHWC: what is scored, such as the captures themselves, or (1, H, W, C).
+      denoised_NHWC: the better results.
+      captures_NHWC: the captures.
+
+    Returns:
+      (H, W, C); None where it would not be safe: noise that pixels share may stay in the results.
+    """
+    if patch_side(captures_NHWC) > SMALLEST_PATCH:
+        return None
+    noise = error_maps(captures_NHWC, captures_NHWC).mean()
+    if error_maps(denoised_NHWC, captures_NHWC).mean() > noise / 4:
+        return None
+    clean_HWC = denoised_NHWC.astype(np.float64).mean(axis=0)
+    return ((restored_NHWC - clean_HWC) ** 2).mean(axis=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """What `estimate_psnr` needs of a map.
+
+    Attributes:
+      mse: mean of the map over what counts.
+      deviations_P: by how much each patch moves the mean, as far as its neighbours do not.
+    """
+
+    mse: float
+    deviations_P: np.ndarray
+
+
 def patch_sums(
-    map_HWC: np.ndarray, mask_HWC: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of a map over patches, and how many values each has, both (P,).
+    map_HWC: np.ndarray,
+    mask_HWC: np.ndarray | None = None,
+    *,
+    side: int = SMALLEST_PATCH,
+    explained_HWC: np.ndarray | None = None,
+) -> Patches:
+    """The mean of a map, and how uncertain the noise makes it.
+
+    The error itself differs from place to place, and that is not uncertainty: so a patch is held
+    against the mean of its cell of 4x4 patches only.
 
     Args:
       map_HWC: such as one of `error_maps`.
-      mask_HWC: True where values count, such as where no capture is saturated.
+      mask_HWC: True where values count, such as where nothing is saturated.
+      side: pixels a side of a patch, see `patch_side`.
+      explained_HWC: a guess of the error of each pixel, to be taken off before patches are held
+        against each other. It changes the interval, never the estimate.
     """
     mask_HWC = np.ones(map_HWC.shape, bool) if mask_HWC is None else mask_HWC
-    h, w, _ = map_HWC.shape
-    sums, counts = [], []
-    for top in range(0, h, PATCH):
-        for left in range(0, w, PATCH):
-            window = slice(top, top + PATCH), slice(left, left + PATCH)
-            sums.append(map_HWC[window][mask_HWC[window]].sum())
-            counts.append(mask_HWC[window].sum())
-    return np.array(sums), np.array(counts)
+    sums, counts = _blocks(np.where(mask_HWC, map_HWC, 0), side), _blocks(mask_HWC, side)
+    total = counts.sum()
+    if total == 0:
+        return Patches(float('nan'), np.zeros(1))
+    mse = float(sums.sum() / total)
+    left = sums
+    if explained_HWC is not None:
+        left = sums - _blocks(np.where(mask_HWC, explained_HWC, 0), side)
+    rows, columns = (_cells(n) for n in sums.shape)
+    cells = (rows[:, None] * (columns[-1] + 1) + columns).ravel()
+    left, counts = left.ravel(), counts.ravel()
+    used = counts > 0
+    left, counts, cells = left[used], counts[used], np.unique(cells[used], return_inverse=True)[1]
+    per_pixel = np.bincount(cells, left) / np.bincount(cells, counts)
+    num = np.bincount(cells)
+    # A cell with one patch has no neighbours: it is held against the whole.
+    alone = num == 1
+    per_pixel[alone] = left.sum() / counts.sum()
+    freedom = np.where(alone, 1.0, num / np.maximum(num - 1, 1))
+    deviations = (left - per_pixel[cells] * counts) * np.sqrt(freedom[cells]) / total
+    return Patches(mse, deviations)
+
+
+def _blocks(map_HWC: np.ndarray, side: int) -> np.ndarray:
+    """Sums over squares; those at the right and lower border may be smaller."""
+    map_HW = map_HWC.sum(axis=-1, dtype=np.float64)
+    rows = np.add.reduceat(map_HW, np.arange(0, map_HW.shape[0], side), axis=0)
+    return np.add.reduceat(rows, np.arange(0, map_HW.shape[1], side), axis=1)
+
+
+def _cells(num: int) -> np.ndarray:
+    """The cell of each of `num` patches in a row, four or more to a cell."""
+    return np.minimum(np.arange(num) // 4, max(num // 4 - 1, 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,30 +222,62 @@ class Estimate:
         return {'psnr_estimate': numbers[0], 'ci95': numbers[1:]}
 
 
-def estimate_psnr(
-    scenes: Sequence[tuple[np.ndarray, np.ndarray]], *, num_draws: int = 1000, seed: int = 0
-) -> Estimate:
-    """The mean of the scenes' PSNR, peak 1, with an interval over patches and scenes.
+def estimate_psnr(scenes: Sequence[Patches], *, seed: int = 0) -> Estimate:
+    """The mean of the scenes' PSNR, peak 1, with an interval.
+
+    The interval is for these scenes and captures, not for others of their kind: it is how far the
+    estimate may be from what a clean image of each would have told. Patches are drawn again by
+    Gaussian multipliers (the wild bootstrap); scenes are not.
 
     Args:
       scenes: `patch_sums` of each.
-      num_draws: of the bootstrap: scenes are drawn again, if there are several, and patches within
-        each.
       seed: of the draws.
     """
+    psnr = float(np.mean([_psnr(scene.mse) for scene in scenes]))
+    low, high = _ends(_drawn([[scene] for scene in scenes], seed)[0])
+    return Estimate(psnr, (low, high))
+
+
+def difference(
+    scenes: Sequence[tuple[Patches, Patches]], *, seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """By how many dB the first of two methods is better, mean over scenes, with a 95 % interval.
+
+    Args:
+      scenes: `patch_sums` of both methods, with the same mask and side of patches.
+      seed: of the draws.
+
+    Returns:
+      The difference and the ends of its interval; NaN where an error is too small to be measured.
+    """
+    with np.errstate(invalid='ignore'):
+        value = float(np.mean([_psnr(a.mse) - _psnr(b.mse) for a, b in scenes]))
+        first_D, second_D = _drawn(scenes, seed)
+        low, high = _ends(first_D - second_D)
+    return value, (low, high)
+
+
+def _drawn(scenes: Sequence[Sequence[Patches]], seed: int) -> np.ndarray:
+    """PSNR of each method, mean over scenes, in draws of all patches: (M, D).
+
+    The sum of deviations times independent Gaussian multipliers is Gaussian itself, with the
+    covariance of the deviations.
+    """
     rng = np.random.default_rng(seed)
-    psnr = float(np.mean([_psnr(sums.sum() / counts.sum()) for sums, counts in scenes]))
-    # Patches of each scene first, then scenes among those draws.
-    drawn_SD = np.empty((len(scenes), num_draws))
-    for row, (sums, counts) in zip(drawn_SD, scenes, strict=True):
-        chosen_DP = rng.integers(len(sums), size=(num_draws, len(sums)))
-        row[:] = _psnr(sums[chosen_DP].sum(axis=1) / np.maximum(counts[chosen_DP].sum(axis=1), 1))
-    if len(scenes) > 1:
-        chosen_SD = rng.integers(len(scenes), size=drawn_SD.shape)
-        drawn_SD = np.take_along_axis(drawn_SD, chosen_SD, axis=0)
-    drawn_D = np.sort(drawn_SD.mean(axis=0))  # some may be infinite, which np.percentile minds
-    low, high = drawn_D[int(0.025 * num_draws)], drawn_D[int(0.975 * num_draws)]
-    return Estimate(psnr, (float(low), float(high)))
+    drawn_MD = 0.0
+    for methods in scenes:
+        deviations_MP = np.stack([patches.deviations_P for patches in methods])
+        root_MM = np.linalg.svd(deviations_MP @ deviations_MP.T, hermitian=True)
+        root_MM = root_MM.U * np.sqrt(root_MM.S)
+        mse_M1 = np.array([[patches.mse] for patches in methods])
+        noise_MD = root_MM @ rng.standard_normal((len(methods), _NUM_DRAWS))
+        drawn_MD = drawn_MD + _psnr(mse_M1 + noise_MD) / len(scenes)
+    return drawn_MD
+
+
+def _ends(drawn_D: np.ndarray) -> tuple[float, float]:
+    drawn_D = np.sort(drawn_D)  # some may be infinite, which np.percentile minds
+    return float(drawn_D[int(0.025 * _NUM_DRAWS)]), float(drawn_D[int(0.975 * _NUM_DRAWS)])
 
 
 def _psnr(mse: np.ndarray | float) -> np.ndarray:

@@ -22,6 +22,10 @@ def duration(seconds: float) -> str:
     return f'{seconds // 3600} h {seconds % 3600 // 60:02d} min'
 
 
+def _number(count: float) -> str:
+    return f'{count:.1f}' if isinstance(count, float) else str(count)
+
+
 class ProgressLine:
     """Counts up to `total` and says how long is left; silent for work that is over in a second.
 
@@ -29,16 +33,17 @@ class ProgressLine:
 
     Args:
       label: what is being done.
-      total: the count at the end.
+      total: the count at the end; a float if counts are.
+      unit: of the counts, after both numbers.
       stream: where to write; standard error by default.
     """
 
-    def __init__(self, label: str, total: int, *, stream: TextIO | None = None):
-        self._label, self._total = label, total
+    def __init__(self, label: str, total: float, *, unit: str = '', stream: TextIO | None = None):
+        self._label, self._total, self._unit = label, total, unit
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._start = self._last = time.monotonic()
-        self._timed_from: tuple[int, float] | None = None  # count and time of the first update
+        self._timed_from: tuple[float, float] | None = None  # count and time of the first update
         self._silent = not _log.isEnabledFor(logging.WARNING)
         self._shown = False
         self._open = False
@@ -61,7 +66,7 @@ class ProgressLine:
             self._stream.flush()
             self._open = False
 
-    def update(self, count: int, details: str = '') -> None:
+    def update(self, count: float, details: str = '') -> None:
         """Shows the state at `count`, if the last showing is long enough ago."""
         now = time.monotonic()
         if self._timed_from is None:  # what came before, such as compiling, comes only once
@@ -74,9 +79,9 @@ class ProgressLine:
         self._last, self._shown = now, True
         self.show(count, details)
 
-    def show(self, count: int, details: str = '') -> None:
+    def show(self, count: float, details: str = '') -> None:
         """Shows the state at `count` now."""
-        line = f'{self._label} {count}/{self._total}'
+        line = f'{self._label} {_number(count)}/{_number(self._total)}{self._unit}'
         line += f'  {details}' if details else ''
         first, since = self._timed_from or (count, 0.0)
         if first < count < self._total:

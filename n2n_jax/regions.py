@@ -1,6 +1,6 @@
-"""A bounded part of a scene to measure on, and how certain a measurement over blocks is.
+"""A bounded part of a scene to measure on.
 
-N captures of a scene, R regions, H height, W width, C channels; h and w of a region; B blocks.
+N captures of a scene, H height, W width, C channels.
 """
 
 from collections.abc import Sequence
@@ -41,45 +41,3 @@ def sample(captures_NHWC: np.ndarray) -> np.ndarray:
     """The regions side by side, as captures; for statistics that a seam does not disturb."""
     parts = regions(captures_NHWC)
     return captures_NHWC if len(parts) == 1 else np.concatenate(parts, axis=2)
-
-
-def block_side(height: int, width: int) -> int:
-    """Pixels a side of blocks: many, but each larger than noise is correlated."""
-    return int(np.clip(min(height, width) // 6, 6, 40))
-
-
-def block_sums(map_HW: np.ndarray, side: int) -> np.ndarray:
-    """Sums over blocks of a map (..., H, W) -> (..., B); a last narrow row joins the one before."""
-    h, w = map_HW.shape[-2:]
-    rows = np.arange(max(1, h // side)) * side
-    columns = np.arange(max(1, w // side)) * side
-    sums = np.add.reduceat(map_HW, rows, axis=-2, dtype=np.float64)
-    sums = np.add.reduceat(sums, columns, axis=-1)
-    return sums.reshape(*map_HW.shape[:-2], -1)
-
-
-def ratio(above_B: np.ndarray, below_B: np.ndarray) -> tuple[float, float]:
-    """A ratio of sums over blocks, and its standard error from how the blocks scatter.
-
-    The linearised standard error (Cochran, Sampling Techniques, section 6.4); it holds whatever
-    the noise is, as long as blocks are independent.
-
-    Returns:
-      The ratio and its standard error; nan and infinity if the denominator is 0.
-    """
-    total = float(below_B.sum())
-    if total == 0:
-        return float('nan'), float('inf')
-    value = float(above_B.sum()) / total
-    left_B = above_B - value * below_B
-    count = effective_count(below_B)
-    if count <= 1:
-        return value, float('inf')
-    scatter = float(np.sqrt((left_B**2).sum() * count / (count - 1)))
-    return value, scatter / abs(total)
-
-
-def effective_count(weights_B: np.ndarray) -> float:
-    """How many blocks as good as equal ones there are: (sum)^2 / sum of squares."""
-    squares = float((weights_B**2).sum())
-    return float(weights_B.sum()) ** 2 / squares if squares > 0 else 0.0

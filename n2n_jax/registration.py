@@ -27,9 +27,9 @@ import dataclasses
 
 import numpy as np
 import scipy.fft
-from scipy import ndimage, stats
+from scipy import ndimage
 
-from n2n_jax import regions
+from n2n_jax import blocks, regions
 
 _SCALES = (1.0, 2.0, 4.0)  # standard deviations in pixels of the finer Gaussian of a band
 _COARSER = 2.0  # the other Gaussian of the band is so much wider
@@ -38,7 +38,6 @@ _REACH = 3.0  # standard deviations after which a Gaussian is cut off
 _LARGEST_SHIFT = 0.25  # of the smaller side
 _MOST_STEPS = 6
 _SMALL_STEP = 0.01  # pixels
-_CHANCE = 1e-6  # of a large shift that is none, or of a single shift called significant
 _USEFUL_ERROR = 1.0  # pixels: with a larger standard error a shift is no knowledge
 _UNKNOWN_ERROR = 10.0  # pixels: that of a direction in which nothing is measurable
 
@@ -72,7 +71,7 @@ class Shift:
 
     def significant(self) -> float:
         """The largest shift along a direction that cannot be chance; 0 if there is none."""
-        needed = float(stats.t.isf(_CHANCE / 2, max(self.freedom, 1.0)))
+        needed = blocks.needed(self.freedom)
         return max((abs(t) for t, error in self.measurable() if abs(t) > needed * error), default=0)
 
 
@@ -102,7 +101,11 @@ def shifts(captures_NHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: fewer than two captures.
     """
-    found = register(captures_NHWC)
+    return as_arrays(register(captures_NHWC))
+
+
+def as_arrays(found: list[Shift]) -> tuple[np.ndarray, np.ndarray]:
+    """What `shifts` returns."""
     shifts_N2 = np.stack([shift.pixels_2 for shift in found])
     errors_N2 = np.stack([np.sqrt(np.diag(shift.covariance_22)) for shift in found])
     unknown_N2 = errors_N2 > _USEFUL_ERROR
@@ -248,7 +251,7 @@ def _equations(
 
     def summed(maps: np.ndarray) -> np.ndarray:
         padded = np.pad(maps, ((0, 0),) * (maps.ndim - 2) + fill)
-        sums = regions.block_sums(padded, block)
+        sums = blocks.block_sums(padded, block)
         return sums.reshape(*maps.shape[:-3], -1)
 
     matrix_22B = summed((product + product.swapaxes(0, 1)) / 2)
@@ -262,7 +265,7 @@ def _equations(
 
 def _descend(own: list[np.ndarray], others: list[np.ndarray], start_2: np.ndarray) -> Shift:
     """Gauss-Newton steps from a start."""
-    block = regions.block_side(*own[0].shape[1:])
+    block = blocks.block_side(*own[0].shape[1:])
     shift_2 = start_2
     for _ in range(_MOST_STEPS):
         scales = [
@@ -313,7 +316,7 @@ def _solved(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
             covariance_22 += _UNKNOWN_ERROR**2 * outer_22
     step_2 = inverse_22 @ right_2B.sum(axis=-1)
     left_2B = right_2B - np.einsum('abk,b->ak', matrix_22B, step_2)
-    count = regions.effective_count(np.maximum(np.trace(matrix_22B), 0))
+    count = blocks.effective_count(np.maximum(np.trace(matrix_22B), 0))
     freedom = count - 2
     if freedom < 1:  # one or two things in the picture: nothing says how sure it is
         return step_2, covariance_22 + _UNKNOWN_ERROR**2 * np.eye(2), 0.0
@@ -334,16 +337,16 @@ def _leaves_less(
     chance, by some four or five times sqrt(2 / n) of itself.
     """
     middle = len(own) // 2
-    block = regions.block_side(*own[0].shape[1:])
+    block = blocks.block_side(*own[0].shape[1:])
     margin = _margin(_SCALES[middle], far_2, near_2)
     if min(own[0].shape[1:]) - 2 * margin < 2 * block:
         return False
     near_B, far_B = (
-        regions.block_sums(_inside(left_RHW**2, margin), block).ravel()
+        blocks.block_sums(_inside(left_RHW**2, margin), block).ravel()
         for left_RHW in (
             _moved_back(own[middle], shift_2) - others[middle] for shift_2 in (near_2, far_2)
         )
     )
     values = own[middle][0].size * len(own[middle]) / _independent_area(_SCALES[middle])
-    values *= regions.effective_count(near_B) / len(near_B)
+    values *= blocks.effective_count(near_B) / len(near_B)
     return bool(far_B.sum() < near_B.sum() * (1 - max(0.1, 7 * np.sqrt(2 / values))))

@@ -4,24 +4,37 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from n2n_jax import io, pair_metrics
+from n2n_jax import baselines, io, metrics, pair_metrics, saturation, trust
+from n2n_jax.baselines import Restore
+from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
 from n2n_jax.progress import ProgressLine
 
-# Strengths of non-local means to choose from, in units of the noise's standard deviation.
-_NLM_STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3)
-_MOST_SATURATED = 0.01  # share of the values that may lie at an end of the type's range
-
 MODEL = 'model'
+MEAN_OF_RESULTS = 'model, mean of two results'
+ON_THE_MEAN = 'model on the mean of two'
+# What can be left out, by the name that is typed.
+OPTIONAL = {'nlm': baselines.NLM, 'bm3d': baselines.BM3D}
 
-Restore = Callable[[np.ndarray], np.ndarray]  # (H, W, C) float32 in the network's range to the same
+PROTOCOL = (
+    'Whole images, peak 1 = white - black of the model, nothing clipped or rounded. Each method is '
+    'applied to each capture by itself; its squared error is averaged over the captures of a scene '
+    'and then turned into dB; over scenes, dB are averaged. The estimate uses no clean image (see '
+    'n2n_jax.pair_metrics) and leaves out neighbourhoods where captures are clipped. Intervals, '
+    '95 %: for these scenes and captures, patches drawn again; they do not speak of other scenes.'
+)
+PROTOCOL_WITH_TRUTH = (
+    'PSNR and SSIM against the clean image: the same average over captures, all pixels.'
+)
+
+_MOST_PAIRS = 4  # of captures that are combined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,165 +43,241 @@ class Method:
 
     Attributes:
       name: of the method.
-      map_HWC: whose mean estimates the mean squared error, averaged over the captures.
-      first_HWC: what it makes of the first capture, to be held against a clean image.
+      map_HWC: whose mean estimates the mean squared error, averaged over the results.
+      results_NHWC: what it makes of each capture, to be held against a clean image.
+      explained_HWC: see `pair_metrics.explained_error`.
     """
 
     name: str
     map_HWC: np.ndarray
-    first_HWC: np.ndarray
+    results_NHWC: np.ndarray
+    explained_HWC: np.ndarray | None = None
 
 
-def score_scene(captures_NHWC: np.ndarray, restore: Restore) -> list[Method]:
+def score_scene(
+    captures_NHWC: np.ndarray, restore: Restore, *, without: Sequence[str] = ()
+) -> Iterator[Method]:
     """All methods on one scene.
 
     Args:
       captures_NHWC: float32 in the range of the network.
       restore: the model.
+      without: names in `OPTIONAL` to leave out.
 
-    Returns:
-      The captures as they are, their mean, non-local means with the strength that the captures
-      themselves choose, the model; and of three captures or more the two ways to use two of them.
+    Yields:
+      The captures as they are, their mean, non-local means and BM3D (if it is installed) tuned on
+      the captures themselves, the model; and of three captures or more the two ways to use two of
+      them.
     """
     x = captures_NHWC
-    raw_maps = pair_metrics.error_maps(x, x)
-    sigma = float(np.sqrt(max(raw_maps.mean(), 1e-12)))
-    methods = [
-        Method('one capture', raw_maps.mean(axis=0), x[0]),
-        # The noise of a mean of N is an N-th of the mean of their noise.
-        Method(f'mean of {len(x)} captures', raw_maps.mean(axis=0) / len(x), x.mean(axis=0)),
-    ]
-    nlm = min(
-        (
-            _per_capture('non-local means', x, _nlm(strength * sigma, sigma))
-            for strength in _NLM_STRENGTHS
-        ),
-        key=lambda method: method.map_HWC.mean(),
-    )
-    methods.append(nlm)
     denoised_NHWC = np.stack([restore(capture) for capture in x])
-    maps = pair_metrics.error_maps(denoised_NHWC, x)
-    methods.append(Method(MODEL, maps.mean(axis=0), denoised_NHWC[0]))
+    raw_HWC = pair_metrics.error_maps(x, x).mean(axis=0)
+    mean_NHWC = x.mean(axis=0, keepdims=True)
+    yield Method('one capture', raw_HWC, x, pair_metrics.explained_error(x, denoised_NHWC, x))
+    # The noise of a mean of N is an N-th of the mean of their noise.
+    explained_HWC = pair_metrics.explained_error(mean_NHWC, denoised_NHWC, x)
+    yield Method(f'mean of {len(x)} captures', raw_HWC / len(x), mean_NHWC, explained_HWC)
+    if 'nlm' not in without:
+        yield _per_capture(baselines.NLM, x, _all(baselines.tuned_nlm(x), x), denoised_NHWC)
+    if 'bm3d' not in without and baselines.bm3d_installed():
+        yield _per_capture(baselines.BM3D, x, _all(baselines.tuned_bm3d(x), x), denoised_NHWC)
+    yield _per_capture(MODEL, x, denoised_NHWC, denoised_NHWC)
     if len(x) > 2:
-        for name, combined_HWC in (
-            ('model, mean of two results', denoised_NHWC[:2].mean(axis=0)),
-            ('model on the mean of two', restore(x[:2].mean(axis=0))),
+        pairs = [(i, (i + 1) % len(x)) for i in range(min(len(x), _MOST_PAIRS))]
+        for name, combine in (
+            (MEAN_OF_RESULTS, lambda pair: denoised_NHWC[list(pair)].mean(axis=0)),
+            (ON_THE_MEAN, lambda pair: restore(x[list(pair)].mean(axis=0))),
         ):
-            methods.append(Method(name, _against_third(combined_HWC, x), combined_HWC))
-    return methods
+            results_NHWC = np.stack([combine(pair) for pair in pairs])
+            maps = [
+                _against_the_rest(g, x, pair) for g, pair in zip(results_NHWC, pairs, strict=True)
+            ]
+            yield Method(name, np.mean(maps, axis=0), results_NHWC)
 
 
-def _per_capture(name: str, captures_NHWC: np.ndarray, restore: Restore) -> Method:
-    restored_NHWC = np.stack([restore(capture) for capture in captures_NHWC])
-    maps = pair_metrics.error_maps(restored_NHWC, captures_NHWC)
-    return Method(name, maps.mean(axis=0), restored_NHWC[0])
+def _all(restore: Restore, captures_NHWC: np.ndarray) -> np.ndarray:
+    return np.stack([restore(capture) for capture in captures_NHWC])
 
 
-def _against_third(combined_HWC: np.ndarray, captures_NHWC: np.ndarray) -> np.ndarray:
-    """The error of what was made of captures 0 and 1, seen by each of the others.
+def _per_capture(
+    name: str, captures_NHWC: np.ndarray, results_NHWC: np.ndarray, denoised_NHWC: np.ndarray
+) -> Method:
+    maps = pair_metrics.error_maps(results_NHWC, captures_NHWC)
+    explained_HWC = None
+    if len(captures_NHWC) > 2:  # two captures leave so much noise in the map that it is none less
+        explained_HWC = pair_metrics.explained_error(results_NHWC, denoised_NHWC, captures_NHWC)
+    return Method(name, maps.mean(axis=0), results_NHWC, explained_HWC)
 
-    E (g - x_k)^2 is the error plus the noise of x_k, and that is E (x_k - x_0)(x_k - x_1).
+
+def _against_the_rest(
+    combined_HWC: np.ndarray, captures_NHWC: np.ndarray, pair: tuple[int, int]
+) -> np.ndarray:
+    """The error of what was made of two captures, seen by the others.
+
+    Of one other x_k: E (g - x_k)^2 is the error plus the noise of x_k, and that is
+    E (x_k - x_i)(x_k - x_j).
     """
     x = captures_NHWC.astype(np.float64)
-    maps = [(combined_HWC - x_k) ** 2 - (x_k - x[0]) * (x_k - x[1]) for x_k in x[2:]]
-    return np.mean(maps, axis=0)
+    others = [k for k in range(len(x)) if k not in pair]
+    if len(others) > 1:
+        return pair_metrics.error_map(combined_HWC, x[others])
+    (k,), (i, j) = others, pair
+    return (combined_HWC - x[k]) ** 2 - (x[k] - x[i]) * (x[k] - x[j])
 
 
-def _nlm(strength: float, sigma: float) -> Restore:
-    from skimage.restoration import denoise_nl_means
+@dataclasses.dataclass
+class _Sums:
+    """What the rows over all scenes are made of."""
 
-    def restore(noisy_HWC: np.ndarray) -> np.ndarray:
-        restored = denoise_nl_means(
-            noisy_HWC, patch_size=5, patch_distance=6, h=strength, sigma=sigma, channel_axis=-1
-        )
-        return restored.reshape(noisy_HWC.shape).astype(np.float32)  # it drops a single channel
-
-    return restore
+    patches: list[pair_metrics.Patches] = dataclasses.field(default_factory=list)
+    truths: list[dict[str, float | None]] = dataclasses.field(default_factory=list)
 
 
-def why_not_trusted(captures_NHWC: np.ndarray) -> str:
-    """What makes an estimate from these captures worthless; '' if nothing is known to.
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What is scored.
+
+    Attributes:
+      name: of the scene.
+      captures_NHWC: in the units of the files.
+      mask_HWC: True where no capture is clipped.
+      clean_HWC: in the units of the captures, if it is known.
+      why: what makes an estimate from these captures worthless; '' if nothing is known to.
+    """
+
+    name: str
+    captures_NHWC: np.ndarray
+    mask_HWC: np.ndarray
+    clean_HWC: np.ndarray | None
+    why: str
+
+
+def prepare(
+    raw: Sequence[SceneCaptures],
+    *,
+    fixed: Sequence[SceneCaptures] | None = None,
+    truth: dict[str, np.ndarray] | None = None,
+    cut: Callable[[list[SceneCaptures]], list[SceneCaptures]] = list,
+) -> list[Scene]:
+    """Looks at the captures before they are scored.
 
     Args:
-      captures_NHWC: as they were read, in the type of the files.
+      raw: captures as they were read, in the type of the files, which shows what is clipped.
+      fixed: the same put right (see `n2n_jax.data.fixes`); None: nothing was.
+      truth: clean images by scene.
+      cut: which scenes, or parts of them, are wanted, such as what a training held out.
     """
-    for i, capture in enumerate(captures_NHWC):
-        for j in range(i):
-            if np.array_equal(capture, captures_NHWC[j]):
-                return f'captures {j + 1} and {i + 1} are the same image'
-    values = captures_NHWC
-    if values.dtype.kind in 'iu':
-        low, high = np.iinfo(values.dtype).min, np.iinfo(values.dtype).max
-    else:
-        low, high = values.min(), values.max()
-    for end, word in ((low, 'lowest'), (high, 'highest')):
-        share = float(np.mean(values == end))
-        if share > _MOST_SATURATED:
-            return f'{share:.1%} of the values are the {word} there is: clipped noise has no mean 0'
-    return ''
+    fixed = raw if fixed is None else fixed
+    whole = []
+    for of_raw, of_fixed in zip(raw, fixed, strict=True):
+        like = of_fixed.captures_NHWC[0]
+        mask_HWC = fixes.middle(saturation.unsaturated_mask(of_raw.captures_NHWC), like=like)
+        clean_HWC = None if truth is None else fixes.middle(truth[of_raw.name], like=like)
+        why = trust.why_not_trusted(of_fixed, raw=of_raw)
+        whole.append(Scene(of_raw.name, of_fixed.captures_NHWC, mask_HWC, clean_HWC, why))
+
+    def parts(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        named = [SceneCaptures(one.name, x) for one, x in zip(whole, images, strict=True)]
+        return {part.name: part.captures_NHWC for part in cut(named)}
+
+    captures = parts([one.captures_NHWC for one in whole])
+    masks = parts([one.mask_HWC[None] for one in whole])
+    cleans = parts([one.clean_HWC[None] for one in whole]) if truth is not None else {}
+    return [
+        dataclasses.replace(
+            one,
+            captures_NHWC=captures[one.name],
+            mask_HWC=masks[one.name][0],
+            clean_HWC=cleans[one.name][0] if cleans else None,
+        )
+        for one in whole
+        if one.name in captures
+    ]
 
 
 def score(
-    scenes: Sequence[SceneCaptures],
+    scenes: Sequence[Scene],
     to_network: Callable[[np.ndarray], np.ndarray],
     restore: Restore,
     *,
-    truth: dict[str, np.ndarray] | None = None,
+    without: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One row per scene and method, and one per method over the scenes that can be trusted.
 
     The latter have the scene ''. If no scene can be trusted they are over all.
 
     Args:
-      scenes: captures as they were read.
+      scenes: see `prepare`.
       to_network: pixel values to the range of the network, whose white is the peak.
       restore: the model.
-      truth: clean images by scene, in the units of the captures.
+      without: names in `OPTIONAL` to leave out.
     """
     rows: list[dict[str, Any]] = []
-    patches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    trues: dict[str, list[float]] = {}
-    whys = [why_not_trusted(scene.captures_NHWC) for scene in scenes]
-    trusted_only = not all(whys)
+    overall: dict[str, _Sums] = {}
+    trusted_only = not all(scene.why for scene in scenes)
     with ProgressLine('scoring', len(scenes)) as progress:
-        for k, (scene, why) in enumerate(zip(scenes, whys, strict=True)):
-            counts = not (why and trusted_only)
-            clean_HWC = None if truth is None else to_network(truth[scene.name])
-            for method in score_scene(to_network(scene.captures_NHWC), restore):
-                sums = pair_metrics.patch_sums(method.map_HWC)
-                if counts:
-                    patches.setdefault(method.name, []).append(sums)
-                true = None
-                if clean_HWC is not None:
-                    error = np.mean((method.first_HWC.astype(np.float64) - clean_HWC) ** 2)
-                    true = float(-10 * np.log10(max(error, 1e-12)))
-                    if counts:
-                        trues.setdefault(method.name, []).append(true)
-                rows.append(_row(scene.name, method.name, [sums], true, why))
+        for k, scene in enumerate(scenes):
+            captures_NHWC = to_network(scene.captures_NHWC)
+            clean_HWC = None if scene.clean_HWC is None else to_network(scene.clean_HWC)
+            masked, why = float(1 - scene.mask_HWC.mean()), scene.why
+            side = pair_metrics.patch_side(captures_NHWC)
+            for method in score_scene(captures_NHWC, restore, without=without):
+                patches = pair_metrics.patch_sums(
+                    method.map_HWC, scene.mask_HWC, side=side, explained_HWC=method.explained_HWC
+                )
+                truths = _truths(method.results_NHWC, clean_HWC)
+                rows.append(
+                    _row(scene.name, method.name, [patches], truths, why) | {'masked': masked}
+                )
+                if not (why and trusted_only):
+                    sums = overall.setdefault(method.name, _Sums())
+                    sums.patches.append(patches)
+                    sums.truths.append(truths)
+                progress.update(k, f'{scene.name}: {method.name}')
             progress.update(k + 1)
     why = '' if trusted_only else 'no scene can be trusted'
-    for name, sums in patches.items():
-        true = float(np.mean(trues[name])) if name in trues else None
-        rows.append({**_row('', name, sums, true, why), 'n': len(sums)})
+    for name, sums in overall.items():
+        truths = {key: _mean([t[key] for t in sums.truths]) for key in sums.truths[0]}
+        rows.append(
+            _row('', name, sums.patches, truths, why)
+            | {'masked': _mean([r['masked'] for r in rows if r['scene'] and r['method'] == name])}
+            | {'n': len(sums.patches)}
+        )
+    if ON_THE_MEAN in overall:
+        pairs = zip(overall[ON_THE_MEAN].patches, overall[MEAN_OF_RESULTS].patches, strict=True)
+        value, ci95 = pair_metrics.difference(list(pairs))
+        numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
+        rows[-1] |= {'over_mean_of_results': numbers[0], 'over_ci95': numbers[1:]}
     return rows
 
 
 def _row(
     scene: str,
     method: str,
-    patches: list[tuple[np.ndarray, np.ndarray]],
-    true: float | None,
+    patches: list[pair_metrics.Patches],
+    truths: dict[str, float | None],
     why: str,
 ) -> dict[str, Any]:
     estimate = pair_metrics.estimate_psnr(patches)
+    names = {'scene': scene, 'method': method}
+    return {**names, **estimate.as_dict(), **truths, 'trusted': not why, 'why': why}
+
+
+def _truths(results_NHWC: np.ndarray, clean_HWC: np.ndarray | None) -> dict[str, float | None]:
+    if clean_HWC is None:
+        return dict.fromkeys(('psnr_true', 'psnr_true_first', 'ssim_true'))
+    errors = ((results_NHWC.astype(np.float64) - clean_HWC) ** 2).mean(axis=(1, 2, 3))
+    clean_NHWC = np.broadcast_to(clean_HWC, results_NHWC.shape)
+    ssim = float(np.mean(metrics.ssim(results_NHWC.astype(np.float32), clean_NHWC)))
     return {
-        'scene': scene,
-        'method': method,
-        **estimate.as_dict(),
-        'psnr_true': true,
-        'trusted': not why,
-        'why': why,
+        'psnr_true': float(-10 * np.log10(max(errors.mean(), 1e-12))),
+        'psnr_true_first': float(-10 * np.log10(max(errors[0], 1e-12))),  # of the first result
+        'ssim_true': ssim if np.isfinite(ssim) else None,  # smaller than its window
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return None if None in values else float(np.mean(values))
 
 
 def read_truth(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.ndarray]:
@@ -212,23 +301,82 @@ def read_truth(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.nd
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows over all scenes, and what cannot be trusted."""
+    """A row per method over all scenes, one per scene, and what to make of them."""
     overall = [row for row in rows if not row['scene']]
+    per_scene = [row for row in rows if row['scene']]
     with_truth = any(row['psnr_true'] is not None for row in overall)
-    lines = [
-        '| method | PSNR, estimated (95 %) |' + (' against the clean image |' if with_truth else '')
-    ]
-    lines.append('|---|---:|' + ('---:|' if with_truth else ''))
+    header = '| method | PSNR, estimated (95 %) |'
+    header += ' PSNR against the clean image | SSIM |' if with_truth else ''
+    lines = [header, '|---|---:|' + ('---:|---:|' if with_truth else '')]
     for row in overall:
         line = f'| {row["method"]} | {pair_metrics.in_words(row)} |'
-        lines.append(line + (f' {row["psnr_true"]:.2f} |' if with_truth else ''))
-    num_scenes = len({row['scene'] for row in rows if row['scene']})
-    lines += [
-        '',
-        f'Over {overall[0]["n"]} of {num_scenes} scenes; peak: the white of the model. The first '
-        'column needs no clean image; it is an estimate.',
-    ]
-    for row in rows:
-        if row['scene'] and row['why'] and row['method'] == MODEL:
-            lines.append(f'Not to be trusted: {row["scene"]} ({row["why"]}).')
+        if with_truth:
+            line += f' {row["psnr_true"]:.2f} | {_number(row["ssim_true"], 3)} |'
+        lines.append(line)
+    lines += ['', *_scene_table(per_scene, [row['method'] for row in overall], with_truth), '']
+    names = list(dict.fromkeys(row['scene'] for row in per_scene))
+    lines.append(f'First table: over {overall[0]["n"]} of {len(names)} scenes.')
+    for row in per_scene:
+        if row['method'] == MODEL:
+            if row['why']:
+                lines.append(f'Not to be trusted: {row["scene"]} ({row["why"]}).')
+            if row['masked']:
+                share = row['masked']
+                words = f'{share:.1%}' if share >= 0.001 else 'under 0.1%'
+                lines.append(f'{row["scene"]}: {words} left out, clipped.')
+    lines += trust.explanations([row['why'] for row in per_scene])
+    lines += ['', f'Protocol: {PROTOCOL}' + (f' {PROTOCOL_WITH_TRUTH}' if with_truth else '')]
+    lines += ['', combining_in_words(overall)]
     return '\n'.join(lines)
+
+
+def _scene_table(
+    rows: Sequence[dict[str, Any]], methods: Sequence[str], with_truth: bool
+) -> list[str]:
+    lines = ['| scene | ' + ' | '.join(methods) + ' |', '|---|' + '---:|' * len(methods)]
+    for scene in dict.fromkeys(row['scene'] for row in rows):
+        found = {row['method']: row for row in rows if row['scene'] == scene}
+        cells = []
+        for method in methods:
+            row = found.get(method)
+            cell = '' if row is None else pair_metrics.in_words(row).replace('*', '')
+            if row is not None and with_truth:
+                cell += f', true {row["psnr_true"]:.2f}'
+            cells.append(cell)
+        mark = ' (!)' if any(row['why'] for row in found.values()) else ''
+        lines.append(f'| {scene}{mark} | ' + ' | '.join(cells) + ' |')
+    return lines
+
+
+def combining_in_words(overall: Sequence[dict[str, Any]]) -> str:
+    """Which way of using two captures is better, in a sentence.
+
+    Args:
+      overall: the rows over all scenes.
+    """
+    row = next((row for row in overall if row['method'] == ON_THE_MEAN), None)
+    if row is None:
+        return (
+            'Which way of combining two captures is better, before or after denoising, takes a '
+            'third capture of a scene to judge.'
+        )
+    value, ci95 = row['over_mean_of_results'], row['over_ci95']
+    if value is None or None in ci95:
+        return 'Which way of combining two captures is better cannot be measured here.'
+    low, high = ci95
+    if low <= 0 <= high:
+        return (
+            'The mean of two results and the result on the mean of two captures cannot be told '
+            f'apart: {value:+.2f} dB ({low:+.2f} to {high:+.2f}) for the latter.'
+        )
+    better, worse = 'the model on the mean of both', 'the mean of both results'
+    if value < 0:
+        better, worse, value, low, high = worse, better, -value, -high, -low
+    return (
+        f'With two captures of a scene, {better} is better than {worse}, by {value:.2f} dB '
+        f'({low:.2f} to {high:.2f}).'
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return '' if value is None else f'{value:.{digits}f}'

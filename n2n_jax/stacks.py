@@ -27,7 +27,7 @@ SUFFIXES = frozenset({*io.IMAGE_SUFFIXES, '.npy', '.npz', '.exr'})
 
 _TIFF_SUFFIXES = ('.tif', '.tiff')
 _MOST_CHANNELS = 4  # of an array (H, W, C), which could be a stack (N, H, W)
-_KINDS = ('uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64')
+KINDS = ('uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_stack(path: Path) -> np.ndarray:
 def _checked(path: Path, stack_NHWC: np.ndarray) -> np.ndarray:
     if stack_NHWC.dtype == bool:
         stack_NHWC = stack_NHWC.astype(np.uint8)
-    if stack_NHWC.dtype.name not in _KINDS:
+    if stack_NHWC.dtype.name not in KINDS:
         raise UserError(
             f'{path} holds {stack_NHWC.dtype} numbers: save it with integers of up to 32 bits or '
             'with floats.'
@@ -99,13 +99,10 @@ def _open_numpy(path: Path) -> tuple[int, Callable[[Sequence[int]], np.ndarray]]
     with _damage_named(path, 'no NumPy file'):
         loaded = np.load(path, allow_pickle=False, mmap_mode='r')
         if isinstance(loaded, np.ndarray):
-            stack_NHWC = _as_stack(path, loaded)
+            stack_NHWC = as_stack(path, loaded)
             return len(stack_NHWC), lambda rows: np.array(stack_NHWC[list(rows)])
         with loaded:
-            if len(loaded.files) != 1:
-                names = ', '.join(loaded.files) or 'none'
-                raise UserError(f'{path} must hold one array, not {len(loaded.files)} ({names}).')
-            (name,) = loaded.files
+            name = _only_name(path, loaded)
             with loaded.zip.open(f'{name}.npy') as file:
                 version = np.lib.format.read_magic(file)
                 header = {
@@ -113,18 +110,38 @@ def _open_numpy(path: Path) -> tuple[int, Callable[[Sequence[int]], np.ndarray]]
                     (2, 0): np.lib.format.read_array_header_2_0,
                 }[version]
                 shape, _, dtype = header(file)
-    num_images = len(_as_stack(path, np.broadcast_to(np.zeros((), dtype), shape)))
+    num_images = len(as_stack(path, np.broadcast_to(np.zeros((), dtype), shape)))
 
     @functools.cache  # it is compressed as a whole
     def whole() -> np.ndarray:
-        with _damage_named(path, 'no NumPy file'), np.load(path, allow_pickle=False) as loaded:
-            return _as_stack(path, loaded[name])
+        return as_stack(path, read_numpy(path)[1])
 
     return num_images, lambda rows: whole()[list(rows)]
 
 
-def _as_stack(path: Path, array: np.ndarray) -> np.ndarray:
-    """(H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C) -> (N, H, W, C)."""
+def read_numpy(path: Path) -> tuple[str, np.ndarray]:
+    """The one array of a file, and its name in there, '' in a .npy file.
+
+    Raises:
+      UserError: no such file, damaged, or several arrays.
+    """
+    with _damage_named(path, 'no NumPy file'):
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return '', loaded
+        with loaded:
+            return _only_name(path, loaded), loaded[_only_name(path, loaded)]
+
+
+def _only_name(path: Path, loaded: np.lib.npyio.NpzFile) -> str:
+    if len(loaded.files) != 1:
+        names = ', '.join(loaded.files) or 'none'
+        raise UserError(f'{path} must hold one array, not {len(loaded.files)} ({names}).')
+    return loaded.files[0]
+
+
+def as_stack(path: Path, array: np.ndarray) -> np.ndarray:
+    """(H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C) -> (N, H, W, C), a view."""
     if array.ndim == 2:
         return array[None, ..., None]
     if array.ndim == 3:
@@ -144,6 +161,8 @@ def _damage_named(path: Path, otherwise: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except FileNotFoundError:
+        raise UserError(f'{path}: no such file.') from None
     except Exception as error:  # decoders meet damaged bytes with errors of every kind
         raise UserError(f'{path} is damaged or {otherwise} ({error}).') from error
 

@@ -12,6 +12,7 @@ import jax
 INIT = 'init'
 CORRUPTION_INPUT = 'corruption/input'
 CORRUPTION_TARGET = 'corruption/target'
+NEIGHBORS = 'neighbors'
 EVALUATION = 'evaluation'
 
 

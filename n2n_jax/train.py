@@ -19,12 +19,13 @@ from clu import parameter_overview
 from n2n_jax import early_stop, evaluate, models
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
-from n2n_jax.data import fixes, open_source, own_captures
+from n2n_jax.data import fixes, open_source, own_captures, single_images
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.realisations import realisation_feed
 from n2n_jax.data.source import at_least
 from n2n_jax.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate_single import SingleImageEvaluator
 from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.fit import compile_step
 from n2n_jax.memory import device_bytes, program_bytes, readable
@@ -101,15 +102,17 @@ def train(config: Config, path: Path) -> bool:
     models.build(config.model)
     layout = make_layout(config.data.batch_size)
     workdir = Workdir(path)
-    scenes = own_captures.load(config.captures) if config.captures.paths else []
-    if scenes:
-        scenes, copies = own_captures.without_copies(scenes)
-        for words in copies:
-            _log.warning('Not used: %s.', words)
-        config = own_captures.resolve(config, scenes)
-        scenes, done = fixes.fix(scenes, config.captures.fix)
-        for sentence in done:
+    scenes: list[own_captures.SceneCaptures] = []
+    if config.captures.paths:
+        loaded = fixes.load(config.captures)
+        config, scenes = own_captures.resolve(config, loaded.raw), loaded.fixed
+        for sentence in loaded.done:
             _log.info('%s', sentence)
+    if config.captures.single:
+        warnings = single_images.check(loaded.raw, config.captures, crop=config.data.crop)
+        _log.info('%s', single_images.ASSUMPTION)
+        for warning in warnings:
+            _log.warning('%s', warning)
     on_main_process(lambda: workdir.check(config))
     if not workdir.has_checkpoints:  # else it has started already
         check_start(config)
@@ -131,7 +134,7 @@ def train(config: Config, path: Path) -> bool:
         state = _start(config, checkpoints, layout)
         checkpoints.check_room(_items(state))
         best = None
-        if scenes and config.eval.in_loop:
+        if scenes and config.eval.in_loop and not config.captures.single:
             best = stack.enter_context(Checkpoints(path, keep=0, folder=BEST_FOLDER))
         step = int(state.step)
         writers = []
@@ -160,8 +163,8 @@ def _open_images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluat
 
 def open_captures(
     scenes: list[own_captures.SceneCaptures], config: Config, layout: Layout
-) -> tuple[CaptureFeed, CaptureEvaluator | None]:
-    """Captures, some of which are held out."""
+) -> tuple[CaptureFeed, CaptureEvaluator | SingleImageEvaluator | None]:
+    """Captures, some of which are held out; single images, none of which are."""
     black, white = config.model.black, config.model.white
     scenes = [
         own_captures.SceneCaptures(
@@ -169,9 +172,16 @@ def open_captures(
         )
         for scene in scenes
     ]
-    train_scenes, held_out = own_captures.split(
-        scenes, config.captures.held_out, crop=config.data.crop
-    )
+    evaluator: CaptureEvaluator | SingleImageEvaluator
+    if config.captures.single:  # nothing can be measured on what would be held out
+        train_scenes, held = scenes, 'nothing'
+        evaluator = SingleImageEvaluator(config.model, scenes)
+    else:
+        share = config.captures.held_out
+        train_scenes, held_out = own_captures.split(scenes, share, crop=config.data.crop)
+        whole = len(train_scenes) < len(scenes)
+        held = f'{len(held_out)} scenes' if whole else f'{share:.0%} of the width'
+        evaluator = CaptureEvaluator(config.model, held_out)
     feed = CaptureFeed(
         [scene.captures_NHWC for scene in train_scenes],
         config.data,
@@ -179,11 +189,8 @@ def open_captures(
         seed=config.seed,
         layout=layout,
     )
-    whole = len(train_scenes) < len(scenes)
-    held = f'{len(held_out)} scenes' if whole else f'{config.captures.held_out:.0%} of the width'
     feed.description += f'; held out: {held}'
-    evaluator = CaptureEvaluator(config.model, held_out) if config.eval.in_loop else None
-    return feed, evaluator
+    return feed, evaluator if config.eval.in_loop else None
 
 
 def _describe(config: Config, task: Task, layout: Layout) -> None:
@@ -260,7 +267,7 @@ def _loop(
     step_of: Callable[[int], jax.stages.Compiled],
     per_dispatch: int,
     feed: Feed,
-    evaluator: evaluate.Evaluator | CaptureEvaluator | None,
+    evaluator: evaluate.Evaluator | CaptureEvaluator | SingleImageEvaluator | None,
     workdir: Workdir,
     checkpoints: Checkpoints,
     best: Checkpoints | None,

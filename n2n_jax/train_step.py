@@ -4,6 +4,7 @@ K steps of a dispatch, B batch, H height, W width, C channels.
 """
 
 import dataclasses
+import functools
 import hashlib
 import logging
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from n2n_jax import corruptions, losses, models, optim, streams
+from n2n_jax import corruptions, losses, models, neighbor_pairs, optim, streams
 from n2n_jax.config import CLEAN, Config
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feed import Feed
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 # Noisy inputs, targets and the targets' masks, all (B, H, W, C); no mask: None.
 Pair = tuple[jax.Array, jax.Array, jax.Array | None]
+# Images (B, H, W, C) to the same by the weights that a step begins with; no gradient goes there.
+Denoise = Callable[[jax.Array], jax.Array]
 
 
 @flax.struct.dataclass
@@ -61,7 +64,16 @@ class Task(Protocol):
     description: str
     target_is_noisy: bool
 
-    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+    def pair(
+        self,
+        feed: Any,
+        constants: Any,
+        inputs: Any,
+        *,
+        seed: int,
+        step: jax.Array,
+        denoise: Denoise,
+    ) -> Pair:
         """The noisy inputs, targets and target masks of a step."""
 
 
@@ -90,8 +102,18 @@ class SyntheticNoise:
         """Whether the loss has a floor above 0."""
         return self.target_corruptor is not None
 
-    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+    def pair(
+        self,
+        feed: Any,
+        constants: Any,
+        inputs: Any,
+        *,
+        seed: int,
+        step: jax.Array,
+        denoise: Denoise,
+    ) -> Pair:
         """Draws on the clean crops of `feed`."""
+        del denoise
         return self.sample(feed.clean(constants, inputs), seed=seed, step=step)
 
     def sample(self, clean_BHWC: jax.Array, *, seed: int, step: jax.Array) -> Pair:
@@ -146,10 +168,56 @@ class OwnCaptures:
         """For the log."""
         return f'captures, {self.pairing}'
 
-    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+    def pair(
+        self,
+        feed: Any,
+        constants: Any,
+        inputs: Any,
+        *,
+        seed: int,
+        step: jax.Array,
+        denoise: Denoise,
+    ) -> Pair:
         """What the feed holds; nothing is drawn."""
-        del seed, step
+        del seed, step, denoise
         return *feed.pair(constants, inputs), None
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleImages:
+    """Pairs of neighbouring pixels of one image: see `n2n_jax.neighbor_pairs`.
+
+    Attributes:
+      num_steps: of the training.
+    """
+
+    num_steps: int
+    loss_name = 'l2'
+    description = 'single images, pairs of neighbouring pixels'
+    target_is_noisy = True
+
+    def pair(
+        self,
+        feed: Any,
+        constants: Any,
+        inputs: Any,
+        *,
+        seed: int,
+        step: jax.Array,
+        denoise: Denoise,
+    ) -> Pair:
+        """Two images of half the size; the target is corrected for showing another place."""
+        noisy_BHWC = feed.captures(constants, inputs)
+        key = streams.stream(seed, streams.NEIGHBORS, step)
+        choice_Bhw = neighbor_pairs.choose(key, *noisy_BHWC.shape[:3])
+        first_BhwC, second_BhwC = neighbor_pairs.split(noisy_BHWC, choice_Bhw)
+        denoised_first, denoised_second = neighbor_pairs.split(denoise(noisy_BHWC), choice_Bhw)
+        target_BhwC = neighbor_pairs.corrected_target(
+            second_BhwC,
+            denoised_first - denoised_second,
+            neighbor_pairs.gamma_at(step, self.num_steps),
+        )
+        return first_BhwC, target_BhwC, None
 
 
 def make_task(config: Config) -> Task:
@@ -159,6 +227,10 @@ def make_task(config: Config) -> Task:
       UserError: a name or a level is wrong.
     """
     loss_name = config.optim.loss
+    if config.captures.paths and config.captures.single:
+        if loss_name not in ('auto', 'l2'):
+            raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
+        return SingleImages(config.train.steps)
     if config.captures.paths:
         if loss_name not in ('auto', *losses.REGISTRY):
             raise _unknown_loss(loss_name)
@@ -247,7 +319,10 @@ def make_train_step(
     def one_step(
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        pair = task.pair(feed, constants, inputs, seed=config.seed, step=state.step)
+        denoise = functools.partial(model.apply, state.variables)
+        pair = task.pair(
+            feed, constants, inputs, seed=config.seed, step=state.step, denoise=denoise
+        )
         old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
         params = state.variables['params']
         progress = state.step / config.train.steps

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from n2n_jax import cli, models
-from n2n_jax.bench import speed
+from n2n_jax.bench import estimates, speed
 from n2n_jax.bench.speed import inference, timing, training
 from n2n_jax.bench.speed.report import Row, markdown_table
 from n2n_jax.config import ModelConfig
@@ -80,3 +80,24 @@ def test_the_twins_have_as_many_parameters(name):
     theirs = twins.build(name, 'cpu').parameters()
     assert sum(x.size for x in jax.tree.leaves(ours)) == sum(p.numel() for p in theirs)
     assert inference._SIZE[0] % 32 == inference._SIZE[1] % 32 == 0  # no side pays for padding
+
+
+def test_estimates_are_simulated_and_written(tmp_path, monkeypatch, capsys):
+    kinds = {kind: estimates.KINDS[kind] for kind in ('gaussian:25', 'poisson:30')}
+    monkeypatch.setattr(estimates, 'KINDS', kinds)
+    monkeypatch.setattr(estimates, '_SIDE', 64)
+    file = tmp_path / 'estimates.json'
+    cli.main(['bench', 'estimates', '--draws', '3', '--json', str(file)])
+    content = json.loads(file.read_text())
+    assert content['provenance']['packages']['jax']
+    rows = content['rows']
+    assert {row['noise'] for row in rows} == {*kinds, estimates.CLIPPED}
+    assert {row['scenes'] for row in rows} == {1, 6}
+    for row in rows:
+        assert 0 <= row['coverage'] <= 1
+        if row['noise'] in kinds and row['estimator'] == '4 captures':
+            assert abs(row['bias']) < 0.2
+            assert row['coverage'] > 0.6
+    assert '| gaussian:25 | Gaussian blur | 4 captures | 6 |' in capsys.readouterr().out
+    with pytest.raises(SystemExit):  # it is there already
+        cli.main(['bench', 'estimates', '--draws', '1', '--json', str(file)])

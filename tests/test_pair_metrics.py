@@ -27,11 +27,6 @@ NOISE = {
 }
 
 
-def estimate(maps, rows=None):
-    rows = range(len(maps)) if rows is None else rows
-    return pair_metrics.estimate_psnr([pair_metrics.patch_sums(maps[i]) for i in rows])
-
-
 @pytest.mark.parametrize('kind', NOISE)
 @pytest.mark.parametrize('num', [2, 4])
 def test_the_estimate_has_no_bias(clean_HWC, kind, num):
@@ -83,25 +78,85 @@ def test_the_mask_leaves_out_what_is_saturated():
     map_HWC[:, :8] = 100
     mask_HWC = np.ones((40, 40, 1), bool)
     mask_HWC[:, :8] = False
-    sums, counts = pair_metrics.patch_sums(map_HWC, mask_HWC)
-    assert counts.tolist() == [24 * 32, 8 * 32, 24 * 8, 8 * 8]
-    np.testing.assert_array_equal(sums, counts)
+    patches = pair_metrics.patch_sums(map_HWC, mask_HWC)
+    assert patches.mse == 1
+    np.testing.assert_allclose(patches.deviations_P, 0, atol=1e-15)
+    assert np.isnan(pair_metrics.patch_sums(map_HWC, np.zeros_like(mask_HWC)).mse)
 
 
 def test_an_error_too_small_to_be_measured_is_said_to_be():
-    result = pair_metrics.estimate_psnr([(np.array([1.0, -2.0]), np.array([10, 10]))])
+    result = pair_metrics.estimate_psnr([pair_metrics.Patches(-0.05, np.array([0.01, -0.02]))])
     assert result.psnr == np.inf
     assert result.as_dict()['psnr_estimate'] is None
 
 
-def test_intervals_cover_the_truth(clean_HWC):
+def intervals(clean_HWC, kind, num, draws=100):
+    """How often the interval holds the truth, and widths in standard deviations of the estimate."""
     rng = np.random.default_rng(4)
-    covered = 0
-    denoised_of = [blur]
-    for _ in range(100):
-        captures = np.stack([NOISE['gaussian'](rng, clean_HWC) for _ in range(2)])
-        denoised = np.stack([denoised_of[0](capture) for capture in captures])
+    covered, off, widths = 0, [], []
+    for _ in range(draws):
+        captures = np.stack([NOISE[kind](rng, clean_HWC) for _ in range(num)])
+        denoised = np.stack([blur(capture) for capture in captures])
+        map_HWC = pair_metrics.error_maps(denoised, captures).mean(axis=0)
+        side = pair_metrics.patch_side(captures)
         true = -10 * np.log10(np.mean((denoised - clean_HWC) ** 2))
-        low, high = estimate(pair_metrics.error_maps(denoised, captures), rows=[0]).ci95
-        covered += low <= true <= high
-    assert 90 <= covered <= 100
+        result = pair_metrics.estimate_psnr([pair_metrics.patch_sums(map_HWC, side=side)])
+        covered += result.ci95[0] <= true <= result.ci95[1]
+        off.append(result.psnr - true)
+        widths.append(result.ci95[1] - result.ci95[0])
+    return covered / draws, np.mean(widths) / np.std(off)
+
+
+@pytest.mark.parametrize('kind', NOISE)
+def test_intervals_cover_the_truth_and_are_not_far_too_wide(clean_HWC, kind):
+    covered, width = intervals(clean_HWC, kind, 2)
+    assert 0.9 <= covered <= 1
+    assert 3.3 < width < 7  # 3.92 for a normal distribution whose spread is known
+
+
+def test_patches_are_larger_where_noise_is_related(clean_HWC):
+    rng = np.random.default_rng(5)
+    sides = []
+    for sigma in (0, 1, 2, 8):
+        noise = rng.normal(0, 1, (2, *clean_HWC.shape))
+        noise = ndimage.gaussian_filter(noise, (0, sigma, sigma, 0)) if sigma else noise
+        sides.append(pair_metrics.patch_side(clean_HWC + noise))
+    assert sides == [4, 8, 16, 32]
+    assert pair_metrics.patch_side(np.zeros((2, 3, 3, 1))) == 4
+
+
+def test_what_is_known_of_the_error_narrows_the_interval_alone(clean_HWC):
+    rng = np.random.default_rng(6)
+    captures = np.stack([NOISE['poisson'](rng, clean_HWC) for _ in range(4)])
+    denoised = np.stack([blur(capture) for capture in captures])
+    map_HWC = pair_metrics.error_maps(captures, captures).mean(axis=0)
+    explained_HWC = pair_metrics.explained_error(captures, denoised, captures)
+    before, after = (
+        pair_metrics.estimate_psnr([pair_metrics.patch_sums(map_HWC, explained_HWC=explained)])
+        for explained in (None, explained_HWC)
+    )
+    assert after.psnr == before.psnr
+    assert np.diff(after.ci95) < 0.8 * np.diff(before.ci95)
+    # Not where it would not be safe: results as noisy as the captures, or noise that is related.
+    assert pair_metrics.explained_error(captures, captures, captures) is None
+    related = np.stack([NOISE['correlated'](rng, clean_HWC) for _ in range(2)])
+    better = np.stack([ndimage.gaussian_filter(x, (4, 4, 0)) for x in related])
+    assert pair_metrics.explained_error(related, better, related) is None
+
+
+def test_methods_on_the_same_captures_are_compared_far_more_sharply(clean_HWC):
+    rng = np.random.default_rng(7)
+    captures = np.stack([NOISE['gaussian'](rng, clean_HWC) for _ in range(2)])
+    both = []
+    for sigma in (1.0, 1.1):
+        denoised = ndimage.gaussian_filter(captures, (0, sigma, sigma, 0))
+        true = np.mean((denoised - clean_HWC) ** 2)
+        map_HWC = pair_metrics.error_maps(denoised, captures)[0]
+        both.append((pair_metrics.patch_sums(map_HWC), -10 * np.log10(true)))
+    (first, true_first), (second, true_second) = both
+    value, (low, high) = pair_metrics.difference([(first, second)])
+    assert low < true_first - true_second < high
+    assert value == pytest.approx(true_first - true_second, abs=0.1)
+    alone = pair_metrics.estimate_psnr([first]).ci95
+    assert high - low < 0.5 * (alone[1] - alone[0])
+    assert pair_metrics.difference([(first, first)]) == (0, (0, 0))

@@ -30,8 +30,9 @@ def noisy(clean_HWC, num, sigma=0.1, seed=0):
 @pytest.mark.parametrize('num', [2, 4])
 def test_every_estimate_is_near_the_truth(clean_HWC, num):
     captures_NHWC = noisy(clean_HWC, num).astype(np.float32)
+    scenes = [SceneCaptures('s', captures_NHWC)]
     rows = score.score(
-        [SceneCaptures('s', captures_NHWC)], lambda x: x, blur, truth={'s': clean_HWC}
+        score.prepare(scenes, truth={'s': clean_HWC}), lambda x: x, blur, without=['bm3d']
     )
     overall = {row['method']: row for row in rows if not row['scene']}
     assert len(overall) == (4 if num == 2 else 6)
@@ -40,31 +41,10 @@ def test_every_estimate_is_near_the_truth(clean_HWC, num):
         low, high = row['ci95']
         assert low < row['psnr_estimate'] < high
         assert row['trusted']
+        assert 0 < row['ssim_true'] < 1
     assert overall['one capture']['psnr_true'] == pytest.approx(20, abs=0.2)
     gain = overall[f'mean of {num} captures']['psnr_true'] - overall['one capture']['psnr_true']
     assert gain == pytest.approx(10 * np.log10(num), abs=0.2)
-
-
-def test_the_strength_of_non_local_means_comes_from_the_captures(clean_HWC):
-    captures_NHWC = noisy(clean_HWC, 2).astype(np.float32)
-    methods = {m.name: m for m in score.score_scene(captures_NHWC, blur)}
-    chosen = np.mean((methods['non-local means'].first_HWC - clean_HWC) ** 2)
-    sigma = 0.1
-    errors = [
-        np.mean((score._nlm(s * sigma, sigma)(captures_NHWC[0]) - clean_HWC) ** 2)
-        for s in score._NLM_STRENGTHS
-    ]
-    assert chosen < 1.1 * min(errors)
-
-
-def test_captures_that_break_the_assumptions_are_named():
-    rng = np.random.default_rng(0)
-    fine = rng.integers(50, 200, (2, 40, 40, 1)).astype(np.uint8)
-    assert score.why_not_trusted(fine) == ''
-    assert 'captures 1 and 3 are the same' in score.why_not_trusted(fine[[0, 1, 0]])
-    clipped = fine.copy()
-    clipped[:, :, :2] = 255
-    assert '5.0% of the values are the highest' in score.why_not_trusted(clipped)
 
 
 def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
@@ -85,8 +65,73 @@ def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
 
 def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
     captures_NHWC = noisy(clean_HWC, 2).astype(np.float32)[:, :64, :64]
-    rows = score.score([SceneCaptures('s', captures_NHWC)], lambda x: x, blur)
+    scenes = [SceneCaptures('s', captures_NHWC)]
+    rows = score.score(score.prepare(scenes), lambda x: x, blur, without=['bm3d', 'nlm'])
     assert json.loads(json.dumps(rows)) == rows
     table = score.markdown(rows)
     assert 'PSNR, estimated' in table
-    assert 'against the clean image' not in table
+    assert '| PSNR against the clean image |' not in table
+    assert 'takes a third capture' in table
+    assert table.count('Protocol:') == 1
+
+
+def test_scenes_that_cannot_be_trusted_are_named_and_left_out(clean_HWC):
+    fine = np.rint(255 * noisy(clean_HWC, 3, sigma=0.03).clip(0, 1)).astype(np.uint8)
+    scenes = [SceneCaptures('fine', fine), SceneCaptures('copied', fine[[0, 1, 0]])]
+    rows = score.score(
+        score.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+    )
+    assert [row['trusted'] for row in rows if row['method'] == score.MODEL] == [True, False, True]
+    overall = [row for row in rows if not row['scene']]
+    assert {row['n'] for row in overall} == {1}
+    first = next(row for row in rows if row['scene'] == 'fine' and row['method'] == score.MODEL)
+    model = next(row for row in overall if row['method'] == score.MODEL)
+    assert model['psnr_estimate'] == first['psnr_estimate']
+    table = score.markdown(rows)
+    assert 'over 1 of 2 scenes' in table
+    assert 'Not to be trusted: copied (duplicates' in table
+    assert table.count('duplicates: captures that are one image share their noise.') == 1
+    alone = score.score(
+        score.prepare(scenes[1:]), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+    )
+    assert not any(row['trusted'] for row in alone)
+    assert alone[-1]['why'] == 'no scene can be trusted'
+
+
+def test_what_is_clipped_is_left_out_and_told(clean_HWC):
+    bright = np.minimum(clean_HWC + 0.2 * (np.arange(160) < 12)[:, None, None], 1)
+    bright[:12] = 1
+    values = 255 * (bright + np.random.default_rng(0).normal(0, 0.05, (2, *bright.shape)))
+    captures_NHWC = np.rint(values.clip(0, 255)).astype(np.uint8)
+    scenes = [SceneCaptures('s', captures_NHWC)]
+    rows = score.score(
+        score.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+    )
+    assert 0.07 < rows[0]['masked'] < 0.15
+    assert '% left out, clipped' in score.markdown(rows)
+    assert 'saturation' in rows[0]['why']
+
+
+@pytest.mark.parametrize('on_mean_is_better', [True, False])
+def test_which_way_of_combining_is_better_is_said_with_an_interval(clean_HWC, on_mean_is_better):
+    def restore(noisy_HWC):
+        """Good on two captures' mean, or on none: a blur as strong as the noise it expects."""
+        noise = (noisy_HWC - blur(noisy_HWC)).std()
+        strong = (noise > 0.07) == on_mean_is_better
+        sigma = 3.0 if strong else 1.0
+        return ndimage.gaussian_filter(noisy_HWC, (sigma, sigma, 0))
+
+    scenes = [SceneCaptures('s', noisy(clean_HWC, 4).astype(np.float32))]
+    truth = {'s': clean_HWC}
+    rows = score.score(
+        score.prepare(scenes, truth=truth), lambda x: x, restore, without=['bm3d', 'nlm']
+    )
+    true = {row['method']: row['psnr_true'] for row in rows if not row['scene']}
+    expected = true[score.ON_THE_MEAN] - true[score.MEAN_OF_RESULTS]
+    low, high = rows[-1]['over_ci95']
+    assert low < rows[-1]['over_mean_of_results'] < high
+    assert rows[-1]['over_mean_of_results'] == pytest.approx(expected, abs=0.3)
+    words = score.combining_in_words([row for row in rows if not row['scene']])
+    first = 'the model on the mean of both' if expected > 0 else 'the mean of both results'
+    assert f'{first} is better' in words
+    assert f'{abs(rows[-1]["over_mean_of_results"]):.2f} dB' in words

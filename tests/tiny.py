@@ -14,6 +14,7 @@ class TinyNet(nn.Module):
     out_channels: int
     norm: str = 'none'
     stride = 4
+    halo = 4
 
     @nn.compact
     def __call__(self, x_BHWC, *, train=False):

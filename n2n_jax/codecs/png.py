@@ -25,10 +25,11 @@ _DESCRIPTIVE = frozenset(
 _BAND_BYTES = 1 << 20  # rows are filtered in bands of this size, to bound the memory in use
 
 
-def decode_as(file: BinaryIO, rawmode: str) -> np.ndarray:
+def decode_as(file: BinaryIO, rawmode: str, page: int = 0) -> np.ndarray:
     """Decodes with Pillow, but lays the samples out in memory as `rawmode` says."""
     file.seek(0)
     with Image.open(file) as image:
+        image.seek(page)
         image.tile = [
             tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
             for tile in image.tile
@@ -36,20 +37,21 @@ def decode_as(file: BinaryIO, rawmode: str) -> np.ndarray:
         return np.asarray(image)
 
 
-def decode_16bit(file: BinaryIO, mode: str, byteorder: str) -> np.ndarray:
+def decode_16bit(file: BinaryIO, mode: str, byteorder: str, page: int = 0) -> np.ndarray:
     """Decodes an image of 16-bit samples, which Pillow can only do one byte at a time.
 
     Args:
       file: a PNG file, or a TIFF file that Pillow reads.
       mode: 'RGB' or 'RGBA', as Pillow names it.
       byteorder: 'big' or 'little', that of the decompressed samples.
+      page: of a TIFF file, from 0.
 
     Returns:
       pixels_HWC, uint16.
     """
     high, low = ('B', 'L') if byteorder == 'big' else ('L', 'B')
-    high_HWC = decode_as(file, f'{mode};16{high}').astype(np.uint16)
-    return (high_HWC << 8) | decode_as(file, f'{mode};16{low}')
+    high_HWC = decode_as(file, f'{mode};16{high}', page).astype(np.uint16)
+    return (high_HWC << 8) | decode_as(file, f'{mode};16{low}', page)
 
 
 def decode_16bit_gray_alpha(file: BinaryIO) -> np.ndarray:

@@ -10,6 +10,8 @@ from n2n_jax.commands import options
 
 _log = logging.getLogger(__name__)
 
+_MOST_LINES = 20  # of the noise of scenes
+
 
 def add_parser(commands: Any) -> None:
     """Adds the command."""
@@ -19,8 +21,9 @@ def add_parser(commands: Any) -> None:
         description='Checks captures. Exit status: 0 fine, 1 warnings, 2 unusable.',
     )
     options.add_captures(parser)
+    parser.add_argument('--json', type=options.path, metavar='FILE', help='write all numbers there')
     parser.add_argument(
-        '--json', type=options.path, metavar='FILE', help='write the findings there'
+        '--html', type=options.path, metavar='FILE', help='write a page with plots there'
     )
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
     parser.set_defaults(run=run)
@@ -28,35 +31,45 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import audit
+    from n2n_jax import audit, audit_report
     from n2n_jax.data import own_captures
+    from n2n_jax.progress import ProgressLine
     from n2n_jax.workdir import write_text
 
     options.check_free(arguments.json, '--json', arguments)
-    captures = options.captures(arguments)
-    scenes = own_captures.load(captures)
-    findings = audit.audit(scenes)
-    models = {scene.name: audit.noise_model(scene.captures_NHWC) for scene in scenes}
+    options.check_free(arguments.html, '--html', arguments)
+    found = own_captures.find(options.captures(arguments))
+    details = audit_report.Details()
+    scenes, first = [], None
+    with ProgressLine('auditing', len(found)) as progress:
+        for k, scene in enumerate(found):
+            captures = audit.read(scene, first)
+            if isinstance(captures, audit.SceneAudit):
+                scenes.append(captures)
+            else:
+                first = first or own_captures.SceneCaptures(
+                    captures.name, captures.captures_NHWC[:, :1, :1].copy()
+                )
+                scenes.append(audit.audit_scene(captures))
+                if arguments.html:
+                    details.add(scenes[-1], captures.captures_NHWC)
+            progress.update(k + 1)
+    scenes = audit.with_copies_between(scenes)
+    findings = [finding for scene in scenes for finding in scene.findings]
+    verdict = audit.worst(findings)
     _log.info('%s', audit.markdown(findings))
-    for name, model in models.items():
-        _log.info(
-            'Noise of %s: variance = %.3g x signal %+.3g (the line explains %.0f %%).',
-            name,
-            model.gain,
-            model.read * abs(model.read),
-            100 * model.r2,
-        )
+    for scene in scenes[:_MOST_LINES]:
+        if scene.noise is not None:
+            _log.info('Noise of %s: %s.', scene.name, audit_report.line_in_words(scene.noise))
+        if scene.sampled:
+            _log.info('%s is large: nine regions of it were looked at.', scene.name)
     if arguments.json:
-        content = {
-            'verdict': audit.worst(findings),
-            'findings': [finding.as_dict() for finding in findings],
-            'noise': {
-                name: {'gain': model.gain, 'read': model.read, 'r2': model.r2}
-                for name, model in models.items()
-            },
-        }
-        write_text(arguments.json, json.dumps(content, indent=1))
+        content = {'verdict': verdict, 'scenes': [scene.as_dict() for scene in scenes]}
+        write_text(arguments.json, json.dumps(content, indent=1, allow_nan=False))
         _log.info('%s', arguments.json)
-    status = {audit.FINE: 0, audit.WARNING: 1, audit.UNUSABLE: 2}[audit.worst(findings)]
+    if arguments.html:
+        write_text(arguments.html, audit_report.page(scenes, details.by_scene()))
+        _log.info('%s', arguments.html)
+    status = {audit.FINE: 0, audit.WARNING: 1, audit.UNUSABLE: 2}[verdict]
     if status:
         sys.exit(status)

@@ -1,6 +1,7 @@
 """`n2n bench`: n2n_jax measured against others."""
 
 import argparse
+import json
 import logging
 from typing import Any
 
@@ -29,6 +30,15 @@ def add_parser(commands: Any) -> None:
     )
     speed.add_argument('--force', action='store_true', help='overwrite FILE')
     speed.set_defaults(run=run_speed)
+    estimates = benches.add_parser(
+        'estimates', help='PSNR estimated without a clean image against PSNR, in a simulation'
+    )
+    estimates.add_argument(
+        '--draws', type=int, default=50, help='of the noise for each photograph (default: 50)'
+    )
+    estimates.add_argument('--json', type=options.path, metavar='FILE', help='write the rows there')
+    estimates.add_argument('--force', action='store_true', help='overwrite FILE')
+    estimates.set_defaults(run=run_estimates)
 
 
 def run_speed(arguments: argparse.Namespace) -> None:
@@ -52,3 +62,19 @@ def run_speed(arguments: argparse.Namespace) -> None:
     if arguments.json:
         for suffix in ('.md', '.png', '.json'):
             _log.info('%s', arguments.json.with_suffix(suffix))
+
+
+def run_estimates(arguments: argparse.Namespace) -> None:
+    """Runs the simulation."""
+    from n2n_jax.bench import estimates
+    from n2n_jax.workdir import write_text
+
+    options.check_free(arguments.json, '--json', arguments)
+    if arguments.draws < 1:
+        raise UserError(f'--draws {arguments.draws}: write a number above 0.')
+    rows = estimates.rows(arguments.draws)
+    print(estimates.markdown(rows))
+    if arguments.json:
+        content = {**estimates.surroundings(), 'rows': rows}
+        write_text(arguments.json, json.dumps(content, indent=1))
+        _log.info('%s', arguments.json)

@@ -2,23 +2,46 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from n2n_jax import console
 from n2n_jax.commands import options
 from n2n_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from n2n_jax.denoise_files import Job
+
 _log = logging.getLogger(__name__)
+
+_MOST_LISTED = 10  # outputs by name
+_EXAMPLES = """examples:
+  n2n denoise photo.jpg -o clean.jpg --model runs/quick
+  n2n denoise scans/ -o cleaned/ --model runs/quick --skip-existing
+  n2n denoise stack.tif -o clean.tif --model runs/cells --tta --spread
+  n2n denoise cells/ -o cleaned/ --model runs/cells --combine results
+  n2n denoise cells/ -o cleaned/ --model runs/cells --combine captures \\
+      --pattern '{scene}_t{capture}.tif'
+
+PNG, JPEG, TIFF, BMP, WebP and NumPy files. What comes out has the size, type, pages and metadata of
+what went in; integers are rounded, and what lies beyond their range becomes its end. Images too
+large for the memory are denoised in tiles, with the same result.
+"""
 
 
 def add_parser(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser('denoise', help='clean images with a trained model')
-    parser.add_argument(
-        'inputs', nargs='+', type=options.path, metavar='IN', help='files or folders'
+    parser = commands.add_parser(
+        'denoise',
+        help='clean images with a trained model',
+        description='Cleans images, stacks and whole folders with a trained model.',
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        'paths', nargs='+', type=options.path, metavar='IN',
+        help='files or folders; with --combine captures as in `n2n train`',
+    )  # fmt: skip
     parser.add_argument(
         '-o', dest='output', required=True, type=options.path, metavar='OUT',
         help='file for one image, folder for several',
@@ -32,78 +55,98 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument('--force', action='store_true', help='overwrite outputs that exist')
     parser.add_argument('--skip-existing', action='store_true', help='leave out what is there')
+    parser.add_argument(
+        '--tta', action='store_true',
+        help='mean over 8 flips and rotations: a little better, 8 times as long',
+    )  # fmt: skip
+    parser.add_argument(
+        '--spread', action='store_true',
+        help='with --tta: write the standard deviation over the 8 too, as OUT_spread.tif',
+    )  # fmt: skip
+    parser.add_argument(
+        '--combine', choices=('results', 'captures'), default='',
+        help='one output per scene: the mean of the results of its captures, or the result of '
+        'their mean',
+    )  # fmt: skip
+    options.add_arrangement(parser)
+    parser.add_argument(
+        '--tile', type=int, default=0, metavar='SIDE',
+        help='largest side of what is denoised at once, in pixels (default: 1024, less if the '
+        'memory is short); changes time and memory, not the result',
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import io
-
-    jobs = _jobs(arguments.inputs, arguments.output)
-    sources = {source.resolve() for source, _ in jobs}
+    _check(arguments)
+    jobs = _jobs(arguments)
+    sources = {source.resolve() for job in jobs for source in job.sources}
     if arguments.skip_existing:
         num_all = len(jobs)
-        jobs = [(source, target) for source, target in jobs if not target.exists()]
+        jobs = [job for job in jobs if not all(path.exists() for path in job.outputs)]
         _log.info('%d of %d are there already.', num_all - len(jobs), num_all)
         if not jobs:
             return
-    for _, target in jobs:
-        if target.resolve() in sources:
-            raise UserError(f'{target} is an input itself: choose another -o.')
-        if target.exists() and not arguments.force:
-            raise UserError(
-                f'{target} exists: choose another -o, or give --skip-existing or --force.'
-            )
+    for job in jobs:
+        for path in job.outputs:
+            if path.resolve() in sources:
+                raise UserError(f'{path} is an input itself: choose another -o.')
+            if path.exists() and not (arguments.force or arguments.skip_existing):
+                raise UserError(
+                    f'{path} exists: choose another -o, or give --skip-existing or --force.'
+                )
 
     console.keep_compiled_code()
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it says is in our errors
+    import dataclasses
+
+    from n2n_jax import models
+    from n2n_jax.denoise_files import Options, denoise_files
     from n2n_jax.denoiser import Denoiser
-    from n2n_jax.progress import ProgressLine
+    from n2n_jax.tiles import padded
 
     denoiser = Denoiser.load(arguments.model)
+    if arguments.tile:
+        stride = models.geometry(denoiser.config).stride
+        denoiser = dataclasses.replace(denoiser, core=padded(arguments.tile, stride))
     _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
-    failures = []
-    with ProgressLine('denoising', len(jobs)) as progress:
-        for done, (source, target) in enumerate(jobs, start=1):
-            try:
-                restored = denoiser.restore(io.read_image(source))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                io.write_image(target, restored)
-            except UserError as error:
-                failures.append(str(error))
-            except OSError as error:
-                failures.append(f'{target} cannot be written: {error.strerror}.')
-            progress.update(done)
+    failures = denoise_files(denoiser, jobs, Options(arguments.tta, arguments.combine))
     for message in failures:
         _log.error('error: %s', message)
-    written = len(jobs) - len(failures)
-    if written:
-        _log.info('%d written: %s', written, jobs[0][1] if len(jobs) == 1 else arguments.output)
     if failures:
+        _log.info('%d of %d written.', len(jobs) - len(failures), len(jobs))
         raise UserError(f'{len(failures)} of {len(jobs)} images failed.')
+    if len(jobs) > _MOST_LISTED:
+        _log.info('%d written: %s', len(jobs), arguments.output)
+        return
+    _log.info('%d written:', len(jobs))
+    for job in jobs:
+        for path in job.outputs:
+            _log.info('%s', path)
 
 
-def _jobs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
-    """Which file becomes which; a folder keeps its structure."""
-    from n2n_jax import io
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.spread and not arguments.tta:
+        raise UserError('--spread is over the 8 results of --tta: give both.')
+    if not arguments.combine and (arguments.pattern or arguments.interleaved):
+        raise UserError('--pattern and --interleaved say which captures are of one scene: they go '
+                        'with --combine.')  # fmt: skip
+    if arguments.tile < 0:
+        raise UserError(f'--tile {arguments.tile}: a number of pixels is needed.')
+    if not arguments.model.exists():
+        raise UserError(f'--model {arguments.model}: no such folder.')
 
-    if len(inputs) == 1 and not inputs[0].is_dir():
-        io.image_size(inputs[0])  # a missing or unreadable file is an error before the model loads
-        to_folder = output.is_dir() or not output.suffix
-        return [(inputs[0], output / inputs[0].name if to_folder else output)]
-    named_like_a_file = output.suffix and not output.is_dir() and len(inputs) > 1
-    if named_like_a_file or (output.exists() and not output.is_dir()):
-        raise UserError(f'-o {output} is a file; several images need a folder.')
-    for path in inputs:
-        if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
-            raise UserError(f'-o {output} lies inside {path}: choose a folder outside of it.')
-    jobs = []
-    for path in inputs:
-        files = io.find_images(path) if path.is_dir() else [path]
-        root = path if path.is_dir() else path.parent
-        jobs += [(file, output / file.relative_to(root)) for file in files]
-    seen: dict[Path, Path] = {}
-    for source, target in jobs:
-        if target in seen:
-            raise UserError(f'{source} and {seen[target]} would both become {target}.')
-        seen[target] = source
-    return jobs
+
+def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
+    from n2n_jax import denoise_files
+
+    paths: list[Path] = arguments.paths
+    if not arguments.combine:
+        return denoise_files.jobs_of_files(paths, arguments.output, spread=arguments.spread)
+    from n2n_jax.data.captures import find_scenes
+
+    scenes = find_scenes(
+        paths, pattern=arguments.pattern or None, interleaved=arguments.interleaved
+    )
+    return denoise_files.jobs_of_scenes(scenes, paths, arguments.output, spread=arguments.spread)

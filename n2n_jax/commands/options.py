@@ -23,6 +23,11 @@ def add_captures(parser: argparse.ArgumentParser) -> None:
         'paths', nargs='+', type=path, metavar='PATH',
         help='files, folders, a stack or a list of captures: see docs/own-captures.md',
     )  # fmt: skip
+    add_arrangement(parser)
+
+
+def add_arrangement(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which captures are of one scene."""
     parser.add_argument('--pattern', help="of file names in one folder: '{scene}_{capture}.tif'")
     parser.add_argument(
         '--interleaved', type=int, default=0, metavar='N',

@@ -18,7 +18,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         'train',
         help='train on your own noisy captures',
-        description='Trains on two or more noisy captures of each scene; no clean image is needed.',
+        description=(
+            'Trains on two or more noisy captures of each scene; no clean image is needed. With '
+            '--single on unrelated noisy images, or on one.'
+        ),
     )
     options.add_captures(parser)
     options.add_fix(parser)
@@ -26,8 +29,18 @@ def add_parser(commands: Any) -> None:
     parser.add_argument('--minutes', type=float, default=20.0, help='of training (default: 20)')
     parser.add_argument('--steps', type=int, default=0, help='in place of --minutes')
     parser.add_argument(
-        '--pairing', choices=('1:1', '1:X', 'X:1'), default='1:1',
-        help='1:X: the target is the mean of all other captures; X:1: the input is',
+        '--pairing', choices=('1:1', '1:X', 'X:1'),
+        help='1:1: any two captures are a pair; 1:X (default): the target is the mean of all other '
+        'captures; X:1: the input is',
+    )  # fmt: skip
+    parser.add_argument(
+        '--single', action='store_true',
+        help='every image stands by itself, and pairs are made of neighbouring pixels; assumes '
+        'noise of mean 0 that is independent between these; no PSNR can be told',
+    )  # fmt: skip
+    parser.add_argument(
+        '--allow-correlated-noise', action='store_true',
+        help='with --single: train even if the noise of neighbouring pixels looks correlated',
     )  # fmt: skip
     parser.add_argument(
         '--held-out', type=float, default=0.2, metavar='SHARE', help='not trained on (default: 0.2)'
@@ -49,12 +62,17 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import own_training, train
+    from n2n_jax import own_training, train, uncertainty
+    from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import Workdir
 
     console.keep_compiled_code()
     captures = dataclasses.replace(
-        options.captures(arguments), pairing=arguments.pairing, held_out=arguments.held_out
+        options.captures(arguments),
+        pairing=arguments.pairing or ('1:1' if arguments.single else '1:X'),
+        single=arguments.single,
+        allow_correlated_noise=arguments.allow_correlated_noise,
+        held_out=arguments.held_out,
     )
     workdir = Workdir(arguments.workdir)
     if (arguments.workdir / 'config.json').exists():
@@ -82,4 +100,6 @@ def run(arguments: argparse.Namespace) -> None:
     own_training.write_config(config, arguments.workdir)
     if not complete:
         sys.exit(console.EXIT_INTERRUPTED)
+    if not captures.single:
+        uncertainty.calibrate_run(arguments.workdir, Denoiser.load(arguments.workdir))
     _log.info('Use it: n2n denoise IMAGES -o OUT --model %s', arguments.workdir)

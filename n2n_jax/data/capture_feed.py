@@ -106,6 +106,11 @@ class CaptureFeed(PlannedFeed):
             first_B = first_B + self._offset_of_means
         return np.stack([first_B, second_B, width_B, crops.transform_B], axis=1)
 
+    def captures(self, constants: Any, inputs: Any) -> jax.Array:
+        """The noisy inputs of one step alone, (B, H, W, C)."""
+        first_B, _, *rest = inputs.T
+        return self._cut(constants['pixels'], first_B, *rest)
+
     def pair(self, constants: Any, inputs: Any) -> tuple[jax.Array, jax.Array]:
         """The noisy inputs and the noisy targets of one step, both (B, H, W, C)."""
         first_B, second_B, *rest = inputs.T

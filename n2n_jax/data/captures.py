@@ -48,7 +48,8 @@ _MOST_LISTED = 5
 FORMS = (
     'Name the captures of a scene alike but for a number, _a/_b or _even/_odd at the end '
     '(cell1_1.tif, cell1_2.tif), put them into a folder per scene, give two folders with the same '
-    "file names, or say how with --pattern '{scene}_{capture}.tif'."
+    "file names, or say how with --pattern '{scene}_{capture}.tif'. "
+    'Unrelated images, of one capture each, can be trained on with n2n train --single.'
 )
 
 
@@ -69,7 +70,7 @@ class Capture:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Two or more captures of one thing.
+    """Two or more captures of one thing; a single one where no pairs are made of captures.
 
     Attributes:
       name: unique within a set.
@@ -118,6 +119,30 @@ def find_scenes(
     if path.suffix.lower() in ('.csv', '.json'):
         return _in_manifest(path)
     return _in_stack(path, interleaved)
+
+
+def find_images(paths: Sequence[Path]) -> list[Scene]:
+    """Every image of every file by itself: scenes of one capture each, in natural order.
+
+    Args:
+      paths: files, stacks, folders.
+
+    Raises:
+      UserError: nothing there, or no image.
+    """
+    scenes = []
+    for given in paths:
+        if not given.exists():
+            raise UserError(f'{given}: no such file or folder.')
+        if not given.is_dir() and given.suffix.lower() not in stacks.SUFFIXES:
+            raise UserError(f'{given} is no image: {", ".join(sorted(stacks.SUFFIXES))} are read.')
+        for path in _files_in(given) if given.is_dir() else [given]:
+            count = stacks.open_stack(path).num_images
+            scenes += [
+                Scene(path.name if count == 1 else f'{path.name} {k + 1}', (Capture(path, k),))
+                for k in range(count)
+            ]
+    return scenes
 
 
 def read_scenes(scenes: Iterable[Scene]) -> Iterator[np.ndarray]:
@@ -240,7 +265,7 @@ def _same_names(folders: Sequence[Path]) -> list[Scene]:
         missing = [name for name in names if name not in files]
         if missing:
             raise UserError(
-                f'{folder} lacks {_listed(missing)}: every file needs its partner of the same '
+                f'{folder} lacks {listed(missing)}: every file needs its partner of the same '
                 'name in the other folder.'
             )
     return _scenes({name: [files[name] for files in by_folder] for name in names}, folders[0])
@@ -258,7 +283,7 @@ def _in_folder(folder: Path) -> list[Scene]:
     loose = [path.name for path in files if path.parent == folder]
     if loose:
         raise UserError(
-            f'{folder} holds both folders of scenes and files beside them ({_listed(loose)}): '
+            f'{folder} holds both folders of scenes and files beside them ({listed(loose)}): '
             'move the files away, or give one folder.'
         )
     return _scenes(groups, folder)
@@ -274,7 +299,7 @@ def _by_ending(folder: Path, files: Sequence[Path]) -> list[Scene]:
         numbered = len(group) > 1 and group[0].stem[-1].isdigit()
         if numbered and stacks.open_stack(group[0]).num_images > 1:
             raise UserError(
-                f"{_listed(group)} are stacks. If each is of one scene, write --pattern '{{scene}}"
+                f"{listed(group)} are stacks. If each is of one scene, write --pattern '{{scene}}"
                 f"{group[0].suffix}'; if image k of each is of one scene, give the files "
                 'themselves in place of the folder.'
             )
@@ -319,7 +344,7 @@ def _in_manifest(path: Path) -> list[Scene]:
         ) from None
     missing = [file for group in groups.values() for file in group if not file.is_file()]
     if missing:
-        raise UserError(f'{path} names files that are not there: {_listed(missing)}.')
+        raise UserError(f'{path} names files that are not there: {listed(missing)}.')
     if not groups:
         raise UserError(f'{path} names no capture.')
     return _scenes(groups, path, sort=False)
@@ -341,12 +366,13 @@ def _scenes(groups: Mapping[str, Sequence[Path]], where: Path, *, sort: bool = T
     if alone:
         raise UserError(
             f'{len(alone)} of {len(groups)} scenes in {where} have one capture only: '
-            f'{_listed(alone)}. {FORMS}'
+            f'{listed(alone)}. {FORMS}'
         )
     return scenes
 
 
-def _listed(things: Iterable[object]) -> str:
+def listed(things: Iterable[object]) -> str:
+    """The first few, and how many more."""
     words = [str(thing) for thing in things]
     more = len(words) - _MOST_LISTED
     return ', '.join(words[:_MOST_LISTED]) + (f' and {more} more' if more > 0 else '')

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from n2n_jax import brightness, registration
+from n2n_jax.config import CapturesConfig
+from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError, did_you_mean
 
@@ -70,6 +72,12 @@ def undo_shift(scene: SceneCaptures) -> Fixed:
     return Fixed(moved, f'shifts of {words} px (down, across) undone')
 
 
+def middle(image_HWC: np.ndarray, *, like: np.ndarray) -> np.ndarray:
+    """What is left of an image where `undo_shift` cut the border off captures."""
+    top, left = ((a - b) // 2 for a, b in zip(image_HWC.shape, like.shape[:2], strict=False))
+    return image_HWC[top : top + like.shape[0], left : left + like.shape[1]]
+
+
 def _check_size(scene: SceneCaptures, position_N2: np.ndarray) -> None:
     h, w = scene.captures_NHWC.shape[1:3]
     down, across = np.abs(position_N2).max(axis=0)
@@ -117,6 +125,33 @@ def parse(text: str) -> list[str]:
         if name not in REGISTRY:
             raise UserError(f"Unknown fix '{name}'. {did_you_mean(name, REGISTRY)}")
     return [name for name in REGISTRY if name in names]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """The captures that a config names.
+
+    Attributes:
+      raw: as they were read, without copies.
+      fixed: put right as the config says.
+      done: what was left out and what was changed, a sentence each.
+    """
+
+    raw: list[SceneCaptures]
+    fixed: list[SceneCaptures]
+    done: list[str]
+
+
+def load(config: CapturesConfig) -> Loaded:
+    """Reads captures, leaves out copies and puts right what the config asks for.
+
+    Raises:
+      UserError: see `own_captures.load`; all captures of a scene are copies; an unknown fix.
+    """
+    parse(config.fix)
+    raw, copies = own_captures.without_copies(own_captures.load(config))
+    fixed, changed = fix(raw, config.fix)
+    return Loaded(raw, fixed, [f'Not used: {copy}.' for copy in copies] + changed)
 
 
 def fix(scenes: Sequence[SceneCaptures], text: str) -> tuple[list[SceneCaptures], list[str]]:

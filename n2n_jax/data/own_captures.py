@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config
-from n2n_jax.data.captures import find_scenes, read_scenes
+from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -34,14 +34,35 @@ class SceneCaptures:
     captures_NHWC: np.ndarray
 
 
+def find(config: CapturesConfig) -> list[Scene]:
+    """The scenes that a config names, not read yet.
+
+    Raises:
+      UserError: see `n2n_jax.data.captures`; or keys that exclude each other.
+    """
+    paths = [Path(path.strip()) for path in config.paths.split(',')]
+    if config.single:
+        for name, is_set in (
+            ('pattern', config.pattern),
+            ('interleaved', config.interleaved),
+            ('pairing', config.pairing != '1:1'),
+            ('fix', config.fix),
+        ):
+            if is_set:
+                raise UserError(
+                    f'--single takes every image by itself: leave out either it or --{name}.'
+                )
+        return find_images(paths)
+    return find_scenes(paths, pattern=config.pattern or None, interleaved=config.interleaved)
+
+
 def load(config: CapturesConfig) -> list[SceneCaptures]:
     """Reads all captures that a config names.
 
     Raises:
       UserError: see `n2n_jax.data.captures`; or scenes differ in channels or type.
     """
-    paths = [Path(path.strip()) for path in config.paths.split(',')]
-    found = find_scenes(paths, pattern=config.pattern or None, interleaved=config.interleaved)
+    found = find(config)
     scenes = [
         SceneCaptures(scene.name, captures_NHWC)
         for scene, captures_NHWC in zip(found, read_scenes(found), strict=True)

@@ -2,7 +2,8 @@
 
 B batch, H height, W width, C channels. A new network is one file and one entry of `REGISTRY`: a
 Linen module with the fields of its call below, a class attribute `stride`, and
-`__call__(x_BHWC, *, train)` on inputs centred on 0 with sides that are multiples of `stride`.
+`__call__(x_BHWC, *, train)` on inputs centred on 0 with sides that are multiples of `stride`. Large
+images are cut into tiles if it has an attribute `halo` too, see `n2n_jax.tiles.Geometry`.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from n2n_jax.errors import UserError, did_you_mean
 from n2n_jax.models import pretrained
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
+from n2n_jax.tiles import Geometry
 
 REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
     'unet': lambda config, dtype: UNet(
@@ -72,6 +74,12 @@ def build(config: ModelConfig) -> Restorer:
         )
     dtype = jnp.dtype(config.dtype)
     return Restorer(REGISTRY[config.name](config, dtype), residual=config.residual)
+
+
+def geometry(config: ModelConfig) -> Geometry:
+    """How images for a network may be cut into tiles."""
+    network = build(config).network
+    return Geometry(network.stride, getattr(network, 'halo', None))
 
 
 def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:

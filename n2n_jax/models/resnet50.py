@@ -226,6 +226,14 @@ class ResNet50UNet(nn.Module):
 
     stride = 32  # sides of the input must be multiples of this
 
+    @property
+    def halo(self) -> int | None:
+        """Pixels around an area cut at multiples of the stride that its output depends on.
+
+        None: all of the image, of which group norm takes means.
+        """
+        return None if self.norm == 'group' else 288
+
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps (B, H, W, C), centred on 0, to (B, H, W, out_channels) float32.

@@ -1,0 +1,343 @@
+"""The audit as one page of HTML that needs nothing else: no other file, no network, no scripts.
+
+N captures of a scene, H height, W width, C channels, L lags.
+"""
+
+import base64
+import dataclasses
+import heapq
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from n2n_jax import audit, svg
+from n2n_jax.codecs import png
+from n2n_jax.noise_model import NoiseModel
+
+MOST_DETAILED = 20  # scenes that get pictures and plots
+_PICTURE = 320  # pixels a side, at most
+_BINS = 64
+_MOST_ROWS = 1000  # scenes in the table; more would make a page that no phone opens
+_MOST_ADVICE = 50
+_MARKS = {audit.FINE: '✓', audit.WARNING: '!', audit.UNUSABLE: '✗'}
+_SENTENCES = {
+    audit.FINE: 'Nothing wrong was found: go ahead and train.',
+    audit.WARNING: 'These captures can be trained on, but read the warnings first.',
+    audit.UNUSABLE: 'Do not train on these captures as they are.',
+}
+# What each check looks at, for the reader who meets the table for the first time.
+_MEANINGS = {
+    'duplicates': 'captures that are the same image, perhaps saved twice',
+    'same scene': 'how much of what one capture shows the others show too (1: all)',
+    'shift': 'how far a capture lies from the others, in pixels',
+    'brightness': 'gain and offset of a capture against the others',
+    'residual': 'what is left in the difference of captures besides noise, in units of the '
+    'noise: its mean, and how it follows the signal',
+    'correlation': 'how alike the noise of neighbouring pixels is (0: not at all)',
+    'channels': 'how alike the noise of the colours is',
+    'saturation': 'share of values cut off at an end of their range',
+    'outlier': 'how much more a capture differs from its like than usual (1: as usual)',
+    'noise': 'standard deviation of the noise, in units of the pixels',
+}
+
+_STYLE = """
+:root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --soft: #6a6a6a; --edge: #d5d5d5;
+  --fine: #1d6b38; --warning: #8a5200; --unusable: #b3261e; --data: #2563a8; }
+@media (prefers-color-scheme: dark) { :root { --back: #16181b; --text: #e8e8e8; --soft: #a5a5a5;
+  --edge: #3c4046; --fine: #6fd08c; --warning: #f2b455; --unusable: #ff8a80; --data: #7fb3ec; } }
+body { margin: 0 auto; padding: 1rem; max-width: 70rem; background: var(--back);
+  color: var(--text); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1.1rem; }
+.fine { color: var(--fine); } .warning { color: var(--warning); }
+.unusable { color: var(--unusable); font-weight: 600; }
+.verdict { font-size: 1.15rem; border-left: .4rem solid; padding: .3rem .8rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .7rem .3rem 0;
+  border-bottom: 1px solid var(--edge); overflow-wrap: normal; min-width: 5rem; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; max-width: 100%; } figcaption { color: var(--soft); font-size: .85rem;
+  max-width: 20rem; } img, svg { max-width: 100%; height: auto; display: block; }
+img { image-rendering: pixelated; min-width: 10rem; }
+section { border-top: 2px solid var(--edge); margin-top: 2rem; }
+svg .data { color: var(--data); } svg .fit { color: var(--warning); stroke-width: 2; }
+svg .bad { color: var(--unusable); } small, .soft { color: var(--soft); }
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """What is shown of a scene; made while its captures are in memory.
+
+    Attributes:
+      first: PNG of the first capture.
+      difference: PNG of it less the second.
+      scale: standard deviations of the difference from black to white.
+      counts: of the histogram.
+      edges: of its bins, one more.
+    """
+
+    first: bytes
+    difference: bytes
+    scale: float
+    counts: tuple[int, ...]
+    edges: tuple[float, ...]
+
+
+def pictures(captures_NHWC: np.ndarray) -> Pictures:
+    """Thumbnails and the histogram of a scene.
+
+    A large scene is shown by its middle, not shrunk: that would average the noise away.
+    """
+    first_HWC = _middle(captures_NHWC[0]).astype(np.float64)
+    difference_HWC = first_HWC - _middle(captures_NHWC[1])
+    low, high = np.percentile(first_HWC, [0.5, 99.5])
+    sigma = float(difference_HWC.std())
+    limit = 3 * sigma or 1.0
+    ends = float(captures_NHWC.min()), float(captures_NHWC.max())
+    if captures_NHWC.dtype.kind in 'iu' and ends[1] - ends[0] < 4 * _BINS:
+        # A bin per number or per few: bins that hold one number more than others look like combs.
+        step = int(np.ceil((ends[1] - ends[0] + 1) / (4 * _BINS)))
+        edges = np.arange(ends[0], ends[1] + step + 0.5, step) - 0.5
+    else:
+        edges = np.linspace(*ends, _BINS + 1) if ends[1] > ends[0] else np.array([ends[0]] * 2)
+    if edges[-1] > edges[0]:
+        counts, _ = np.histogram(captures_NHWC, edges)
+    else:
+        counts = np.array([captures_NHWC.size])
+    return Pictures(
+        first=_png((first_HWC - low) / max(high - low, 1e-12)),
+        difference=_png(0.5 + difference_HWC / (2 * limit)),
+        scale=3.0,
+        counts=tuple(counts.tolist()),
+        edges=tuple(edges.tolist()),
+    )
+
+
+def _middle(image_HWC: np.ndarray) -> np.ndarray:
+    h, w, _ = image_HWC.shape
+    top, left = max(0, (h - _PICTURE) // 2), max(0, (w - _PICTURE) // 2)
+    return image_HWC[top : top + _PICTURE, left : left + _PICTURE]
+
+
+def _png(image_HWC: np.ndarray) -> bytes:
+    pixels = np.rint(np.clip(image_HWC, 0, 1) * 255).astype(np.uint8)
+    return (
+        png.encode(pixels[..., 0], 'gray') if pixels.shape[-1] == 1 else png.encode(pixels, 'rgb')
+    )
+
+
+class Details:
+    """Keeps the pictures of the worst scenes only, so that memory and page stay bounded."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[tuple[int, int, int], str, Pictures]] = []
+        self._count = 0
+
+    def add(self, scene: audit.SceneAudit, captures_NHWC: np.ndarray) -> None:
+        """Offers a scene; the pictures are only made if it is among the worst so far."""
+        verdicts = [audit.ORDER.index(finding.verdict) for finding in scene.findings]
+        # Worse first; of equal ones those that came first.
+        self._count += 1
+        rank = (max(verdicts), sum(verdicts), -self._count)
+        if len(self._heap) == MOST_DETAILED and rank < self._heap[0][0]:
+            return
+        heapq.heappush(self._heap, (rank, scene.name, pictures(captures_NHWC)))
+        if len(self._heap) > MOST_DETAILED:
+            heapq.heappop(self._heap)
+
+    def by_scene(self) -> dict[str, Pictures]:
+        """The worst scene first."""
+        return {name: shown for _, name, shown in sorted(self._heap, reverse=True)}
+
+
+def page(scenes: Sequence[audit.SceneAudit], shown: dict[str, Pictures]) -> str:
+    """The whole page.
+
+    Args:
+      scenes: all of them.
+      shown: pictures of those that get details, in their order on the page.
+    """
+    findings = [finding for scene in scenes for finding in scene.findings]
+    verdict = audit.worst(findings)
+    by_name = {scene.name: scene for scene in scenes}
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+        f'<title>Audit: {verdict}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
+        '<h1>Are these captures fit for training?</h1>\n'
+        f'<p class="verdict {verdict}"><strong>Verdict: {verdict}.</strong> '
+        f'{_SENTENCES[verdict]}</p>\n<p>{_counted(scenes)}</p>\n',
+        _advice(findings),
+        _table(scenes),
+        _legend(scenes),
+    ]
+    if shown:
+        what = 'All scenes' if len(shown) == len(scenes) else f'The worst {len(shown)} scenes'
+        parts.append(f'<h2>{what} in detail</h2>\n')
+        if len(shown) < len(scenes):
+            parts.append(
+                f'<p class="soft">Pictures and plots of {len(shown)} of {len(scenes)} scenes, the '
+                'worst first; the table above and the JSON file (--json) have all of them.</p>\n'
+            )
+        parts += [_details(by_name[name], pictures) for name, pictures in shown.items()]
+    parts.append('</body>\n</html>\n')
+    return ''.join(parts)
+
+
+def _counted(scenes: Sequence[audit.SceneAudit]) -> str:
+    counts = {verdict: 0 for verdict in audit.ORDER}
+    for scene in scenes:
+        counts[scene.verdict] += 1
+    words = ', '.join(f'{count} {verdict}' for verdict, count in counts.items() if count)
+    return f'{len(scenes)} scene{"s" * (len(scenes) != 1)}: {words}.'
+
+
+def _advice(findings: Sequence[audit.Finding]) -> str:
+    rows = audit.advice_by_scene(findings)
+    if not rows:
+        return ''
+    items = []
+    for verdict, text, names in rows[:_MOST_ADVICE]:
+        listed = ', '.join(escape(name) for name in names[:8])
+        listed += f' and {len(names) - 8} more' if len(names) > 8 else ''
+        items.append(
+            f'<li><span class="{verdict}">{verdict}</span>: <strong>{listed}</strong>: '
+            f'{escape(text)}.</li>\n'
+        )
+    if len(rows) > _MOST_ADVICE:
+        items.append(
+            f'<li class="soft">and {len(rows) - _MOST_ADVICE} more, see the JSON file.</li>\n'
+        )
+    return f'<h2>What to do</h2>\n<ul>\n{"".join(items)}</ul>\n'
+
+
+def _table(scenes: Sequence[audit.SceneAudit]) -> str:
+    head = ''.join(f'<th scope="col">{check}</th>' for check in ('scene', 'verdict', *audit.CHECKS))
+    order = sorted(scenes, key=lambda scene: -audit.ORDER.index(scene.verdict))
+    rows = []
+    for scene in order[:_MOST_ROWS]:
+        cells = {finding.check: finding for finding in scene.findings}
+        row = [f'<th scope="row">{escape(scene.name)}</th>', _cell(scene.verdict, scene.verdict)]
+        for check in audit.CHECKS:
+            finding = cells.get(check)
+            row.append(_cell(finding.verdict, finding.text) if finding else '<td>-</td>')
+        rows.append(f'<tr>{"".join(row)}</tr>\n')
+    rest = len(order) - len(rows)
+    note = f'<p class="soft">{rest} more scenes are in the JSON file.</p>\n' if rest else ''
+    return (
+        f'<h2>Scene by scene</h2>\n<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<tbody>\n{"".join(rows)}</tbody></table></div>\n{note}'
+    )
+
+
+def _cell(verdict: str, text: str) -> str:
+    # The mark and the word say what the colour says.
+    word = '' if verdict == audit.FINE or text == verdict else f' <b>{verdict}</b>'
+    return f'<td class="{verdict}">{_MARKS[verdict]} {escape(text)}{word}</td>'
+
+
+def _legend(scenes: Sequence[audit.SceneAudit]) -> str:
+    items = ''.join(f'<li><b>{check}</b>: {text}</li>\n' for check, text in _MEANINGS.items())
+    sampled = [scene.name for scene in scenes if scene.sampled]
+    note = ''
+    if sampled:
+        note = (
+            f'<p class="soft">{len(sampled)} scenes are so large that nine regions of 512x512 '
+            'pixels were looked at, spread over each.</p>\n'
+        )
+    return f'<details><summary>What the columns mean</summary><ul>\n{items}</ul></details>\n{note}'
+
+
+def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
+    n, h, w, c = scene.shape
+    what = f'{n} captures, {w}x{h}, {"gray" if c == 1 else "colour"}, {scene.kind}'
+    findings = ''.join(
+        f'<li><b>{finding.check}</b>: <span class="{finding.verdict}">{_MARKS[finding.verdict]} '
+        f'{escape(finding.text)}</span>'
+        + (f' <b>{finding.verdict}</b>: {escape(finding.advice)}.' if finding.advice else '')
+        + '</li>\n'
+        for finding in scene.findings
+    )
+    figures = [
+        _image(shown.first, 'Capture 1, its middle if it is large, stretched to its own range.'),
+        _image(
+            shown.difference,
+            f'Capture 1 less capture 2; gray is 0, black and white are {shown.scale:g} standard '
+            'deviations. It should show noise and nothing of the scene.',
+        ),
+        _figure(
+            _noise_plot(scene),
+            'Variance of the noise over the signal, and the line of photon and read noise: '
+            f'{line_in_words(scene.noise)}.',
+        ),
+        _figure(
+            _histogram(shown),
+            'How often each value occurs (root of the count). A bar that sticks out at an end is '
+            'clipping.',
+        ),
+        _figure(
+            _lags(scene),
+            'How alike the noise is to that of pixels up to five away; the pixel itself is in the '
+            'middle. Noise that is its own in every pixel shows one dark cell.',
+        ),
+    ]
+    return (
+        f'<section>\n<h3>{escape(scene.name)} <small>{what}</small></h3>\n'
+        f'<p class="{scene.verdict}">{_MARKS[scene.verdict]} {scene.verdict}</p>\n'
+        f'<div class="figures">\n{"".join(figures)}</div>\n<ul>\n{findings}</ul>\n</section>\n'
+    )
+
+
+def _image(content: bytes, caption: str) -> str:
+    data = base64.b64encode(content).decode('ascii')
+    return _figure(f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}"/>', caption)
+
+
+def _figure(content: str, caption: str) -> str:
+    return f'<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>\n'
+
+
+def line_in_words(model: NoiseModel) -> str:
+    """'variance = 2.1 x signal + 30; bins lie within 4 % of it'."""
+    sign = '+' if model.square >= 0 else '-'
+    return (
+        f'variance = {model.gain:.3g} x signal {sign} {abs(model.square):.3g}; bins lie within '
+        f'{model.misfit:.0%} of it'
+    )
+
+
+def _noise_plot(scene: audit.SceneAudit) -> str:
+    model = scene.noise
+    signal, variance = model.signal_B, model.variance_B
+    x = float(signal.min()), float(signal.max())
+    top = float(variance.max()) * 1.1 or 1.0
+    plot = svg.Plot(x, (0.0, top))
+    # Only the part of the line that lies between the axes.
+    inside = [s for s in np.linspace(*x, 50) if 0 <= model.gain * s + model.square <= top]
+    left_out = ~model.used_B
+    marks = [
+        svg.line(plot, inside, [model.gain * s + model.square for s in inside]),
+        svg.points(plot, signal[model.used_B].tolist(), variance[model.used_B].tolist()),
+        svg.points(plot, signal[left_out].tolist(), variance[left_out].tolist(), 'bad'),
+    ]
+    return svg.figure(
+        plot, marks, x_label='signal', y_label='variance', title=line_in_words(scene.noise)
+    )
+
+
+def _histogram(shown: Pictures) -> str:
+    heights = np.sqrt(shown.counts)
+    plot = svg.Plot((shown.edges[0], shown.edges[-1]), (0.0, float(heights.max()) * 1.05))
+    return svg.figure(
+        plot,
+        [svg.bars(plot, shown.edges, heights.tolist())],
+        x_label='value',
+        y_label='root of the count',
+        title='histogram of all captures',
+    )
+
+
+def _lags(scene: audit.SceneAudit) -> str:
+    lags = scene.autocorrelation_LL
+    return svg.cells(lags.tolist(), title='autocorrelation of the noise')

@@ -1,0 +1,153 @@
+"""The directories of a TIFF file: reading, keeping and packing their tags.
+
+Values are little-endian in memory, whatever the order of the bytes in the file.
+"""
+
+import contextlib
+import io
+import struct
+from collections.abc import Sequence
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+# By tag type, bytes of one value and of the numbers inside it: a rational is two (TIFF 6.0, p. 15).
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_NUMBER_BYTES = _TYPE_BYTES | {5: 4, 10: 4}
+ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
+_FORMATS = {SHORT: 'H', LONG: 'I', RATIONAL: 'I', LONG8: 'Q'}
+
+DESCRIPTION = 270
+ICC_PROFILE = 34675
+_DIRECTORIES = frozenset((34665, 34853, 40965))  # EXIF, GPS, interoperability
+# Tags about the layout of the samples, about other pictures in the file, or about its old pixels
+# (37724: Photoshop's layers). All others are kept.
+_OF_THE_PIXELS = frozenset(
+    [code for first, last in (
+        (254, 259), (262, 266), (277, 281), (288, 293), (320, 325), (338, 341), (512, 521),
+        (529, 532),
+    ) for code in range(first, last + 1)]
+    + [273, 284, 301, 317, 330, 332, 334, 336, 347, 400, ICC_PROFILE, 37724]
+)  # fmt: skip
+
+
+class Tag(NamedTuple):
+    """An entry of a directory.
+
+    Attributes:
+      code: which tag.
+      kind: type of its numbers, as TIFF counts them.
+      count: how many.
+      value: their bytes, little-endian; or a directory of its own.
+    """
+
+    code: int
+    kind: int
+    count: int
+    value: 'bytes | list[Tag]'
+
+
+def numbers(code: int, kind: int, *values: int) -> Tag:
+    """A tag of integers; of a rational, numerator and denominator in turn."""
+    count = len(values) // 2 if kind == RATIONAL else len(values)
+    return Tag(code, kind, count, struct.pack(f'<{len(values)}{_FORMATS[kind]}', *values))
+
+
+def text(code: int, words: bytes) -> Tag:
+    """A tag of text."""
+    return Tag(code, ASCII, len(words) + 1, words + b'\0')
+
+
+def profile(icc_profile: bytes) -> Tag:
+    """The tag of a colour profile."""
+    return Tag(ICC_PROFILE, UNDEFINED, len(icc_profile), icc_profile)
+
+
+def lasting(tags: Sequence[Tag]) -> list[Tag]:
+    """Those that stay true when the pixels change; without the colour profile."""
+    return [tag for tag in tags if tag.code not in _OF_THE_PIXELS]
+
+
+def read_directory(file: BinaryIO, offset: int, order: str, big: bool = False) -> list[Tag]:
+    """The tags of the directory at `offset`; damaged ones are left out."""
+    count_format, entry_format = ('Q', 'HHQ8s') if big else ('H', 'HHI4s')
+    file.seek(offset)
+    (length,) = struct.unpack(order + count_format, file.read(struct.calcsize(count_format)))
+    entry_bytes = struct.calcsize('=' + entry_format)
+    table = file.read(length * entry_bytes)
+    table = table[: len(table) - len(table) % entry_bytes]
+    tags = []
+    for code, kind, count, field in struct.iter_unpack(order + entry_format, table):
+        position = struct.unpack(order + ('Q' if big else 'I'), field)[0]
+        if code in _DIRECTORIES:
+            with contextlib.suppress(struct.error):
+                tags.append(Tag(code, LONG, 1, read_directory(file, position, order, big)))
+            continue
+        size = count * _TYPE_BYTES.get(kind, 0)
+        if size > len(field):
+            file.seek(position)
+            value = file.read(size)
+        else:
+            value = field[:size]
+        if size and len(value) == size:
+            tags.append(Tag(code, kind, count, _swapped(value, kind, order)))
+    return tags
+
+
+def exif_tags(exif: bytes) -> list[Tag]:
+    """The lasting tags of the first directory of an EXIF block."""
+    order = '>' if exif.startswith(b'MM') else '<'
+    try:
+        (offset,) = struct.unpack(order + 'I', exif[4:8])
+        tags = read_directory(io.BytesIO(exif), offset, order)
+    except (struct.error, RecursionError):  # damaged EXIF is common and no reason to fail
+        return []
+    return lasting(tags)
+
+
+def packed_directory(
+    tags: Sequence[Tag], offset: int, *, order: str = '<', big: bool = False, is_last: bool = True
+) -> bytes:
+    """A directory laid out to lie at byte `offset`, even, of a file.
+
+    Args:
+      tags: in any order.
+      offset: where it will lie.
+      order: of bytes, '<' or '>'.
+      big: as BigTIFF has it.
+      is_last: no other directory follows; otherwise the next one lies right behind.
+    """
+    count_format, word = ('Q', 'Q') if big else ('H', 'I')
+    word_bytes = struct.calcsize('=' + word)
+    head = struct.calcsize('=' + count_format) + (4 + 2 * word_bytes) * len(tags) + word_bytes
+    entries = []
+    values = bytearray()
+    for tag in sorted(tags, key=lambda tag: tag.code):
+        position = offset + head + len(values)
+        if isinstance(tag.value, bytes):
+            value = _swapped(tag.value, tag.kind, order)
+        else:
+            value = packed_directory(tag.value, position, order=order, big=big)
+        if isinstance(tag.value, bytes) and len(value) <= word_bytes:
+            field = value.ljust(word_bytes, b'\0')
+        else:
+            field = struct.pack(order + word, position)
+            values += value + bytes(len(value) % 2)
+        entries.append(struct.pack(f'{order}HH{word}', tag.code, tag.kind, tag.count) + field)
+    following = 0 if is_last else offset + head + len(values)
+    return b''.join(
+        (
+            struct.pack(order + count_format, len(tags)),
+            *entries,
+            struct.pack(order + word, following),
+            values,
+        )
+    )
+
+
+def _swapped(value: bytes, kind: int, order: str) -> bytes:
+    """From the order of bytes to little-endian, and back."""
+    size = 8 if kind == LONG8 else _NUMBER_BYTES[kind]
+    if order == '<' or size == 1:
+        return value
+    return np.frombuffer(value, f'>u{size}').astype(f'<u{size}').tobytes()

@@ -1,0 +1,55 @@
+"""Pictures of what weights make of single noisy images. There is nothing to measure them by.
+
+H height, W width, C channels.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from n2n_jax import models, pictures
+from n2n_jax.config import ModelConfig
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.evaluate import Report
+
+_MOST_PICTURES = 3
+_LARGEST_SIDE = 512  # pixels; of larger images the middle is shown
+
+
+class SingleImageEvaluator:
+    """Draws noisy image, denoised image and what was taken away, of the first images.
+
+    The last shows whether more than noise was taken: outlines in it are detail that was lost.
+
+    Args:
+      model: the network's config.
+      images: scenes of one capture, in the range of the network.
+    """
+
+    def __init__(self, model: ModelConfig, images: Sequence[SceneCaptures]):
+        self._images = [
+            (image.name, _middle(image.captures_NHWC[0])) for image in images[:_MOST_PICTURES]
+        ]
+        self._apply = jax.jit(models.build(model).apply)
+
+    def __call__(self, variables: Any, step: int) -> Report:
+        """A report without rows: no number is made up."""
+        del step
+        drawn = {}
+        for k, (name, noisy_HWC) in enumerate(self._images):
+            denoised_HWC = np.asarray(self._apply(variables, noisy_HWC[None])[0])
+            row = [
+                (name, noisy_HWC),
+                ('denoised', denoised_HWC),
+                ('taken away', 0.5 + noisy_HWC - denoised_HWC),
+            ]
+            drawn[f'image_{k + 1}.png'] = pictures.grid([row])
+        return Report([], [], drawn)
+
+
+def _middle(image_HWC: np.ndarray) -> np.ndarray:
+    h, w = image_HWC.shape[:2]
+    top, left = max(h - _LARGEST_SIDE, 0) // 2, max(w - _LARGEST_SIDE, 0) // 2
+    return image_HWC[top : top + _LARGEST_SIDE, left : left + _LARGEST_SIDE]

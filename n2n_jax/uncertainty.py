@@ -1,0 +1,299 @@
+"""How far a denoised pixel may be off, calibrated on captures that were not trained on.
+
+N captures of a scene, H height, W width, C channels, K bins.
+
+Two things that are not the same:
+
+* The **interval of a new capture**, f(a) +- w: another capture of the scene has its value in there
+  with the given probability. Captures can verify that, so its coverage is measured. It is as wide
+  as the noise, nearly however good the denoiser is.
+* The **standard error**: the expected root mean square of f(a) - clean, the error bar of the
+  denoised image. No capture shows the clean value; its mean square over many pixels is estimated
+  from pairs (`n2n_jax.pair_metrics`), for pixels that look alike.
+
+The scale of both is the noise of the very image, read off the residual a - f(a) over the denoised
+value. So one calibration serves images of any noise level. The interval is that of split conformal
+prediction (Papadopoulos et al. 2002; Lei et al. 2018) with the score |b - f(a)| / scale(a).
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy import ndimage
+
+from n2n_jax import pair_metrics
+from n2n_jax.baselines import Restore
+from n2n_jax.checkpoint import open_for_reading
+from n2n_jax.data import fixes, own_captures
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.denoiser import Denoiser
+from n2n_jax.errors import UserError
+from n2n_jax.progress import ProgressLine
+from n2n_jax.workdir import write_text
+
+_log = logging.getLogger(__name__)
+
+FILE = 'uncertainty.json'  # in the folder of a run
+LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
+DEFAULT_LEVEL = 0.9
+_NOISE_BINS = 16  # of the denoised value, over which the noise may differ
+_ERROR_BINS = 12  # of the detail, over which the error may differ
+_DETAIL = 1.5  # pixels, the size of what counts as detail
+_MOST_VALUES = 200_000  # of a scene that a quantile is taken of
+
+
+def noise_scale(noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
+    """Standard deviation of the noise at each pixel, from one image, (H, W, C).
+
+    The squared residual is averaged over bins of the denoised value, and read off between them.
+
+    Args:
+      noisy_HWC: a capture.
+      denoised_HWC: f of it, in the same units.
+    """
+    value = denoised_HWC.astype(np.float64)
+    square = (noisy_HWC - value) ** 2
+    order = np.argsort(value, axis=None)
+    num = int(np.clip(value.size // 100, 1, _NOISE_BINS))
+    values = np.array([part.mean() for part in np.array_split(value.ravel()[order], num)])
+    squares = np.array([part.mean() for part in np.array_split(square.ravel()[order], num)])
+    variance = np.interp(value, values, squares)
+    return np.sqrt(np.maximum(variance, 1e-3 * square.mean() + 1e-20))
+
+
+def detail(denoised_HWC: np.ndarray, scale_HWC: np.ndarray) -> np.ndarray:
+    """How much goes on around each pixel, in units of the image's noise, (H, W, C).
+
+    That is what the error grows with. On microscopy it tells more about the error than the spread
+    of the results for flipped images does, and costs nothing.
+
+    Args:
+      denoised_HWC: f of a capture.
+      scale_HWC: see `noise_scale`.
+    """
+    value = denoised_HWC.astype(np.float64)
+    sigmas = (_DETAIL, _DETAIL, 0)
+    fine = np.abs(value - ndimage.gaussian_filter(value, sigmas))
+    return ndimage.gaussian_filter(fine, sigmas) / np.sqrt(np.mean(scale_HWC**2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What turns the scale of the noise into intervals and errors, for one model.
+
+    Attributes:
+      quantiles: by level, of |new capture - denoised| / scale.
+      details_K: upper ends of bins of `detail`; the last is infinite.
+      errors_K: standard error / scale in these bins, ascending.
+      step: of the weights it belongs to.
+      num_scenes: that it was made of.
+    """
+
+    quantiles: dict[float, float]
+    details_K: tuple[float, ...]
+    errors_K: tuple[float, ...]
+    step: int = 0
+    num_scenes: int = 0
+
+    def half_width(
+        self, noisy_HWC: np.ndarray, denoised_HWC: np.ndarray, *, level: float = DEFAULT_LEVEL
+    ) -> np.ndarray:
+        """Half the width of the interval of a new capture, (H, W, C), in the images' units.
+
+        Args:
+          noisy_HWC: a capture.
+          denoised_HWC: f of it, in the same units.
+          level: probability that the interval holds the value of another capture.
+
+        Raises:
+          UserError: nothing was calibrated for the level.
+        """
+        if level not in self.quantiles:
+            levels = ', '.join(f'{known:g}' for known in self.quantiles)
+            raise UserError(f'{level:g} is no level that was calibrated: choose from {levels}.')
+        return self.quantiles[level] * noise_scale(noisy_HWC, denoised_HWC)
+
+    def standard_error(self, noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
+        """The expected root mean square of denoised - clean, (H, W, C), in the images' units.
+
+        Args:
+          noisy_HWC: a capture.
+          denoised_HWC: f of it, in the same units.
+        """
+        scale_HWC = noise_scale(noisy_HWC, denoised_HWC)
+        bins = np.searchsorted(self.details_K[:-1], detail(denoised_HWC, scale_HWC))
+        return np.asarray(self.errors_K)[bins] * scale_HWC
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            'quantiles': {f'{level:g}': value for level, value in self.quantiles.items()},
+            'details': self.details_K[:-1],
+            'errors': self.errors_K,
+            'step': self.step,
+            'num_scenes': self.num_scenes,
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """The reverse of `as_dict`."""
+        return cls(
+            quantiles={float(level): value for level, value in content['quantiles'].items()},
+            details_K=(*content['details'], float('inf')),
+            errors_K=tuple(content['errors']),
+            step=content['step'],
+            num_scenes=content['num_scenes'],
+        )
+
+
+def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 0) -> Calibration:
+    """Calibrates a denoiser on captures that it was not trained on.
+
+    Args:
+      scenes: in the range of the network.
+      restore: the denoiser.
+      step: of its weights.
+    """
+    rng = np.random.default_rng(0)
+    scores: list[np.ndarray] = []
+    details: list[np.ndarray] = []
+    squares: list[np.ndarray] = []
+    with ProgressLine('calibrating intervals', len(scenes)) as progress:
+        for k, scene in enumerate(scenes):
+            x_NHWC = scene.captures_NHWC
+            f_NHWC = np.stack([restore(capture) for capture in x_NHWC])
+            scale_NHWC = np.stack([noise_scale(*pair) for pair in zip(x_NHWC, f_NHWC, strict=True)])
+            scores.append(_some(_scores(x_NHWC, f_NHWC, scale_NHWC), rng))
+            details += [detail(*pair) for pair in zip(f_NHWC, scale_NHWC, strict=True)]
+            squares.append(pair_metrics.error_maps(f_NHWC, x_NHWC) / scale_NHWC**2)
+            progress.update(k + 1)
+    pooled = np.sort(np.concatenate(scores))
+    # The rank that holds for a finite number of scores.
+    ranks = {level: int(np.ceil((len(pooled) + 1) * level)) - 1 for level in LEVELS}
+    quantiles = {level: float(pooled[min(r, len(pooled) - 1)]) for level, r in ranks.items()}
+    details_K, errors_K = _error_bins(
+        np.concatenate([d.ravel() for d in details]), np.concatenate([s.ravel() for s in squares])
+    )
+    return Calibration(quantiles, details_K, errors_K, step, len(scenes))
+
+
+def _scores(x_NHWC: np.ndarray, f_NHWC: np.ndarray, scale_NHWC: np.ndarray) -> np.ndarray:
+    """How far every capture is from what was made of every other, in units of the scale."""
+    found = [
+        np.abs(b - f_NHWC[i]).ravel() / scale_NHWC[i].ravel()
+        for i, a in enumerate(x_NHWC)
+        for b in x_NHWC
+        if not np.array_equal(a, b)
+    ]
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def _some(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return values if len(values) <= _MOST_VALUES else rng.choice(values, _MOST_VALUES)
+
+
+def _error_bins(
+    details: np.ndarray, squares: np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The root of the mean square over bins of equally many values, made ascending."""
+    order = np.argsort(details)
+    parts = np.array_split(order, min(_ERROR_BINS, max(1, len(order) // 1000)))
+    ends = [float(details[part[-1]]) for part in parts]
+    means = _ascending(np.array([squares[part].mean() for part in parts]))
+    errors = np.sqrt(np.maximum(means, 0))
+    return (*ends[:-1], float('inf')), tuple(float(error) for error in errors)
+
+
+def _ascending(values: np.ndarray) -> np.ndarray:
+    """The nearest ascending sequence: pools neighbours that descend (Ayer et al. 1955)."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        mean, num = float(value), 1
+        while pools and pools[-1][0] >= mean:
+            before, count = pools.pop()
+            mean, num = (before * count + mean * num) / (count + num), count + num
+        pools.append((mean, num))
+    return np.concatenate([np.full(num, mean) for mean, num in pools])
+
+
+def coverage(
+    calibration: Calibration,
+    scenes: Sequence[SceneCaptures],
+    restore: Restore,
+    *,
+    level: float = DEFAULT_LEVEL,
+) -> dict[str, float]:
+    """The share of other captures' values inside the interval, by scene.
+
+    Args:
+      calibration: made of other captures than these.
+      scenes: in the range of the network.
+      restore: the denoiser.
+      level: of the interval.
+    """
+    shares = {}
+    for scene in scenes:
+        x_NHWC = scene.captures_NHWC
+        f_NHWC = np.stack([restore(capture) for capture in x_NHWC])
+        scale_NHWC = np.stack([noise_scale(*pair) for pair in zip(x_NHWC, f_NHWC, strict=True)])
+        scores = _scores(x_NHWC, f_NHWC, scale_NHWC)
+        if len(scores):
+            shares[scene.name] = float(np.mean(scores <= calibration.quantiles[level]))
+    return shares
+
+
+def coverage_in_words(shares: dict[str, float], *, level: float = DEFAULT_LEVEL) -> str:
+    """'Intervals for a new capture, nominal 90 %: 89.6 % ...' from `coverage`."""
+    if not shares:
+        return 'The coverage of intervals cannot be measured: all captures are one image.'
+    worst = max(shares, key=lambda name: abs(shares[name] - level))
+    mean = float(np.mean(list(shares.values())))
+    return (
+        f'Intervals for a new capture, nominal {100 * level:g} %: they cover {100 * mean:.1f} % '
+        f'of its values; farthest off: {worst}, {100 * shares[worst]:.1f} %.'
+    )
+
+
+def load(run: Path, *, step: int) -> Calibration | None:
+    """The calibration in the folder of a run; None without one for the weights of `step`.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    file = run / FILE
+    try:
+        calibration = Calibration.from_dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f'{file} is damaged: remove it, and it is made again.') from None
+    return calibration if calibration.step == step else None
+
+
+def calibrate_run(run: Path, denoiser: Denoiser) -> Calibration:
+    """Calibrates a run on what its training held out, and keeps that in its folder.
+
+    Raises:
+      UserError: its captures are not where they were.
+    """
+    with open_for_reading(run) as checkpoints:
+        config = checkpoints.config(denoiser.step)
+    if not config.captures.paths:
+        raise UserError(f'{run} was not trained on captures.')
+    scenes = fixes.load(config.captures).fixed
+    _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
+    black, white = denoiser.config.black, denoiser.config.white
+    held_out = [
+        dataclasses.replace(
+            scene, captures_NHWC=own_captures.to_network(scene.captures_NHWC, black, white)
+        )
+        for scene in held_out
+    ]
+    calibration = calibrate(held_out, denoiser.denoise, step=denoiser.step)
+    write_text(run / FILE, json.dumps(calibration.as_dict(), indent=1))
+    return calibration

@@ -1,0 +1,88 @@
+"""Methods without a network, tuned on the captures themselves."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2n_jax import baselines
+from n2n_jax.data import photos
+
+
+@pytest.fixture(scope='module')
+def clean_HWC():
+    image = photos.photos()['chelsea'][:128, :128].astype(np.float32) / 255
+    return image.mean(axis=-1, keepdims=True)
+
+
+@pytest.fixture
+def fake_bm3d(monkeypatch):
+    """Blurs all the more the more noise it is told of; keeps what it was told."""
+    told = []
+
+    def bm3d(noisy_HW, sigma):
+        told.append((noisy_HW.std(), sigma, (noisy_HW - ndimage.median_filter(noisy_HW, 5)).std()))
+        return ndimage.gaussian_filter(noisy_HW, sigma)
+
+    module = types.ModuleType('bm3d')
+    module.bm3d = bm3d
+    monkeypatch.setitem(sys.modules, 'bm3d', module)
+    return told
+
+
+def test_the_strength_of_non_local_means_comes_from_the_captures(clean_HWC):
+    rng = np.random.default_rng(0)
+    x = (clean_HWC + rng.normal(0, 0.1, (2, *clean_HWC.shape))).astype(np.float32)
+    chosen = np.mean((baselines.tuned_nlm(x)(x[0]) - clean_HWC) ** 2)
+    errors = [
+        np.mean((baselines._nlm(s * 0.1, 0.1)(x[0]) - clean_HWC) ** 2)
+        for s in baselines._NLM_STRENGTHS
+    ]
+    assert chosen < 1.1 * min(errors)
+
+
+@pytest.mark.parametrize('num', [2, 3])
+def test_bm3d_sees_uniform_noise_of_the_sigma_it_is_told(clean_HWC, num, fake_bm3d):
+    rng = np.random.default_rng(0)
+    x = (rng.poisson(40 * clean_HWC, (num, *clean_HWC.shape)) / 40).astype(np.float32)
+    restore = baselines.tuned_bm3d(x)
+    strengths = {round(sigma / fake_bm3d[0][1], 3) for _, sigma, _ in fake_bm3d}
+    expected = {round(s / baselines._BM3D_STRENGTHS[0], 3) for s in baselines._BM3D_STRENGTHS}
+    assert strengths == expected
+    # Poisson noise of unit gain has standard deviation 1 once it is stabilised.
+    assert fake_bm3d[0][1] / baselines._BM3D_STRENGTHS[0] == pytest.approx(1, abs=0.05)
+    restored = restore(x[0])
+    assert restored.shape == clean_HWC.shape
+    assert restored.dtype == np.float32
+    # Blurred in the transformed domain and brought back without bias or transposing.
+    assert restored.mean() == pytest.approx(clean_HWC.mean(), rel=0.01)
+    assert np.mean((restored - clean_HWC) ** 2) < 0.3 * np.mean((x[0] - clean_HWC) ** 2)
+
+
+def test_colour_and_sides_of_any_length_keep_their_place(fake_bm3d):
+    rng = np.random.default_rng(0)
+    clean_HWC = ndimage.gaussian_filter(rng.random((40, 61, 3)), (4, 4, 0)).astype(np.float32)
+    x = (clean_HWC + rng.normal(0, 0.05, (2, *clean_HWC.shape))).astype(np.float32)
+    restored = baselines.tuned_bm3d(x)(x[0])
+    assert np.mean((restored - clean_HWC) ** 2) < np.mean((x[0] - clean_HWC) ** 2)
+
+
+def test_related_noise_is_met_by_more_strength(clean_HWC, fake_bm3d):
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.normal(0, 1, (2, *clean_HWC.shape)), (0, 1, 1, 0))
+    baselines.tuned_bm3d((clean_HWC + 0.3 * noise).astype(np.float32))
+    sigmas = [sigma for _, sigma, _ in fake_bm3d]
+    assert max(sigmas) / min(sigmas) == pytest.approx(2.7)
+
+
+def test_the_package_itself_beats_non_local_means(clean_HWC):
+    pytest.importorskip('bm3d')
+    rng = np.random.default_rng(0)
+    x = (rng.poisson(40 * clean_HWC, (2, *clean_HWC.shape)) / 40).astype(np.float32)
+    errors = [
+        np.mean((tuned(x)(x[0]) - clean_HWC) ** 2)
+        for tuned in (baselines.tuned_bm3d, baselines.tuned_nlm)
+    ]
+    assert errors[0] < errors[1]

@@ -1,0 +1,478 @@
+"""`n2n denoise` on files as people have them: stacks, channels, types, metadata, bad input."""
+
+import json
+import os
+
+import jax
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from n2n_jax import cli, denoise_files, image_bands, io, models
+from n2n_jax.config import ModelConfig
+from n2n_jax.denoise_files import Job, Options
+from n2n_jax.denoiser import Denoiser
+from n2n_jax.errors import UserError
+
+
+def identity(*, shift=0.0, **changes):
+    """A residual network of zeros, its last bias `shift`: it adds that to every pixel."""
+    config = ModelConfig(name='tiny', channels=1, **changes)
+    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    bias = variables['params']['network']['Conv_1']['bias']
+    variables['params']['network']['Conv_1']['bias'] = np.full_like(bias, shift)
+    return Denoiser(config, variables, step=0, core=16)
+
+
+def random_network(channels=1, **changes):
+    config = ModelConfig(name='tiny', channels=channels, residual=False, **changes)
+    return Denoiser(config, models.init(config, jax.random.key(0)), step=0, core=16)
+
+
+def denoise(network, source, target, *, options=Options(), **changes):  # noqa: B008 (frozen)
+    """The failures."""
+    job = Job((source,), (None,), target, **changes)
+    return denoise_files.denoise_files(network, [job], options)
+
+
+def pixels(*shape, dtype='uint8', high=200):
+    return np.random.default_rng(0).uniform(0, high, shape).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    'dtype',
+    ['uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64'],
+)
+def test_every_type_comes_back_in_its_own_type_and_units(dtype, tmp_path):
+    image = pixels(45, 38, dtype=dtype, high=100)
+    tifffile.imwrite(tmp_path / 'in.tif', image)
+    np.save(tmp_path / 'in.npy', image)
+    network = identity(shift=0.25, black=-20.0, white=100.0)  # adds a quarter of 120
+    for suffix, read in (('.tif', tifffile.imread), ('.npy', np.load)):
+        target = tmp_path / f'out{suffix}'
+        assert denoise(network, tmp_path / f'in{suffix}', target) == []
+        written = read(target)
+        assert written.dtype == dtype
+        want = np.minimum(image.astype(np.float64) + 30, 127 if dtype == 'int8' else np.inf)
+        np.testing.assert_allclose(written, want, rtol=1e-3 if dtype == 'float16' else 1e-6)
+
+
+def test_a_16_bit_ramp_through_tiles_of_an_identity_is_bit_exact(tmp_path):
+    ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    tifffile.imwrite(tmp_path / 'in.tif', ramp, compression='zlib', predictor=True)
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / 'out.tif'), ramp)
+
+
+@pytest.mark.parametrize(('dtype', 'low'), [('uint16', 0), ('int16', -32768)])
+def test_ends_of_the_range_saturate_and_never_wrap(dtype, low, tmp_path):
+    image = np.array([[low, low + 3], [low + 65535, low + 65530]], dtype)
+    tifffile.imwrite(tmp_path / 'in.tif', image)
+    for shift, want in ((-0.001, low), (0.001, low + 65535)):
+        network = identity(shift=shift)
+        assert denoise(network, tmp_path / 'in.tif', tmp_path / f'{shift}.tif') == []
+        written = tifffile.imread(tmp_path / f'{shift}.tif').astype(int)
+        row = 0 if shift < 0 else 1
+        assert (written[row] == want).all()
+        np.testing.assert_allclose(written[1 - row], image[1 - row] + 65535 * shift, atol=1)
+
+
+WAYS = {
+    'plain': {},
+    'tiled': {'tile': (16, 32)},
+    'deflate': {'compression': 'zlib', 'predictor': True},
+    'one strip': {'compression': 'zlib', 'rowsperstrip': 60},
+    'tiled deflate, big-endian': {'tile': (16, 16), 'compression': 'zlib', 'byteorder': '>'},
+    'big': {'bigtiff': True},
+}
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_a_stack_is_denoised_image_by_image_and_stays_a_stack(way, tmp_path):
+    stack = pixels(3, 60, 41, dtype='uint16', high=60000)
+    tifffile.imwrite(tmp_path / 'in.tif', stack, photometric='minisblack', **WAYS[way])
+    network = random_network()
+    assert denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
+        assert len(tif.pages) == 3
+        assert (tif.pages[0].compression != 1) == ('compression' in WAYS[way])
+        written = tif.asarray()
+    for image, cleaned in zip(stack, written, strict=True):
+        np.testing.assert_array_equal(cleaned, network(image))
+
+
+def test_imagej_stacks_keep_axes_scale_and_labels(tmp_path):
+    image = pixels(2, 5, 20, 24, dtype='uint16')
+    labels = [f'image {i}' for i in range(10)]
+    metadata = {'axes': 'ZCYX', 'unit': 'um', 'spacing': 0.5, 'Labels': labels}
+    for order in '<>':
+        tifffile.imwrite(
+            tmp_path / 'in.tif', image, imagej=True, resolution=(4.0, 4.0), metadata=metadata,
+            byteorder=order,
+        )  # fmt: skip
+        assert denoise(identity(), tmp_path / 'in.tif', tmp_path / f'{order}.tif') == []
+        with tifffile.TiffFile(tmp_path / f'{order}.tif') as tif:
+            with tifffile.TiffFile(tmp_path / 'in.tif') as before:
+                assert tif.imagej_metadata == before.imagej_metadata
+            assert tif.imagej_metadata['Labels'] == labels
+            assert tif.series[0].axes == 'ZCYX'
+            assert tif.pages[0].resolution == (4.0, 4.0)
+            np.testing.assert_array_equal(tif.asarray(), image)
+
+
+STACKS = {
+    'ome': {'ome': True},
+    'shaped': {},
+    'shaped, single directory': {'truncate': True},
+    'imagej, single directory': {'truncate': True, 'imagej': True},
+}
+
+
+@pytest.mark.parametrize('how', STACKS)
+def test_other_stacks_keep_their_axes(how, tmp_path):
+    image = pixels(2, 3, 20, 24, dtype='uint16')
+    source, target = tmp_path / 'in.tif', tmp_path / 'out.tif'
+    metadata = {'axes': 'TZYX', 'Name': 'cells'}
+    tifffile.imwrite(source, image, photometric='minisblack', metadata=metadata, **STACKS[how])
+    assert denoise(identity(), source, target) == []
+    with tifffile.TiffFile(target) as tif, tifffile.TiffFile(source) as before:
+        assert len(tif.pages) == 6
+        assert tif.series[0].axes == before.series[0].axes == 'TZYX'
+        assert tif.ome_metadata == before.ome_metadata
+        np.testing.assert_array_equal(tif.asarray(), image)
+
+
+def test_description_resolution_profile_and_exif_are_kept(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = 'fluorescence, 40x'
+    frames = [Image.fromarray(pixels(20, 30)) for _ in range(2)]
+    frames[0].save(
+        tmp_path / 'in.tif', save_all=True, append_images=frames[1:], exif=exif, dpi=(300, 150),
+        icc_profile=b'a profile', compression='tiff_lzw',
+    )  # fmt: skip
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    with Image.open(tmp_path / 'out.tif') as image:
+        assert image.n_frames == 2
+        assert image.info['dpi'] == (300, 150)
+        assert image.info['icc_profile'] == b'a profile'
+        assert image.getexif()[0x010E] == 'fluorescence, 40x'
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(frames[0]))
+
+
+def test_exif_of_a_tiff_is_kept(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x829A] = 0.25  # exposure
+    Image.fromarray(pixels(20, 30)).save(tmp_path / 'in.jpg', exif=exif)
+    io.write_image(tmp_path / 'in.tif', io.read_image(tmp_path / 'in.jpg'))
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    with Image.open(tmp_path / 'out.tif') as image:
+        assert image.getexif().get_ifd(0x8769)[0x829A] == 0.25
+
+
+def test_alpha_is_kept_and_other_channels_are_denoised_one_by_one(tmp_path):
+    network = random_network()
+    rgba, five = pixels(20, 24, 4), pixels(20, 24, 5)
+    tifffile.imwrite(tmp_path / 'rgba.tif', rgba, photometric='rgb', extrasamples=['unassalpha'])
+    tifffile.imwrite(tmp_path / 'five.tif', five, photometric='minisblack', planarconfig='contig')
+    Image.fromarray(rgba).save(tmp_path / 'rgba.png')
+    for name in ('rgba.tif', 'five.tif', 'rgba.png'):
+        assert denoise(network, tmp_path / name, tmp_path / f'out_{name}') == []
+    for name in ('rgba.tif', 'rgba.png'):
+        np.testing.assert_array_equal(io.read_image(tmp_path / f'out_{name}').pixels, network(rgba))
+    written = tifffile.imread(tmp_path / 'out_five.tif')
+    for c in range(5):
+        np.testing.assert_array_equal(written[..., c], network(five[..., c]))
+
+
+def test_a_colour_network_sees_the_three_channels_of_a_stack_together(tmp_path):
+    image = pixels(2, 3, 20, 24)
+    tifffile.imwrite(tmp_path / 'in.tif', image, imagej=True, metadata={'axes': 'TCYX'})
+    network = random_network(3)
+    assert denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    written = tifffile.imread(tmp_path / 'out.tif')
+    for frame, cleaned in zip(image, written, strict=True):
+        np.testing.assert_array_equal(cleaned.transpose(1, 2, 0), network(frame.transpose(1, 2, 0)))
+
+
+@pytest.mark.parametrize('shape', [(20, 24), (20, 24, 3), (3, 20, 24), (2, 20, 24, 5)])
+def test_numpy_files_keep_shape_type_and_order_of_bytes(shape, tmp_path):
+    array = pixels(*shape, dtype='>u2')
+    np.save(tmp_path / 'in.npy', np.asfortranarray(array))
+    np.savez(tmp_path / 'in.npz', image=array)
+    network = random_network()
+    assert denoise(network, tmp_path / 'in.npy', tmp_path / 'out.npy') == []
+    assert denoise(network, tmp_path / 'in.npz', tmp_path / 'out.npz') == []
+    written = np.load(tmp_path / 'out.npy')
+    assert (written.shape, written.dtype) == (shape, np.dtype('>u2'))
+    np.testing.assert_array_equal(np.load(tmp_path / 'out.npz')['image'], written)
+    plane = array[0] if len(shape) == 3 and shape[0] == 3 else array
+    if plane.ndim == 2:
+        np.testing.assert_array_equal(
+            written[0] if len(shape) == 3 else written, network(plane.astype(np.uint16))
+        )
+
+
+def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
+    """No more than a tile's rows are asked for at once, and none twice as pixels to write."""
+    image = pixels(300, 20, dtype='uint16')
+    tifffile.imwrite(tmp_path / 'in.tif', image, rowsperstrip=8)
+    asked, written = [], []
+    read, write = image_bands._TiffSource.read, image_bands._TiffTarget.write
+
+    def watched_read(self, index, start, stop):
+        asked.append(stop - start)
+        return read(self, index, start, stop)
+
+    def watched_write(self, index, rows_hWC):
+        written.append(len(rows_hWC))
+        return write(self, index, rows_hWC)
+
+    monkeypatch.setattr(image_bands._TiffSource, 'read', watched_read)
+    monkeypatch.setattr(image_bands._TiffTarget, 'write', watched_write)
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    assert max(asked) == 24  # core 16 and halo 4 on both sides
+    assert max(written) == 20  # the first core reaches the border
+    assert sum(written) == 300
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / 'out.tif'), image)
+
+
+def test_bigtiff_is_written_for_large_files(tmp_path, monkeypatch):
+    from n2n_jax.codecs import tiff_writer
+
+    monkeypatch.setattr(tiff_writer, '_CLASSIC_BYTES', 1000)
+    image = pixels(2, 40, 30, dtype='uint16')
+    metadata = {'axes': 'ZYX', 'unit': 'um'}
+    tifffile.imwrite(tmp_path / 'in.tif', image, imagej=True, metadata=metadata)
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
+        assert tif.is_bigtiff
+        assert tif.imagej_metadata['unit'] == 'um'
+        np.testing.assert_array_equal(tif.asarray(), image)
+
+
+def test_the_spread_is_in_the_units_of_the_file(tmp_path):
+    stack = pixels(2, 40, 33, 4, dtype='uint16')
+    tifffile.imwrite(tmp_path / 'in.tif', stack, photometric='rgb', extrasamples=['unassalpha'])
+    network = random_network(white=1000.0, black=200.0)
+    target, spread = tmp_path / 'out.tif', tmp_path / 'out_spread.tif'
+    options = Options(tta=True)
+    assert denoise(network, tmp_path / 'in.tif', target, spread=spread, options=options) == []
+    np.testing.assert_array_equal(tifffile.imread(target)[1], network(stack[1], tta=True))
+    written = tifffile.imread(spread)
+    assert (written.shape, written.dtype) == ((2, 40, 33, 3), np.float32)
+    color_HWC = network.pixel_range(stack.dtype, 'x').to_network(stack[0, ..., :3])
+    (band,) = Denoiser(network.config, network.variables, 0).bands(
+        color_HWC.shape, [lambda start, stop: color_HWC[start:stop]], tta=True, spread=True
+    )
+    np.testing.assert_allclose(written[0], band.spread_hWC * 800, rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture
+def captures(tmp_path):
+    """A folder with two scenes of three captures each."""
+    folder = tmp_path / 'cells'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    images = {}
+    for scene in 'ab':
+        images[scene] = rng.uniform(10, 200, (3, 40, 33)).astype(np.uint16)
+        for k, image in enumerate(images[scene]):
+            tifffile.imwrite(folder / f'{scene}_{k}.tif', image, description=f'capture {k}')
+    return folder, images
+
+
+@pytest.mark.parametrize('combine', ['results', 'captures'])
+def test_captures_are_combined_to_one_output_per_scene(combine, captures, tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    folder, images = captures
+    scenes = find_scenes([folder])
+    jobs = denoise_files.jobs_of_scenes(scenes, [folder], tmp_path / 'out')
+    network = random_network(black=0.0, white=200.0)
+    assert denoise_files.denoise_files(network, jobs, Options(combine=combine)) == []
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.tif', 'b.tif']
+    scale = network.pixel_range(np.uint16, 'x')
+    for scene, stack in images.items():
+        noisy_NHWC = scale.to_network(stack)[..., None]
+        if combine == 'results':
+            want = np.mean([network.denoise(image) for image in noisy_NHWC], axis=0)
+        else:
+            want = network.denoise(noisy_NHWC.mean(axis=0))
+        with tifffile.TiffFile(tmp_path / 'out' / f'{scene}.tif') as tif:
+            assert tif.pages[0].description == 'capture 0'
+            np.testing.assert_allclose(
+                tif.asarray(), scale.to_pixels(want, name='x')[..., 0], atol=1
+            )
+
+
+@pytest.mark.parametrize('suffix', ['.tif', '.npy'])
+def test_a_stack_of_captures_becomes_one_image(suffix, tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    stack = pixels(4, 30, 20, dtype='uint16')
+    source = tmp_path / f'stack{suffix}'
+    if suffix == '.npy':
+        np.save(source, stack)
+    else:
+        metadata = {'axes': 'ZYX', 'unit': 'um'}
+        tifffile.imwrite(source, stack, imagej=True, metadata=metadata, resolution=(2.0, 2.0))
+    scenes = find_scenes([source], interleaved=2)
+    jobs = denoise_files.jobs_of_scenes(scenes, [source], tmp_path / 'out')
+    assert denoise_files.denoise_files(identity(), jobs, Options(combine='results')) == []
+    for k in range(2):
+        path = tmp_path / 'out' / f'stack_{k + 1}{suffix}'
+        written = np.load(path) if suffix == '.npy' else tifffile.imread(path)
+        want = np.rint(stack[2 * k : 2 * k + 2].mean(axis=0))
+        np.testing.assert_allclose(written, want, atol=1)
+        assert written.shape == (30, 20)
+        if suffix == '.tif':
+            with tifffile.TiffFile(path) as tif:
+                assert tif.imagej_metadata['unit'] == 'um'
+                assert 'images' not in tif.imagej_metadata
+
+
+def test_captures_of_different_sizes_are_an_error(tmp_path):
+    for k, side in enumerate((20, 24)):
+        tifffile.imwrite(tmp_path / f'{k}.tif', pixels(side, 20))
+    job = Job((tmp_path / '0.tif', tmp_path / '1.tif'), (0, 0), tmp_path / 'out.tif')
+    (failure,) = denoise_files.denoise_files(identity(), [job], Options(combine='results'))
+    assert 'differ' in failure
+    assert '20x24' in failure
+    assert not (tmp_path / 'out.tif').exists()
+
+
+def bad_files(folder):
+    """Names of files that cannot be denoised, and a word of what is said about each."""
+    tifffile.imwrite(folder / 'cut.tif', pixels(3, 40, 30), photometric='minisblack')
+    data = (folder / 'cut.tif').read_bytes()
+    (folder / 'cut.tif').write_bytes(data[: len(data) // 2])
+    tifffile.imwrite(folder / 'damaged.tif', pixels(40, 30), compression='zlib')
+    with tifffile.TiffFile(folder / 'damaged.tif') as tif:
+        start = tif.pages[0].dataoffsets[0]
+    data = bytearray((folder / 'damaged.tif').read_bytes())
+    data[start : start + 20] = bytes(20)
+    (folder / 'damaged.tif').write_bytes(data)
+    (folder / 'cut.npy').write_bytes(b'\x93NUMPY\x01\x00v\x00{')
+    for name, value in (('nan', np.nan), ('inf', np.inf), ('counts', 4000)):
+        image = pixels(2, 20, 20, dtype='float32', high=1)
+        image[1, 3, 4] = value
+        tifffile.imwrite(folder / f'{name}.tif', image, photometric='minisblack')
+    tifffile.imwrite(folder / 'int64.tif', pixels(20, 20, dtype='int64'))
+    tifffile.imwrite(folder / 'int32.tif', pixels(20, 20, dtype='int32'))
+    np.save(folder / 'int64.npy', pixels(20, 20, dtype='int64'))
+    (folder / 'empty.png').write_bytes(b'')
+    return {
+        'cut.tif': 'cut short',
+        'damaged.tif': 'damaged',
+        'cut.npy': 'damaged',
+        'nan.tif': r'(image 2 of 2) holds 1 values that are not numbers',
+        'inf.tif': 'not numbers',
+        'counts.tif': 'to 4000',
+        'int64.tif': 'int64',
+        'int32.tif': 'knows no range',
+        'int64.npy': 'int64',
+        'empty.png': 'is empty',
+    }
+
+
+def test_bad_files_are_named_and_leave_nothing_behind(tmp_path):
+    (tmp_path / 'in').mkdir()
+    words = bad_files(tmp_path / 'in')
+    tifffile.imwrite(tmp_path / 'in' / 'good.tif', pixels(20, 20))
+    jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    failures = denoise_files.denoise_files(identity(), jobs, Options())
+    assert len(failures) == len(words)
+    for name, word in words.items():
+        (failure,) = [text for text in failures if f'{os.sep}{name} ' in text]
+        assert word in failure
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['good.tif']
+
+
+def test_an_interrupted_file_leaves_nothing_behind(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(100, 40))
+    apply, calls = Denoiser._apply, []
+
+    def interrupted(self, noisy_HWC):
+        calls.append(noisy_HWC)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return apply(self, noisy_HWC)
+
+    monkeypatch.setattr(Denoiser, '_apply', interrupted)
+    (tmp_path / 'out').mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out' / 'out.tif')
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_a_stack_goes_into_no_file_of_single_images(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(2, 20, 20), photometric='minisblack')
+    (failure,) = denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.png')
+    assert 'cannot hold the 2 images' in failure
+    tifffile.imwrite(tmp_path / 'one.tif', pixels(20, 20), resolution=(300, 300))
+    assert denoise(identity(), tmp_path / 'one.tif', tmp_path / 'one.png') == []
+    np.testing.assert_array_equal(io.read_image(tmp_path / 'one.png').pixels, pixels(20, 20))
+
+
+def test_values_far_from_the_range_of_the_model_are_warned_of(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(20, 20, dtype='uint16', high=4000))
+    network = identity(black=0.0, white=255.0)
+    assert denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    (record,) = caplog.records
+    assert '0 to 255' in record.getMessage()
+
+
+def test_a_model_that_gives_no_numbers_is_an_error(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(20, 20))
+    (failure,) = denoise(identity(shift=np.nan), tmp_path / 'in.tif', tmp_path / 'out.tif')
+    assert 'infinite or not a number' in failure
+    assert not (tmp_path / 'out.tif').exists()
+
+
+def command(*arguments):
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_options_that_mean_nothing_are_refused(tmp_path, capsys):
+    for options, words in (
+        (['--spread'], '--tta'),
+        (['--pattern', '{scene}_{capture}.tif'], '--combine'),
+        (['--tile', '-3'], '--tile -3'),
+    ):
+        assert command('denoise', tmp_path, '-o', 'out', '--model', tmp_path, *options) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_the_command_combines_captures(captures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Denoiser, 'load', classmethod(lambda cls, run: identity()))
+    folder, images = captures
+    arguments = (folder, '-o', tmp_path / 'größe und mehr', '--model', tmp_path, '--tta')
+    options = ('--combine', 'results', '--pattern', '{scene}_{capture}.tif', '--spread')
+    assert command('denoise', *arguments, *options, '--tile', 20) == 0
+    listed = capsys.readouterr().err.splitlines()[-4:]
+    want = [f'{scene}{end}.tif' for scene in 'ab' for end in ('', '_spread')]
+    assert listed == [str(tmp_path / 'größe und mehr' / name) for name in want]
+    for scene, stack in images.items():
+        written = tifffile.imread(tmp_path / 'größe und mehr' / f'{scene}.tif')
+        np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
+    assert command('denoise', *arguments, *options) == 2
+    assert '--force' in capsys.readouterr().err
+
+
+def test_spread_and_output_of_one_name_clash(tmp_path):
+    for name in ('a.tif', 'a_spread.tif'):
+        tifffile.imwrite(tmp_path / name, pixels(9, 9))
+    with pytest.raises(UserError, match='both become'):
+        denoise_files.jobs_of_files([tmp_path], tmp_path.parent / 'out', spread=True)
+
+
+def test_shape_of_tifffile_is_told_truly(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(2, 3, 20, 24), photometric='minisblack')
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
+        assert json.loads(tif.pages[0].description)['shape'] == [2, 3, 20, 24]

@@ -1,0 +1,123 @@
+"""From one noisy file to a denoised one."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage
+
+from n2n_jax import cli, io
+from n2n_jax.config import CapturesConfig
+from n2n_jax.data import captures, own_captures
+from n2n_jax.errors import UserError
+from n2n_jax.evaluate_single import SingleImageEvaluator
+from n2n_jax.workdir import Workdir
+
+
+def noisy(side=96, *, blur=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    drawn = rng.normal(size=(side, side))
+    if blur:
+        drawn = ndimage.gaussian_filter(drawn, blur)
+    clean = np.linspace(60, 180, side)[None, :] * np.ones((side, 1))
+    return np.rint(clean + 12 * drawn / drawn.std()).astype(np.uint8)
+
+
+def train(tmp_path, *options, name='run'):
+    cli.main([
+        'train', str(tmp_path / 'photo.png'), '--single', '--workdir', str(tmp_path / name),
+        '--model', 'tiny', *options,
+    ])  # fmt: skip
+
+
+def test_one_image_to_a_model_for_it(tmp_path, capsys):
+    io.write_pixels(tmp_path / 'photo.png', noisy())
+    train(tmp_path, '--steps', '2')
+    run = tmp_path / 'run'
+    log = capsys.readouterr().err
+    assert 'No PSNR without a second capture: take two captures' in log
+    assert 'independent between neighbouring pixels' in log
+    # Nothing was measured, and nothing says it was.
+    assert Workdir(run).rows() == []
+    assert not (run / 'results.json').exists()
+    assert not (run / 'best').exists()
+    assert 'PSNR' not in log.replace('No PSNR', '')
+    picture = io.read_image(run / 'evaluation/step_0000002/image_1.png').pixels
+    assert picture.shape[1] > 3 * 96
+
+    assert Workdir(run).config().captures.single
+    assert 'captures.single' in (run / 'config.py').read_text()
+    cli.main([
+        'denoise', str(tmp_path / 'photo.png'), '-o', str(tmp_path / 'clean.png'),
+        '--model', str(run),
+    ])  # fmt: skip
+    assert io.read_image(tmp_path / 'clean.png').pixels.shape == (96, 96)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(['score', str(tmp_path / 'photo.png'), '--model', str(run)])
+    assert stopped.value.code == 2
+    assert 'holds one capture, and two of a scene are needed' in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch):
+    io.write_pixels(tmp_path / 'photo.png', noisy())
+    train(tmp_path, '--steps', '6', name='whole')
+
+    draw = SingleImageEvaluator.__call__
+
+    def stop_at_3(self, variables, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(self, variables, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SingleImageEvaluator, '__call__', stop_at_3)
+        with pytest.raises(SystemExit) as stopped:
+            train(tmp_path, '--steps', '6', name='parts')
+    assert stopped.value.code == 130
+    assert not (tmp_path / 'parts/DONE.json').exists()
+    train(tmp_path, '--steps', '6', name='parts')
+    hashes = [
+        json.loads((tmp_path / name / 'DONE.json').read_text())['weights_sha256']
+        for name in ('whole', 'parts')
+    ]
+    assert hashes[0] == hashes[1]
+
+
+def test_correlated_noise_is_refused_unless_allowed(tmp_path, capsys):
+    io.write_pixels(tmp_path / 'photo.png', noisy(256, blur=1))
+    with pytest.raises(SystemExit) as stopped:
+        train(tmp_path, '--steps', '2')
+    assert stopped.value.code == 2
+    assert 'is correlated in 1 of 1 images: photo.png (+0.' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+    train(tmp_path, '--steps', '2', '--allow-correlated-noise')
+    assert 'It will stay in the results' in capsys.readouterr().err
+
+
+def test_every_image_of_every_file_stands_by_itself(tmp_path):
+    folder = tmp_path / 'images'
+    for name in ('b', 'a_10', 'a_2'):
+        (folder / 'deep').mkdir(parents=True, exist_ok=True)
+        io.write_pixels(folder / 'deep' / f'{name}.png', noisy(40))
+    stack = np.random.default_rng(0).integers(0, 255, (3, 40, 40)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / 'stack.tif', stack, photometric='minisblack')
+    found = captures.find_images([folder, tmp_path / 'stack.tif'])
+    assert [scene.name for scene in found] == [
+        'a_2.png', 'a_10.png', 'b.png', 'stack.tif 1', 'stack.tif 2', 'stack.tif 3',
+    ]  # fmt: skip
+    np.testing.assert_array_equal(captures.read_scene(found[4])[0, ..., 0], stack[1])
+    assert all(len(scene.captures) == 1 for scene in found)
+    (tmp_path / 'list.csv').write_text('scene,path\n')
+    with pytest.raises(UserError, match='is no image'):
+        captures.find_images([tmp_path / 'list.csv'])
+    with pytest.raises(UserError, match='no such file'):
+        captures.find_images([tmp_path / 'c.png'])
+
+
+@pytest.mark.parametrize('changes', [{'pattern': 'a'}, {'interleaved': 2}, {'pairing': '1:X'}])
+def test_what_pairs_of_captures_need_is_refused(changes):
+    with pytest.raises(UserError, match=f'leave out either it or --{next(iter(changes))}'):
+        own_captures.load(CapturesConfig(paths='x', single=True, **changes))

@@ -1,0 +1,207 @@
+"""Tiles: what a network depends on, where cuts fall, and that the parts are the whole."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from n2n_jax import denoiser as denoiser_module
+from n2n_jax import memory, models, tiles
+from n2n_jax.config import ModelConfig
+from n2n_jax.denoiser import Denoiser
+from n2n_jax.errors import UserError
+
+
+def linear_like(config):
+    """Variables with which nothing that reaches an output is lost: positive weights, no bias."""
+
+    def fill(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if 'bias' in name or 'mean' in name:
+            return np.zeros(leaf.shape, np.float32)
+        if 'var' in name or 'scale' in name:
+            return np.ones(leaf.shape, np.float32)
+        return np.full(leaf.shape, 1 / np.prod(leaf.shape[:-1]), np.float32)
+
+    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+@pytest.mark.parametrize(
+    ('config', 'width'),
+    [
+        (ModelConfig(name='unet', channels=1), 640),
+        (ModelConfig(name='resnet50', channels=1, norm='none'), 1280),
+        (ModelConfig(name='tiny', channels=1), 64),
+    ],
+)
+def test_halo_is_what_the_network_depends_on(config, width):
+    model = models.build(dataclasses.replace(config, residual=False))
+    geometry = models.geometry(config)
+    stride, halo = geometry.stride, geometry.halo
+    apply = jax.jit(model.apply)
+    variables = linear_like(config)
+    middle = width // 2 // stride * stride
+    grey_BHWC = np.full((1, stride, width, 1), 0.5, np.float32)  # 0 to the network
+    before, after = [], []
+    for place in {0, 1, stride - 1}:
+        spot_BHWC = grey_BHWC.copy()
+        spot_BHWC[:, :, middle + place] = 1e9
+        changed = np.asarray(apply(variables, spot_BHWC)) != np.asarray(apply(variables, grey_BHWC))
+        columns = np.flatnonzero(changed.any(axis=(0, 1, 3)))
+        assert columns[0] > 0  # or the strip is too short to tell
+        assert columns[-1] < width - 1
+        # The cores, one stride wide, of the first and the last output that the spot reaches.
+        first, last = columns[0] // stride * stride, columns[-1] // stride * stride
+        after.append(middle + place + 1 - (first + stride))
+        before.append(last - (middle + place))
+    needed = max(*before, *after)
+    assert halo - stride < needed <= halo
+
+
+def test_group_norm_depends_on_all_of_an_image():
+    assert models.geometry(ModelConfig(name='resnet50', norm='group')).halo is None
+
+
+@pytest.mark.parametrize('geometry', [tiles.Geometry(32, 128), tiles.Geometry(4, 4)])
+def test_cores_cover_an_axis_once_and_keep_their_distance(geometry):
+    stride, halo = geometry.stride, geometry.halo
+    for core in (stride, 3 * stride):
+        for length in [*range(1, 3 * stride), *range(500, 900, 13)]:
+            side = tiles.tile_shape(length, 100_000, core, geometry)[0]
+            padded = tiles.padded(length, stride)
+            spans = tiles.spans(length, side, geometry)
+            kept = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+            np.testing.assert_array_equal(kept, np.arange(length))
+            assert side % stride == 0
+            assert side <= core + 2 * halo
+            for span in spans:
+                assert span.origin % stride == 0
+                assert 0 <= span.origin <= padded - side
+                assert span.origin == 0 or span.start >= span.origin + halo
+                end = span.origin + side
+                assert end == padded or span.stop <= end - halo
+
+
+def test_padding_is_that_of_the_network():
+    for length in (1, 2, 3, 5, 31, 32, 33, 70):
+        row = np.random.default_rng(length).random(length).astype(np.float32)
+        padded = tiles.padded(length, 32)
+        want = jax.numpy.pad(row, (0, padded - length), mode='reflect')
+        np.testing.assert_array_equal(row[tiles.reflected(length, 32)], want)
+
+
+def test_orientations_are_eight_and_can_be_undone():
+    image = np.arange(24).reshape(4, 3, 2)
+    seen = {tiles.oriented(image, o).tobytes() for o in tiles.ORIENTATIONS}
+    assert len(seen) == 8
+    for o in tiles.ORIENTATIONS:
+        np.testing.assert_array_equal(tiles.put_back(tiles.oriented(image, o), o), image)
+
+
+def random_unet(**changes):
+    config = ModelConfig(name='unet', channels=1)
+    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda leaf: np.float32(rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)), shapes
+    )
+    return Denoiser(config, variables, step=0, **changes)
+
+
+def step_image(height, width):
+    image = np.full((height, width, 1), 0.2, np.float32)
+    image[height // 2 :, width // 3 :] = 0.9
+    noise = np.random.default_rng(0).normal(0, 0.1, image.shape)
+    noise[: height // 4] = 0  # flat
+    return (image + noise).astype(np.float32)
+
+
+@pytest.mark.parametrize(('shape', 'cores'), [((363, 301), (32, 64)), ((40, 500), (96,))])
+def test_tiles_make_up_the_whole_of_a_unet(shape, cores):
+    noisy_HWC = step_image(*shape)
+    unet = random_unet()
+    direct = jax.jit(models.build(unet.config).apply)
+    whole_HWC = np.asarray(direct(unet.variables, noisy_HWC[None]))[0]
+    assert np.abs(whole_HWC - noisy_HWC).std() > 0.1
+    np.testing.assert_allclose(unet.denoise(noisy_HWC), whole_HWC, atol=1e-5)
+    for core in cores:
+        tiled_HWC = random_unet(core=core).denoise(noisy_HWC)
+        np.testing.assert_allclose(tiled_HWC, whole_HWC, atol=1e-5)
+
+
+def tiny(channels=1, **changes):
+    config = ModelConfig(name='tiny', channels=channels, residual=False)
+    return Denoiser(config, models.init(config, jax.random.key(0)), step=0, **changes)
+
+
+@pytest.mark.parametrize('shape', [(37, 50), (50, 37), (3, 61), (61, 1)])
+def test_tiles_make_up_the_whole_over_all_orientations(shape):
+    noisy_HWC = step_image(*shape)
+    whole_HWC = tiny().denoise(noisy_HWC, tta=True)
+    tiled_HWC = tiny(core=8).denoise(noisy_HWC, tta=True)
+    np.testing.assert_allclose(tiled_HWC, whole_HWC, atol=1e-5)
+    assert np.abs(whole_HWC - tiny().denoise(noisy_HWC)).max() > 1e-3
+
+
+def test_the_mean_over_orientations_is_that_of_flipped_images():
+    noisy_HWC = step_image(24, 16)  # multiples of the stride: nothing is padded
+    answers = [
+        tiles.put_back(tiny().denoise(np.ascontiguousarray(tiles.oriented(noisy_HWC, o))), o)
+        for o in tiles.ORIENTATIONS
+    ]
+    np.testing.assert_allclose(
+        tiny().denoise(noisy_HWC, tta=True), np.mean(answers, axis=0), atol=1e-5
+    )
+    (band,) = tiny().bands(
+        noisy_HWC.shape, [lambda start, stop: noisy_HWC[start:stop]], tta=True, spread=True
+    )
+    np.testing.assert_allclose(band.spread_hWC, np.std(answers, axis=0), atol=1e-5)
+    np.testing.assert_allclose(band.mean_hWC, np.mean(answers, axis=0), atol=1e-5)
+
+
+def test_tiles_become_smaller_where_the_memory_is_short(monkeypatch):
+    noisy_HWC = step_image(96, 80)
+    network = tiny(core=64)
+    want_HWC = network.denoise(noisy_HWC)
+    _, needed = denoiser_module._compiled(network.config, (96, 80, 1))
+    seen = []
+    compiled = denoiser_module._compiled
+
+    def watched(config, shape):
+        seen.append(shape)
+        return compiled(config, shape)
+
+    monkeypatch.setattr(denoiser_module, '_compiled', watched)
+    monkeypatch.setattr(memory, 'available_bytes', lambda: needed // 2)
+    np.testing.assert_allclose(network.denoise(noisy_HWC), want_HWC, atol=1e-5)
+    assert max(np.prod(shape) for shape in seen[2:]) < 96 * 80 / 1.5
+    monkeypatch.setattr(memory, 'available_bytes', lambda: 1 << 10)
+    with pytest.raises(UserError, match=r'image \(80x96\).*memory'):
+        network.denoise(noisy_HWC)
+
+
+def test_tiles_become_smaller_when_memory_runs_out_on_the_way(monkeypatch):
+    noisy_HWC = step_image(90, 80)
+    want_HWC = tiny().denoise(noisy_HWC)
+    apply, calls = Denoiser._apply, []
+
+    def failing(self, noisy_HWC):
+        calls.append(noisy_HWC.shape)
+        if len(calls) > 3 and noisy_HWC.shape[0] > 24:
+            raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
+        return apply(self, noisy_HWC)
+
+    monkeypatch.setattr(Denoiser, '_apply', failing)
+    np.testing.assert_allclose(tiny(core=24).denoise(noisy_HWC), want_HWC, atol=1e-5)
+    assert len({shape for shape in calls}) == 2
+
+
+def test_other_failures_of_the_network_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    def failing(self, noisy_HWC):
+        raise jax.errors.JaxRuntimeError('INTERNAL: something else')
+
+    monkeypatch.setattr(Denoiser, '_apply', failing)
+    with pytest.raises(jax.errors.JaxRuntimeError, match='something else'):
+        tiny().denoise(step_image(9, 9))

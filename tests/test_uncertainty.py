@@ -1,0 +1,106 @@
+"""Intervals that cover what they say, and errors of the size they say."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2n_jax import uncertainty
+from n2n_jax.data import photos
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.errors import UserError
+
+
+def blur(image_HWC):
+    return ndimage.gaussian_filter(image_HWC, (1.2, 1.2, 0))
+
+
+def clean(name, top=0):
+    image = photos.photos()[name][top : top + 128, :128].astype(np.float64) / 255
+    return image.mean(axis=-1, keepdims=True)
+
+
+def scene(name, *, num=2, light=60, seed=0, top=0):
+    x = clean(name, top)
+    rng = np.random.default_rng(seed)
+    return SceneCaptures(name, rng.poisson(light * x, (num, *x.shape)) / light)
+
+
+@pytest.fixture(scope='module')
+def calibration():
+    scenes = [scene('chelsea', seed=1), scene('astronaut', light=20, seed=2, num=3)]
+    return uncertainty.calibrate([*scenes, scene('coffee', seed=9)], blur, step=7)
+
+
+def test_new_captures_lie_in_the_interval_as_often_as_it_says(calibration):
+    # Other photographs and other light than it was calibrated on.
+    tests = [scene('coffee', seed=3, top=200), scene('chelsea', seed=4, light=35, top=100, num=3)]
+    for level in (0.5, 0.9, 0.95):
+        shares = uncertainty.coverage(calibration, tests, blur, level=level)
+        assert set(shares) == {'coffee', 'chelsea'}
+        assert np.mean(list(shares.values())) == pytest.approx(level, abs=0.03)
+    words = uncertainty.coverage_in_words({'a': 0.91, 'b': 0.86})
+    assert 'nominal 90 %: they cover 88.5 %' in words
+    assert 'b, 86.0 %' in words
+
+
+def test_the_half_width_follows_the_noise(calibration):
+    x = clean('astronaut')
+    noisy = np.random.default_rng(5).poisson(60 * x) / 60
+    width = calibration.half_width(noisy, blur(noisy))
+    dark, bright = x < np.quantile(x, 0.3), x > np.quantile(x, 0.7)
+    expected = np.sqrt(x[bright].mean() / x[dark].mean())
+    assert width[bright].mean() / width[dark].mean() == pytest.approx(expected, rel=0.25)
+    with pytest.raises(UserError, match=r'0.77 is no level that was calibrated: choose from 0.5'):
+        calibration.half_width(noisy, blur(noisy), level=0.77)
+
+
+@pytest.mark.parametrize(('name', 'num'), [('chelsea', 2), ('coffee', 3)])
+def test_the_standard_error_is_that_of_the_clean_value(name, num):
+    # The calibration sees noise of the same place alone; a blur errs more elsewhere.
+    calibration = uncertainty.calibrate([scene(name, num=num, light=40, seed=1, top=140)], blur)
+    x = clean(name, 140)
+    noisy = np.random.default_rng(6).poisson(40 * x) / 40
+    denoised = blur(noisy)
+    expected = calibration.standard_error(noisy, denoised)
+    ratio = np.sqrt(np.mean((denoised - x) ** 2) / np.mean(expected**2))
+    assert ratio == pytest.approx(1, abs=0.15)
+    # Where it is said to be larger, it is.
+    large = expected > np.quantile(expected, 0.8)
+    errors = [np.sqrt(np.mean((denoised - x)[which] ** 2)) for which in (large, ~large)]
+    assert errors[0] > 1.2 * errors[1]
+    # It is no interval of a new capture, which holds that capture's noise too.
+    assert expected.mean() < 0.7 * calibration.half_width(noisy, denoised, level=0.68).mean()
+
+
+def test_the_noise_of_an_image_is_read_off_its_residual():
+    x = np.tile(np.linspace(0.1, 1, 128), (128, 1))[..., None]
+    noisy = x + np.random.default_rng(7).normal(0, 0.1 * x)
+    scale = uncertainty.noise_scale(noisy, x)
+    np.testing.assert_allclose(scale[:, 8:-8], 0.1 * x[:, 8:-8], rtol=0.15)
+    assert (uncertainty.noise_scale(x, x) > 0).all()
+
+
+def test_errors_ascend_with_the_detail():
+    np.testing.assert_allclose(
+        uncertainty._ascending(np.array([1.0, 3, 2, 0, 5])), [1, 5 / 3, 5 / 3, 5 / 3, 5]
+    )
+
+
+def test_copies_are_no_new_captures():
+    once = scene('chelsea', seed=1)
+    twice = dataclasses.replace(once, captures_NHWC=once.captures_NHWC[[0, 0]])
+    assert uncertainty.coverage(uncertainty.calibrate([once], blur), [twice], blur) == {}
+
+
+def test_it_is_kept_with_the_run(calibration, tmp_path):
+    assert uncertainty.load(tmp_path, step=7) is None
+    file = tmp_path / uncertainty.FILE
+    file.write_text(json.dumps(calibration.as_dict()))
+    assert uncertainty.load(tmp_path, step=7) == calibration
+    assert uncertainty.load(tmp_path, step=8) is None  # of other weights
+    file.write_text('{}')
+    with pytest.raises(UserError, match='is damaged: remove it'):
+        uncertainty.load(tmp_path, step=7)
