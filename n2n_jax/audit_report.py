@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from n2n_jax import audit, svg
+from n2n_jax import audit, regions, svg
 from n2n_jax.codecs import png
 from n2n_jax.noise_model import NoiseModel
 
@@ -94,17 +94,18 @@ def pictures(captures_NHWC: np.ndarray) -> Pictures:
     low, high = np.percentile(first_HWC, [0.5, 99.5])
     sigma = float(difference_HWC.std())
     limit = 3 * sigma or 1.0
-    ends = float(captures_NHWC.min()), float(captures_NHWC.max())
-    if captures_NHWC.dtype.kind in 'iu' and ends[1] - ends[0] < 4 * _BINS:
+    values = regions.sample(captures_NHWC)
+    ends = float(values.min()), float(values.max())
+    if values.dtype.kind in 'iu' and ends[1] - ends[0] < 4 * _BINS:
         # A bin per number or per few: bins that hold one number more than others look like combs.
         step = int(np.ceil((ends[1] - ends[0] + 1) / (4 * _BINS)))
         edges = np.arange(ends[0], ends[1] + step + 0.5, step) - 0.5
     else:
         edges = np.linspace(*ends, _BINS + 1) if ends[1] > ends[0] else np.array([ends[0]] * 2)
     if edges[-1] > edges[0]:
-        counts, _ = np.histogram(captures_NHWC, edges)
+        counts, _ = np.histogram(values, edges)
     else:
-        counts = np.array([captures_NHWC.size])
+        counts = np.array([values.size])
     return Pictures(
         first=_png((first_HWC - low) / max(high - low, 1e-12)),
         difference=_png(0.5 + difference_HWC / (2 * limit)),

@@ -49,7 +49,7 @@ def shift(captures_NHWC: np.ndarray) -> Finding:
             f' (capture {i + 1}: {abs(down):.2f} {"down" if down > 0 else "up"}, '
             f'{abs(right):.2f} {"right" if right > 0 else "left"})'
         )
-        advice = 'something moved between captures: register them first, or edges come out ' + (
+        advice = 'something moved between captures: n2n train --fix shift, or edges come out ' + (
             'double' if verdict == UNUSABLE else 'blurred'
         )
     return finding_of('shift', value, text, verdict, advice, numbers)
@@ -137,6 +137,6 @@ def residual(captures_NHWC: np.ndarray) -> Finding:
     advice = (
         'a capture is brighter or darker than the others by a part of the noise that matters'
         + (', the more so where the scene is bright' if signal.beyond(_MOST_BIAS) else '')
-        + ': lamp, exposure or bleaching. Match brightness before training'
+        + ': lamp, exposure or bleaching. n2n train --fix gain matches them'
     )
     return finding_of('residual', value, text, WARNING, advice, {'captures': rows})

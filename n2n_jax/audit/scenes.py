@@ -116,6 +116,8 @@ def audit_scene(scene: SceneCaptures) -> SceneAudit:
         else:  # a seam between regions would hold a shift
             finding = check(captures_NHWC if check is shift else sample_NHWC)
         findings.append(dataclasses.replace(finding, scene=scene.name, check=name))
+    if any(finding.check == 'shift' and finding.verdict != FINE for finding in findings):
+        findings = [_perhaps_by_shift(finding) for finding in findings]
     return SceneAudit(
         name=scene.name,
         shape=captures_NHWC.shape,
@@ -126,6 +128,14 @@ def audit_scene(scene: SceneCaptures) -> SceneAudit:
         sampled=regions.is_sampled(captures_NHWC),
         digests=tuple(_digest(capture) for capture in captures_NHWC),
     )
+
+
+def _perhaps_by_shift(finding: Finding) -> Finding:
+    """Edges that do not cancel in a difference are alike in neighbouring pixels and in colours."""
+    if finding.verdict == FINE or finding.check not in ('correlation', 'channels', 'outlier'):
+        return finding
+    words = f'{finding.advice}. The shift may be all there is to it: mend that first'
+    return dataclasses.replace(finding, advice=words)
 
 
 def _digest(capture_HWC: np.ndarray) -> str:
