@@ -222,9 +222,12 @@ def _tiff_layout(path: Path) -> _Layout | None:
         first, page = found[0], found[0].keyframe
         axes, shape = first.axes, first.shape
         if any((s.axes, s.shape, s.dtype) != (axes, shape, first.dtype) for s in found):
+            kinds = dict.fromkeys(
+                f'{s.keyframe.imagewidth}x{s.keyframe.imagelength} of {s.dtype}' for s in found
+            )
             raise UserError(
-                f'{path} holds images of different sizes or types: save those of one kind as a '
-                'file of their own.'
+                f'{path} holds images of different sizes or types ({", ".join(kinds)}): save those '
+                'of one kind as a file of their own.'
             )
         if axes.count('Y') != 1 or axes.count('X') != 1:
             raise UserError(f'{path} has the axes {axes}: rows (Y) and columns (X) are needed.')
