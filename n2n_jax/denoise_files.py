@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from n2n_jax.errors import UserError
 from n2n_jax.image_bands import Frame, Source, name_of
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.progress import ProgressLine
+from n2n_jax.uncertainty import Calibration
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,13 @@ _CHECKED_VALUES = 1 << 22  # at once, in the look for values that are not number
 _MOST_BEYOND = 0.01  # share of the values of an image that may lie far outside the model's range
 
 Combine = Literal['', 'results', 'captures']
+
+SPREAD, ERROR, INTERVAL = 'spread', 'error', 'interval'
+MAPS = {
+    SPREAD: 'standard deviation over the 8 results of TTA',
+    ERROR: 'expected error of the result (`Calibration.standard_error`)',
+    INTERVAL: 'half width of the interval of a new capture (`Calibration.half_width`)',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +47,18 @@ class Job:
       sources: files; more than one are captures of one scene.
       frames: of each the image in it; None: all of them.
       target: the file to write.
-      spread: the file for the standard deviation, or None.
+      maps: files for what is known about each pixel of the result, by kind: see `MAPS`.
     """
 
     sources: tuple[Path, ...]
     frames: tuple[int | None, ...]
     target: Path
-    spread: Path | None = None
+    maps: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """All files that it writes."""
-        return (self.target,) if self.spread is None else (self.target, self.spread)
+        return (self.target, *self.maps.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +69,21 @@ class Options:
       tta: the mean over 8 flips and rotations.
       combine: several captures: 'results' averages what becomes of each, 'captures' denoises their
         mean.
+      calibration: of the model; the maps of errors and intervals need it.
     """
 
     tta: bool = False
     combine: Combine = ''
+    calibration: Calibration | None = None
 
 
-def jobs_of_files(inputs: Sequence[Path], output: Path, *, spread: bool = False) -> list[Job]:
+def jobs_of_files(inputs: Sequence[Path], output: Path, *, maps: Sequence[str] = ()) -> list[Job]:
     """Every file becomes one of the same name; a folder keeps its structure.
 
     Args:
       inputs: files or folders.
       output: a folder, or a file if there is one input file.
-      spread: write the standard deviations beside each.
+      maps: kinds of `MAPS` to write beside each.
 
     Raises:
       UserError: a missing input, or outputs that would go wrong.
@@ -94,15 +104,12 @@ def jobs_of_files(inputs: Sequence[Path], output: Path, *, spread: bool = False)
     missing = [source for source, _ in pairs if not source.exists()]
     if missing:
         raise UserError(f'{missing[0]}: no such file.')
-    jobs = [
-        Job((source,), (None,), target, _spread_file(target) if spread else None)
-        for source, target in pairs
-    ]
+    jobs = [Job((source,), (None,), target, _map_files(target, maps)) for source, target in pairs]
     return _without_clashes(jobs)
 
 
 def jobs_of_scenes(
-    scenes: Sequence[Scene], inputs: Sequence[Path], output: Path, *, spread: bool = False
+    scenes: Sequence[Scene], inputs: Sequence[Path], output: Path, *, maps: Sequence[str] = ()
 ) -> list[Job]:
     """Every scene becomes a file of its name, of the kind of its first capture.
 
@@ -110,7 +117,7 @@ def jobs_of_scenes(
       scenes: with their captures.
       inputs: where they were found.
       output: a folder, or a file if there is one scene.
-      spread: write the standard deviations beside each.
+      maps: kinds of `MAPS` to write beside each.
 
     Raises:
       UserError: outputs that would go wrong.
@@ -125,7 +132,7 @@ def jobs_of_scenes(
         target = output if to_file else output / f'{scene.name}{suffix}'
         paths = tuple(capture.path for capture in scene.captures)
         frames = tuple(capture.frame for capture in scene.captures)
-        jobs.append(Job(paths, frames, target, _spread_file(target) if spread else None))
+        jobs.append(Job(paths, frames, target, _map_files(target, maps)))
     return _without_clashes(jobs)
 
 
@@ -204,15 +211,16 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
             if not os.access(path.parent, os.W_OK):
                 raise UserError(f'{path} cannot be written: no permission to write in its folder.')
         target = stack.enter_context(image_bands.open_target(job.target, sources[0], only=only))
-        spread = None
-        if job.spread is not None:
-            spread = stack.enter_context(
-                image_bands.open_target(job.spread, sources[0], only=only, spread=True)
+        maps = {
+            kind: stack.enter_context(
+                image_bands.open_target(path, sources[0], only=only, is_map=True)
             )
+            for kind, path in job.maps.items()
+        }
         for index in indices:
             frames = [index] if only is None else job.frames
             _denoise_frame(
-                denoiser, list(zip(sources, frames, strict=True)), index, target, spread, options,
+                denoiser, list(zip(sources, frames, strict=True)), index, target, maps, options,
                 count,
             )  # fmt: skip
 
@@ -259,7 +267,7 @@ def _denoise_frame(
     captures: Sequence[tuple[Source, int]],
     index: int,
     target: image_bands.Target,
-    spread: image_bands.Target | None,
+    maps: Mapping[str, image_bands.Target],
     options: Options,
     count: _Count,
 ) -> None:
@@ -275,11 +283,13 @@ def _denoise_frame(
         reads,
         to_network=_unchanged if options.combine == 'captures' else scale.to_network,
         tta=options.tta,
-        spread=spread is not None,
+        spread=SPREAD in maps,
         name=name,
         on_pixels=count,
     )
     units = np.float32(abs(scale.white - scale.black))
+    calibrated = [kind for kind in maps if kind != SPREAD]
+    results = []
     for band in bands:
         for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
             rows = slice(first_row, first_row + _WRITTEN_ROWS)
@@ -289,8 +299,25 @@ def _denoise_frame(
                 alpha_hW1 = source.read(first, start, start + len(rows_hWC))[..., frame.channels :]
                 rows_hWC = np.concatenate((rows_hWC, alpha_hW1), axis=-1)
             target.write(index, rows_hWC)
-            if spread is not None and band.spread_hWC is not None:
-                spread.write(index, band.spread_hWC[rows] * units)
+            if band.spread_hWC is not None:
+                maps[SPREAD].write(index, band.spread_hWC[rows] * units)
+        if calibrated:
+            results.append(band.mean_hWC)
+    if calibrated:
+        # The level of the noise is that of the whole image, so it must fit into the memory.
+        noisy_HWC = scale.to_network(_read_colors(source, first, 0, frame.height))
+        denoised_HWC = np.concatenate(results)
+        for kind in calibrated:
+            map_HWC = _calibrated(kind, options.calibration)(noisy_HWC, denoised_HWC)
+            maps[kind].write(index, np.float32(map_HWC) * units)
+
+
+def _calibrated(
+    kind: str, calibration: Calibration | None
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    if calibration is None:
+        raise ValueError(f'the map {kind} needs a calibration')
+    return {ERROR: calibration.standard_error, INTERVAL: calibration.half_width}[kind]
 
 
 def _read_colors(source: Source, index: int, start: int, stop: int) -> np.ndarray:
@@ -309,8 +336,8 @@ def _unchanged(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _spread_file(target: Path) -> Path:
-    return target.with_name(f'{target.stem}_spread.tif')
+def _map_files(target: Path, maps: Sequence[str]) -> dict[str, Path]:
+    return {kind: target.with_name(f'{target.stem}_{kind}.tif') for kind in maps}
 
 
 def _needs_folder(output: Path, why: str, several: bool) -> None:

@@ -88,7 +88,7 @@ def open_source(path: Path) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def open_target(
-    path: Path, source: Source, *, only: int | None = None, spread: bool = False
+    path: Path, source: Source, *, only: int | None = None, is_map: bool = False
 ) -> Iterator[Target]:
     """Opens a file for writing; it appears whole if the body ends well, and else not at all.
 
@@ -96,7 +96,7 @@ def open_target(
       path: where to; its suffix is the format.
       source: what sizes, types and metadata are taken from.
       only: the one image of the source that the file will hold; otherwise all.
-      spread: it will hold standard deviations: float32, no alpha.
+      is_map: it will hold numbers about the image, not the image: float32, no alpha.
 
     Raises:
       UserError: the format cannot hold what the source has, or the file cannot be written.
@@ -105,7 +105,7 @@ def open_target(
     indices = range(len(source.frames)) if only is None else [only]
     if suffix in TIFF_SUFFIXES:
         with io.replacing(path) as file:
-            tiff = _TiffTarget(file, source, indices, spread=spread)
+            tiff = _TiffTarget(file, source, indices, is_map=is_map)
             yield tiff
             tiff.writer.finish()
     elif suffix in NUMPY_SUFFIXES and isinstance(source, _NumpySource):
@@ -201,8 +201,8 @@ class _ImageSource:
 
 
 class _TiffTarget:
-    def __init__(self, file: BinaryIO, source: Source, indices: Sequence[int], *, spread: bool):
-        self._spread = spread
+    def __init__(self, file: BinaryIO, source: Source, indices: Sequence[int], *, is_map: bool):
+        self._is_map = is_map
         if isinstance(source, _TiffSource):
             tiff, order = source.tiff, source.tiff.order
             groups = {index: tiff.groups[index] for index in indices}
@@ -214,9 +214,9 @@ class _TiffTarget:
             order = '<'
             groups = {index: (place,) for place, index in enumerate(indices)}
             pages = {groups[index][0]: _plain_page(source.frames[index]) for index in indices}
-        if spread:
+        if is_map:
             pages = {
-                place: _spread_page(page, source.frames[index])
+                place: _map_page(page, source.frames[index])
                 for index, group in groups.items()
                 for place, page in ((place, pages[place]) for place in group)
             }
@@ -303,7 +303,7 @@ def _plain_page(frame: Frame) -> Page:
     return Page(frame.height, frame.width, samples, frame.dtype, rgb=rgb, extra=extra)
 
 
-def _spread_page(page: Page, frame: Frame) -> Page:
+def _map_page(page: Page, frame: Frame) -> Page:
     return dataclasses.replace(
         page,
         samples=page.samples - frame.has_alpha,

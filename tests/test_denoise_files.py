@@ -15,6 +15,7 @@ from n2n_jax.config import ModelConfig
 from n2n_jax.denoise_files import Job, Options
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
+from n2n_jax.uncertainty import Calibration
 
 
 def identity(*, shift=0.0, **changes):
@@ -258,7 +259,10 @@ def test_the_spread_is_in_the_units_of_the_file(tmp_path):
     network = random_network(white=1000.0, black=200.0)
     target, spread = tmp_path / 'out.tif', tmp_path / 'out_spread.tif'
     options = Options(tta=True)
-    assert denoise(network, tmp_path / 'in.tif', target, spread=spread, options=options) == []
+    assert (
+        denoise(network, tmp_path / 'in.tif', target, maps={'spread': spread}, options=options)
+        == []
+    )
     np.testing.assert_array_equal(tifffile.imread(target)[1], network(stack[1], tta=True))
     written = tifffile.imread(spread)
     assert (written.shape, written.dtype) == ((2, 40, 33, 3), np.float32)
@@ -442,6 +446,7 @@ def command(*arguments):
 def test_options_that_mean_nothing_are_refused(tmp_path, capsys):
     for options, words in (
         (['--spread'], '--tta'),
+        (['--error', '--combine', 'results'], 'leave out --combine'),
         (['--pattern', '{scene}_{capture}.tif'], '--combine'),
         (['--tile', '-3'], '--tile -3'),
     ):
@@ -477,11 +482,29 @@ def test_the_model_that_is_named_is_the_one_that_is_used(image_folder, tmp_path,
     assert str(tmp_path / 'run2') in capsys.readouterr().err
 
 
+def test_maps_of_errors_are_in_the_units_of_the_file(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(40, 50, dtype='float32'))
+    network = identity(shift=0.25, black=0.0, white=400.0)
+    # Two bins of detail; twice the noise is as far as nine captures in ten lie.
+    calibration = Calibration({0.9: 2.0}, (0.5, float('inf')), (0.1, 0.3))
+    maps = {kind: tmp_path / f'{kind}.tif' for kind in ('error', 'interval')}
+    options = Options(calibration=calibration)
+    assert (
+        denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif', maps=maps, options=options)
+        == []
+    )
+    written = {kind: tifffile.imread(path) for kind, path in maps.items()}
+    assert all(found.dtype == np.float32 and found.shape == (40, 50) for found in written.values())
+    # The network is off by a quarter of 400 everywhere, which is all the noise there is.
+    np.testing.assert_allclose(written['interval'], 2 * 100, rtol=0.01)
+    assert set(np.round(np.unique(written['error'] / 100), 2)) <= {np.float32(0.1), np.float32(0.3)}
+
+
 def test_spread_and_output_of_one_name_clash(tmp_path):
     for name in ('a.tif', 'a_spread.tif'):
         tifffile.imwrite(tmp_path / name, pixels(9, 9))
     with pytest.raises(UserError, match='both become'):
-        denoise_files.jobs_of_files([tmp_path], tmp_path.parent / 'out', spread=True)
+        denoise_files.jobs_of_files([tmp_path], tmp_path.parent / 'out', maps=['spread'])
 
 
 def test_shape_of_tifffile_is_told_truly(tmp_path):

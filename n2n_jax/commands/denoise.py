@@ -11,6 +11,8 @@ from n2n_jax.errors import UserError
 
 if TYPE_CHECKING:
     from n2n_jax.denoise_files import Job
+    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.uncertainty import Calibration
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,14 @@ def add_parser(commands: Any) -> None:
         help='with --tta: write the standard deviation over the 8 too, as OUT_spread.tif',
     )  # fmt: skip
     parser.add_argument(
+        '--error', action='store_true',
+        help='write the expected error of every pixel too, as OUT_error.tif (models of n2n train)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--interval', action='store_true',
+        help='write OUT_interval.tif too: of 10 further captures 9 lie so close to the result',
+    )  # fmt: skip
+    parser.add_argument(
         '--combine', choices=('results', 'captures'), default='',
         help='one output per scene: the mean of the results of its captures, or the result of '
         'their mean',
@@ -111,7 +121,8 @@ def run(arguments: argparse.Namespace) -> None:
         stride = models.geometry(denoiser.config).stride
         denoiser = dataclasses.replace(denoiser, core=padded(arguments.tile, stride))
     _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
-    failures = denoise_files(denoiser, jobs, Options(arguments.tta, arguments.combine))
+    how = Options(arguments.tta, arguments.combine, _calibration(arguments, denoiser))
+    failures = denoise_files(denoiser, jobs, how)
     for message in failures:
         _log.error('error: %s', message)
     if failures:
@@ -134,8 +145,24 @@ def _check(arguments: argparse.Namespace) -> None:
             '--pattern and --interleaved say which captures are of one scene: they go with '
             '--combine.'
         )
+    if arguments.combine and (arguments.error or arguments.interval):
+        raise UserError('--error and --interval are about the result of one capture: leave out '
+                        '--combine.')  # fmt: skip
     if arguments.tile < 0:
         raise UserError(f'--tile {arguments.tile}: a number of pixels is needed.')
+
+
+def _maps(arguments: argparse.Namespace) -> list[str]:
+    return [kind for kind in ('spread', 'error', 'interval') if getattr(arguments, kind)]
+
+
+def _calibration(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Calibration | None':
+    from n2n_jax import uncertainty
+
+    if not (arguments.error or arguments.interval):
+        return None
+    found = uncertainty.load(arguments.model, step=denoiser.step)
+    return found or uncertainty.calibrate_run(arguments.model, denoiser)
 
 
 def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
@@ -143,10 +170,10 @@ def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
 
     paths: list[Path] = arguments.paths
     if not arguments.combine:
-        return denoise_files.jobs_of_files(paths, arguments.output, spread=arguments.spread)
+        return denoise_files.jobs_of_files(paths, arguments.output, maps=_maps(arguments))
     from n2n_jax.data.captures import find_scenes
 
     scenes = find_scenes(
         paths, pattern=arguments.pattern or None, interleaved=arguments.interleaved
     )
-    return denoise_files.jobs_of_scenes(scenes, paths, arguments.output, spread=arguments.spread)
+    return denoise_files.jobs_of_scenes(scenes, paths, arguments.output, maps=_maps(arguments))
