@@ -31,7 +31,7 @@ PROTOCOL = (
     '95 %: for these scenes and captures, patches drawn again; they do not speak of other scenes.'
 )
 PROTOCOL_WITH_TRUTH = (
-    'PSNR and SSIM against the clean image: the same average over captures, all pixels.'
+    'PSNR against the clean image: the same average, over the same pixels; SSIM: over all pixels.'
 )
 
 _MOST_PAIRS = 4  # of captures that are combined
@@ -225,7 +225,7 @@ def score(
                 patches = pair_metrics.patch_sums(
                     method.map_HWC, scene.mask_HWC, side=side, explained_HWC=method.explained_HWC
                 )
-                truths = _truths(method.results_NHWC, clean_HWC)
+                truths = _truths(method.results_NHWC, clean_HWC, mask_HWC)
                 rows.append(
                     _row(scene.name, method.name, [patches], truths, why) | {'masked': masked}
                 )
@@ -263,17 +263,25 @@ def _row(
     return {**names, **estimate.as_dict(), **truths, 'trusted': not why, 'why': why}
 
 
-def _truths(results_NHWC: np.ndarray, clean_HWC: np.ndarray | None) -> dict[str, float | None]:
+def _truths(
+    results_NHWC: np.ndarray, clean_HWC: np.ndarray | None, mask_HWC: np.ndarray
+) -> dict[str, float | None]:
+    """Against the clean image: over what the estimate is about, and over all pixels."""
     if clean_HWC is None:
-        return dict.fromkeys(('psnr_true', 'psnr_true_first', 'ssim_true'))
-    errors = ((results_NHWC.astype(np.float64) - clean_HWC) ** 2).mean(axis=(1, 2, 3))
+        return dict.fromkeys(('psnr_true', 'psnr_true_all', 'psnr_true_first', 'ssim_true'))
+    squares_NHWC = (results_NHWC.astype(np.float64) - clean_HWC) ** 2
     clean_NHWC = np.broadcast_to(clean_HWC, results_NHWC.shape)
     ssim = float(np.mean(metrics.ssim(results_NHWC.astype(np.float32), clean_NHWC)))
     return {
-        'psnr_true': float(-10 * np.log10(max(errors.mean(), 1e-12))),
-        'psnr_true_first': float(-10 * np.log10(max(errors[0], 1e-12))),  # of the first result
+        'psnr_true': _psnr(squares_NHWC[:, mask_HWC]) if mask_HWC.any() else None,
+        'psnr_true_all': _psnr(squares_NHWC),
+        'psnr_true_first': _psnr(squares_NHWC[0]),  # of the first result, all pixels
         'ssim_true': ssim if np.isfinite(ssim) else None,  # smaller than its window
     }
+
+
+def _psnr(squares: np.ndarray) -> float:
+    return float(-10 * np.log10(max(squares.mean(), 1e-12)))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -304,14 +312,14 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """A row per method over all scenes, one per scene, and what to make of them."""
     overall = [row for row in rows if not row['scene']]
     per_scene = [row for row in rows if row['scene']]
-    with_truth = any(row['psnr_true'] is not None for row in overall)
+    with_truth = any(row['psnr_true_all'] is not None for row in overall)
     header = '| method | PSNR, estimated (95 %) |'
     header += ' PSNR against the clean image | SSIM |' if with_truth else ''
     lines = [header, '|---|---:|' + ('---:|---:|' if with_truth else '')]
     for row in overall:
         line = f'| {row["method"]} | {pair_metrics.in_words(row)} |'
         if with_truth:
-            line += f' {row["psnr_true"]:.2f} | {_number(row["ssim_true"], 3)} |'
+            line += f' {_number(row["psnr_true"], 2)} | {_number(row["ssim_true"], 3)} |'
         lines.append(line)
     lines += ['', *_scene_table(per_scene, [row['method'] for row in overall], with_truth), '']
     names = list(dict.fromkeys(row['scene'] for row in per_scene))
@@ -341,7 +349,7 @@ def _scene_table(
             row = found.get(method)
             cell = '' if row is None else pair_metrics.in_words(row).replace('*', '')
             if row is not None and with_truth:
-                cell += f', true {row["psnr_true"]:.2f}'
+                cell += f', true {_number(row["psnr_true"], 2)}'
             cells.append(cell)
         mark = ' (!)' if any(row['why'] for row in found.values()) else ''
         lines.append(f'| {scene}{mark} | ' + ' | '.join(cells) + ' |')

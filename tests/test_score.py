@@ -110,6 +110,13 @@ def test_what_is_clipped_is_left_out_and_told(clean_HWC):
     assert 0.07 < rows[0]['masked'] < 0.15
     assert '% left out, clipped' in score.markdown(rows)
     assert 'saturation' in rows[0]['why']
+    truth = {'s': np.float32(255 * bright)}
+    rows = score.score(
+        scenes, lambda x: np.float32(x / 255), blur, truth=truth, without=['bm3d', 'nlm']
+    )
+    # Both are about the same pixels: clipped ones have half the noise.
+    assert rows[0]['psnr_true'] == pytest.approx(rows[0]['psnr_estimate'], abs=0.1)
+    assert rows[0]['psnr_true_all'] > rows[0]['psnr_true'] + 0.1
 
 
 @pytest.mark.parametrize('on_mean_is_better', [True, False])
