@@ -22,7 +22,6 @@ _log = logging.getLogger(__name__)
 CONFIG_FILE = 'config.py'  # in the workdir, for `python -m n2n_jax.main --config`
 _LARGEST_CROP = 64
 _CROP_MULTIPLE = 32
-_LARGEST_SINGLE_CROP = 128  # the network sees half of it, and all of it without a gradient
 _EVALUATIONS = 10
 # At 2e-3 without clipping a training on mixed microscopy blew up after 1,200 steps. Gradients
 # have a norm of 0.01 to 0.1 once it goes.
@@ -57,15 +56,15 @@ def make_config(
         raise UserError(f'--minutes {minutes:g} --steps {steps}: write numbers above 0.')
     scenes = own_captures.load(captures)
     smallest = min(min(scene.captures_NHWC.shape[1:3]) for scene in scenes)
-    crop = min(_LARGEST_SINGLE_CROP if captures.single else _LARGEST_CROP, smallest)
+    crop = min(_LARGEST_CROP, smallest)
     if not captures.single and len(scenes) < own_captures.SCENES_TO_SPLIT:
         width = min(scene.captures_NHWC.shape[2] for scene in scenes)
         crop = min(crop, width - round(captures.held_out * width))
     if crop > _CROP_MULTIPLE:
         crop -= crop % _CROP_MULTIPLE
     if captures.single:
-        crop -= crop % (2 * _CROP_MULTIPLE) if crop > 2 * _CROP_MULTIPLE else crop % 2
-        single_images.check(scenes, captures, crop=max(crop, 2))
+        crop = max(2, crop - crop % 2)
+        single_images.check(scenes, captures, crop=crop)
     config = Config(seed=seed, captures=captures)
     config = dataclasses.replace(
         config,
