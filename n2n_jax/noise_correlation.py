@@ -29,8 +29,8 @@ _SHARES = (0.03, 0.12, 0.5)  # of the blocks, flattest first
 _FEWEST_BLOCKS = 32  # in the smallest share
 _BLOCKS_NEEDED = 128
 _MOST_BLOCKS = 20_000
-# Found on photographs, dead leaves and drawn microscopy under independent noise and noise blurred
-# by 0.5 to 2 pixels; see docs/own-captures.md for how often it errs.
+# Chosen on photographs, dead leaves and drawn microscopy under independent noise and noise blurred
+# by 0.5 to 2 pixels, so that independent noise is hardly ever called correlated.
 _LEAST_CORRELATION = 0.15
 _LEAST_TOP_SLOPE = 0.1
 _MOST_RISE = 0.6  # of log energy from the first share to the second, per correlation

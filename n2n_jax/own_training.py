@@ -22,7 +22,6 @@ _log = logging.getLogger(__name__)
 CONFIG_FILE = 'config.py'  # in the workdir, for `python -m n2n_jax.main --config`
 _LARGEST_CROP = 64
 _CROP_MULTIPLE = 32
-_LARGEST_SINGLE_CROP = 128  # the network sees half of it, and all of it without a gradient
 _EVALUATIONS = 10
 # On microscopy (FMD), 400 steps at 2e-3 came to 0.5 dB more than at 1e-3, and clipping at 0.05 to
 # 0.2 dB more than at 0.2; at 3e-3 and 4e-3 noisy scenes went wrong, as did 2e-3 without clipping
@@ -77,15 +76,15 @@ def make_config(
     fine_tuning.check_start(config)
     scenes = loaded.fixed
     smallest = min(min(scene.captures_NHWC.shape[1:3]) for scene in scenes)
-    crop = min(_LARGEST_SINGLE_CROP if captures.single else _LARGEST_CROP, smallest)
+    crop = min(_LARGEST_CROP, smallest)
     if not captures.single and len(scenes) < own_captures.SCENES_TO_SPLIT:
         width = min(scene.captures_NHWC.shape[2] for scene in scenes)
         crop = min(crop, width - round(captures.held_out * width))
     if crop > _CROP_MULTIPLE:
         crop -= crop % _CROP_MULTIPLE
     if captures.single:
-        crop -= crop % (2 * _CROP_MULTIPLE) if crop > 2 * _CROP_MULTIPLE else crop % 2
-        single_images.check(scenes, captures, crop=max(crop, 2))
+        crop = max(2, crop - crop % 2)
+        single_images.check(scenes, captures, crop=crop)
     config = dataclasses.replace(
         config, data=dataclasses.replace(config.data, crop=crop, batch_size=batch_size)
     )
