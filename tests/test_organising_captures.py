@@ -141,7 +141,7 @@ def test_the_right_captures_are_paired(form, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert run('audit', *arguments) in (0, 1)  # such small images may raise a warning
     lines = capsys.readouterr().err.splitlines()
-    cells = [line.split(' | ')[0] for line in lines if line.startswith('| ')]
+    cells = [line.split(' | ')[0].rstrip() for line in lines if line.startswith('| ')]
     assert cells[1:] == [f'| {name}' for name in want]
     assert 'Traceback' not in '\n'.join(lines)
 
