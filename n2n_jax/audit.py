@@ -185,7 +185,7 @@ def shift(captures_NHWC: np.ndarray) -> Finding:
     )
     value = abs(value)
     if sure_N[i] > 0:
-        value = float(np.hypot(*(t for t, _ in found[i].measurable())))
+        value = float(np.linalg.norm([t for t, _ in found[i].measurable()]))
     text = f'{value:.2f} ± {error:.2f} px'
     if all(len(one.measurable()) < 2 for one in found):
         text += ', in one direction'
