@@ -162,11 +162,12 @@ def _of_one(bands_KRNHW: list[np.ndarray], i: int) -> Shift:
     gain = _gain(own[-1], others[-1], bands_KRNHW[0].shape[1] - 1)
     own = [band / np.sqrt(gain) for band in own]
     others = [band * np.sqrt(gain) for band in others]
-    near = _descend(own, others, np.zeros(2))
+    slopes = [_slopes(band) for band in others]
+    near = _descend(own, others, slopes, np.zeros(2))
     start_2 = _coarse(own[len(own) // 2], others[len(own) // 2])
     if np.hypot(*start_2) < 1.5 or np.hypot(*(near.pixels_2 - start_2)) < 1:
         return near
-    far = _descend(own, others, start_2)
+    far = _descend(own, others, slopes, start_2)
     return far if _leaves_less(own, others, far.pixels_2, near.pixels_2) else near
 
 
@@ -236,16 +237,21 @@ class _Equations:
 
 
 def _equations(
-    own_RHW: np.ndarray, others_RHW: np.ndarray, shift_2: np.ndarray, scale: float, block: int
+    own_RHW: np.ndarray,
+    others_RHW: np.ndarray,
+    slopes_2RHW: np.ndarray,
+    shift_2: np.ndarray,
+    scale: float,
+    block: int,
 ) -> _Equations:
     moved_RHW = _moved_back(own_RHW, shift_2)
     margin = _margin(scale, shift_2)
     of_own, of_others = (
-        np.stack([_inside(slope, margin) for slope in _slopes(image)])
-        for image in (moved_RHW, others_RHW)
+        slopes[..., margin:-margin, margin:-margin] for slopes in (_slopes(moved_RHW), slopes_2RHW)
     )
     difference_RHW = _inside(moved_RHW - others_RHW, margin)
-    product = of_own[:, None] * of_others[None]
+    mixed = (of_own[0] * of_others[1] + of_own[1] * of_others[0]) / 2
+    products = np.stack([of_own[0] * of_others[0], mixed, of_own[1] * of_others[1]])
     # Blocks of all scales must be at the same places: what the margin took is filled with 0.
     fill = ((margin, margin), (margin, margin))
 
@@ -254,7 +260,7 @@ def _equations(
         sums = blocks.block_sums(padded, block)
         return sums.reshape(*maps.shape[:-3], -1)
 
-    matrix_22B = summed((product + product.swapaxes(0, 1)) / 2)
+    matrix_22B = summed(products)[[[0, 1], [1, 2]]]
     right_2B = summed(-(of_own + of_others) / 2 * difference_RHW)
     apart = of_own - of_others
     noise_22 = np.einsum('arhw,brhw->ab', apart, apart, dtype=np.float64) / 2
@@ -263,21 +269,21 @@ def _equations(
     return _Equations(matrix_22B, right_2B, noise_22, variance, independent)
 
 
-def _descend(own: list[np.ndarray], others: list[np.ndarray], start_2: np.ndarray) -> Shift:
-    """Gauss-Newton steps from a start."""
+def _descend(
+    own: list[np.ndarray], others: list[np.ndarray], slopes: list[np.ndarray], start_2: np.ndarray
+) -> Shift:
+    """Gauss-Newton steps from a start; `slopes` are those of the others."""
     block = blocks.block_side(*own[0].shape[1:])
     shift_2 = start_2
     for _ in range(_MOST_STEPS):
-        scales = [
-            (image, other, scale)
-            for image, other, scale in zip(own, others, _SCALES, strict=False)
+        equations = [
+            _equations(image, other, slope, shift_2, scale, block)
+            for image, other, slope, scale in zip(own, others, slopes, _SCALES, strict=False)
             if min(image.shape[1:]) - 2 * _margin(scale, shift_2) >= 2 * block
         ]
-        if not scales:
+        if not equations:
             return _nothing_known()
-        step_2, covariance_22, freedom = _solved(
-            [_equations(image, other, shift_2, scale, block) for image, other, scale in scales]
-        )
+        step_2, covariance_22, freedom = _solved(equations)
         step_2 *= min(1.0, 1.0 / max(float(np.hypot(*step_2)), 1e-12))
         shift_2 = shift_2 + step_2
         if np.hypot(*(shift_2 - start_2)) > 3:  # it does not settle: nothing to hold on to

@@ -101,6 +101,17 @@ def test_a_shift_of_pixels_is_unusable(clean_HW1):
     assert audit.same_scene(x_NHWC).verdict == audit.FINE
 
 
+def test_a_shift_across_a_lone_edge():
+    profile_H = 100 + 50 * np.tanh((np.arange(140) - 70) / 2)
+    edge, moved = (
+        np.tile(ndimage.shift(profile_H, by, mode='nearest')[10:-10, None, None], (1, 120, 1))
+        for by in (0, 0.6)
+    )
+    finding = audit.shift(noisy(edge, moved, sigma=4))
+    assert finding.value == pytest.approx(0.6, abs=0.1)
+    assert (finding.verdict, 'in one direction' in finding.text) == (audit.WARNING, True)
+
+
 def test_what_a_shift_brings_about_is_said_to_be_perhaps_its_doing(clean_HW1):
     x_NHWC = noisy(clean_HW1[:256, :256], clean_HW1[2:258, 2:258], sigma=5)
     findings = {f.check: f for f in audit.audit([SceneCaptures('s', x_NHWC)])}
