@@ -18,6 +18,7 @@ from n2n_jax.errors import UserError
 from n2n_jax.progress import ProgressLine
 
 MODEL = 'model'
+MEAN = 'mean of the captures'
 MEAN_OF_RESULTS = 'model, mean of two results'
 ON_THE_MEAN = 'model on the mean of two'
 # What can be left out, by the name that is typed.
@@ -76,7 +77,7 @@ def score_scene(
     yield Method('one capture', raw_HWC, x, pair_metrics.explained_error(x, denoised_NHWC, x))
     # The noise of a mean of N is an N-th of the mean of their noise.
     explained_HWC = pair_metrics.explained_error(mean_NHWC, denoised_NHWC, x)
-    yield Method(f'mean of {len(x)} captures', raw_HWC / len(x), mean_NHWC, explained_HWC)
+    yield Method(MEAN, raw_HWC / len(x), mean_NHWC, explained_HWC)
     if 'nlm' not in without:
         yield _per_capture(baselines.NLM, x, _all(baselines.tuned_nlm(x), x), denoised_NHWC)
     if 'bm3d' not in without and baselines.bm3d_installed():
@@ -225,7 +226,7 @@ def score(
                 patches = pair_metrics.patch_sums(
                     method.map_HWC, scene.mask_HWC, side=side, explained_HWC=method.explained_HWC
                 )
-                truths = _truths(method.results_NHWC, clean_HWC, mask_HWC)
+                truths = _truths(method.results_NHWC, clean_HWC, scene.mask_HWC)
                 rows.append(
                     _row(scene.name, method.name, [patches], truths, why) | {'masked': masked}
                 )
@@ -247,7 +248,8 @@ def score(
         pairs = zip(overall[ON_THE_MEAN].patches, overall[MEAN_OF_RESULTS].patches, strict=True)
         value, ci95 = pair_metrics.difference(list(pairs))
         numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
-        rows[-1] |= {'over_mean_of_results': numbers[0], 'over_ci95': numbers[1:]}
+        row = next(r for r in rows if (r['scene'], r['method']) == ('', ON_THE_MEAN))
+        row |= {'over_mean_of_results': numbers[0], 'over_ci95': numbers[1:]}
     return rows
 
 

@@ -43,7 +43,7 @@ def test_every_estimate_is_near_the_truth(clean_HWC, num):
         assert row['trusted']
         assert 0 < row['ssim_true'] < 1
     assert overall['one capture']['psnr_true'] == pytest.approx(20, abs=0.2)
-    gain = overall[f'mean of {num} captures']['psnr_true'] - overall['one capture']['psnr_true']
+    gain = overall[score.MEAN]['psnr_true'] - overall['one capture']['psnr_true']
     assert gain == pytest.approx(10 * np.log10(num), abs=0.2)
 
 
@@ -112,7 +112,10 @@ def test_what_is_clipped_is_left_out_and_told(clean_HWC):
     assert 'saturation' in rows[0]['why']
     truth = {'s': np.float32(255 * bright)}
     rows = score.score(
-        scenes, lambda x: np.float32(x / 255), blur, truth=truth, without=['bm3d', 'nlm']
+        score.prepare(scenes, truth=truth),
+        lambda x: np.float32(x / 255),
+        blur,
+        without=['bm3d', 'nlm'],
     )
     # Both are about the same pixels: clipped ones have half the noise.
     assert rows[0]['psnr_true'] == pytest.approx(rows[0]['psnr_estimate'], abs=0.1)
