@@ -1,5 +1,6 @@
 """`n2n denoise` on files as people have them: stacks, channels, types, metadata, bad input."""
 
+import dataclasses
 import json
 import os
 
@@ -10,7 +11,8 @@ import tifffile
 from PIL import Image
 from tiny import tiny_config
 
-from n2n_jax import cli, denoise_files, image_bands, io, models, train
+from n2n_jax import cli, denoise_files, image_bands, io, models
+from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.config import ModelConfig
 from n2n_jax.denoise_files import Job, Options
 from n2n_jax.denoiser import Denoiser
@@ -471,14 +473,21 @@ def test_the_command_combines_captures(captures, tmp_path, monkeypatch, capsys):
 
 
 def test_the_model_that_is_named_is_the_one_that_is_used(image_folder, tmp_path, capsys):
-    sets = {'data.train': f'folder:{image_folder}', 'eval.every': 0, 'train.steps': 1}
+    source = image_folder / 'image0.png'
     for seed in (0, 1):
-        train.train(tiny_config(**sets, seed=seed), tmp_path / f'run{seed}')
+        config = tiny_config(**{'optim.ema_decay': 0.0})
+        variables = jax.jit(models.init, static_argnums=0)(config.model, jax.random.key(seed))
+        (tmp_path / f'run{seed}').mkdir()
+        with Checkpoints(tmp_path / f'run{seed}', keep=1) as checkpoints:
+            checkpoints.save(1, {'variables': variables}, {'config': dataclasses.asdict(config)})
+            checkpoints.wait()
         arguments = ('-o', tmp_path / f'{seed}.png', '--model', tmp_path / f'run{seed}')
-        assert command('denoise', image_folder / 'image0.png', *arguments) == 0
+        assert command('denoise', source, *arguments) == 0
+        want = Denoiser(config.model, variables, step=1)(io.read_image(source).pixels)
+        np.testing.assert_array_equal(io.read_image(tmp_path / f'{seed}.png').pixels, want)
     assert (tmp_path / '0.png').read_bytes() != (tmp_path / '1.png').read_bytes()
     arguments = ('-o', tmp_path / '2.png', '--model', tmp_path / 'run2')
-    assert command('denoise', image_folder / 'image0.png', *arguments) == 2
+    assert command('denoise', source, *arguments) == 2
     assert str(tmp_path / 'run2') in capsys.readouterr().err
 
 
