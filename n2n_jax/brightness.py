@@ -41,9 +41,13 @@ class Brightness:
 
     @property
     def differs(self) -> bool:
-        """Whether any capture has a gain or an offset that is not chance."""
-        gain = np.abs(self.gain_N - 1) > _SIGNIFICANT * self.gain_error_N
-        offset = np.abs(self.offset_N) > _SIGNIFICANT * self.offset_error_N
+        """Whether any capture has a gain or an offset that is hardly chance."""
+        return self.beyond(_SIGNIFICANT)
+
+    def beyond(self, errors: float) -> bool:
+        """Whether any gain or offset departs by more than so many standard errors."""
+        gain = np.abs(self.gain_N - 1) > errors * self.gain_error_N
+        offset = np.abs(self.offset_N) > errors * self.offset_error_N
         return bool((gain | offset).any())
 
 

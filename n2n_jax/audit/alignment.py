@@ -15,6 +15,7 @@ _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each oth
 _MOST_SHIFT = 0.25  # pixels; half a pixel costs 0.3 to 0.8 dB, and the loss goes with its square
 _MOST_BIAS = 0.1  # of the noise's standard deviation, see the head of the file
 _FAR_SHIFT = 2.0  # pixels: edges come out double
+_SURE = 6.0  # standard errors of brightness: 1 of 600 clean sets of many kinds went beyond
 _MOST_DRIFT, _LARGE_DRIFT = 0.02, 0.5  # of gain, or of offset over contrast
 
 
@@ -71,7 +72,7 @@ def brightness(captures_NHWC: np.ndarray) -> Finding:
     value = float(drift_N[i])
     text = f'gain {gain_N[i]:.3f}, offset {offset_N[i]:+.3g} (capture {i + 1})'
     verdict = FINE
-    if found.differs and value > _MOST_DRIFT:
+    if found.beyond(_SURE) and value > _MOST_DRIFT:
         verdict = WARNING if value < _LARGE_DRIFT else UNUSABLE
     advice = (
         ''
