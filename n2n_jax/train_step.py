@@ -144,9 +144,18 @@ class FixedNoise(SyntheticNoise):
         words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
         return f'{super().description}, {words}'
 
-    def pair(self, feed: Any, constants: Any, inputs: Any, *, seed: int, step: jax.Array) -> Pair:
+    def pair(
+        self,
+        feed: Any,
+        constants: Any,
+        inputs: Any,
+        *,
+        seed: int,
+        step: jax.Array,
+        denoise: Denoise,
+    ) -> Pair:
         """What the feed holds; nothing is drawn."""
-        del seed, step
+        del seed, step, denoise
         return *feed.pair(constants, inputs), feed.target_mask(constants, inputs)
 
 

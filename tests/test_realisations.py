@@ -40,7 +40,11 @@ def batches(config, *, num_steps=30, first=0, devices=None, images=None):
     layout = make_layout(config.data.batch_size, devices or jax.devices()[:1])
     feed = realisation_feed(images or source(), config, layout)
     task = steps.make_task(config)
-    pair = jax.jit(lambda constants, inputs: task.pair(feed, constants, inputs, seed=0, step=0))
+    pair = jax.jit(
+        lambda constants, inputs: task.pair(
+            feed, constants, inputs, seed=0, step=0, denoise=lambda noisy_BHWC: noisy_BHWC
+        )
+    )
     made = [
         jax.device_get(pair(feed.constants, feed.inputs(first + k, 1)[0])) for k in range(num_steps)
     ]
