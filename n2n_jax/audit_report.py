@@ -39,6 +39,7 @@ _MEANINGS = {
     'saturation': 'share of values cut off at an end of their range',
     'outlier': 'how much more a capture differs from its like than usual (1: as usual)',
     'noise': 'standard deviation of the noise, in units of the pixels',
+    audit.NEIGHBORS: 'whether neighbouring pixels have noise of their own',
 }
 
 _STYLE = """
@@ -214,13 +215,14 @@ def _advice(findings: Sequence[audit.Finding]) -> str:
 
 
 def _table(scenes: Sequence[audit.SceneAudit]) -> str:
-    head = ''.join(f'<th scope="col">{check}</th>' for check in ('scene', 'verdict', *audit.CHECKS))
+    checks = audit.columns([finding for scene in scenes for finding in scene.findings])
+    head = ''.join(f'<th scope="col">{check}</th>' for check in ('scene', 'verdict', *checks))
     order = sorted(scenes, key=lambda scene: -audit.ORDER.index(scene.verdict))
     rows = []
     for scene in order[:_MOST_ROWS]:
         cells = {finding.check: finding for finding in scene.findings}
         row = [f'<th scope="row">{escape(scene.name)}</th>', _cell(scene.verdict, scene.verdict)]
-        for check in audit.CHECKS:
+        for check in checks:
             finding = cells.get(check)
             row.append(_cell(finding.verdict, finding.text) if finding else '<td>-</td>')
         rows.append(f'<tr>{"".join(row)}</tr>\n')
@@ -239,7 +241,8 @@ def _cell(verdict: str, text: str) -> str:
 
 
 def _legend(scenes: Sequence[audit.SceneAudit]) -> str:
-    items = ''.join(f'<li><b>{check}</b>: {text}</li>\n' for check, text in _MEANINGS.items())
+    checks = audit.columns([finding for scene in scenes for finding in scene.findings])
+    items = ''.join(f'<li><b>{check}</b>: {_MEANINGS[check]}</li>\n' for check in checks)
     sampled = [scene.name for scene in scenes if scene.sampled]
     note = ''
     if sampled:

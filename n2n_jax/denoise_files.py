@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from n2n_jax import image_bands, io
+from n2n_jax.codecs import exr
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Denoiser, Read
 from n2n_jax.errors import UserError
@@ -99,7 +101,7 @@ def jobs_of_files(inputs: Sequence[Path], output: Path, *, maps: Sequence[str] =
             if not path.is_dir():
                 pairs.append((path, output / path.name))
                 continue
-            files = io.find_images(path, also=image_bands.NUMPY_SUFFIXES)
+            files = io.find_images(path, also=image_bands.OTHER_SUFFIXES)
             pairs += [(file, output / file.relative_to(path)) for file in files]
     missing = [source for source, _ in pairs if not source.exists()]
     if missing:
@@ -187,6 +189,8 @@ def _num_values(job: Job, options: Options) -> int:
         with image_bands.open_source(path) as source:
             frames = source.frames if only is None else [source.frames[only]]
             count = sum(frame.height * frame.width * frame.channels for frame in frames)
+    elif path.suffix.lower() == exr.SUFFIX:
+        count = math.prod(exr.read_size(path))
     else:
         height, width, samples = io.image_size(path)
         count = height * width * (3 if samples > 2 else 1)
@@ -357,6 +361,9 @@ def _without_clashes(jobs: list[Job]) -> list[Job]:
     for job in jobs:
         for path in job.outputs:
             if path in seen:
-                raise UserError(f'{job.sources[0]} and {seen[path]} would both become {path}.')
+                raise UserError(
+                    f'{job.sources[0]} and {seen[path]} would both become {path}: denoise them '
+                    'into folders of their own, or --combine captures of one scene.'
+                )
             seen[path] = job.sources[0]
     return jobs

@@ -15,12 +15,13 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 
 from n2n_jax import io, stacks
-from n2n_jax.codecs import tiff_pages
+from n2n_jax.codecs import exr, tiff_pages
 from n2n_jax.codecs.tiff_writer import Page, TiffWriter
 from n2n_jax.errors import UserError
 
 TIFF_SUFFIXES = ('.tif', '.tiff')
 NUMPY_SUFFIXES = ('.npy', '.npz')
+OTHER_SUFFIXES = (*NUMPY_SUFFIXES, exr.SUFFIX)  # than those of `n2n_jax.io`
 _NOT_ALPHA = 0  # ExtraSamples: not said
 _ALPHA = 2
 
@@ -76,6 +77,8 @@ def open_source(path: Path) -> Iterator[Source]:
     """
     if path.suffix.lower() in NUMPY_SUFFIXES:
         yield _NumpySource(path)
+    elif path.suffix.lower() == exr.SUFFIX:
+        yield _ExrSource(path)
     elif path.suffix.lower() in TIFF_SUFFIXES and io.is_tiff(path):
         with contextlib.ExitStack() as stack:
             with io.named_in_errors(path):
@@ -116,6 +119,11 @@ def open_target(
                 arrays = _ArrayTarget(source, indices)
                 yield arrays
                 np.savez_compressed(file, **{source.key: arrays.array(source, only)})
+    elif suffix == exr.SUFFIX and isinstance(source, _ExrSource):
+        arrays = _ArrayTarget(source, indices)
+        yield arrays
+        with io.replacing(path) as file:
+            file.write(exr.with_colors(source.path, arrays.images[0]))
     elif len(indices) == 1 and suffix in io.IMAGE_SUFFIXES:
         arrays = _ArrayTarget(source, indices)
         yield arrays
@@ -198,6 +206,17 @@ class _ImageSource:
 
     def read(self, index: int, start: int, stop: int) -> np.ndarray:
         return np.atleast_3d(self.image.pixels)[start:stop]
+
+
+class _ExrSource:
+    def __init__(self, path: Path):
+        self.path = path
+        self._pixels_HWC = exr.read(path)
+        h, w, channels = self._pixels_HWC.shape
+        self.frames = [Frame(h, w, channels, False, self._pixels_HWC.dtype)]
+
+    def read(self, index: int, start: int, stop: int) -> np.ndarray:
+        return self._pixels_HWC[start:stop]
 
 
 class _TiffTarget:

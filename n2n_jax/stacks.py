@@ -23,7 +23,7 @@ from n2n_jax import io
 from n2n_jax.codecs import exr
 from n2n_jax.errors import UserError
 
-SUFFIXES = frozenset({*io.IMAGE_SUFFIXES, '.npy', '.npz', '.exr'})
+SUFFIXES = frozenset({*io.IMAGE_SUFFIXES, '.npy', '.npz', exr.SUFFIX})
 
 _TIFF_SUFFIXES = ('.tif', '.tiff')
 _MOST_CHANNELS = 4  # of an array (H, W, C), which could be a stack (N, H, W)
@@ -59,7 +59,7 @@ def open_stack(path: Path) -> Stack:
     if suffix in ('.npy', '.npz'):
         num_images, read = _open_numpy(path)
         num_planes = 1
-    elif suffix == '.exr':
+    elif suffix == exr.SUFFIX:
         num_images, num_planes, read = 1, 1, lambda _: exr.read(path)[None]
     elif suffix in _TIFF_SUFFIXES and (layout := _tiff_layout(path)) is not None:
         num_images, num_planes = layout.num_images, layout.num_planes

@@ -238,6 +238,8 @@ def _start(config: Config, checkpoints: Checkpoints, layout: Layout) -> TrainSta
     elif config.model.encoder_weights:
         variables = models.with_encoder(Path(config.model.encoder_weights), state.variables)
         variables = jax.device_put(variables, layout.replicated)
+    else:
+        _log.info('Starting from random weights.')
     if variables is not None:
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
         state = state.replace(variables=variables, ema=ema)

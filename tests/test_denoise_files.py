@@ -217,6 +217,38 @@ def test_numpy_files_keep_shape_type_and_order_of_bytes(shape, tmp_path):
         )
 
 
+@pytest.mark.parametrize('colors', ['RGB', 'Y'])
+@pytest.mark.parametrize('dtype', [np.float16, np.float32])
+def test_an_exr_keeps_alpha_layers_and_attributes(dtype, colors, tmp_path):
+    OpenEXR = pytest.importorskip('OpenEXR')
+    header = {'compression': OpenEXR.ZIP_COMPRESSION, 'type': OpenEXR.scanlineimage, 'take': 7}
+    names = [*colors, 'A', 'normal.X']
+    before = {name: pixels(30, 21, dtype=dtype, high=8) + k for k, name in enumerate(names)}
+    (tmp_path / 'in').mkdir()
+    source = tmp_path / 'in' / 'é 1.exr'
+    OpenEXR.File(header, dict(before)).write(str(source))
+    network = identity(shift=0.5, white=40.0)
+    (job,) = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    assert denoise_files.denoise_files(network, [job], Options()) == []
+    with OpenEXR.File(str(tmp_path / 'out' / 'é 1.exr'), separate_channels=True) as file:
+        after = {name: channel.pixels for name, channel in file.channels().items()}
+        assert file.header()['take'] == 7
+    assert set(after) == set(before)
+    for name in names:
+        assert after[name].dtype == dtype
+        if name in colors:
+            close = {'rtol': 1e-3 if dtype == np.float16 else 1e-6}
+            np.testing.assert_allclose(after[name], before[name] + dtype(20), **close)
+        else:
+            np.testing.assert_array_equal(after[name], before[name])
+    assert denoise(network, source, tmp_path / 'out.tif') == []
+    written = np.atleast_3d(tifffile.imread(tmp_path / 'out.tif'))
+    np.testing.assert_array_equal(written, np.stack([after[name] for name in colors], axis=-1))
+    (failure,) = denoise(network, source, tmp_path / 'out.png')
+    assert 'PNG cannot hold' in failure
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'out', 'out.tif']
+
+
 def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
     """No more than a tile's rows are asked for at once, and none twice as pixels to write."""
     image = pixels(300, 20, dtype='uint16')

@@ -43,6 +43,7 @@ def test_it_starts_from_what_the_other_run_ships(old_run, tmp_path, caplog):
     for new, old in zip(params(tmp_path / 'new'), params(old_run), strict=True):
         np.testing.assert_allclose(new, old, atol=1e-6)
     assert f'Starting from the weights of {old_run} at step' in caplog.text
+    assert 'random weights' not in caplog.text
     # The range of the values is that of the new captures.
     assert Denoiser.load(tmp_path / 'new').config.black > Denoiser.load(old_run).config.black
 

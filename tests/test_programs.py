@@ -124,40 +124,6 @@ def test_every_quick_config_trains_and_scores(model, noise, tmp_path):
     assert weights(tmp_path / 'run')
 
 
-@pytest.mark.slow
-def test_own_captures_from_files_to_a_clean_one(tmp_path):
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:96, :96]
-    clean = 120 + 60 * np.sin(x / 4) * np.sin(y / 5)
-    for i in (1, 2, 3):
-        noisy = np.rint(clean + rng.normal(0, 5, clean.shape)).clip(0, 255).astype(np.uint8)
-        io.write_pixels(tmp_path / f'c{i}.png', noisy)
-    files = [tmp_path / f'c{i}.png' for i in (1, 2, 3)]
-    run_dir = tmp_path / 'run'
-
-    def n2n(*arguments):
-        result = subprocess.run(
-            [sys.executable, '-m', 'n2n_jax.cli', *map(str, arguments)],
-            cwd=ROOT, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-        return result.stdout + result.stderr
-
-    assert 'Verdict: fine.' in n2n('audit', *files, '--json', tmp_path / 'audit.json')
-    assert json.loads((tmp_path / 'audit.json').read_text())['verdict'] == 'fine'
-    assert 'n2n denoise' in n2n('train', *files, '--workdir', run_dir, '--steps', 4)
-    table = n2n('score', *files, '--model', run_dir, '--json', tmp_path / 'scores.json')
-    assert '| model, mean of two results |' in table
-    rows = json.loads((tmp_path / 'scores.json').read_text())
-    assert {row['scene'] for row in rows} == {'', 'c1'}
-    n2n('denoise', files[0], '-o', tmp_path / 'out.png', '--model', run_dir)
-    assert io.read_image(tmp_path / 'out.png').pixels.shape == (96, 96)
-    # Written by the training, and taken by the other program.
-    status, output = run('--config', run_dir / 'config.py', '--workdir', tmp_path / 'again')
-    assert status == 0, output
-    assert weights(tmp_path / 'again') == weights(run_dir)
-
-
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [

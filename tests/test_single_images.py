@@ -97,6 +97,35 @@ def test_correlated_noise_is_refused_unless_allowed(tmp_path, capsys):
     assert 'It will stay in the results' in capsys.readouterr().err
 
 
+def test_the_audit_says_whether_images_are_fit_for_it(tmp_path, capsys):
+    io.write_pixels(tmp_path / 'sharp.png', noisy(256))
+    io.write_pixels(tmp_path / 'blurred.png', noisy(256, blur=1))
+    cli.main(['audit', str(tmp_path / 'sharp.png'), '--single'])
+    assert 'Verdict: fine.' in capsys.readouterr().err
+    for files, status in ((['blurred.png'], 2), (['blurred.png', 'sharp.png'], 1)):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([
+                'audit', *(str(tmp_path / file) for file in files), '--single',
+                '--json', str(tmp_path / 'a.json'), '--html', str(tmp_path / 'a.html'), '--force',
+            ])  # fmt: skip
+        assert stopped.value.code == status
+        log = capsys.readouterr().err
+        assert 'unusable: blurred.png: the noise of neighbouring pixels is correlated' in log
+        assert '| correlated (+0.' in log
+        found = json.loads((tmp_path / 'a.json').read_text())['scenes']
+        assert found[0]['findings'][0]['value'] > 0.3
+        assert 'correlated (+0.' in (tmp_path / 'a.html').read_text()
+
+
+def test_nothing_is_held_out_of_single_images(tmp_path, capsys):
+    io.write_pixels(tmp_path / 'photo.png', noisy())
+    with pytest.raises(SystemExit) as stopped:
+        train(tmp_path, '--steps', '2', '--held-out', '0.3')
+    assert stopped.value.code == 2
+    assert 'leave --held-out out' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
 def test_every_image_of_every_file_stands_by_itself(tmp_path):
     folder = tmp_path / 'images'
     for name in ('b', 'a_10', 'a_2'):

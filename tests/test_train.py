@@ -64,9 +64,11 @@ def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, monke
     assert [row['step'] for row in rows[0]] == [2, 4, 6]
 
 
-def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path):
+def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
+    caplog.set_level('INFO')
     config = loop_config(image_folder)
     assert train.train(config, tmp_path / 'run')
+    assert 'Starting from random weights' in caplog.text
     files = {path.name for path in (tmp_path / 'run').iterdir()}
     assert files >= {
         'config.json', 'parameters.txt', 'metrics.jsonl', 'results.json', 'results.md',

@@ -30,17 +30,21 @@ from n2n_jax.audit.findings import (
 from n2n_jax.audit.noise import autocorrelation, channels, correlation
 from n2n_jax.audit.scenes import (
     CHECKS,
+    NEIGHBORS,
     SceneAudit,
     audit,
     audit_scene,
+    columns,
     markdown,
     read,
     with_copies_between,
 )
+from n2n_jax.audit.single import audit_single
 
 __all__ = [
     'CHECKS',
     'FINE',
+    'NEIGHBORS',
     'ORDER',
     'UNUSABLE',
     'WARNING',
@@ -49,9 +53,11 @@ __all__ = [
     'advice_by_scene',
     'audit',
     'audit_scene',
+    'audit_single',
     'autocorrelation',
     'brightness',
     'channels',
+    'columns',
     'correlation',
     'duplicates',
     'markdown',

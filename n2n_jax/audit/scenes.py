@@ -31,6 +31,7 @@ from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
 from n2n_jax.noise_model import NoiseModel, noise_model
 
+NEIGHBORS = 'neighbors'  # the check of images that are alone, see `n2n_jax.audit.single`
 Check = Callable[[np.ndarray], Finding]
 CHECKS: dict[str, Check] = {
     'duplicates': duplicates,
@@ -126,7 +127,7 @@ def audit_scene(scene: SceneCaptures) -> SceneAudit:
         noise=model,
         autocorrelation_LL=autocorrelation(sample_NHWC),
         sampled=regions.is_sampled(captures_NHWC),
-        digests=tuple(_digest(capture) for capture in captures_NHWC),
+        digests=tuple(digest(capture) for capture in captures_NHWC),
     )
 
 
@@ -138,7 +139,8 @@ def _perhaps_by_shift(finding: Finding) -> Finding:
     return dataclasses.replace(finding, advice=words)
 
 
-def _digest(capture_HWC: np.ndarray) -> str:
+def digest(capture_HWC: np.ndarray) -> str:
+    """Equal for equal pixels."""
     return hashlib.sha256(np.ascontiguousarray(capture_HWC).data).hexdigest()
 
 
@@ -210,16 +212,22 @@ def audit(scenes: Sequence[SceneCaptures]) -> list[Finding]:
     return [finding for scene in audited for finding in scene.findings]
 
 
+def columns(findings: Sequence[Finding]) -> list[str]:
+    """The checks that make up the table: all, or the one there is for images that are alone."""
+    return [NEIGHBORS] if any(f.check == NEIGHBORS for f in findings) else list(CHECKS)
+
+
 def markdown(findings: Sequence[Finding]) -> str:
     """A row per scene, and the advice below."""
     scenes: dict[str, dict[str, Finding]] = {}
     for finding in findings:
         scenes.setdefault(finding.scene, {})[finding.check] = finding
     marks = {FINE: '', WARNING: ' (!)', UNUSABLE: ' (!!)'}
-    table = [['scene', 'verdict', *CHECKS]]
+    checks = columns(findings)
+    table = [['scene', 'verdict', *checks]]
     for name, cells in scenes.items():
         row = [_escaped(name), max((f.verdict for f in cells.values()), key=ORDER.index)]
-        for check in CHECKS:
+        for check in checks:
             finding = cells.get(check)
             row.append(f'{finding.text}{marks[finding.verdict]}' if finding else '-')
         table.append(row)

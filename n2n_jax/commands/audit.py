@@ -21,6 +21,10 @@ def add_parser(commands: Any) -> None:
         description='Checks captures. Exit status: 0 fine, 1 warnings, 2 unusable.',
     )
     options.add_captures(parser)
+    parser.add_argument(
+        '--single', action='store_true',
+        help='unrelated images of one capture each: is their noise fit for n2n train --single?',
+    )  # fmt: skip
     parser.add_argument('--json', type=options.path, metavar='FILE', help='write all numbers there')
     parser.add_argument(
         '--html', type=options.path, metavar='FILE', help='write a page with plots there'
@@ -50,8 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
                 first = first or own_captures.SceneCaptures(
                     captures.name, captures.captures_NHWC[:, :1, :1].copy()
                 )
-                scenes.append(audit.audit_scene(captures))
-                if arguments.html:
+                audit_one = audit.audit_single if arguments.single else audit.audit_scene
+                scenes.append(audit_one(captures))
+                if arguments.html and not arguments.single:
                     details.add(scenes[-1], captures.captures_NHWC)
             progress.update(k + 1)
     scenes = audit.with_copies_between(scenes)

@@ -59,6 +59,7 @@ def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
         pattern=arguments.pattern or '',
         interleaved=arguments.interleaved,
         fix=getattr(arguments, 'fix', ''),
+        single=getattr(arguments, 'single', False),
     )
 
 

@@ -43,8 +43,10 @@ def add_parser(commands: Any) -> None:
         help='with --single: train even if the noise of neighbouring pixels looks correlated',
     )  # fmt: skip
     parser.add_argument(
-        '--held-out', type=float, default=0.2, metavar='SHARE', help='not trained on (default: 0.2)'
-    )
+        '--held-out', type=float, metavar='SHARE',
+        help='of the scenes, or of each if they are few, is not trained on but scores the model '
+        '(default: 0.2)',
+    )  # fmt: skip
     parser.add_argument('--model', default='', help='unet (default) or resnet50')
     parser.add_argument(
         '--init-from', type=options.path, metavar='OLD_RUN',
@@ -66,13 +68,17 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import Workdir
 
+    if arguments.single and arguments.held_out is not None:
+        raise UserError(
+            '--single holds nothing out, as nothing can be scored: leave --held-out out.'
+        )
     console.keep_compiled_code()
+    captures = options.captures(arguments)
     captures = dataclasses.replace(
-        options.captures(arguments),
+        captures,
         pairing=arguments.pairing or ('1:1' if arguments.single else '1:X'),
-        single=arguments.single,
         allow_correlated_noise=arguments.allow_correlated_noise,
-        held_out=arguments.held_out,
+        held_out=captures.held_out if arguments.held_out is None else arguments.held_out,
     )
     workdir = Workdir(arguments.workdir)
     if (arguments.workdir / 'config.json').exists():
