@@ -31,7 +31,8 @@ def start(image_folder):
 
     def start(workdir, steps, distributed, *flags, **environment):
         arguments = [
-            sys.executable, '-m', 'n2n_jax.main', '--config', 'configs/unet_gauss.py:quick',
+            sys.executable, '-m', 'tests.tiny_main', '--config', 'configs/unet_gauss.py:quick',
+            '--config.model.name=tiny',
             '--workdir', str(workdir), f'--config.data.train=folder:{image_folder}',
             f'--config.eval.sets=folder:{image_folder}', '--config.eval.max_images=1',
             '--config.data.batch_size=2', '--config.data.crop=16', '--config.optim.warmup_steps=0',
@@ -82,7 +83,7 @@ def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path, number):
     pair = [
         start(
             tmp_path / 'run',
-            2000,
+            1_000_000,
             'auto',
             '--config.train.steps_per_dispatch=10',
             '--config.train.log_every=10',

@@ -21,9 +21,9 @@ SMALL = [
 ]  # fmt: skip
 
 
-def start(*arguments, **environment):
+def start(*arguments, module='n2n_jax.main', **environment):
     return subprocess.Popen(
-        [sys.executable, '-m', 'n2n_jax.main', *map(str, arguments)],
+        [sys.executable, '-m', module, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, 'JAX_PLATFORMS': 'cpu', **environment},
         stdout=subprocess.PIPE,
@@ -36,6 +36,10 @@ def run(*arguments, **environment):
     process = start(*arguments, **environment)
     output, _ = process.communicate(timeout=600)
     return process.returncode, output
+
+
+def slow(*case):
+    return pytest.param(*case, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -54,11 +58,15 @@ def weights(workdir):
 
 
 def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, tmp_path):
-    arguments = [*small_run, '--config.train.steps=12', '--config.train.checkpoint_every=3']
-    status, output = run(*arguments, '--workdir', tmp_path / 'straight')
+    arguments = [
+        *small_run, '--config.train.steps=12', '--config.train.checkpoint_every=3',
+        '--config.model.name=tiny',
+    ]  # fmt: skip
+    tiny = {'module': 'tests.tiny_main'}
+    status, output = run(*arguments, '--workdir', tmp_path / 'straight', **tiny)
     assert status == 0, output
 
-    process = start(*arguments, '--workdir', tmp_path / 'killed')
+    process = start(*arguments, '--workdir', tmp_path / 'killed', **tiny)
     checkpoints = tmp_path / 'killed' / 'checkpoints'
     deadline = time.monotonic() + 300
     while not (checkpoints / '3').exists():
@@ -68,7 +76,7 @@ def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, 
     process.communicate()
     assert not (tmp_path / 'killed' / 'DONE.json').exists()
 
-    status, output = run(*arguments, '--workdir', tmp_path / 'killed')
+    status, output = run(*arguments, '--workdir', tmp_path / 'killed', **tiny)
     assert status == 0, output
     assert 'Resumed at step' in output
     assert weights(tmp_path / 'killed') == weights(tmp_path / 'straight')
@@ -78,17 +86,17 @@ def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, 
     ('extra', 'words'),
     [
         (['--config.data.train=folder:/no/such/folder'], ['/no/such/folder']),
-        (['--config.data.crop=4096'], ['larger than every image', 'data.crop=40']),
         (['--config.trian.steps=5'], ["Did you mean 'train.steps'"]),
         (['--config.train.steps=many'], ['train.steps', 'many']),
-        (['--config.noise.input=gausian:25'], ["Did you mean 'gaussian'"]),
-        (['--config.model.name=unett'], ["Did you mean 'unet'"]),
-        (['--config', 'configs/nothing.py'], ['configs/nothing.py']),
         (['--config', 'README.md'], ['README.md is no config file', 'SyntaxError']),
-        (['--config', 'tests/tiny.py'], ['tests/tiny.py is no config file', 'get_config']),
-        (['--config.data.train=folder:'], ['folder:PATH']),
-        (['--config', 'configs/unet_gauss.py:quik'], ["Did you mean 'quick'"]),
         (['--mode', 'follow'], ['no run in', 'config.json is missing']),
+        slow(['--config.data.crop=4096'], ['larger than every image', 'data.crop=40']),
+        slow(['--config.noise.input=gausian:25'], ["Did you mean 'gaussian'"]),
+        slow(['--config.model.name=unett'], ["Did you mean 'unet'"]),
+        slow(['--config', 'configs/nothing.py'], ['configs/nothing.py']),
+        slow(['--config', 'tests/tiny.py'], ['tests/tiny.py is no config file', 'get_config']),
+        slow(['--config.data.train=folder:'], ['folder:PATH']),
+        slow(['--config', 'configs/unet_gauss.py:quik'], ["Did you mean 'quick'"]),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(small_run, extra, words, tmp_path):
