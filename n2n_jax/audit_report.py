@@ -47,15 +47,15 @@ _STYLE = """
   --fine: #1d6b38; --warning: #8a5200; --unusable: #b3261e; --data: #2563a8; }
 @media (prefers-color-scheme: dark) { :root { --back: #16181b; --text: #e8e8e8; --soft: #a5a5a5;
   --edge: #3c4046; --fine: #6fd08c; --warning: #f2b455; --unusable: #ff8a80; --data: #7fb3ec; } }
-body { margin: 0 auto; padding: 1rem; max-width: 70rem; background: var(--back);
+body { margin: 0 auto; padding: 1rem; max-width: 80rem; background: var(--back);
   color: var(--text); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1.1rem; }
 .fine { color: var(--fine); } .warning { color: var(--warning); }
 .unusable { color: var(--unusable); font-weight: 600; }
 .verdict { font-size: 1.15rem; border-left: .4rem solid; padding: .3rem .8rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .7rem .3rem 0;
-  border-bottom: 1px solid var(--edge); overflow-wrap: normal; min-width: 5rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .5rem .3rem 0;
+  border-bottom: 1px solid var(--edge); overflow-wrap: normal; min-width: 4.4rem; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; max-width: 100%; } figcaption { color: var(--soft); font-size: .85rem;
   max-width: 20rem; } img, svg { max-width: 100%; height: auto; display: block; }
