@@ -35,15 +35,15 @@ class CaptureEvaluator:
     """
 
     def __init__(self, model: ModelConfig, scenes: Sequence[SceneCaptures]):
-        self._scenes = scenes
+        self.scenes = scenes
         self._apply = jax.jit(functools.partial(_apply, models.build(model)))
 
     def __call__(self, variables: Any, step: int) -> Report:
         """Estimates the PSNR of the weights of `step` on every scene."""
         images, patches, raw_patches = [], [], []
         triptychs = {}
-        with ProgressLine('evaluating captures', len(self._scenes)) as progress:
-            for k, scene in enumerate(self._scenes):
+        with ProgressLine('evaluating captures', len(self.scenes)) as progress:
+            for k, scene in enumerate(self.scenes):
                 captures_NHWC = scene.captures_NHWC
                 denoised_NHWC = np.stack(
                     [self._apply(variables, capture[None])[0] for capture in captures_NHWC]
@@ -67,7 +67,7 @@ class CaptureEvaluator:
             'set': 'held out',
             'noise': 'captures',
             **_scores(patches, raw_patches),
-            'n': len(self._scenes),
+            'n': len(self.scenes),
             'protocol': PROTOCOL,
         }
         return Report([row], [images], triptychs)

@@ -29,19 +29,18 @@ class SingleImageEvaluator:
     """
 
     def __init__(self, model: ModelConfig, images: Sequence[SceneCaptures]):
-        self._images = [
-            (image.name, _middle(image.captures_NHWC[0])) for image in images[:_MOST_PICTURES]
-        ]
+        self.scenes = images[:_MOST_PICTURES]
         self._apply = jax.jit(models.build(model).apply)
 
     def __call__(self, variables: Any, step: int) -> Report:
         """A report without rows: no number is made up."""
         del step
         drawn = {}
-        for k, (name, noisy_HWC) in enumerate(self._images):
+        for k, scene in enumerate(self.scenes):
+            noisy_HWC = _middle(scene.captures_NHWC[0])
             denoised_HWC = np.asarray(self._apply(variables, noisy_HWC[None])[0])
             row = [
-                (name, noisy_HWC),
+                (scene.name, noisy_HWC),
                 ('denoised', denoised_HWC),
                 ('taken away', 0.5 + noisy_HWC - denoised_HWC),
             ]

@@ -23,6 +23,7 @@ CONFIG_FILE = 'config.py'  # in the workdir, for `python -m n2n_jax.main --confi
 _LARGEST_CROP = 64
 _CROP_MULTIPLE = 32
 _EVALUATIONS = 10
+_MOST_EVALUATING = 0.5  # of the time
 # On microscopy (FMD), 2,200 steps came to 36.67 dB at 1.2e-3 and to 36.32 at 2e-3, which goes wrong
 # in between (30 dB after 880 steps) until the rate falls; of 600 steps 2e-3 makes 0.5 dB more than
 # 1e-3. At 3e-3 and 4e-3 noisy scenes go wrong for good. Clipping at 0.05 makes 0.2 dB more than at
@@ -90,10 +91,17 @@ def make_config(
         config, data=dataclasses.replace(config.data, crop=crop, batch_size=batch_size)
     )
     if not steps:
-        seconds = _seconds_per_step(config, scenes)
-        steps = max(_FEWEST_STEPS, int(60 * minutes / seconds))
-        _log.info('A step takes %.0f ms: %d steps in %g minutes.', 1000 * seconds, steps, minutes)
-    every = max(1, steps // _EVALUATIONS)
+        per_step, per_evaluation = _seconds(config, scenes)
+        evaluating = min(_EVALUATIONS * per_evaluation, _MOST_EVALUATING * 60 * minutes)
+        steps = max(_FEWEST_STEPS, int((60 * minutes - evaluating) / per_step))
+        _log.info(
+            'A step takes %.0f ms, an evaluation %.1f s: %d steps in %g minutes.',
+            1000 * per_step,
+            per_evaluation,
+            steps,
+            minutes,
+        )
+    every = -(-steps // _EVALUATIONS)
     return dataclasses.replace(
         config,
         optim=dataclasses.replace(
@@ -112,9 +120,10 @@ def make_config(
     )
 
 
-def _seconds_per_step(config: Config, scenes: list[own_captures.SceneCaptures]) -> float:
+def _seconds(config: Config, scenes: list[own_captures.SceneCaptures]) -> tuple[float, float]:
+    """What a step takes, and an evaluation, by that of one scene."""
     layout = make_layout(config.data.batch_size)
-    feed, _ = train.open_captures(scenes, config, layout)
+    feed, evaluator = train.open_captures(scenes, config, layout)
     step = compile_step(config, make_task(config), feed, layout, 1)
     state = jax.jit(lambda: init_state(config), out_shardings=layout.replicated)()
     start = 0.0
@@ -123,7 +132,14 @@ def _seconds_per_step(config: Config, scenes: list[own_captures.SceneCaptures]) 
             start = time.monotonic()
         state, _ = step(state, feed.constants, feed.inputs(k, 1))
         jax.block_until_ready(state)
-    return (time.monotonic() - start) / _TIMED_STEPS
+    per_step = (time.monotonic() - start) / _TIMED_STEPS
+    if evaluator is None:
+        return per_step, 0.0
+    of_one = type(evaluator)(config.model, evaluator.scenes[:1])
+    of_one(state.variables, 0)  # compiles
+    start = time.monotonic()
+    of_one(state.variables, 0)
+    return per_step, (time.monotonic() - start) * len(evaluator.scenes)
 
 
 def write_config(config: Config, workdir: Path) -> Path:

@@ -112,6 +112,22 @@ def test_a_run_on_captures_is_scored_by_another_command(tmp_path):
             mode(config, tmp_path / 'run')
 
 
+def test_the_time_is_for_steps_and_evaluations(tmp_path, monkeypatch):
+    np.save(tmp_path / 's.npy', np.random.default_rng(0).normal(size=(2, 64, 64)).astype('f4'))
+    captures = CapturesConfig(paths=str(tmp_path / 's.npy'))
+    for seconds, want in (((0.5, 0.0), 240), ((0.5, 6.0), 120), ((0.5, 60.0), 120)):
+        with monkeypatch.context() as patched:
+            patched.setattr(own_training, '_seconds', lambda *_, found=seconds: found)
+            config = own_training.make_config(captures, model='tiny', minutes=2)
+        assert config.train.steps == want
+    per_step, per_evaluation = own_training._seconds(config, own_captures.load(captures))
+    assert 0 < per_step < 60
+    assert 0 < per_evaluation < 60
+    # Ten evaluations, the last one at the end.
+    config = own_training.make_config(captures, model='tiny', steps=419)
+    assert config.eval.every == 42
+
+
 def test_no_time_to_train_is_refused(tmp_path):
     with pytest.raises(UserError, match='--minutes 0'):
         own_training.make_config(CapturesConfig(paths=str(tmp_path)), minutes=0)
