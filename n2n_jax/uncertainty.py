@@ -285,6 +285,8 @@ def calibrate_run(run: Path, denoiser: Denoiser) -> Calibration:
         config = checkpoints.config(denoiser.step)
     if not config.captures.paths:
         raise UserError(f'{run} was not trained on captures.')
+    if config.captures.single:
+        raise UserError(f'{run} was trained on single images and held nothing out.')
     scenes = fixes.load(config.captures).fixed
     _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
     black, white = denoiser.config.black, denoiser.config.white

@@ -117,6 +117,26 @@ def test_the_audit_says_whether_images_are_fit_for_it(tmp_path, capsys):
         assert 'correlated (+0.' in (tmp_path / 'a.html').read_text()
 
 
+def test_a_model_of_single_images_is_scored_where_there_are_two_captures(tmp_path, capsys):
+    for name, seed in (('photo', 0), ('other', 1)):
+        io.write_pixels(tmp_path / f'{name}.png', noisy(seed=seed))
+    train(tmp_path, '--steps', '2')
+    capsys.readouterr()
+    score = [
+        'score', *(str(tmp_path / f'{name}.png') for name in ('photo', 'other')),
+        '--model', str(tmp_path / 'run'), '--without', 'nlm', '--without', 'bm3d',
+    ]  # fmt: skip
+    cli.main(score)
+    log = capsys.readouterr().err
+    assert 'No intervals: ' in log
+    assert 'was trained on single images and held nothing out.' in log
+    assert 'The model was trained on some of these captures' in log
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*score, '--held-out'])
+    assert stopped.value.code == 2
+    assert 'held nothing out: leave --held-out out.' in capsys.readouterr().err
+
+
 def test_nothing_is_held_out_of_single_images(tmp_path, capsys):
     io.write_pixels(tmp_path / 'photo.png', noisy())
     with pytest.raises(SystemExit) as stopped:

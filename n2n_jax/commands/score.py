@@ -75,6 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
     if black == white:
         raise UserError(f'{arguments.model} was not trained on captures: its units are not known.')
     config = Workdir(arguments.model).config()
+    if arguments.held_out and config.captures.single:
+        raise UserError(
+            f'{arguments.model} was trained on single images and held nothing out: leave '
+            '--held-out out.'
+        )
     scenes = score.prepare(
         loaded.raw,
         fixed=loaded.fixed,
@@ -119,15 +124,12 @@ def _held_out(scenes: 'list[SceneCaptures]', *, config: 'Config') -> 'list[Scene
 
 def _trained_on(captures: 'CapturesConfig', trained: 'CapturesConfig') -> bool:
     """Whether some files of captures are among those of a training."""
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.data import own_captures
 
     found = []
     for config in (captures, trained):
-        paths = [Path(path.strip()) for path in config.paths.split(',')]
         try:
-            scenes = find_scenes(
-                paths, pattern=config.pattern or None, interleaved=config.interleaved
-            )
+            scenes = own_captures.find(config)
         except UserError:  # those of the training may be gone
             return False
         found.append({c.path.resolve() for scene in scenes for c in scene.captures})
