@@ -1,6 +1,7 @@
 """What several commands take."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,17 @@ def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
 
 
 def check_free(file: Path | None, option: str, arguments: argparse.Namespace) -> None:
-    """Refuses to overwrite, before any time goes into what would be written.
+    """Refuses what cannot be written, before any time goes into it.
 
     Raises:
-      UserError: the file exists, and --force was not given.
+      UserError: the file exists, and --force was not given; or nothing can be written there.
     """
-    if file and file.exists() and not arguments.force:
+    if not file:
+        return
+    if file.is_dir():
+        raise UserError(f'{file} is a folder: give {option} the name of a file.')
+    if file.exists() and not arguments.force:
         raise UserError(f'{file} exists: choose another {option}, or give --force.')
+    there = next(folder for folder in file.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f'{file} cannot be written: choose another {option}.')
