@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, io
+from n2n_jax import image_bands, io, stacks
 from n2n_jax.codecs import exr
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Denoiser, Read
@@ -101,7 +101,7 @@ def jobs_of_files(inputs: Sequence[Path], output: Path, *, maps: Sequence[str] =
             if not path.is_dir():
                 pairs.append((path, output / path.name))
                 continue
-            files = io.find_images(path, also=image_bands.OTHER_SUFFIXES)
+            files = io.find_images(path, also=stacks.OTHER_SUFFIXES)
             pairs += [(file, output / file.relative_to(path)) for file in files]
     missing = [source for source, _ in pairs if not source.exists()]
     if missing:

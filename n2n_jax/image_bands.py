@@ -21,7 +21,6 @@ from n2n_jax.errors import UserError
 
 TIFF_SUFFIXES = ('.tif', '.tiff')
 NUMPY_SUFFIXES = ('.npy', '.npz')
-OTHER_SUFFIXES = (*NUMPY_SUFFIXES, exr.SUFFIX)  # than those of `n2n_jax.io`
 _NOT_ALPHA = 0  # ExtraSamples: not said
 _ALPHA = 2
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax import baselines, io, metrics, pair_metrics, saturation, trust
+from n2n_jax import baselines, io, metrics, pair_metrics, saturation, stacks, trust
 from n2n_jax.baselines import Restore
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
@@ -294,17 +294,19 @@ def read_truth(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.nd
     """Clean images by scene: a file named as the scene, or as its first capture.
 
     Raises:
-      UserError: one is missing or of another size.
+      UserError: one is missing, of another size, or a stack of several.
     """
-    files = {path.stem: path for path in io.find_images(folder)}
+    files = {path.stem: path for path in io.find_images(folder, also=stacks.OTHER_SUFFIXES)}
     truth = {}
     for scene in scenes:
         stems = [scene.name, f'{scene.name}_1', f'{scene.name}_a']
         file = next((files[stem] for stem in stems if stem in files), None)
         if file is None:
             raise UserError(f'{folder} holds no clean image for {scene.name}: name it {stems[0]}.')
-        pixels = io.read_image(file).pixels
-        truth[scene.name] = pixels.reshape(*pixels.shape[:2], -1)
+        stack = stacks.open_stack(file)
+        if stack.num_images != 1:
+            raise UserError(f'{file} holds {stack.num_images} images, and one clean one is needed.')
+        truth[scene.name] = stack.read([0])[0]
         if truth[scene.name].shape != scene.captures_NHWC.shape[1:]:
             raise UserError(f'{file} is of another size than the captures of {scene.name}.')
     return truth

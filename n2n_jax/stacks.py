@@ -23,7 +23,8 @@ from n2n_jax import io
 from n2n_jax.codecs import exr
 from n2n_jax.errors import UserError
 
-SUFFIXES = frozenset({*io.IMAGE_SUFFIXES, '.npy', '.npz', exr.SUFFIX})
+OTHER_SUFFIXES = ('.npy', '.npz', exr.SUFFIX)  # than those of `n2n_jax.io`
+SUFFIXES = frozenset({*io.IMAGE_SUFFIXES, *OTHER_SUFFIXES})
 
 _TIFF_SUFFIXES = ('.tif', '.tiff')
 _MOST_CHANNELS = 4  # of an array (H, W, C), which could be a stack (N, H, W)

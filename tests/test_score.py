@@ -61,6 +61,12 @@ def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
     io.write_pixels(tmp_path / 'b_1.png', pixels[1:])
     with pytest.raises(UserError, match='b_1.png is of another size'):
         score.read_truth(tmp_path, scenes)
+    (tmp_path / 'b_1.png').unlink()
+    np.save(tmp_path / 'b.npy', np.full((8, 9), 0.5, np.float32))
+    assert score.read_truth(tmp_path, scenes)['b'].shape == (8, 9, 1)
+    np.save(tmp_path / 'b.npy', np.zeros((5, 8, 9), np.float32))
+    with pytest.raises(UserError, match='b.npy holds 5 images, and one clean one is needed'):
+        score.read_truth(tmp_path, scenes)
 
 
 def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
