@@ -196,7 +196,7 @@ def from_config_dict(values: Any) -> Config:
     if hasattr(values, 'to_dict'):
         values = values.to_dict()
     config = _from_dict(Config, values, prefix='')
-    _check(config)
+    check(config)
     return config
 
 
@@ -254,7 +254,12 @@ def _default(cls: type, key: str) -> Any:
     return next(field.default for field in dataclasses.fields(cls) if field.name == key)
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
+    """Looks whether a config can be run.
+
+    Raises:
+      UserError: a value that is not possible, or values that exclude each other.
+    """
     flat = flatten(config)
     for name, choices in _CHOICES.items():
         if flat[name] not in choices:

@@ -85,6 +85,8 @@ def open_source(path: Path) -> Iterator[Source]:
                 source = _TiffSource(path, file)
             yield source
     else:
+        if path.suffix.lower() not in stacks.SUFFIXES:
+            raise UserError(f'{path} is not read: its name must end in {_endings()}.')
         yield _ImageSource(path)
 
 
@@ -128,11 +130,18 @@ def open_target(
         yield arrays
         pixels_HWC = arrays.images[indices[0]]
         io.write_image(path, _like(source, indices[0], pixels_HWC))
+    elif suffix not in stacks.SUFFIXES:
+        raise UserError(f'{path} cannot be written: let its name end in {_endings()}.')
     else:
         raise UserError(
             f'{path}: this kind of file cannot hold the {len(indices)} images of {source.path}; '
             f'let its name end in {source.path.suffix.lower()} or .tif.'
         )
+
+
+def _endings() -> str:
+    *others, last = sorted(stacks.SUFFIXES)
+    return f'{", ".join(others)} or {last}'
 
 
 def name_of(source: Source, index: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from n2n_jax import fine_tuning, train
-from n2n_jax.config import CapturesConfig, Config, ModelConfig, flatten
+from n2n_jax.config import CapturesConfig, Config, ModelConfig, check, flatten
 from n2n_jax.data import fixes, own_captures, single_images
 from n2n_jax.errors import UserError
 from n2n_jax.fit import compile_step
@@ -68,6 +68,15 @@ def make_config(
     """
     if minutes <= 0 or steps < 0:
         raise UserError(f'--minutes {minutes:g} --steps {steps}: write numbers above 0.')
+    patience = 0 if captures.single else patience
+    checked = Config(seed=seed, captures=captures)
+    check(
+        dataclasses.replace(
+            checked,
+            data=dataclasses.replace(checked.data, batch_size=batch_size),
+            train=dataclasses.replace(checked.train, patience=patience),
+        )
+    )
     network = ModelConfig(name=model or 'unet')
     if init_from:
         network = fine_tuning.same_network(network, Path(init_from))
@@ -114,7 +123,7 @@ def make_config(
             config.train,
             steps=steps,
             checkpoint_every=every,
-            patience=0 if captures.single else patience,
+            patience=patience,
         ),
         eval=dataclasses.replace(config.eval, every=every),
     )

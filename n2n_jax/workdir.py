@@ -172,6 +172,8 @@ class Workdir:
             raise UserError(f'There is no run in {self.path}: {file.name} is missing.') from None
         except NotADirectoryError:
             raise UserError(f'There is no run in {self.path}: it is not a folder.') from None
+        except UserError as error:
+            raise UserError(f'{file}: {error}') from None
         except (ValueError, KeyError, TypeError):
             raise UserError(
                 f'{file} is not that of a run, or it is damaged: choose another --workdir.'

@@ -158,9 +158,25 @@ def test_manifests(tmp_path):
     (tmp_path / 'bad.csv').write_text('scene,path\nx,one.png\nx,gone.png\n')
     with pytest.raises(UserError, match='names files that are not there: .*gone.png'):
         find_scenes([tmp_path / 'bad.csv'])
-    (tmp_path / 'bad.json').write_text('[1]')
-    with pytest.raises(UserError, match='is not understood'):
-        find_scenes([tmp_path / 'bad.json'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'words'),
+    [
+        ('a.json', b'[1]', r'a.json is not understood: it must read \{"scene"'),
+        ('a.json', b'{"x": "one.png"}', 'with a list of paths for every scene'),
+        ('a.json', b'{"x"', 'a.json is no JSON file'),
+        ('a.csv', b'scene;path\nx;one.png\n', 'first line must be scene,path .with a comma'),
+        ('a.csv', b'', 'first line must be scene,path'),
+        ('a.csv', b'scene,path\nx,one.png\nx\n', 'a.csv, line 3: the scene or the path is missing'),
+        ('a.csv', b'scene,path\nx,donn\xe9es.png\n', 'a.csv is no text in UTF-8: save it'),
+    ],
+)
+def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        find_scenes([tmp_path / name])
+    assert len(str(error.value)) < 300
 
 
 def test_captures_of_different_kind_are_refused_with_both_named(tmp_path):

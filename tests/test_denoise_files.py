@@ -541,6 +541,16 @@ def test_maps_of_errors_are_in_the_units_of_the_file(tmp_path):
     assert set(np.round(np.unique(written['error'] / 100), 2)) <= {np.float32(0.1), np.float32(0.3)}
 
 
+def test_endings_that_are_not_known_are_told_with_those_that_are(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(8, 8))
+    (failure,) = denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.xyz')
+    assert 'out.xyz cannot be written: let its name end in .bmp, .exr' in failure
+    (tmp_path / 'in.csv').write_text('scene,path')
+    (failure,) = denoise(identity(), tmp_path / 'in.csv', tmp_path / 'out.tif')
+    assert 'in.csv is not read: ' in failure
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in.csv', 'in.tif']
+
+
 def test_spread_and_output_of_one_name_clash(tmp_path):
     for name in ('a.tif', 'a_spread.tif'):
         tifffile.imwrite(tmp_path / name, pixels(9, 9))

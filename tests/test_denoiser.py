@@ -133,6 +133,10 @@ def test_a_folder_can_be_gone_on_with(run_folder, image_folder, tmp_path, capsys
     assert (tmp_path / 'out' / 'image0.png').exists()
     assert kept.stat().st_mtime_ns == before
     assert command(*arguments, '--skip-existing') == 0  # nothing left to do
+    assert command(*arguments, '--skip-existing', '--tta', '--spread') == 2  # images without maps
+    assert 'image0_spread.tif is not: --force without --skip-existing' in capsys.readouterr().err
+    assert command(*arguments, '--tile', '0') == 2
+    assert '--tile 0: write a number of pixels above 0' in capsys.readouterr().err
 
 
 def test_outputs_that_would_go_wrong_are_refused(run_folder, image_folder, tmp_path, capsys):

@@ -3,9 +3,11 @@
 import argparse
 import os
 
+import numpy as np
 import pytest
 
 from n2n_jax.commands import options
+from n2n_jax.data.captures import find_scenes
 from n2n_jax.errors import UserError
 
 
@@ -38,3 +40,13 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
     for file in (tmp_path / 'x.json', tmp_path / 'new' / 'x.json'):
         with pytest.raises(UserError, match='x.json cannot be written'):
             check(file)
+
+
+def test_captures_are_no_place_for_reports(tmp_path):
+    np.save(tmp_path / 's.npy', np.zeros((2, 8, 8), np.uint8))
+    scenes = find_scenes([tmp_path / 's.npy'])
+    options.check_no_input([None, tmp_path / 'a.json', tmp_path / 'a.html'], scenes)
+    with pytest.raises(UserError, match='s.npy is a capture itself'):
+        options.check_no_input([tmp_path / 'x' / '..' / 's.npy'], scenes)
+    with pytest.raises(UserError, match='a.json is named twice'):
+        options.check_no_input([tmp_path / 'a.json', tmp_path / 'a.json'], scenes)

@@ -174,7 +174,7 @@ def not_numbers(d):
     pixels = stack((1, 1), (1, 2)).astype(np.float32)
     pixels[1, 3, 4] = np.nan
     np.save(d / 's.npy', pixels)
-    return 's holds NaN or infinite pixels'
+    return 's.npy holds NaN or infinite pixels'
 
 
 def wide_integers(d):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from n2n_jax import evaluate, io, own_training, train
+from n2n_jax import cli, evaluate, io, own_training, train
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import CapturesConfig
 from n2n_jax.data import own_captures
@@ -126,6 +126,62 @@ def test_the_time_is_for_steps_and_evaluations(tmp_path, monkeypatch):
     # Ten evaluations, the last one at the end.
     config = own_training.make_config(captures, model='tiny', steps=419)
     assert config.eval.every == 42
+
+
+def n2n(*arguments):
+    """The exit status."""
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--steps', '0'], '--steps 0: write a number above 0'),
+        (['--minutes', '-1'], '--minutes -1'),
+        (['--held-out', '1.5'], 'captures.held_out=1.5 is not possible'),
+        (['--held-out', '0'], 'captures.held_out=0 is not possible'),
+        (['--batch-size', '0'], 'data.batch_size=0 is not possible'),
+        (['--seed', '-1'], 'seed=-1 is not possible'),
+        (['--patience', '-1'], 'train.patience=-1 is not possible'),
+        (['--fix', 'bogus'], "Unknown fix 'bogus'"),
+    ],
+)
+def test_numbers_that_are_not_possible_are_refused_at_once(options, words, tmp_path, capsys):
+    captures_of(tmp_path / 'in')
+    arguments = ['train', tmp_path / 'in', '--workdir', tmp_path / 'run', '--model', 'tiny']
+    assert n2n(*arguments, '--steps', '2', *options) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert 'Compiling' not in error
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_run_is_gone_on_with_by_the_options_it_was_started_with(tmp_path, capsys):
+    captures_of(tmp_path / 'in')
+    arguments = ['train', tmp_path / 'in', '--workdir', tmp_path / 'run', '--model', 'tiny']
+    assert n2n(*arguments, '--steps', '2', '--seed', '3') == 0
+    before = (tmp_path / 'run/config.json').read_text()
+    capsys.readouterr()
+    for options, words in (
+        (['--steps', '4'], 'a training with --steps 2, not 4: give that'),
+        (['--seed', '0'], '--seed 3, not '),
+        (['--batch-size', '4'], '--batch-size 8, not 4'),
+        (['--held-out', '0.3'], '--held-out 0.2, not 0.3'),
+        (['--fix', 'gain'], '--fix left out, not gain'),
+        (['--patience', '-1'], 'train.patience=-1 is not possible'),
+    ):
+        assert n2n(*arguments, *options) == 2
+        assert words in capsys.readouterr().err
+    assert n2n(*arguments, '--minutes', '5', '--patience', '0') == 0
+    assert 'It goes on to step 2, as was planned at its start.' in capsys.readouterr().err
+    # A value that an editor put there is named.
+    (tmp_path / 'run/config.json').write_text(before.replace('"seed": 3', '"seed": -3'))
+    assert n2n(*arguments) == 2
+    assert 'seed=-3 is not possible' in capsys.readouterr().err
 
 
 def test_no_time_to_train_is_refused(tmp_path):

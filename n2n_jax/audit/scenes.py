@@ -158,9 +158,11 @@ def read(scene: Scene, like: SceneCaptures | None) -> SceneCaptures | SceneAudit
     shape, kind = captures_NHWC.shape, captures_NHWC.dtype
     why = ''
     if not np.isfinite(captures_NHWC).all():
-        why = 'It holds NaN or infinite pixels: leave it out.'
+        bad = [np.isfinite(x).all() for x in captures_NHWC].index(False)
+        why = f'{scene.captures[bad].path} holds NaN or infinite pixels: leave it out.'
     elif shape[-1] > MOST_CHANNELS:
-        why = f'It has {shape[-1]} channels, and a network takes at most {MOST_CHANNELS}.'
+        name = scene.captures[0].path
+        why = f'{name} has {shape[-1]} channels, and a network takes at most {MOST_CHANNELS}.'
     elif like is not None:
         first = like.captures_NHWC
         if shape[-1] != first.shape[-1]:

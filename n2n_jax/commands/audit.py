@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     options.check_free(arguments.json, '--json', arguments)
     options.check_free(arguments.html, '--html', arguments)
     found = own_captures.find(options.captures(arguments))
+    options.check_no_input([arguments.json, arguments.html], found)
     details = audit_report.Details()
     scenes, first = [], None
     with ProgressLine('auditing', len(found)) as progress:

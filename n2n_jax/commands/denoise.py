@@ -25,9 +25,9 @@ _EXAMPLES = """examples:
   n2n denoise cells/ -o cleaned/ --model runs/cells --combine captures \\
       --pattern '{scene}_t{capture}.tif'
 
-PNG, JPEG, TIFF, BMP, WebP and NumPy files. What comes out has the size, type, pages and metadata of
-what went in; integers are rounded, and what lies beyond their range becomes its end. Images too
-large for the memory are denoised in tiles, with the same result.
+PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. What comes out has the size, type, pages and
+metadata of what went in; integers are rounded, and what lies beyond their range becomes its end.
+Images too large for the memory are denoised in tiles, with the same result.
 """
 
 
@@ -80,7 +80,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     options.add_arrangement(parser)
     parser.add_argument(
-        '--tile', type=int, default=0, metavar='SIDE',
+        '--tile', type=int, metavar='SIDE',
         help='largest side of what is denoised at once, in pixels (default: 1024, less if the '
         'memory is short); changes time and memory, not the result',
     )  # fmt: skip
@@ -103,6 +103,12 @@ def run(arguments: argparse.Namespace) -> None:
         for path in job.outputs:
             if path.resolve() in sources:
                 raise UserError(f'{path} is an input itself: choose another -o.')
+            if path.exists() and arguments.skip_existing and not arguments.force:
+                lacking = next(path for path in job.outputs if not path.exists())
+                raise UserError(
+                    f'{path} is there, but {lacking} is not: --force without --skip-existing '
+                    'writes both anew.'
+                )
             if path.exists() and not arguments.force:
                 raise UserError(
                     f'{path} exists: choose another -o, or give --skip-existing or --force.'
@@ -148,8 +154,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.combine and (arguments.error or arguments.interval):
         raise UserError('--error and --interval are about the result of one capture: leave out '
                         '--combine.')  # fmt: skip
-    if arguments.tile < 0:
-        raise UserError(f'--tile {arguments.tile}: a number of pixels is needed.')
+    if arguments.tile is not None and arguments.tile < 1:
+        raise UserError(f'--tile {arguments.tile}: write a number of pixels above 0.')
 
 
 def _maps(arguments: argparse.Namespace) -> list[str]:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from n2n_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from n2n_jax.config import CapturesConfig
+    from n2n_jax.data.captures import Scene
 
 
 def path(text: str) -> Path:
@@ -79,3 +82,21 @@ def check_free(file: Path | None, option: str, arguments: argparse.Namespace) ->
     there = next(folder for folder in file.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f'{file} cannot be written: choose another {option}.')
+
+
+def check_no_input(files: 'Sequence[Path | None]', scenes: 'Sequence[Scene]') -> None:
+    """Refuses to write over captures, with --force too, and two reports to one file.
+
+    Raises:
+      UserError: a file is a capture, or named twice.
+    """
+    inputs = {capture.path.resolve() for scene in scenes for capture in scene.captures}
+    seen: set[Path] = set()
+    for file in files:
+        if file is None:
+            continue
+        if file.resolve() in inputs:
+            raise UserError(f'{file} is a capture itself: choose another name for the report.')
+        if file.resolve() in seen:
+            raise UserError(f'{file} is named twice: give each report a name of its own.')
+        seen.add(file.resolve())

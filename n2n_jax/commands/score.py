@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     console.keep_compiled_code()
     denoiser = Denoiser.load(arguments.model)
     captures = options.captures(arguments)
+    options.check_no_input([arguments.json], own_captures.find(captures))
     loaded = fixes.load(captures)
     for sentence in loaded.done:
         _log.info('%s', sentence)

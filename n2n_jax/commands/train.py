@@ -4,11 +4,14 @@ import argparse
 import dataclasses
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from n2n_jax import console
 from n2n_jax.commands import options
 from n2n_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from n2n_jax.config import CapturesConfig, Config
 
 _log = logging.getLogger(__name__)
 
@@ -26,8 +29,8 @@ def add_parser(commands: Any) -> None:
     options.add_captures(parser)
     options.add_fix(parser)
     parser.add_argument('--workdir', required=True, type=options.path, metavar='RUN')
-    parser.add_argument('--minutes', type=float, default=20.0, help='of training (default: 20)')
-    parser.add_argument('--steps', type=int, default=0, help='in place of --minutes')
+    parser.add_argument('--minutes', type=float, help='of training (default: 20)')
+    parser.add_argument('--steps', type=int, help='in place of --minutes')
     parser.add_argument(
         '--pairing', choices=('1:1', '1:X', 'X:1'),
         help='1:1: any two captures are a pair; 1:X (default): the target is the mean of all other '
@@ -57,14 +60,15 @@ def add_parser(commands: Any) -> None:
         help='stop after N evaluations in a row without gain; ten make a training '
         '(default: 5; 0: never)',
     )  # fmt: skip
-    parser.add_argument('--batch-size', type=int, default=8, help='crops per step (default: 8)')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--batch-size', type=int, help='crops per step (default: 8)')
+    parser.add_argument('--seed', type=int, help='(default: 0)')
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax import own_training, train, uncertainty
+    from n2n_jax.data import fixes
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import Workdir
 
@@ -72,6 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(
             '--single holds nothing out, as nothing can be scored: leave --held-out out.'
         )
+    if arguments.steps is not None and arguments.steps < 1:
+        raise UserError(f'--steps {arguments.steps}: write a number above 0.')
     console.keep_compiled_code()
     captures = options.captures(arguments)
     captures = dataclasses.replace(
@@ -80,27 +86,18 @@ def run(arguments: argparse.Namespace) -> None:
         allow_correlated_noise=arguments.allow_correlated_noise,
         held_out=captures.held_out if arguments.held_out is None else arguments.held_out,
     )
+    fixes.parse(captures.fix)
     workdir = Workdir(arguments.workdir)
     if (arguments.workdir / 'config.json').exists():
-        config = workdir.config()  # its number of steps may come from a clock
-        if config.captures != captures:
-            raise UserError(
-                f'{arguments.workdir} holds a training on other captures '
-                f'({config.captures.paths or "none"}): choose another --workdir.'
-            )
-        if arguments.patience is not None:
-            settings = dataclasses.replace(config.train, patience=arguments.patience)
-            config = dataclasses.replace(config, train=settings)
+        config = _going_on(workdir.config(), captures, arguments)
     else:
+        given = {
+            name: getattr(arguments, name)
+            for name in ('steps', 'minutes', 'batch_size', 'seed', 'patience')
+            if getattr(arguments, name) is not None
+        }
         config = own_training.make_config(
-            captures,
-            model=arguments.model,
-            init_from=str(arguments.init_from or ''),
-            steps=arguments.steps,
-            minutes=arguments.minutes,
-            batch_size=arguments.batch_size,
-            seed=arguments.seed,
-            patience=own_training.PATIENCE if arguments.patience is None else arguments.patience,
+            captures, model=arguments.model, init_from=str(arguments.init_from or ''), **given
         )
     complete = train.train(config, arguments.workdir)
     own_training.write_config(config, arguments.workdir)
@@ -109,3 +106,46 @@ def run(arguments: argparse.Namespace) -> None:
     if not captures.single:
         uncertainty.calibrate_run(arguments.workdir, Denoiser.load(arguments.workdir))
     _log.info('Use it: n2n denoise IMAGES -o OUT --model %s', arguments.workdir)
+
+
+def _going_on(
+    config: 'Config', captures: 'CapturesConfig', arguments: argparse.Namespace
+) -> 'Config':
+    """The config of a run that is there, if what was asked for is the same training.
+
+    Raises:
+      UserError: it is not.
+    """
+    from n2n_jax.config import check
+
+    if config.captures.paths != captures.paths:
+        raise UserError(
+            f'{arguments.workdir} holds a training on other captures '
+            f'({config.captures.paths or "none"}): choose another --workdir.'
+        )
+    was, now = dataclasses.asdict(config.captures), dataclasses.asdict(captures)
+    for name, value in (
+        ('steps', config.train.steps),
+        ('batch_size', config.data.batch_size),
+        ('seed', config.seed),
+        ('model', config.model.name),
+        ('init_from', config.model.init_from),
+    ):
+        asked = getattr(arguments, name)
+        was[name] = value
+        now[name] = value if asked in (None, '') else type(value)(asked)
+    for name, value in was.items():
+        if now[name] != value:
+            option = '--' + name.replace('_', '-')
+            raise UserError(
+                f'{arguments.workdir} holds a training with {option} {value or "left out"}, not '
+                f'{now[name] or "left out"}: give that to go on with it, or choose another '
+                '--workdir.'
+            )
+    if arguments.minutes is not None:
+        _log.info('It goes on to step %d, as was planned at its start.', config.train.steps)
+    if arguments.patience is not None:
+        settings = dataclasses.replace(config.train, patience=arguments.patience)
+        config = dataclasses.replace(config, train=settings)
+        check(config)
+    return config

@@ -222,7 +222,9 @@ def _in_stack(path: Path, interleaved: int) -> list[Scene]:
     captures = _frames(path)
     num_frames = len(captures)
     if num_frames < 2:
-        raise UserError(f'{path} holds one capture, and two of a scene are needed. {FORMS}')
+        channels = stacks.open_stack(path).read([0]).shape[-1]
+        seen = f' (it was read as one image of {channels} channels)' if channels > 1 else ''
+        raise UserError(f'{path} holds one capture{seen}, and two of a scene are needed. {FORMS}')
     group = interleaved or num_frames
     if group < 2 or num_frames % group:
         raise UserError(
@@ -261,13 +263,16 @@ def _same_names(folders: Sequence[Path]) -> list[Scene]:
             files[name] = path
         by_folder.append(files)
     names = sorted(set().union(*by_folder), key=_natural)
+    lacking = []
     for folder, files in zip(folders, by_folder, strict=True):
         missing = [name for name in names if name not in files]
         if missing:
-            raise UserError(
-                f'{folder} lacks {listed(missing)}: every file needs its partner of the same '
-                'name in the other folder.'
-            )
+            lacking.append(f'{folder} lacks {listed(missing)}')
+    if lacking:
+        raise UserError(
+            f'{"; ".join(lacking)}: every file needs its partner of the same name in the other '
+            'folder.'
+        )
     return _scenes({name: [files[name] for files in by_folder] for name in names}, folders[0])
 
 
@@ -328,26 +333,49 @@ def _by_pattern(folder: Path, pattern: str) -> list[Scene]:
 
 
 def _in_manifest(path: Path) -> list[Scene]:
-    groups: dict[str, list[Path]] = collections.defaultdict(list)
     try:
         text = path.read_text(encoding='utf-8-sig')
-        if path.suffix.lower() == '.csv':
-            for row in csv.DictReader(text.splitlines()):
-                groups[row['scene']].append(path.parent / row['path'])
-        else:
-            for name, files in json.loads(text).items():
-                groups[name] = [path.parent / file for file in files]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(
-            f'{path} is not understood ({error!r}): a CSV file has the columns scene and path, a '
-            'JSON file reads {"scene": ["path", ...], ...}.'
-        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f'{path} is no text in UTF-8: save it as UTF-8.') from None
+    listing = _in_csv(path, text) if path.suffix.lower() == '.csv' else _in_json(path, text)
+    groups = {name: [path.parent / file for file in files] for name, files in listing.items()}
     missing = [file for group in groups.values() for file in group if not file.is_file()]
     if missing:
         raise UserError(f'{path} names files that are not there: {listed(missing)}.')
     if not groups:
         raise UserError(f'{path} names no capture.')
     return _scenes(groups, path, sort=False)
+
+
+def _in_csv(path: Path, text: str) -> dict[str, list[str]]:
+    rows = csv.DictReader(text.splitlines())
+    if not {'scene', 'path'} <= set(rows.fieldnames or ()):
+        raise UserError(
+            f'{path} is not understood: its first line must be scene,path (with a comma), and '
+            'every other line name a scene and a file.'
+        )
+    groups: dict[str, list[str]] = collections.defaultdict(list)
+    for row in rows:
+        if not (row['scene'] and row['path']):
+            raise UserError(f'{path}, line {rows.line_num}: the scene or the path is missing.')
+        groups[row['scene']].append(row['path'])
+    return groups
+
+
+def _in_json(path: Path, text: str) -> dict[str, list[str]]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f'{path} is no JSON file ({error}).') from None
+    if not isinstance(content, dict) or not all(
+        isinstance(files, list) and all(isinstance(file, str) for file in files)
+        for files in content.values()
+    ):
+        raise UserError(
+            f'{path} is not understood: it must read {{"scene": ["path", ...], ...}}, with a list '
+            'of paths for every scene.'
+        )
+    return content
 
 
 def _scenes(groups: Mapping[str, Sequence[Path]], where: Path, *, sort: bool = True) -> list[Scene]:

@@ -68,7 +68,7 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
         for scene, captures_NHWC in zip(found, read_scenes(found), strict=True)
     ]
     first = scenes[0]
-    for scene in scenes:
+    for scene, files in zip(scenes, found, strict=True):
         for what, of_first, of_scene in (
             ('channels', first.captures_NHWC.shape[-1], scene.captures_NHWC.shape[-1]),
             ('type', first.captures_NHWC.dtype, scene.captures_NHWC.dtype),
@@ -79,7 +79,10 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
                     f'{of_scene}.'
                 )
         if not np.isfinite(scene.captures_NHWC).all():
-            raise UserError(f'{scene.name} holds NaN or infinite pixels: leave it out.')
+            bad = [np.isfinite(x).all() for x in scene.captures_NHWC].index(False)
+            raise UserError(
+                f'{files.captures[bad].path} holds NaN or infinite pixels: leave it out.'
+            )
     channels = first.captures_NHWC.shape[-1]
     if channels > MOST_CHANNELS:
         raise UserError(
