@@ -71,8 +71,8 @@ def noise_model(captures_NHWC: np.ndarray, *, num_bins: int = 20) -> NoiseModel:
         used = np.ones(num_bins, bool)
     x, y = signals[used], variances[used]
     # The scatter of a mean of squares grows with the variance itself.
-    weights = 1 / np.maximum(y, 1e-12 + 1e-3 * y.max())
-    if np.ptp(x) > 1e-9 * max(1.0, np.abs(x).max()):
+    weights = 1 / np.maximum(y, 1e-3 * y.max() or 1.0)
+    if np.ptp(x) > 1e-9 * np.abs(x).max():
         centre = np.average(x, weights=weights**2)
         gain, at_centre = np.polyfit(x - centre, y, 1, w=weights)
         square = at_centre - gain * centre

@@ -91,6 +91,22 @@ def test_half_a_pixel_is_found_wherever_it_can_be_measured():
     assert wrong <= 0.03 * measured
 
 
+def test_counts_of_single_photons_are_no_copies():
+    rng = np.random.default_rng(0)
+    photons_NHWC = rng.poisson(0.02, (2, 128, 128, 1)).astype(np.uint8)
+    assert audit.duplicates(photons_NHWC).verdict == audit.FINE
+    photons_NHWC[1] = photons_NHWC[0]
+    assert audit.duplicates(photons_NHWC).verdict == audit.UNUSABLE
+
+
+def test_the_unit_of_the_pixels_does_not_matter(clean_HW1):
+    x_NHWC = noisy(clean_HW1, clean_HW1).astype(np.float64)
+    ours, tiny = (noise_model(scale * x_NHWC) for scale in (1, 1e-12))
+    assert tiny.gain == pytest.approx(1e-12 * ours.gain, rel=1e-6)
+    assert tiny.misfit == pytest.approx(ours.misfit, rel=1e-6)
+    assert tiny.misfit > 1e-3
+
+
 def test_a_shift_of_pixels_is_unusable(clean_HW1):
     x_NHWC = noisy(clean_HW1[:256, :256], clean_HW1[4:260, 3:259])
     finding = audit.shift(x_NHWC)

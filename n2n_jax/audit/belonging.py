@@ -14,6 +14,7 @@ from n2n_jax.noise_model import mean_square
 
 _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
 _COPY = 0.1  # of the noise: two captures that differ by less in variance are one
+_FEWEST_LEVELS = 16  # of integers, for a step of one to be no more than rounding
 _ROUNDING = 1e-4  # of the range of floats: what saving again may change
 _LEAST_ALIKE = 0.5  # correlation of the scene in two captures of it, noise apart
 _OUTLIER = 1.5  # times the usual difference: twice the noise of the others
@@ -68,7 +69,11 @@ def _noise_by_itself(capture_HWC: np.ndarray) -> float:
 
 def _differ_by_rounding(a_HWC: np.ndarray, b_HWC: np.ndarray) -> bool:
     difference = np.abs(a_HWC.astype(np.float64) - b_HWC)
-    step = 1.0 if a_HWC.dtype.kind in 'iu' else _ROUNDING * float(np.ptp(a_HWC))
+    step = 1.0
+    if a_HWC.dtype.kind == 'f':
+        step = _ROUNDING * float(np.ptp(a_HWC))
+    elif np.ptp(a_HWC) < _FEWEST_LEVELS:  # counts of single photons, which are noise
+        return False
     return bool(np.mean(difference <= step) > 0.999)
 
 
