@@ -15,7 +15,7 @@ _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each oth
 _MOST_SHIFT = 0.25  # pixels; half a pixel costs 0.3 to 0.8 dB, and the loss goes with its square
 _MOST_BIAS = 0.1  # of the noise's standard deviation, see the head of the file
 _FAR_SHIFT = 2.0  # pixels: edges come out double
-_SURE = 6.0  # standard errors of brightness: of 1,000 clean sets of many kinds none went beyond
+_SURE = 6.0  # standard errors of brightness: of 2,000 clean sets of many kinds none went beyond
 _MOST_DRIFT, _LARGE_DRIFT = 0.02, 0.5  # of gain, or of offset over contrast
 
 
