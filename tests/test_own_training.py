@@ -2,16 +2,19 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 import tifffile
 
-from n2n_jax import cli, evaluate, io, own_training, train
+from n2n_jax import cli, evaluate, io, models, own_training, train
 from n2n_jax.checkpoint import open_for_reading
-from n2n_jax.config import CapturesConfig
+from n2n_jax.config import CapturesConfig, ModelConfig
 from n2n_jax.data import own_captures
+from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
+from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.workdir import Workdir
 
 
@@ -126,6 +129,21 @@ def test_the_time_is_for_steps_and_evaluations(tmp_path, monkeypatch):
     # Ten evaluations, the last one at the end.
     config = own_training.make_config(captures, model='tiny', steps=419)
     assert config.eval.every == 42
+
+
+def test_the_estimate_of_the_loop_is_the_one_written_out():
+    config = ModelConfig(name='tiny', channels=1)
+    variables = models.init(config, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    clean_HW1 = rng.random((64, 64, 1))
+    a, b = (np.float32(clean_HW1 + rng.normal(0, 0.1, clean_HW1.shape)) for _ in range(2))
+    evaluator = CaptureEvaluator(config, [SceneCaptures('s', np.stack([a, b]))])
+    f = [np.asarray(models.build(config).apply(variables, x[None])[0], np.float64) for x in (a, b)]
+    noise = np.mean((a - b) ** 2, dtype=np.float64) / 2
+    error = (np.mean((f[0] - b) ** 2) + np.mean((f[1] - a) ** 2)) / 2 - noise
+    reports = [evaluator(variables, 1).rows[0]['psnr_estimate'] for _ in range(2)]
+    assert reports[0] == reports[1]
+    assert reports[0] == pytest.approx(-10 * np.log10(error), abs=1e-4)
 
 
 def n2n(*arguments):
