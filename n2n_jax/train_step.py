@@ -127,22 +127,8 @@ class SyntheticNoise:
         return noisy_BHWC, target.image_BHWC, target.mask_BHWC
 
 
-@dataclasses.dataclass(frozen=True)
-class FixedNoise(SyntheticNoise):
-    """Noise that was drawn once on the whole images, see `n2n_jax.data.realisations`.
-
-    Attributes:
-      realisations: noisy versions of each image.
-    """
-
-    realisations: int = 0
-
-    @property
-    def description(self) -> str:
-        """For the log."""
-        num = self.realisations
-        words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
-        return f'{super().description}, {words}'
+class _HeldPairs:
+    """For tasks whose noise lies in the images that the feed holds."""
 
     def pair(
         self,
@@ -160,7 +146,25 @@ class FixedNoise(SyntheticNoise):
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnCaptures:
+class FixedNoise(_HeldPairs, SyntheticNoise):
+    """Noise that was drawn once on the whole images, see `n2n_jax.data.realisations`.
+
+    Attributes:
+      realisations: noisy versions of each image.
+    """
+
+    realisations: int = 0
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        num = self.realisations
+        words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
+        return f'{super().description}, {words}'
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnCaptures(_HeldPairs):
     """Pairs of captures, as they were taken.
 
     Attributes:
@@ -176,20 +180,6 @@ class OwnCaptures:
     def description(self) -> str:
         """For the log."""
         return f'captures, {self.pairing}'
-
-    def pair(
-        self,
-        feed: Any,
-        constants: Any,
-        inputs: Any,
-        *,
-        seed: int,
-        step: jax.Array,
-        denoise: Denoise,
-    ) -> Pair:
-        """What the feed holds; nothing is drawn."""
-        del seed, step, denoise
-        return *feed.pair(constants, inputs), None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ through Grain. Both hand the step a pytree with leading axes (K, B), which `clea
 clean crops of one step, inside the jitted step.
 """
 
+import abc
 import logging
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -93,7 +94,20 @@ def cut_crops(pixels_PC: jax.Array, plan_B3: jax.Array, *, crop: int) -> jax.Arr
     return jax.vmap(cut)(plan_B3)
 
 
-class PlannedFeed:
+def _crops_of_step(
+    step: int, sizes_N2: np.ndarray, config: DataConfig, *, seed: int
+) -> sampler.Crops:
+    return sampler.crops_of_step(
+        step,
+        sizes_N2,
+        seed=seed,
+        batch_size=config.batch_size,
+        crop=config.crop,
+        augment=config.augment,
+    )
+
+
+class PlannedFeed(abc.ABC):
     """Hands out a plan of each crop, a few integers: the pixels lie on the device already.
 
     Args:
@@ -121,17 +135,11 @@ class PlannedFeed:
         return jax.ShapeDtypeStruct((num_steps, batch_size, self._plan_length), np.int32)
 
     def _crops(self, step: int) -> sampler.Crops:
-        return sampler.crops_of_step(
-            step,
-            self._sizes_N2,
-            seed=self._seed,
-            batch_size=self._config.batch_size,
-            crop=self._config.crop,
-            augment=self._config.augment,
-        )
+        return _crops_of_step(step, self._sizes_N2, self._config, seed=self._seed)
 
+    @abc.abstractmethod
     def _plan(self, step: int) -> np.ndarray:
-        raise NotImplementedError
+        """The integers of each crop of a step, (B, plan_length)."""
 
 
 class DeviceFeed(PlannedFeed):
@@ -190,14 +198,7 @@ class StreamFeed:
     def _crop(self, j: int) -> np.ndarray:
         """Crop j of this process's endless list of crops."""
         step, slot = divmod(j, len(self._rows))
-        crops = sampler.crops_of_step(
-            step,
-            self._sizes_N2,
-            seed=self._seed,
-            batch_size=self._config.batch_size,
-            crop=self._config.crop,
-            augment=self._config.augment,
-        )
+        crops = _crops_of_step(step, self._sizes_N2, self._config, seed=self._seed)
         row = self._rows[slot]
         i, top, left = crops.image_B[row], crops.top_B[row], crops.left_B[row]
         side = self._config.crop
