@@ -35,6 +35,13 @@ class ModelConfig:
     # Pixel values that are 0 and 1 to the network; both 0: 0 and the largest of the file's type.
     black: float = 0.0
     white: float = 0.0
+    # Of captures, in units where white - black is 1, a number or one per channel with commas: the
+    # standard deviation of the noise, the middle and the extent of the values. '': not known, and
+    # the network sees the values as they are. See n2n_jax.models.noise_units.
+    noise: str = ''
+    center: str = ''
+    contrast: str = ''
+    zero_last: bool = False  # with residual: the last layer starts at 0, the network as identity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,7 +77,7 @@ def make_config(
             train=dataclasses.replace(checked.train, patience=patience),
         )
     )
-    network = ModelConfig(name=model or 'unet')
+    network = ModelConfig(name=model or 'unet', zero_last=not init_from)
     if init_from:
         network = fine_tuning.same_network(network, Path(init_from))
         network = dataclasses.replace(network, name=model or network.name)

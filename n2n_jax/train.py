@@ -165,13 +165,7 @@ def open_captures(
     scenes: list[own_captures.SceneCaptures], config: Config, layout: Layout
 ) -> tuple[CaptureFeed, CaptureEvaluator | SingleImageEvaluator | None]:
     """Captures, some of which are held out; single images, none of which are."""
-    black, white = config.model.black, config.model.white
-    scenes = [
-        own_captures.SceneCaptures(
-            scene.name, own_captures.to_network(scene.captures_NHWC, black, white)
-        )
-        for scene in scenes
-    ]
+    scenes = [own_captures.in_range(scene, config.model) for scene in scenes]
     evaluator: CaptureEvaluator | SingleImageEvaluator
     if config.captures.single:  # nothing can be measured on what would be held out
         train_scenes, held = scenes, 'nothing'
@@ -188,6 +182,7 @@ def open_captures(
         pairing=config.captures.pairing,
         seed=config.seed,
         layout=layout,
+        masks=own_captures.masks(train_scenes),
     )
     feed.description += f'; held out: {held}'
     return feed, evaluator if config.eval.in_loop else None

@@ -191,7 +191,7 @@ class SingleImages:
     """
 
     num_steps: int
-    loss_name = 'l2'
+    loss_name = 'masked_l2'
     description = 'single images, pairs of neighbouring pixels'
     target_is_noisy = True
 
@@ -233,7 +233,8 @@ def make_task(config: Config) -> Task:
     if config.captures.paths:
         if loss_name not in ('auto', *losses.REGISTRY):
             raise _unknown_loss(loss_name)
-        return OwnCaptures('l2' if loss_name == 'auto' else loss_name, config.captures.pairing)
+        loss_name = 'masked_l2' if loss_name in ('auto', 'l2') else loss_name
+        return OwnCaptures(loss_name, config.captures.pairing)
     target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
     if loss_name == 'auto':
         loss_name = 'l2' if target is None else target.loss
@@ -290,6 +291,11 @@ def make_train_step(
         denoised_BHWC, rest = model.apply(
             {'params': params, **rest}, noisy_BHWC, train=True, mutable=list(rest)
         )
+        if model.units is not None:
+            weights_BHWC = model.units.weights(noisy_BHWC)
+            mask_BHWC = weights_BHWC if mask_BHWC is None else mask_BHWC * weights_BHWC
+            denoised_BHWC = model.units.in_units(denoised_BHWC)
+            target_BHWC = model.units.in_units(target_BHWC)
         loss, num_values = loss_fn(denoised_BHWC, target_BHWC, mask_BHWC, progress)
         return loss, (num_values, rest)
 

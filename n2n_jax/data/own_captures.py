@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config
+from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config, ModelConfig
+from n2n_jax.data import capture_values
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.errors import UserError
+from n2n_jax.models.noise_units import numbers
 
 _log = logging.getLogger(__name__)
 
 SCENES_TO_SPLIT = 20  # from as many on, whole scenes are held out
-_TAIL_PERCENT = 0.1  # of the values that may lie outside the range found for them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +29,22 @@ class SceneCaptures:
     Attributes:
       name: of the scene.
       captures_NHWC: as they were read, or float32 in the range of the network.
+      measured_HWC: False in areas that hold a constant in place of a measurement, see
+        `n2n_jax.constant_areas`; None: there are none.
     """
 
     name: str
     captures_NHWC: np.ndarray
+    measured_HWC: np.ndarray | None = None
+
+    def columns(self, start: int, stop: int) -> 'SceneCaptures':
+        """Some columns of the scene."""
+        mask_HWC = self.measured_HWC
+        return SceneCaptures(
+            self.name,
+            self.captures_NHWC[:, :, start:stop],
+            None if mask_HWC is None else mask_HWC[:, start:stop],
+        )
 
 
 def find(config: CapturesConfig) -> list[Scene]:
@@ -128,31 +141,80 @@ def without_copies(
 
 
 def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
-    """The config with the channels of the captures, and the values that are 0 and 1 to the network.
+    """The config with the channels of the captures, and what their values are to the network.
 
     Values of 8 bits keep their range. Others may fill a small part of their type, as 12-bit counts
-    in 16 bits do: 0 and 1 become the values that a tenth of a percent lie below and above.
+    in 16 bits do: 0 and 1 become the values that a tenth of a percent lie below and above. The
+    noise, the middle and the extent of the values are found for every type; areas that hold a
+    constant in place of a measurement count for none of them.
     """
-    black, white = config.model.black, config.model.white
-    if black == white:
-        if scenes[0].captures_NHWC.dtype == np.uint8:
-            black, white = 0.0, 255.0
-        else:
-            values = np.concatenate([scene.captures_NHWC.ravel() for scene in scenes])
-            percents = [_TAIL_PERCENT, 100 - _TAIL_PERCENT]
-            black, white = (float(v) for v in np.percentile(values, percents))
-            if black == white:  # hardly anything but background
-                black, white = float(values.min()), float(values.max())
-        _log.info('Pixel values from %g (0 to the network) to %g (1).', black, white)
-    model = dataclasses.replace(
-        config.model, channels=scenes[0].captures_NHWC.shape[-1], black=black, white=white
+    model = dataclasses.replace(config.model, channels=scenes[0].captures_NHWC.shape[-1])
+    if model.black != model.white and model.noise:
+        return dataclasses.replace(config, model=model)
+    values = capture_values.measure(
+        [scene.captures_NHWC for scene in scenes], [scene.measured_HWC for scene in scenes]
     )
+    if model.black == model.white:
+        is_uint8 = scenes[0].captures_NHWC.dtype == np.uint8
+        black, white = (0.0, 255.0) if is_uint8 else (min(values.low), max(values.high))
+        model = dataclasses.replace(model, black=black, white=white)
+        _log.info('Pixel values from %g (0 to the network) to %g (1).', black, white)
+    if not model.noise and min(values.noise) > 0:
+        model = _with_noise(model, values)
+        _log.info('The noise has a standard deviation of %s.', _listed(values.noise))
     return dataclasses.replace(config, model=model)
+
+
+def _with_noise(model: ModelConfig, values: capture_values.Values) -> ModelConfig:
+    low_C, high_C, noise_C = (np.array(x) for x in (values.low, values.high, values.noise))
+    extent = model.white - model.black
+    return dataclasses.replace(
+        model,
+        noise=_joined(noise_C / abs(extent)),
+        center=_joined(((low_C + high_C) / 2 - model.black) / extent),
+        contrast=_joined((high_C - low_C) / abs(extent)),
+    )
+
+
+def _joined(numbers_C: np.ndarray) -> str:
+    return ','.join(f'{number:.6g}' for number in numbers_C)
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ', '.join(f'{number:.3g}' for number in numbers)
 
 
 def to_network(captures: np.ndarray, black: float, white: float) -> np.ndarray:
     """Pixel values as float32, 0 for `black` and 1 for `white`; nothing is clipped."""
     return ((captures.astype(np.float64) - black) / (white - black)).astype(np.float32)
+
+
+def in_range(scene: SceneCaptures, model: ModelConfig) -> SceneCaptures:
+    """A scene in the range of the network; where nothing was measured, the middle of the values."""
+    x_NHWC = to_network(scene.captures_NHWC, model.black, model.white)
+    if scene.measured_HWC is not None:
+        x_NHWC = np.where(scene.measured_HWC, x_NHWC, middle_value(model))
+    return dataclasses.replace(scene, captures_NHWC=x_NHWC)
+
+
+def masks(scenes: Sequence[SceneCaptures]) -> list[np.ndarray] | None:
+    """1 where a value was measured, else 0, uint8 in the shape of each scene; None if all were."""
+    if all(scene.measured_HWC is None for scene in scenes):
+        return None
+    return [
+        np.broadcast_to(
+            np.uint8(1) if scene.measured_HWC is None else np.uint8(scene.measured_HWC),
+            scene.captures_NHWC.shape,
+        )
+        for scene in scenes
+    ]
+
+
+def middle_value(model: ModelConfig) -> np.ndarray:
+    """What stands in for values that were not measured, (C,), in the range of the network."""
+    if not model.center:
+        return np.full(model.channels, 0.5, np.float32)
+    return np.array(numbers(model.center, 'model.center', model.channels), np.float32)
 
 
 def split(
@@ -181,8 +243,8 @@ def split(
         for scene in scenes:
             width = scene.captures_NHWC.shape[2]
             column = width - max(1, round(held_out * width))
-            train.append(SceneCaptures(scene.name, scene.captures_NHWC[:, :, :column]))
-            held.append(SceneCaptures(scene.name, scene.captures_NHWC[:, :, column:]))
+            train.append(scene.columns(0, column))
+            held.append(scene.columns(column, width))
     for scene in train:
         h, w = scene.captures_NHWC.shape[1:3]
         if min(h, w) < crop:

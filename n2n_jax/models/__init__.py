@@ -17,9 +17,10 @@ from flax import linen as nn
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError, did_you_mean
 from n2n_jax.models import pretrained
+from n2n_jax.models.noise_units import REACH, NoiseUnits
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
-from n2n_jax.tiles import Geometry
+from n2n_jax.tiles import Geometry, padded
 
 REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
     'unet': lambda config, dtype: UNet(
@@ -47,10 +48,12 @@ class Restorer(nn.Module):
     Attributes:
       network: the network proper.
       residual: predict the noise and subtract it, in place of the image itself.
+      units: of the noise, if it is known.
     """
 
     network: nn.Module
     residual: bool = False
+    units: NoiseUnits | None = None
 
     @nn.compact
     def __call__(self, noisy_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
@@ -58,7 +61,10 @@ class Restorer(nn.Module):
         _, h, w, _ = noisy_BHWC.shape
         padding = ((0, 0), (0, -h % self.network.stride), (0, -w % self.network.stride), (0, 0))
         padded_BHWC = jnp.pad(noisy_BHWC, padding, mode='reflect')
-        output_BHWC = self.network(padded_BHWC - 0.5, train=train)[:, :h, :w]
+        seen_BHWC = padded_BHWC - 0.5 if self.units is None else self.units.view(padded_BHWC)
+        output_BHWC = self.network(seen_BHWC, train=train)[:, :h, :w]
+        if self.units is not None:
+            return self.units.restored(output_BHWC, noisy_BHWC if self.residual else None)
         return output_BHWC + (noisy_BHWC if self.residual else 0.5)
 
 
@@ -73,20 +79,30 @@ def build(config: ModelConfig) -> Restorer:
             f"Unknown model.name '{config.name}'. {did_you_mean(config.name, REGISTRY)}"
         )
     dtype = jnp.dtype(config.dtype)
-    return Restorer(REGISTRY[config.name](config, dtype), residual=config.residual)
+    network = REGISTRY[config.name](config, dtype)
+    return Restorer(network, residual=config.residual, units=NoiseUnits.of(config))
 
 
 def geometry(config: ModelConfig) -> Geometry:
     """How images for a network may be cut into tiles."""
-    network = build(config).network
-    return Geometry(network.stride, getattr(network, 'halo', None))
+    model = build(config)
+    stride, halo = model.network.stride, getattr(model.network, 'halo', None)
+    if halo is not None and model.units is not None:
+        halo += padded(REACH, stride)
+    return Geometry(stride, halo)
 
 
 def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     """Random variables of the network: {'params': ..., and 'batch_stats' if it has any}."""
     model = build(config)
     side = model.network.stride
-    return model.init(key, jnp.zeros((1, side, side, config.channels)))
+    variables = model.init(key, jnp.zeros((1, side, side, config.channels)))
+    last = getattr(model.network, 'last_layer', '')
+    if config.zero_last and config.residual and last:
+        network = variables['params']['network']
+        network = {**network, last: jax.tree.map(jnp.zeros_like, network[last])}
+        variables = {**variables, 'params': {'network': network}}
+    return variables
 
 
 def with_encoder(path: Path, variables: dict[str, Any]) -> dict[str, Any]:

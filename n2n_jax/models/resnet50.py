@@ -225,6 +225,7 @@ class ResNet50UNet(nn.Module):
     remat: bool = False
 
     stride = 32  # sides of the input must be multiples of this
+    last_layer = 'out_conv'
 
     @property
     def halo(self) -> int | None:

@@ -30,6 +30,7 @@ class UNet(nn.Module):
 
     stride = 32  # sides of the input must be multiples of this
     halo = 128  # pixels around an area cut at multiples of the stride that its output depends on
+    last_layer = 'dec_conv1c'
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
