@@ -1,4 +1,4 @@
-"""What the values of captures are, told from all of them: their extent, and how much of it is noise.
+"""The extent of the values of captures and the noise in them, told from all captures.
 
 N captures of a scene, H height, W width, C channels, P values.
 """
