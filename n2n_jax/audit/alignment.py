@@ -88,10 +88,7 @@ def brightness(scene: np.ndarray | View) -> Finding:
     channels = [together]
     if view.num_channels > 1:
         channels = [_drift(one, x[..., c : c + 1]) for c, one in enumerate(found.channels)]
-    drifts = [(view.channel(c), one) for c, one in enumerate(channels)]
-    if view.num_channels > 1 and not any(one.matters for one in channels):
-        drifts = [('', together)]  # a drift of all that no color shows by itself; or none
-    where, worst = max(drifts, key=lambda drift: (drift[1].matters, drift[1].value))
+    where, worst = _to_report(channels, together, view)
     text = f'gain {worst.gain:.3f}, offset {worst.offset:+.3g} ({_of(where, worst.capture)})'
     numbers = _numbers(found.together)
     if view.num_channels > 1:
@@ -102,10 +99,20 @@ def brightness(scene: np.ndarray | View) -> Finding:
         return finding_of('brightness', worst.value, text, FINE, numbers=numbers)
     what = 'light changed between captures (lamp, exposure, bleaching)'
     if where:
-        what = f'brightness of {where} changed between captures (lamp, white balance, bleaching)'
+        named = ' and '.join(view.channel(c) for c, one in enumerate(channels) if one.matters)
+        what = f'brightness of {named} changed between captures (lamp, white balance, bleaching)'
     advice = f'the {what}: n2n train --fix gain'
     verdict = WARNING if worst.value < _LARGE_DRIFT else UNUSABLE
     return finding_of('brightness', worst.value, text, verdict, advice, numbers)
+
+
+def _to_report(channels: list[_Drift], together: _Drift, view: View) -> tuple[str, _Drift]:
+    """The channel that drifts most and its drift; '' if none does by itself, or all do alike."""
+    c, worst = max(enumerate(channels), key=lambda one: (one[1].matters, one[1].value))
+    alike = all(one.matters for one in channels) and worst.value < 1.5 * together.value
+    if view.num_channels == 1 or not worst.matters or (alike and together.matters):
+        return '', together
+    return view.channel(c), worst
 
 
 def _of(where: str, capture: int) -> str:

@@ -4,6 +4,7 @@ N captures of a scene, H height, W width, C channels, B bins.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,13 @@ class _Ends:
       where: the channel; '' of one.
       shares: of the values that are at an end, and which that is, by the end's name.
       clipped: share, name and number of the end that is clipped more; share 0: none is.
-      notes: why many values at an end are all right.
+      notes: why many values at an end are all right: share, number and words.
     """
 
     where: str
     shares: dict[str, dict[str, float]]
     clipped: tuple[float, str, float] = (0.0, '', 0.0)
-    notes: list[str] = dataclasses.field(default_factory=list)
+    notes: list[tuple[float, float, str]] = dataclasses.field(default_factory=list)
 
 
 def saturation(scene: np.ndarray | View) -> Finding:
@@ -50,7 +51,7 @@ def saturation(scene: np.ndarray | View) -> Finding:
     if not name:
         value = max(end['share'] for ends in channels for end in ends.shares.values())
         notes = [constant.in_words() for constant in view.constants]
-        notes += [note for ends in channels for note in ends.notes]
+        notes += _notes(channels)
         text = '; '.join(notes) or 'none'
         return finding_of('saturation', value, text, FINE, numbers=numbers)
     verdict = UNUSABLE if share >= _LOST[name] else WARNING
@@ -72,7 +73,6 @@ def _ends(view: View, channel: int) -> _Ends:
     x = view.captures_NHWC[..., channel : channel + 1]
     values, counts = np.unique(x, return_counts=True)
     found = _Ends(view.channel(channel), {})
-    of = f' of {found.where}' if found.where else ''
     for name, k, beside in (('lowest', 0, 1), ('highest', -1, -2)):
         share, number = float(counts[k] / x.size), float(values[k])
         found.shares[name] = {'value': number, 'share': share}
@@ -81,15 +81,27 @@ def _ends(view: View, channel: int) -> _Ends:
         if name == 'lowest':
             everywhere = np.all(x == values[0], axis=0).mean()
             if everywhere > 0.9 * share:
-                found.notes.append(
-                    f'{share:.1%}{of} are {number:g} in all captures, a border or mask'
-                )
+                found.notes.append((share, number, ' in all captures, a border or mask'))
                 continue
             if _counts_photons(view, channel, values):
-                found.notes.append(f'{share:.1%}{of} are {number:g}, as counts of few photons are')
+                found.notes.append((share, number, ', as counts of few photons are'))
                 continue
         found.clipped = max(found.clipped, (share, name, number))
     return found
+
+
+def _notes(channels: Sequence[_Ends]) -> list[str]:
+    """In words; what is so in all channels once, with the mean of their shares."""
+    alike: dict[tuple[float, str], list[tuple[float, str]]] = {}
+    for ends in channels:
+        for share, number, words in ends.notes:
+            alike.setdefault((number, words), []).append((share, ends.where))
+    notes = []
+    for (number, words), rows in alike.items():
+        share = float(np.mean([row[0] for row in rows]))
+        of = '' if len(rows) == len(channels) else f' of {", ".join(row[1] for row in rows)}'
+        notes.append(f'{share:.1%}{of} are {number:g}{words}')
+    return notes
 
 
 def _counts_photons(view: View, channel: int, values: np.ndarray) -> bool:
