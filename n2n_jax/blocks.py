@@ -2,7 +2,7 @@
 
 It holds whatever the noise is: dependent on the signal, or correlated over less than a block.
 
-H height, W width, B blocks.
+N images, H height, W width, C channels, B blocks.
 """
 
 import dataclasses
@@ -30,15 +30,25 @@ def block_sums(map_HW: np.ndarray, side: int) -> np.ndarray:
     return sums.reshape(*map_HW.shape[:-2], -1)
 
 
+def block_means(images_NHWC: np.ndarray, side: int) -> np.ndarray:
+    """Means over whole blocks, (N, H // side, W // side, C) float64; the rest is left out."""
+    n, h, w, c = images_NHWC.shape
+    x = images_NHWC[:, : h // side * side, : w // side * side]
+    return x.reshape(n, h // side, side, w // side, side, c).mean(axis=(2, 4), dtype=np.float64)
+
+
 def effective_count(weights_B: np.ndarray) -> float:
     """How many blocks as good as equal ones there are: (sum)^2 / sum of squares."""
     squares = float((weights_B**2).sum())
     return float(weights_B.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def needed(freedom: float) -> float:
-    """How many standard errors are beyond chance, by Student's distribution."""
-    return float(stats.t.isf(CHANCE / 2, max(freedom, 1.0)))
+def needed(freedom: float, tests: int = 1) -> float:
+    """How many standard errors are beyond chance, by Student's distribution.
+
+    Of several tests, such as one per channel, each gets its part of the chance (Bonferroni).
+    """
+    return float(stats.t.isf(CHANCE / 2 / tests, max(freedom, 1.0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +65,9 @@ class Ratio:
     error: float
     freedom: float
 
-    def beyond(self, limit: float) -> bool:
+    def beyond(self, limit: float, tests: int = 1) -> bool:
         """Whether it is larger than the limit, either way, and not 0 but for chance."""
-        return abs(self.value) > max(limit, needed(self.freedom) * self.error)
+        return abs(self.value) > max(limit, needed(self.freedom, tests) * self.error)
 
     def surely_below(self, limit: float) -> bool:
         """Whether it is smaller than the limit by more than chance."""

@@ -1,6 +1,6 @@
 """The noise of captures as a line: its variance over the signal.
 
-N captures of a scene, H height, W width, C channels, B bins of the signal.
+N captures of a scene, H height, W width, C channels, B bins of the signal, V values of some rows.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from scipy import ndimage
 _WINDOW = 5  # pixels a side over which the signal is averaged to sort pixels by it
 _MOST_CLIPPED = 0.01  # share of values at an end of the range above which a bin is left out
 _FEWEST_BINS = 3
+_AT_ONCE = 8192  # values of each capture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +51,18 @@ class NoiseModel:
         return float(dark), float(bright)
 
 
-def noise_model(captures_NHWC: np.ndarray, *, num_bins: int = 20) -> NoiseModel:
-    """Fits Poisson-Gaussian noise (Foi et al. 2008) to the difference of two captures."""
-    first, second = captures_NHWC[list(typical_pair(captures_NHWC))]
-    a, b = first.astype(np.float64), second.astype(np.float64)
+def noise_model(
+    captures_NHWC: np.ndarray, *, num_bins: int = 20, pair: tuple[int, int] | None = None
+) -> NoiseModel:
+    """Fits Poisson-Gaussian noise (Foi et al. 2008) to the difference of two captures.
+
+    Args:
+      captures_NHWC: two or more.
+      num_bins: of the signal, at most.
+      pair: which two captures; None: those that differ as two of the scene usually do.
+    """
+    i, j = typical_pair(mean_squares(captures_NHWC)) if pair is None else pair
+    a, b = captures_NHWC[i].astype(np.float64), captures_NHWC[j].astype(np.float64)
     mean = (a + b) / 2
     around = ndimage.uniform_filter(mean, (_WINDOW, _WINDOW, 1)).ravel()
     half_square = (((a - b) - (a - b).mean()) ** 2 / 2).ravel()
@@ -92,14 +101,30 @@ def noise_model(captures_NHWC: np.ndarray, *, num_bins: int = 20) -> NoiseModel:
     )
 
 
-def typical_pair(captures_NHWC: np.ndarray) -> tuple[int, int]:
-    """Two captures that differ as much as two of the scene do; no copies, if any two are not."""
-    pairs = list(itertools.combinations(range(len(captures_NHWC)), 2))
-    differences = [mean_square(captures_NHWC[i], captures_NHWC[j]) for i, j in pairs]
+def typical_pair(differences_NN: np.ndarray) -> tuple[int, int]:
+    """Two captures that differ as much as two of the scene do; no copies, if any two are not.
+
+    Args:
+      differences_NN: see `mean_squares`.
+    """
+    pairs = list(itertools.combinations(range(len(differences_NN)), 2))
+    differences = [differences_NN[pair] for pair in pairs]
     order = [k for k in np.argsort(differences, kind='stable') if differences[k] > 0]
     return pairs[order[(len(order) - 1) // 2]] if order else pairs[0]
 
 
-def mean_square(a_HWC: np.ndarray, b_HWC: np.ndarray) -> float:
-    """Of the difference of two captures, of any type."""
-    return float(np.mean(np.square(a_HWC.astype(np.float64) - b_HWC)))
+def mean_squares(captures_NHWC: np.ndarray) -> np.ndarray:
+    """Mean squares of the differences of captures of any type, (N, N); 0 for copies alone.
+
+    Rows are taken a few at a time, so that no more of them is converted at once, and all pairs are
+    formed of what is in the processor's cache.
+    """
+    num, height = captures_NHWC.shape[:2]
+    sums_NN = np.zeros((num, num))
+    rows = max(1, _AT_ONCE // max(captures_NHWC[0, :1].size, 1))
+    for top in range(0, height, rows):
+        part_NV = captures_NHWC[:, top : top + rows].reshape(num, -1).astype(np.float64)
+        for i in range(num - 1):
+            left_NV = part_NV[i + 1 :] - part_NV[i]
+            sums_NN[i, i + 1 :] += np.einsum('nv,nv->n', left_NV, left_NV)
+    return (sums_NN + sums_NN.T) / max(captures_NHWC[0].size, 1)

@@ -1,6 +1,6 @@
 """How far captures of a scene are shifted against each other, and how sure that is.
 
-N captures of a scene, R regions, K scales, H height, W width, C channels, B blocks, D directions.
+N captures of a scene, R regions, H height, W width, C channels, B blocks, D directions.
 
 A capture x is compared with the mean r of the others. If its content lies t pixels further down and
 right, x(p) = r(p - t), then
@@ -24,6 +24,7 @@ was found. What is different from the textbook:
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy.fft
@@ -40,6 +41,7 @@ _MOST_STEPS = 6
 _SMALL_STEP = 0.01  # pixels
 _USEFUL_ERROR = 1.0  # pixels: with a larger standard error a shift is no knowledge
 _UNKNOWN_ERROR = 10.0  # pixels: that of a direction in which nothing is measurable
+_MOST_KEPT = 2**27  # bytes of bands that are not made twice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,49 +119,88 @@ def register(captures_NHWC: np.ndarray) -> list[Shift]:
     num = len(captures_NHWC)
     if num < 2:
         raise ValueError(f'two captures or more, not {num}')
-    gray_RNHW = np.stack(
-        [part.mean(axis=-1, dtype=np.float64) for part in regions.regions(captures_NHWC)]
-    )
-    gray_RNHW -= gray_RNHW.mean()
-    if min(gray_RNHW.shape[2:]) < _SMALLEST_SIDE:
+    parts = regions.regions(captures_NHWC)
+    if min(parts[0].shape[1:3]) < _SMALLEST_SIDE:
         return [_nothing_known()] * num
-    bands_KRNHW = _bands(gray_RNHW.astype(np.float32))
+    bands = _Bands(parts)
     if num == 2:
-        shift = _of_one(bands_KRNHW, 1)
+        shift = _of_one(bands.of(1), bands.of(0), 1)
         return [dataclasses.replace(shift, pixels_2=-shift.pixels_2), shift]
-    return [_of_one(bands_KRNHW, i) for i in range(num)]
+    return [_of_one(bands.of(i), bands.of_others(i), num - 1) for i in range(num)]
+
+
+class _Bands:
+    """Bands of captures, made when asked for, as those of many do not fit into memory at once.
+
+    Values are brought near 1 by a power of two, which changes no digit of them: squares of very
+    large or small ones would leave the range of float32.
+    """
+
+    def __init__(self, parts: list[np.ndarray]):
+        self._parts = parts
+        num = len(parts[0])
+        means, most = [], 0.0
+        for i in range(num):
+            gray_RHW = self._gray(i)
+            means.append(gray_RHW.mean())
+            most = max(most, float(np.abs(gray_RHW).max()))
+        self._center = float(np.mean(means))
+        self._scale = 2.0 ** -np.frexp(most)[1] if most else 1.0
+        size = len(_SCALES) * 4 * gray_RHW.size
+        self.of = functools.lru_cache(maxsize=max(2, _MOST_KEPT // size))(self._of)
+        self._num = num
+
+    def _gray(self, i: int) -> np.ndarray:
+        return np.stack([part[i].mean(axis=-1, dtype=np.float64) for part in self._parts])
+
+    def _of(self, i: int) -> list[np.ndarray]:
+        """Those of a capture, (R, H, W) at each scale."""
+        return _bands(np.float32(self._scale * (self._gray(i) - self._center)))
+
+    @functools.cached_property
+    def _sums(self) -> list[np.ndarray]:
+        sums = [band.astype(np.float64) for band in self.of(0)]
+        for i in range(1, self._num):
+            for total_RHW, band_RHW in zip(sums, self.of(i), strict=True):
+                total_RHW += band_RHW
+        return sums
+
+    def of_others(self, i: int) -> list[np.ndarray]:
+        """The means of those of the other captures."""
+        return [
+            ((total_RHW - own_RHW) / (self._num - 1)).astype(np.float32)
+            for total_RHW, own_RHW in zip(self._sums, self.of(i), strict=True)
+        ]
 
 
 def _nothing_known() -> Shift:
     return Shift(np.zeros(2), _UNKNOWN_ERROR**2 * np.eye(2), 0.0)
 
 
-def _bands(gray_RNHW: np.ndarray) -> list[np.ndarray]:
+def _bands(gray_RHW: np.ndarray) -> list[np.ndarray]:
     """Differences of Gaussians at each scale.
 
     At the border the image goes on as its point reflection, so that a ramp is a ramp there too.
     """
-    side = min(gray_RNHW.shape[2:])
+    side = min(gray_RHW.shape[1:])
     bands = []
     for scale in _SCALES:
         if side < _SMALLEST_SIDE * scale:
             break
         pad = int(np.ceil(_REACH * _COARSER * scale))
-        widths = ((0, 0), (0, 0), (pad, pad), (pad, pad))
-        padded = np.pad(gray_RNHW, widths, mode='reflect', reflect_type='odd')
+        widths = ((0, 0), (pad, pad), (pad, pad))
+        padded = np.pad(gray_RHW, widths, mode='reflect', reflect_type='odd')
         fine, coarse = (
-            ndimage.gaussian_filter(padded, (0, 0, sigma, sigma), truncate=_REACH)
+            ndimage.gaussian_filter(padded, (0, sigma, sigma), truncate=_REACH)
             for sigma in (scale, _COARSER * scale)
         )
-        bands.append((fine - coarse)[:, :, pad:-pad, pad:-pad])
+        bands.append((fine - coarse)[:, pad:-pad, pad:-pad])
     return bands
 
 
-def _of_one(bands_KRNHW: list[np.ndarray], i: int) -> Shift:
-    """The shift of capture i against the mean of the others."""
-    own = [band[:, i] for band in bands_KRNHW]
-    others = [np.delete(band, i, axis=1).mean(axis=1) for band in bands_KRNHW]
-    gain = _gain(own[-1], others[-1], bands_KRNHW[0].shape[1] - 1)
+def _of_one(own: list[np.ndarray], others: list[np.ndarray], num_others: int) -> Shift:
+    """The shift of a capture against the mean of the others, both as bands (R, H, W)."""
+    gain = _gain(own[-1], others[-1], num_others)
     own = [band / np.sqrt(gain) for band in own]
     others = [band * np.sqrt(gain) for band in others]
     slopes = [_slopes(band) for band in others]

@@ -6,15 +6,16 @@ N captures of a scene, H height, W width, C channels.
 import numpy as np
 from scipy import ndimage
 
+from n2n_jax import blocks
+
 _LOCAL = 31  # pixels a side of the mean that is taken off before noise is correlated
 
 
 def means(captures_NHWC: np.ndarray, side: int) -> np.ndarray:
     """Means over blocks and channels; what does not fill a block is left out."""
-    n, h, w, _ = captures_NHWC.shape
+    _, h, w, _ = captures_NHWC.shape
     side = max(1, min(side, h // 4, w // 4))
-    x = captures_NHWC[:, : h // side * side, : w // side * side].mean(axis=-1, dtype=np.float64)
-    return x.reshape(n, h // side, side, w // side, side).mean(axis=(2, 4))
+    return blocks.block_means(captures_NHWC, side).mean(axis=-1)
 
 
 def without_local_mean(image_HW: np.ndarray) -> np.ndarray:

@@ -8,17 +8,16 @@ import itertools
 import numpy as np
 
 from n2n_jax import blocks
-from n2n_jax.audit.block_means import without_local_mean
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
-from n2n_jax.noise_model import NoiseModel, noise_model, typical_pair
+from n2n_jax.audit.view import View
 
 _LAGS = 5  # pixels that noise is correlated over
 _MOST_CORRELATION = 0.1  # a blur that cannot be seen: sigma of a third of a pixel
 
 
-def correlation(captures_NHWC: np.ndarray) -> Finding:
+def correlation(scene: np.ndarray | View) -> Finding:
     """The larger correlation of the noise of a pixel with that of the next, down or right."""
-    d = _noise(captures_NHWC)
+    d = View.of(scene).noise_HWC
     side = blocks.block_side(*d.shape[:2])
     down, right = (_lag_ratio(d, lag, side) for lag in ((1, 0), (0, 1)))
     if not d.any():
@@ -40,12 +39,6 @@ def correlation(captures_NHWC: np.ndarray) -> Finding:
     return finding_of('correlation', larger.value, text, WARNING, advice, numbers)
 
 
-def _noise(captures_NHWC: np.ndarray) -> np.ndarray:
-    """The difference of two captures without slow changes, (H, W, C)."""
-    i, j = typical_pair(captures_NHWC)
-    return without_local_mean(captures_NHWC[i].astype(np.float64) - captures_NHWC[j])
-
-
 def _lagged(d_HWC: np.ndarray, lag: tuple[int, int]) -> np.ndarray:
     """Products of values that are a lag apart; of lags to the left too."""
     down, right = lag
@@ -60,9 +53,9 @@ def _lag_ratio(d_HWC: np.ndarray, lag: tuple[int, int], side: int) -> blocks.Rat
     return blocks.ratio(blocks.block_sums(products_HW, side), blocks.block_sums(squares_HW, side))
 
 
-def autocorrelation(captures_NHWC: np.ndarray) -> np.ndarray:
+def autocorrelation(scene: np.ndarray | View) -> np.ndarray:
     """Of the noise with itself up to five pixels away, (L, L) with L = 11; 1 in the middle."""
-    d = _noise(captures_NHWC)
+    d = View.of(scene).noise_HWC
     variance = float(np.mean(d**2)) or 1.0
     size = min(_LAGS, *(side - 1 for side in d.shape[:2]))
     map_LL = np.zeros((2 * size + 1, 2 * size + 1))
@@ -73,12 +66,13 @@ def autocorrelation(captures_NHWC: np.ndarray) -> np.ndarray:
     return map_LL
 
 
-def channels(captures_NHWC: np.ndarray) -> Finding:
+def channels(scene: np.ndarray | View) -> Finding:
     """The largest correlation of the noise of a colour with that of another."""
-    num = captures_NHWC.shape[-1]
+    view = View.of(scene)
+    num = view.num_channels
     if num == 1:
         return finding_of('channels', float('nan'), 'gray', FINE)
-    d = _noise(captures_NHWC)
+    d = view.noise_HWC
     side = blocks.block_side(*d.shape[:2])
     # Each colour in units of its own noise, so that the mean of squares is that of both.
     d = d / np.maximum(d.std(axis=(0, 1)), 1e-300)
@@ -91,7 +85,8 @@ def channels(captures_NHWC: np.ndarray) -> Finding:
     larger = max(found.values(), key=lambda one: abs(one.value))
     text = f'{larger.value:+.2f} between colours'
     numbers = {pair: one.value for pair, one in found.items()}
-    verdict = WARNING if any(one.beyond(_MOST_CORRELATION) for one in found.values()) else FINE
+    shared = any(one.beyond(_MOST_CORRELATION, len(found)) for one in found.values())
+    verdict = WARNING if shared else FINE
     advice = (
         'noise is shared by the colours, as after demosaicking or a change of colour space. '
         'Training on pairs is made for that; methods for single images leave gray grain'
@@ -101,13 +96,9 @@ def channels(captures_NHWC: np.ndarray) -> Finding:
     return finding_of('channels', larger.value, text, verdict, advice, numbers)
 
 
-def noise(captures_NHWC: np.ndarray) -> Finding:
+def noise(scene: np.ndarray | View) -> Finding:
     """The noise itself: never a fault, unless there is none."""
-    return noise_finding(noise_model(captures_NHWC))
-
-
-def noise_finding(model: NoiseModel) -> Finding:
-    """The finding of `noise`, for a model that is known already."""
+    model = View.of(scene).model
     dark, bright = model.sigmas()
     sigma = float(np.sqrt(model.variance_B.mean()))
     if sigma == 0:

@@ -14,6 +14,7 @@ from n2n_jax import regions
 from n2n_jax.audit.alignment import brightness, residual, shift
 from n2n_jax.audit.belonging import duplicates, outliers, same_scene
 from n2n_jax.audit.clipping import saturation
+from n2n_jax.audit.constants import Constant
 from n2n_jax.audit.findings import (
     FINE,
     ORDER,
@@ -24,15 +25,19 @@ from n2n_jax.audit.findings import (
     without_nan,
     worst,
 )
-from n2n_jax.audit.noise import autocorrelation, channels, correlation, noise, noise_finding
+from n2n_jax.audit.noise import autocorrelation, channels, correlation, noise
+from n2n_jax.audit.view import View
 from n2n_jax.config import MOST_CHANNELS
+from n2n_jax.constant_areas import constant_mask
 from n2n_jax.data.captures import Scene, read_scene
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
-from n2n_jax.noise_model import NoiseModel, noise_model
+from n2n_jax.noise_model import NoiseModel
 
 NEIGHBORS = 'neighbors'  # the check of images that are alone, see `n2n_jax.audit.single`
-Check = Callable[[np.ndarray], Finding]
+_SMALLEST_SIDE = 8  # pixels
+_LARGEST_VALUE = 1e150
+Check = Callable[[View], Finding]
 CHECKS: dict[str, Check] = {
     'duplicates': duplicates,
     'same scene': same_scene,
@@ -60,6 +65,7 @@ class SceneAudit:
       autocorrelation_LL: of the noise.
       sampled: whether it is so large that only regions of it were looked at.
       digests: one per capture, equal for equal pixels.
+      constants: what was left out of all checks, such as a border.
     """
 
     name: str
@@ -70,6 +76,7 @@ class SceneAudit:
     autocorrelation_LL: np.ndarray | None = None
     sampled: bool = False
     digests: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -98,6 +105,7 @@ class SceneAudit:
                 'shape': list(self.shape),
                 'type': self.kind,
                 'sampled': self.sampled,
+                'constants': [constant.as_dict() for constant in self.constants],
                 'findings': [finding.as_dict() for finding in self.findings],
                 'noise': noise,
                 'autocorrelation': None if lags is None else lags.tolist(),
@@ -106,17 +114,19 @@ class SceneAudit:
 
 
 def audit_scene(scene: SceneCaptures) -> SceneAudit:
-    """All checks on one scene; of a very large one on a grid of regions."""
+    """All checks on one scene; of a very large one on a grid of regions.
+
+    Borders and other constants (see `n2n_jax.constant_areas`) are left out of all checks.
+    """
     captures_NHWC = scene.captures_NHWC
-    sample_NHWC = regions.sample(captures_NHWC)
-    model = noise_model(sample_NHWC)
-    findings = []
-    for name, check in CHECKS.items():
-        if check is noise:
-            finding = noise_finding(model)
-        else:  # a seam between regions would hold a shift
-            finding = check(captures_NHWC if check is shift else sample_NHWC)
-        findings.append(dataclasses.replace(finding, scene=scene.name, check=name))
+    view = View(captures_NHWC)
+    why = _why_not_measurable(view.captures_NHWC)
+    if why:
+        return _unusable(scene.name, why, captures_NHWC.shape, str(captures_NHWC.dtype))
+    findings = [
+        dataclasses.replace(check(view), scene=scene.name, check=name)
+        for name, check in CHECKS.items()
+    ]
     if any(finding.check == 'shift' and finding.verdict != FINE for finding in findings):
         findings = [_perhaps_by_shift(finding) for finding in findings]
     return SceneAudit(
@@ -124,11 +134,33 @@ def audit_scene(scene: SceneCaptures) -> SceneAudit:
         shape=captures_NHWC.shape,
         kind=str(captures_NHWC.dtype),
         findings=tuple(findings),
-        noise=model,
-        autocorrelation_LL=autocorrelation(sample_NHWC),
-        sampled=regions.is_sampled(captures_NHWC),
+        noise=view.model,
+        autocorrelation_LL=autocorrelation(view),
+        sampled=regions.is_sampled(view.whole_NHWC),
         digests=tuple(digest(capture) for capture in captures_NHWC),
+        constants=view.constants,
     )
+
+
+def _why_not_measurable(captures_NHWC: np.ndarray) -> str:
+    """Why no check can be made of what was measured; '' if they can."""
+    num, h, w, _ = captures_NHWC.shape
+    if num < 2:
+        return 'It holds one capture, and two are needed'
+    if min(h, w) < _SMALLEST_SIDE:
+        return (
+            f'{w}x{h} pixels were measured, and {_SMALLEST_SIDE}x{_SMALLEST_SIDE} are the fewest '
+            'to tell anything by'
+        )
+    if not np.isfinite(captures_NHWC).all():
+        return 'It holds NaN or infinite pixels: leave it out'
+    largest = max(abs(float(captures_NHWC.max())), abs(float(captures_NHWC.min())))
+    if largest > _LARGEST_VALUE:
+        return (
+            f'It holds values of {largest:.2g}, whose squares are beyond all numbers: divide all '
+            'captures by the same number'
+        )
+    return ''
 
 
 def _perhaps_by_shift(finding: Finding) -> Finding:
@@ -157,8 +189,8 @@ def read(scene: Scene, like: SceneCaptures | None) -> SceneCaptures | SceneAudit
         return _unusable(scene.name, str(error), (), '')
     shape, kind = captures_NHWC.shape, captures_NHWC.dtype
     why = ''
-    if not np.isfinite(captures_NHWC).all():
-        bad = [np.isfinite(x).all() for x in captures_NHWC].index(False)
+    bad = _first_with_nan(captures_NHWC)
+    if bad is not None:
         why = f'{scene.captures[bad].path} holds NaN or infinite pixels: leave it out.'
     elif shape[-1] > MOST_CHANNELS:
         name = scene.captures[0].path
@@ -175,6 +207,15 @@ def read(scene: Scene, like: SceneCaptures | None) -> SceneCaptures | SceneAudit
     if why:
         return _unusable(scene.name, why, shape, str(kind))
     return SceneCaptures(scene.name, captures_NHWC)
+
+
+def _first_with_nan(captures_NHWC: np.ndarray) -> int | None:
+    """The first capture that is not finite where others are measured."""
+    if captures_NHWC.dtype.kind != 'f' or np.isfinite(captures_NHWC).all():
+        return None
+    measured_HWC = ~constant_mask(captures_NHWC)
+    bad_N = [not np.isfinite(x[measured_HWC]).all() for x in captures_NHWC]
+    return bad_N.index(True) if any(bad_N) else None
 
 
 def _unusable(name: str, why: str, shape: tuple[int, ...], kind: str) -> SceneAudit:
