@@ -53,16 +53,16 @@ def parsed(*arguments):
 
 def test_paths_are_taken_as_they_are_with_spaces_and_commas(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in (' a1.tif', 'a2.tif ', 'b, c.tif', ' cells/c_1.tif', ' cells/c_2.tif'):
+    for name in (' a1.tif', 'a2.tif', 'b, c.tif', ' cells /c_1.tif', ' cells /c_2.tif'):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b'')
         tifffile.imwrite(tmp_path / 'x.tif', np.zeros((8, 8), np.uint8))
         (tmp_path / 'x.tif').rename(file)
     for given, found in (
-        ([' a1.tif', 'a2.tif '], [' a1.tif', 'a2.tif ']),
-        ([' cells'], [' cells/c_1.tif', ' cells/c_2.tif']),
-        (['b, c.tif', 'a2.tif '], ['b, c.tif', 'a2.tif ']),
+        ([' a1.tif', 'a2.tif'], [' a1.tif', 'a2.tif']),
+        ([' cells '], [' cells /c_1.tif', ' cells /c_2.tif']),
+        (['b, c.tif', 'a2.tif'], ['b, c.tif', 'a2.tif']),
     ):
         (scene,) = parsed(*given)
         assert [str(capture.path) for capture in scene.captures] == found

@@ -388,7 +388,7 @@ def _in_csv(path: Path, text: str) -> dict[str, list[str]]:
                 raise UserError(f'{path}, line {rows.line_num}: the scene or the path is missing.')
             groups[row['scene']].append(row['path'])
     except csv.Error as error:
-        raise UserError(f'{path}, line {rows.line_num}: this is no CSV ({error}).') from None
+        raise UserError(f'{path}, line {rows.line_num + 1}: this is no CSV ({error}).') from None
     return groups
 
 
