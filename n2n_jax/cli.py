@@ -5,9 +5,6 @@ import sys
 from collections.abc import Sequence
 
 from n2n_jax import console
-from n2n_jax.commands import audit, bench, compare, denoise, prepare, score, show_noise, train
-
-_COMMANDS = (audit, train, score, denoise, show_noise, compare, prepare, bench)
 
 _EXAMPLES = """examples:
   n2n audit cells/
@@ -30,18 +27,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # Here, so that Ctrl-C meets a program that knows what to do.
+    from n2n_jax.commands import audit, bench, compare, denoise, prepare, score, show_noise, train
+
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    for command in _COMMANDS:
+    for command in (audit, train, score, denoise, show_noise, compare, prepare, bench):
         command.add_parser(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; exits with 2 for what the user can put right."""
-    arguments = _parser().parse_args(argv)
-    console.set_up_logging()
-    console.silence_orbax()
+    """Runs the command; exits with 2 for what the user can put right, 130 if it was stopped."""
     with console.errors_in_one_sentence():
+        arguments = _parser().parse_args(argv)
+        console.set_up_logging()
+        console.silence_orbax()
         arguments.run(arguments)
 
 

@@ -5,9 +5,9 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
-from absl import logging as absl_logging
-
+from n2n_jax import interrupts
 from n2n_jax.cache import default_cache_dir
 from n2n_jax.errors import CheckpointError, UserError
 
@@ -28,7 +28,12 @@ def keep_compiled_code() -> None:
 
 
 def set_up_logging() -> None:
-    """Shows this package's log lines as they are, on standard error."""
+    """Shows this package's log lines as they are, on standard error.
+
+    Names of files that the terminal cannot show are escaped there, not a reason to fail.
+    """
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter('%(message)s'))
     logger = logging.getLogger('n2n_jax')
@@ -46,28 +51,50 @@ def show_errors_only() -> None:
 
 def silence_orbax() -> None:
     """Keeps Orbax from logging every folder it opens, and the failures that it raises as well."""
+    from absl import logging as absl_logging
+
     absl_logging.set_verbosity(absl_logging.FATAL)
 
 
 @contextlib.contextmanager
 def errors_in_one_sentence() -> Iterator[None]:
-    """Ends the program with a sentence in place of a traceback, for errors that need no other."""
-    try:
-        yield
-    except UserError as error:
-        _end(str(error), EXIT_USER_ERROR)
-    except FloatingPointError as error:
-        _end(str(error), EXIT_FAILED)
-    except CheckpointError as error:
-        # Not sys.exit: Orbax's threads would print a page of tracebacks on the way out.
-        print(f'error: {error}', file=sys.stderr, flush=True)
-        os._exit(EXIT_FAILED)
-    except OSError as error:  # full disk, no permission: says which file
-        _end(str(error), EXIT_FAILED)
-    except KeyboardInterrupt:
-        _end('Stopped.', EXIT_INTERRUPTED)
+    """Ends the program with a sentence in place of a traceback, for errors that need no other.
+
+    Ctrl-C, SIGTERM and SIGHUP are such errors: what is half done is cleaned up first.
+    """
+    with interrupts.stoppable() as stop:
+        try:
+            yield
+        except Exception as error:
+            if stop.wanted:  # some libraries turn an interrupt into an error of their own
+                _end('Stopped.', EXIT_INTERRUPTED)
+            _end_by(error)
+        except KeyboardInterrupt:
+            _end('Stopped.', EXIT_INTERRUPTED)
 
 
-def _end(message: str, status: int) -> None:
+def _end_by(error: Exception) -> NoReturn:
+    """Ends the program if there is a sentence for the error, which else goes its way."""
+    match error:
+        case UserError():
+            _end(str(error), EXIT_USER_ERROR)
+        case FloatingPointError():
+            _end(str(error), EXIT_FAILED)
+        case CheckpointError():
+            # Not sys.exit: Orbax's threads would print a page of tracebacks on the way out.
+            print(f'error: {error}', file=sys.stderr, flush=True)
+            os._exit(EXIT_FAILED)
+        case BrokenPipeError():  # whoever read the output, such as `head`, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_FAILED)
+        case OSError():  # full disk, no permission
+            names_file = error.filename is not None and error.strerror
+            _end(f'{error.filename}: {error.strerror}.' if names_file else str(error), EXIT_FAILED)
+        case MemoryError():
+            _end(f'There is not enough memory. {error}'.strip(), EXIT_FAILED)
+    raise error
+
+
+def _end(message: str, status: int) -> NoReturn:
     print(f'error: {message}', file=sys.stderr)
     sys.exit(status)

@@ -7,9 +7,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,18 +19,22 @@ from n2n_jax.codecs import exr
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Denoiser, Read
 from n2n_jax.errors import UserError
+from n2n_jax.folders import files_below, why_no_file
 from n2n_jax.image_bands import Frame, Source, name_of
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.progress import ProgressLine
+from n2n_jax.scale_check import ScaleCheck
+from n2n_jax.staged_files import ExistsError, staged
 from n2n_jax.uncertainty import Calibration
 
 _log = logging.getLogger(__name__)
 
 _WRITTEN_ROWS = 64  # at once: their conversion takes several times their memory
 _CHECKED_VALUES = 1 << 22  # at once, in the look for values that are not numbers
-_MOST_BEYOND = 0.01  # share of the values of an image that may lie far outside the model's range
+_CALLS_SHOWN = 3  # of an error that nobody has a sentence for
 
 Combine = Literal['', 'results', 'captures']
+Existing = Literal['refuse', 'skip', 'replace']
 
 SPREAD, ERROR, INTERVAL = 'spread', 'error', 'interval'
 MAPS = {
@@ -50,12 +53,14 @@ class Job:
       frames: of each the image in it; None: all of them.
       target: the file to write.
       maps: files for what is known about each pixel of the result, by kind: see `MAPS`.
+      channels: of each the one channel that is the capture; empty: all channels of all.
     """
 
     sources: tuple[Path, ...]
     frames: tuple[int | None, ...]
     target: Path
     maps: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    channels: tuple[int, ...] = ()
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -72,14 +77,47 @@ class Options:
       combine: several captures: 'results' averages what becomes of each, 'captures' denoises their
         mean.
       calibration: of the model; the maps of errors and intervals need it.
+      existing: what becomes of outputs that are there when their turn comes.
     """
 
     tta: bool = False
     combine: Combine = ''
     calibration: Calibration | None = None
+    existing: Existing = 'refuse'
 
 
-def jobs_of_files(inputs: Sequence[Path], output: Path, *, maps: Sequence[str] = ()) -> list[Job]:
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Where outputs go.
+
+    Attributes:
+      path: of a file, or of a folder.
+      is_folder: it was written as one, with a slash at its end.
+    """
+
+    path: Path
+    is_folder: bool = False
+
+    def is_file_for_one(self) -> bool:
+        """Whether it names a file, if there is but one thing to write."""
+        return not self.is_folder and not self.path.is_dir() and self.path.suffix != ''
+
+    def check_folder(self, why: str) -> None:
+        """Raises UserError if it cannot be a folder, which is needed, and why it is."""
+        if self.path.is_dir():
+            return
+        if self.path.exists():
+            raise UserError(f'-o {self.path} is a file; {why}.')
+        if not self.is_folder and self.path.suffix.lower() in stacks.SUFFIXES:
+            raise UserError(
+                f'-o {self.path} has the name of an image file; {why}. Write {self.path}/ if it '
+                'shall be the name of a folder.'
+            )
+
+
+def jobs_of_files(
+    inputs: Sequence[Path], output: Output | Path, *, maps: Sequence[str] = ()
+) -> list[Job]:
     """Every file becomes one of the same name; a folder keeps its structure.
 
     Args:
@@ -90,28 +128,34 @@ def jobs_of_files(inputs: Sequence[Path], output: Path, *, maps: Sequence[str] =
     Raises:
       UserError: a missing input, or outputs that would go wrong.
     """
-    if len(inputs) == 1 and not inputs[0].is_dir():
-        to_folder = output.is_dir() or not output.suffix
-        pairs = [(inputs[0], output / inputs[0].name if to_folder else output)]
+    if isinstance(output, Path):
+        output = Output(output)
+    for given in inputs:
+        if not given.exists():
+            raise UserError(f'{given}: no such file or folder.')
+    if len(inputs) == 1 and not inputs[0].is_dir() and output.is_file_for_one():
+        pairs = [(inputs[0], output.path)]
+        folder = None
     else:
-        _needs_folder(output, 'several images need a folder', len(inputs) > 1)
-        _not_inside(inputs, output)
-        pairs = []
-        for path in inputs:
-            if not path.is_dir():
-                pairs.append((path, output / path.name))
-                continue
-            files = io.find_images(path, also=stacks.OTHER_SUFFIXES)
-            pairs += [(file, output / file.relative_to(path)) for file in files]
-    missing = [source for source, _ in pairs if not source.exists()]
-    if missing:
-        raise UserError(f'{missing[0]}: no such file.')
+        several = len(inputs) > 1 or inputs[0].is_dir()
+        output.check_folder('several images need a folder' if several else 'it ends in a slash')
+        _not_inside(inputs, output.path)
+        folder, pairs = output.path, []
+        for given in inputs:
+            pairs += [
+                (file, folder / (file.relative_to(given) if given.is_dir() else file.name))
+                for file in (_images_in(given) if given.is_dir() else [given])
+            ]
     jobs = [Job((source,), (None,), target, _map_files(target, maps)) for source, target in pairs]
-    return _without_clashes(jobs)
+    return _checked(jobs, folder)
 
 
 def jobs_of_scenes(
-    scenes: Sequence[Scene], inputs: Sequence[Path], output: Path, *, maps: Sequence[str] = ()
+    scenes: Sequence[Scene],
+    inputs: Sequence[Path],
+    output: Output | Path,
+    *,
+    maps: Sequence[str] = (),
 ) -> list[Job]:
     """Every scene becomes a file of its name, of the kind of its first capture.
 
@@ -124,22 +168,31 @@ def jobs_of_scenes(
     Raises:
       UserError: outputs that would go wrong.
     """
-    to_file = len(scenes) == 1 and output.suffix and not output.is_dir()
-    if not to_file:
-        _needs_folder(output, 'several scenes need a folder', len(scenes) > 1)
-        _not_inside(inputs, output)
+    if isinstance(output, Path):
+        output = Output(output)
+    folder = None if len(scenes) == 1 and output.is_file_for_one() else output.path
+    if folder is not None:
+        several = len(scenes) > 1
+        output.check_folder('several scenes need a folder' if several else 'it ends in a slash')
+        _not_inside(inputs, folder)
     jobs = []
     for scene in scenes:
         suffix = scene.captures[0].path.suffix
-        target = output if to_file else output / f'{scene.name}{suffix}'
-        paths = tuple(capture.path for capture in scene.captures)
-        frames = tuple(capture.frame for capture in scene.captures)
-        jobs.append(Job(paths, frames, target, _map_files(target, maps)))
-    return _without_clashes(jobs)
+        target = output.path if folder is None else folder / f'{scene.name}{suffix}'
+        jobs.append(
+            Job(
+                sources=tuple(capture.path for capture in scene.captures),
+                frames=tuple(capture.frame for capture in scene.captures),
+                target=target,
+                maps=_map_files(target, maps),
+                channels=tuple(c.channel for c in scene.captures if c.channel is not None),
+            )
+        )
+    return _checked(jobs, folder)
 
 
 def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> list[str]:
-    """Does all jobs, as far as they can be done.
+    """Does all jobs, as far as they can be done, whatever goes wrong with some.
 
     Returns:
       A sentence for each that failed; its outputs are as they were before.
@@ -147,11 +200,12 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
     failures = []
     sizes = []
     for job in jobs:
+        size = 0
         try:
-            sizes.append(_num_values(job, options))
-        except UserError as error:
-            sizes.append(0)
-            failures.append(str(error))
+            size = _num_pixels(job, options)
+        except Exception as error:  # one file must not stop the others
+            failures.append(_in_words(error, job))
+        sizes.append(size)
     todo = [(job, size) for job, size in zip(jobs, sizes, strict=True) if size]
     total = sum(sizes)
     with ProgressLine('denoising', total / 1e6, unit=' megapixels') as progress:
@@ -160,73 +214,117 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
             details = f'file {place} of {len(todo)}' if len(todo) > 1 else ''
             try:
                 _do(denoiser, job, options, _Count(progress, before, details))
-            except UserError as error:
+            except Exception as error:  # see above
                 progress.clear()
-                failures.append(str(error))
-            except OSError as error:
-                progress.clear()
-                failures.append(f'{job.target} cannot be written: {error.strerror or error}.')
+                if isinstance(error, ExistsError) and options.existing == 'skip':
+                    _log.info('%s is there already.', job.target)
+                else:
+                    failures.append(_in_words(error, job))
             before += size
             progress.update(before / 1e6, details)
     return failures
 
 
-class _Count:
-    """Values done, those of the jobs before included."""
+def _in_words(error: Exception, job: Job) -> str:
+    """What went wrong with a job. Errors without a sentence of their own tell where they arose."""
+    if isinstance(error, UserError):
+        return str(error)
+    _log.debug('%s', job.sources[0], exc_info=error)
+    if isinstance(error, MemoryError):
+        return f'{job.sources[0]} is damaged, or too large for the memory.'
+    if isinstance(error, OSError):
+        file = error.filename or f'{job.sources[0]} or {job.target}'
+        return f'{file} cannot be read or written: {error.strerror or error}.'
+    calls = traceback.extract_tb(error.__traceback__)[-_CALLS_SHOWN:]
+    where = ', '.join(f'{Path(call.filename).name}:{call.lineno} {call.name}' for call in calls)
+    return (
+        f'{job.sources[0]} is damaged, or this is a fault of n2n_jax, which you could report: '
+        f'{type(error).__name__}: {error} ({where}).'
+    )
 
-    def __init__(self, progress: ProgressLine, before: int, details: str):
+
+class _Count:
+    """Pixels done, those of the jobs before included."""
+
+    def __init__(self, progress: ProgressLine, before: int, details: str) -> None:
         self._progress, self._done, self._details = progress, before, details
 
-    def __call__(self, num_values: int) -> None:
-        self._done += num_values
+    def __call__(self, num_pixels: int) -> None:
+        self._done += num_pixels
         self._progress.update(self._done / 1e6, self._details)
 
 
-def _num_values(job: Job, options: Options) -> int:
-    """Values to denoise, from the headers of the files."""
+def _num_pixels(job: Job, options: Options) -> int:
+    """Pixels to denoise, from the headers of the files."""
+    for path in job.sources:
+        if why := why_no_file(path):
+            raise UserError(f'{path} cannot be read: {why}.')
     path, only = job.sources[0], job.frames[0]
     if path.suffix.lower() in (*image_bands.TIFF_SUFFIXES, *image_bands.NUMPY_SUFFIXES):
         with image_bands.open_source(path) as source:
             frames = source.frames if only is None else [source.frames[only]]
-            count = sum(frame.height * frame.width * frame.channels for frame in frames)
-    elif path.suffix.lower() == exr.SUFFIX:
-        count = math.prod(exr.read_size(path))
+            count = sum(frame.height * frame.width for frame in frames)
     else:
-        height, width, samples = io.image_size(path)
-        count = height * width * (3 if samples > 2 else 1)
+        read_size = exr.read_size if path.suffix.lower() == exr.SUFFIX else io.image_size
+        height, width, *_ = read_size(path)
+        count = height * width
     return count * (len(job.sources) if options.combine == 'results' else 1)
 
 
-def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
+class _Channel:
+    """One channel of an image, as a file of its own."""
+
+    def __init__(self, source: Source, index: int, channel: int) -> None:
+        self.path = source.path
+        self.frames = [source.frames[index]._replace(channels=1, has_alpha=False)]
+        self._source, self._index, self._channel = source, index, channel
+
+    def read(self, index: int, start: int, stop: int) -> np.ndarray:
+        """As a `Source` does."""
+        rows_hWC = self._source.read(self._index, start, stop)
+        return rows_hWC[..., self._channel : self._channel + 1]
+
+
+@contextlib.contextmanager
+def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
+    """The captures of a job: where each is, and which image; see `Job.frames`."""
     with contextlib.ExitStack() as stack:
         opened: dict[Path, Source] = {}
         for path in job.sources:
             if path not in opened:
                 opened[path] = stack.enter_context(image_bands.open_source(path))
         sources = [opened[path] for path in job.sources]
-        only = job.frames[0]
-        indices = range(len(sources[0].frames)) if only is None else [only]
-        for index in indices:
-            frames = [index] if only is None else job.frames
-            for source, at in zip(sources, frames, strict=True):
-                _check(denoiser, source, at, sources[0].frames[index])
-        for path in job.outputs:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(path.parent, os.W_OK):
-                raise UserError(f'{path} cannot be written: no permission to write in its folder.')
-        target = stack.enter_context(image_bands.open_target(job.target, sources[0], only=only))
+        if not job.channels:
+            yield list(zip(sources, job.frames, strict=True))
+            return
+        yield [
+            (_Channel(source, frame or 0, channel), 0)
+            for source, frame, channel in zip(sources, job.frames, job.channels, strict=True)
+        ]
+
+
+def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
+    with contextlib.ExitStack() as stack:
+        captures = stack.enter_context(_opened(job))
+        source, only = captures[0]
+        images = [
+            (index, [(capture, index if at is None else at) for capture, at in captures])
+            for index in (range(len(source.frames)) if only is None else [only])
+        ]
+        for index, image in images:
+            for capture, at in image:
+                _check(denoiser, capture, at, source.frames[index])
+        overwrite = options.existing == 'replace'
+        places = stack.enter_context(staged(job.outputs, overwrite=overwrite))
+        target = stack.enter_context(image_bands.open_target(places[job.target], source, only=only))
         maps = {
             kind: stack.enter_context(
-                image_bands.open_target(path, sources[0], only=only, is_map=True)
+                image_bands.open_target(places[path], source, only=only, is_map=True)
             )
             for kind, path in job.maps.items()
         }
-        for index in indices:
-            frames = [index] if only is None else job.frames
-            _denoise_frame(
-                denoiser, list(zip(sources, frames, strict=True)), index, target, maps, options,
-                count,
-            )  # fmt: skip
+        for index, image in images:
+            _denoise_frame(denoiser, image, index, target, maps, options, count)
 
 
 def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
@@ -244,21 +342,14 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
     if frame.dtype.kind != 'f' and not scale.is_known:
         return
     rows = max(1, _CHECKED_VALUES // (frame.width * frame.channels))
-    beyond = 0.0
+    check = ScaleCheck(scale)
     for start in range(0, frame.height, rows):
         stop = min(start + rows, frame.height)
         colors_hWC = source.read(index, start, stop)[..., : frame.channels]
         scale.check(colors_hWC, name=name)
-        beyond += scale.share_beyond(colors_hWC) * (stop - start) / frame.height
-    if scale.is_known and beyond > _MOST_BEYOND:
-        _log.warning(
-            '%s: %.0f %% of the values lie far outside of %g to %g, the range of the captures that '
-            'the model was trained on: it may do badly.',
-            name,
-            100 * beyond,
-            scale.black,
-            scale.white,
-        )
+        check.add(colors_hWC)
+    if warning := check.warning(name):
+        _log.warning('%s', warning)
 
 
 def _kind(frame: Frame) -> str:
@@ -344,10 +435,13 @@ def _map_files(target: Path, maps: Sequence[str]) -> dict[str, Path]:
     return {kind: target.with_name(f'{target.stem}_{kind}.tif') for kind in maps}
 
 
-def _needs_folder(output: Path, why: str, several: bool) -> None:
-    named_like_a_file = output.suffix and not output.is_dir() and several
-    if named_like_a_file or (output.exists() and not output.is_dir()):
-        raise UserError(f'-o {output} is a file; {why}.')
+def _images_in(folder: Path) -> list[Path]:
+    files = files_below(folder, stacks.SUFFIXES)
+    if not files:
+        raise UserError(
+            f'{folder} holds no image: {", ".join(sorted(stacks.SUFFIXES))} are denoised.'
+        )
+    return files
 
 
 def _not_inside(inputs: Iterable[Path], output: Path) -> None:
@@ -356,14 +450,49 @@ def _not_inside(inputs: Iterable[Path], output: Path) -> None:
             raise UserError(f'-o {output} lies inside {path}: choose a folder outside of it.')
 
 
-def _without_clashes(jobs: list[Job]) -> list[Job]:
+def _checked(jobs: list[Job], folder: Path | None) -> list[Job]:
+    """The jobs, if no output goes where it must not: outside of the folder, or over another.
+
+    Raises:
+      UserError: one does, or it is of a kind that its source cannot become.
+    """
     seen: dict[Path, Path] = {}
     for job in jobs:
+        _check_kind(job.sources[0], job.target)
         for path in job.outputs:
-            if path in seen:
+            try:
+                place = path.resolve()
+            except (OSError, ValueError, RuntimeError) as error:
+                raise UserError(f'{path} cannot be written: {error}.') from None
+            if folder is not None and not place.is_relative_to(folder.resolve()):
                 raise UserError(
-                    f'{job.sources[0]} and {seen[path]} would both become {path}: denoise them '
+                    f'{path} would be written outside of -o {folder}, to {place}: remove the link '
+                    'that leads there, or choose another -o.'
+                )
+            if place in seen:
+                raise UserError(
+                    f'{job.sources[0]} and {seen[place]} would both become {path}: denoise them '
                     'into folders of their own, or --combine captures of one scene.'
                 )
-            seen[path] = job.sources[0]
+            seen[place] = job.sources[0]
     return jobs
+
+
+def _check_kind(source: Path, target: Path) -> None:
+    """Refuses kinds of files that cannot become each other, whatever they hold."""
+    old, new = source.suffix.lower(), target.suffix.lower()
+    if old == new:
+        return
+    if new not in stacks.SUFFIXES:
+        endings = ', '.join(sorted(stacks.SUFFIXES))
+        raise UserError(
+            f'{target} cannot be written: let its name end in {endings}; or write {target}/ for a '
+            'folder.'
+        )
+    for kinds in (image_bands.NUMPY_SUFFIXES, (exr.SUFFIX,)):
+        if new in kinds and old not in kinds:
+            raise UserError(
+                f'{source} cannot become {target}: only {" and ".join(kinds)} files become {new} '
+                f'files. Let the name end in {old}'
+                + ('.' if old in image_bands.TIFF_SUFFIXES else ' or .tif.')
+            )

@@ -5,6 +5,8 @@ B batch, H height, W width, C channels, O orientations. An h in place of H: some
 
 import dataclasses
 import functools
+import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -17,9 +19,13 @@ from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
 from n2n_jax.pixel_range import PixelRange
+from n2n_jax.scale_check import ScaleCheck
+
+_log = logging.getLogger(__name__)
 
 CORE = 1024  # largest side of what is denoised at once: with it, 1 GB for the paper's U-Net
 _MEMORY_SHARE = 0.8  # of the free memory that the network may take
+_OUT_OF_MEMORY = re.compile(r'RESOURCE_EXHAUSTED|out[ _]of[ _]memory', re.IGNORECASE)
 
 Read = Callable[[int, int], np.ndarray]  # rows from, to -> (h, W, C) of an image
 
@@ -76,20 +82,22 @@ class Denoiser:
         """Denoises an array: same shape and dtype.
 
         Args:
-          image: (H, W) or (H, W, C) with C = 1 to 4, the second or fourth channel alpha, which is
-            kept. In the units of the captures that the model was trained on; if it was trained on
-            none, integers of 8 and 16 bits use their full range, and floats are in [0, 1], with
-            noise beyond.
+          image: (H, W) or (H, W, C). With as many channels as the model was trained on, all are
+            denoised together. A gray or color model takes other numbers too, as `denoise` does;
+            of 2 or 4 channels the last is then alpha, which is kept. In the units of the captures
+            that the model was trained on; if it was trained on none, integers of 8 and 16 bits use
+            their full range, and floats are in [0, 1], with noise beyond.
           tta: the mean over the 8 flips and rotations: a little better, 8 times as long.
 
         Raises:
           UserError: the shape, type or range does not fit, or the memory.
         """
+        image = np.asarray(image)
+        if image.ndim not in (2, 3) or not image.size:
+            raise UserError(f'An image has shape (H, W) or (H, W, C), not {image.shape}.')
         channels = 1 if image.ndim == 2 else image.shape[-1]
-        if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4):
-            raise UserError(f'An image has shape (H, W) or (H, W, 1 to 4), not {image.shape}.')
-        mode = ('gray', 'gray+alpha', 'rgb', 'rgba')[channels - 1]
-        return self.restore(io.ImageFile(image, mode, Path('image')), tta=tta).pixels
+        has_alpha = channels in (2, 4) and self.config.channels in (1, 3)
+        return self._restored(image, channels - has_alpha, 'image', tta=tta)
 
     def restore(self, image: io.ImageFile, *, tta: bool = False) -> io.ImageFile:
         """Denoises an image file: same size, type, mode and metadata; alpha is kept.
@@ -98,23 +106,32 @@ class Denoiser:
           UserError: values that are not numbers or not in the range of the network, or the image
             needs more memory than there is.
         """
-        name = str(image.path)
-        scale = self.pixel_range(image.pixels.dtype, name)
-        pixels_HWC = np.atleast_3d(image.pixels).copy()
         num_colors = 3 if image.mode.startswith('rgb') else 1
+        pixels = self._restored(image.pixels, num_colors, str(image.path), tta=tta)
+        return dataclasses.replace(image, pixels=pixels)
+
+    def _restored(self, pixels: np.ndarray, num_colors: int, name: str, *, tta: bool) -> np.ndarray:
+        """(H, W) or (H, W, C), of which the first `num_colors` channels are denoised."""
+        scale = self.pixel_range(pixels.dtype, name)
+        pixels_HWC = pixels.reshape(*pixels.shape[:2], -1).copy()
         color_HWC = pixels_HWC[..., :num_colors]
         scale.check(color_HWC, name=name)
+        check = ScaleCheck(scale)
+        check.add(color_HWC)
+        if warning := check.warning(name):
+            _log.warning('%s', warning)
         denoised_HWC = self.denoise(scale.to_network(color_HWC), name=name, tta=tta)
         pixels_HWC[..., :num_colors] = scale.to_pixels(denoised_HWC, name=name)
-        return dataclasses.replace(image, pixels=pixels_HWC.reshape(image.pixels.shape))
+        return pixels_HWC.reshape(pixels.shape)
 
     def denoise(
         self, noisy_HWC: np.ndarray, *, name: str = 'image', tta: bool = False
     ) -> np.ndarray:
         """Denoises (H, W, C) float32 in the range of the network to the same, not clipped.
 
-        A colour network sees three channels together, any other number one by one: as three equal
-        channels, whose answers are averaged. A gray network sees all channels one by one.
+        A network sees as many channels as it was trained on together. A color network sees any
+        other number one by one: as three equal channels, whose answers are averaged. A gray network
+        sees all channels one by one.
         """
         bands = self.bands(
             noisy_HWC.shape, [lambda start, stop: noisy_HWC[start:stop]], name=name, tta=tta
@@ -145,7 +162,7 @@ class Denoiser:
           tta: average over the 8 flips and rotations of the image, padded as the network does it.
           spread: find the standard deviation over them too.
           name: for messages.
-          on_pixels: told after each tile how many values (H * W * C of each read) it had.
+          on_pixels: told after each tile how many pixels (H * W of each read) it had.
 
         Raises:
           UserError: not even the smallest tile fits into the memory, or the number of channels is
@@ -184,7 +201,7 @@ class Denoiser:
                                 orientation if spread else 0, :, columns.start : columns.stop
                             ] += core_hwC
                             if orientation == orientations[-1]:
-                                on_pixels(core_hwC.size)
+                                on_pixels(core_hwC.shape[0] * core_hwC.shape[1])
                     done = rows.stop
                     num_sums = len(reads) * len(orientations) // len(sums_OhWC)
                     sums_OhWC /= np.float32(num_sums)
@@ -284,5 +301,4 @@ def _compiled(config: ModelConfig, shape_HWC: tuple[int, ...]) -> tuple[Any, int
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    words = str(error)
-    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in words or 'memory' in words
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))

@@ -12,6 +12,7 @@ import functools
 import json
 import logging
 import re
+import shlex
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import corruptions, metrics, models, pair_metrics, pictures, streams
+from n2n_jax import corruptions, metrics, models, pair_metrics, path_list, pictures, streams
 from n2n_jax.checkpoint import Checkpoints, abstract_like, open_for_reading
 from n2n_jax.config import Config, EvalConfig
 from n2n_jax.corruptions import Corruptor
@@ -291,7 +292,7 @@ def _needs_clean_images(config: Config, path: Path) -> None:
     if config.captures.paths:
         raise UserError(
             f'{path} was trained on captures, without clean images: write n2n score '
-            f'{config.captures.paths.replace(",", " ")} --model {path}.'
+            f'{shlex.join(map(str, path_list.parted(config.captures.paths)))} --model {path}.'
         )
 
 

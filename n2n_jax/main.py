@@ -20,7 +20,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from n2n_jax import config as config_lib
-from n2n_jax import console, evaluate, parallel, train
+from n2n_jax import console
 from n2n_jax.errors import UserError, did_you_mean
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -41,8 +41,11 @@ def _main(argv: Sequence[str]) -> int:
         raise app.UsageError(f"'{argv[1]}' is not understood: write --config FILE --workdir DIR.")
     console.set_up_logging()
     console.silence_orbax()
-    console.keep_compiled_code()
     with console.errors_in_one_sentence():
+        # Here, as it takes seconds, in which Ctrl-C shall end in a sentence too.
+        from n2n_jax import evaluate, parallel, train
+
+        console.keep_compiled_code()
         config = config_lib.from_config_dict(_CONFIG.value)
         workdir = Path(_WORKDIR.value)
         parallel.initialize(config.train.distributed)

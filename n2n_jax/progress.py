@@ -38,14 +38,16 @@ class ProgressLine:
       stream: where to write; standard error by default.
     """
 
-    def __init__(self, label: str, total: float, *, unit: str = '', stream: TextIO | None = None):
+    def __init__(
+        self, label: str, total: float, *, unit: str = '', stream: TextIO | None = None
+    ) -> None:
         self._label, self._total, self._unit = label, total, unit
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._start = self._last = time.monotonic()
         self._timed_from: tuple[float, float] | None = None  # count and time of the first update
         self._silent = not _log.isEnabledFor(logging.WARNING)
-        self._shown = False
+        self._shown: float | None = None  # the count shown last
         self._open = False
 
     def __enter__(self) -> Self:
@@ -74,13 +76,15 @@ class ProgressLine:
         if self._silent or now - self._start < 1.0:
             return
         due = now - self._last >= (_LIVE_EVERY_SECONDS if self._live else _PLAIN_EVERY_SECONDS)
-        if not due and not (count >= self._total and self._shown):
+        at_end = count >= self._total and self._shown is not None
+        if not (due or at_end) or (count >= self._total and self._shown == count):
             return
-        self._last, self._shown = now, True
+        self._last = now
         self.show(count, details)
 
     def show(self, count: float, details: str = '') -> None:
         """Shows the state at `count` now."""
+        self._shown = count
         line = f'{self._label} {_number(count)}/{_number(self._total)}{self._unit}'
         line += f'  {details}' if details else ''
         first, since = self._timed_from or (count, 0.0)

@@ -1,6 +1,7 @@
 """Which files belong together, in every form that people keep them in."""
 
 import json
+import os
 import random
 import sys
 
@@ -10,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from n2n_jax import io, stacks
+from n2n_jax.data import captures
 from n2n_jax.data.captures import find_scenes, read_scene, read_scenes
 from n2n_jax.errors import UserError
 
@@ -177,6 +179,56 @@ def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
     with pytest.raises(UserError, match=words) as error:
         find_scenes([tmp_path / name])
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'words'),
+    [
+        ('a.csv', 'scene,path\n' + 'a' * 200_000 + ',m.png\n', 'line 2: this is no CSV'),
+        ('a.json', '[' * 200_000, 'is no JSON file'),
+        ('a.json', '{"a\\u0000": ["m.png"]}', 'it holds a zero byte'),
+        ('a.json', '{"a\\ud800": ["m.png"]}', 'it holds half of a character'),
+        ('a.json', '{"a": ["m.png"], "a": ["n.png"]}', 'names scenes twice: a. Put their paths'),
+        ('a.json', '{"a": ["m\\u0000.png"]}', 'names files that are not there'),
+        ('a.json', '{"a": ["m\\ud800.png"]}', 'names files that are not there'),
+        ('a.json', json.dumps({'a': ['x' * 5000]}), 'names files that are not there'),
+        ('a.csv', 'scene,path\n../a,m.png\n', "'../a' cannot be the name of a scene: it leads out"),
+        ('a.csv', 'scene,path\n/a,m.png\n', 'it leads out of the folder'),
+        ('a.csv', 'scene,path\n.,m.png\n', 'it is empty'),
+    ],
+)
+def test_hostile_manifests_are_refused_in_a_sentence(name, content, words, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words):
+        find_scenes([tmp_path / name])
+
+
+def test_scenes_of_a_manifest_may_lie_in_folders_and_have_odd_names(tmp_path):
+    save(tmp_path, 'a.png', 'b.png')
+    for name in ('day 1/cell', 'x..y', 'été\n', 'a:b', '~'):
+        (tmp_path / 'a.json').write_text(json.dumps({name: ['a.png', 'b.png']}))
+        assert names(find_scenes([tmp_path / 'a.json'])) == {name: ['a.png', 'b.png']}
+
+
+def test_scene_folders_that_are_links_are_found(tmp_path):
+    save(tmp_path / 'far', 's1/c_1.png', 's1/c_2.png')
+    save(tmp_path / 'cells', 's2/c_1.png', 's2/c_2.png')
+    (tmp_path / 'cells' / 's1').symlink_to(tmp_path / 'far' / 's1')
+    want = {'s1': ['c_1.png', 'c_2.png'], 's2': ['c_1.png', 'c_2.png']}
+    assert names(find_scenes([tmp_path / 'cells'])) == want
+
+
+def test_what_is_no_file_is_left_out_and_said(tmp_path, caplog):
+    save(tmp_path, 'c_1.png', 'c_2.png')
+    (tmp_path / 'c_3.png').symlink_to(tmp_path / 'gone')
+    os.mkfifo(tmp_path / 'c_4.png')
+    assert names(find_scenes([tmp_path])) == {'c': ['c_1.png', 'c_2.png']}
+    left_out, pipe = [record.getMessage() for record in caplog.records]
+    assert 'c_3.png is left out: it is a link to what is not there' in left_out
+    assert 'c_4.png is left out: it is no file but a pipe' in pipe
+    for find in (find_scenes, captures.find_images):
+        with pytest.raises(UserError, match='c_4.png cannot be read: it is no file but a pipe'):
+            find([tmp_path / 'c_4.png'])
 
 
 def test_captures_of_different_kind_are_refused_with_both_named(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import zipfile
 
 import jax
 import numpy as np
@@ -371,6 +372,22 @@ def test_a_stack_of_captures_becomes_one_image(suffix, tmp_path):
                 assert 'images' not in tif.imagej_metadata
 
 
+@pytest.mark.parametrize('combine', ['results', 'captures'])
+def test_a_stack_whose_channels_are_the_captures_becomes_their_mean(combine, tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    stack = pixels(4, 30, 20, dtype='uint16')
+    tifffile.imwrite(tmp_path / 'c.tif', stack, imagej=True, metadata={'axes': 'CYX'})
+    scenes = find_scenes([tmp_path / 'c.tif'])
+    for name in ('mean.tif', 'mean.png'):
+        jobs = denoise_files.jobs_of_scenes(scenes, [tmp_path / 'c.tif'], tmp_path / name)
+        network = identity(black=0.0, white=200.0)
+        assert denoise_files.denoise_files(network, jobs, Options(combine=combine)) == []
+        written = io.read_image(tmp_path / name).pixels
+        assert (written.shape, written.dtype) == ((30, 20), np.uint16)
+        np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
+
+
 def test_captures_of_different_sizes_are_an_error(tmp_path):
     for k, side in enumerate((20, 24)):
         tifffile.imwrite(tmp_path / f'{k}.tif', pixels(side, 20))
@@ -426,6 +443,79 @@ def test_bad_files_are_named_and_leave_nothing_behind(tmp_path):
         (failure,) = [text for text in failures if f'{os.sep}{name} ' in text]
         assert word in failure
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['good.tif']
+
+
+def test_a_file_that_meets_a_fault_of_ours_does_not_stop_the_others(tmp_path, monkeypatch):
+    (tmp_path / 'in').mkdir()
+    for name in ('a', 'b', 'c', 'd'):
+        tifffile.imwrite(tmp_path / 'in' / f'{name}.tif', pixels(20, 20))
+    real = denoise_files._check
+
+    def check(denoiser, source, *rest):
+        if source.path.stem in 'abc':
+            raise {'a': RuntimeError, 'b': MemoryError, 'c': OSError}[source.path.stem](5, 'words')
+        real(denoiser, source, *rest)
+
+    monkeypatch.setattr(denoise_files, '_check', check)
+    jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    failures = denoise_files.denoise_files(identity(), jobs, Options())
+    for failure, words in zip(
+        failures,
+        (
+            'a.tif is damaged, or this is a fault of n2n_jax, which you could report: RuntimeError',
+            'b.tif is damaged, or too large for the memory',
+            'c.tif cannot be read or written: words.',
+        ),
+        strict=True,
+    ):
+        assert words in failure.replace(f' or {tmp_path}/out/c.tif', '')
+    assert 'test_denoise_files.py:' in failures[0]  # where it arose
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['d.tif']
+
+
+def test_damaged_files_of_every_kind_do_not_stop_a_folder(tmp_path):
+    (tmp_path / 'in').mkdir()
+    np.savez(tmp_path / 'in' / 'a.npz', x=pixels(20, 20))
+    with zipfile.ZipFile(tmp_path / 'in' / 'member.npz', 'w') as archive:
+        archive.writestr('readme.txt', b'hello')
+    (tmp_path / 'in' / 'cut.exr').write_bytes(b'v/1\x01\x02\0\0\0channels\0chlist\0')
+    os.mkfifo(tmp_path / 'in' / 'pipe.png')
+    (tmp_path / 'in' / 'device.npy').symlink_to('/dev/zero')
+    (tmp_path / 'in' / 'gone.tif').symlink_to(tmp_path / 'nowhere')
+    jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    failures = '\n'.join(denoise_files.denoise_files(identity(), jobs, Options()))
+    for words in (
+        'member.npz', 'cut.exr', 'pipe.png cannot be read: it is no file but a pipe',
+        'device.npy cannot be read: it is no file', 'gone.tif cannot be read: it is a link to what',
+    ):  # fmt: skip
+        assert words in failures
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a.npz']
+
+
+def test_what_another_program_writes_meanwhile_is_kept(tmp_path, monkeypatch, caplog):
+    caplog.set_level('INFO')
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(20, 20))
+    real, another = Denoiser.bands, tmp_path / 'out.tif'
+
+    def bands(self, *arguments, **options):
+        another.write_bytes(b"another's")
+        yield from real(self, *arguments, **options)
+
+    monkeypatch.setattr(Denoiser, 'bands', bands)
+    said = []
+    for existing, failed in (('refuse', True), ('skip', False)):
+        another.unlink(missing_ok=True)
+        options = Options(existing=existing)
+        failures = denoise(identity(), tmp_path / 'in.tif', another, options=options)
+        assert bool(failures) == failed
+        said += failures
+        assert another.read_bytes() == b"another's"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ['in.tif', 'out.tif']
+    assert 'out.tif was written by another program' in said[0]
+    assert 'out.tif is there already' in caplog.text
+    options = Options(existing='replace')
+    assert denoise(identity(), tmp_path / 'in.tif', another, options=options) == []
+    np.testing.assert_array_equal(tifffile.imread(another), pixels(20, 20))
 
 
 def test_an_interrupted_file_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -539,6 +629,91 @@ def test_maps_of_errors_are_in_the_units_of_the_file(tmp_path):
     # The network is off by a quarter of 400 everywhere, which is all the noise there is.
     np.testing.assert_allclose(written['interval'], 2 * 100, rtol=0.01)
     assert set(np.round(np.unique(written['error'] / 100), 2)) <= {np.float32(0.1), np.float32(0.3)}
+
+
+def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    for name in ('a', 'b'):
+        tifffile.imwrite(tmp_path / f'{name}.tif', pixels(9, 9))
+    for scene in ('../escaped', str(tmp_path / 'absolute'), 'x/../../y', ''):
+        (tmp_path / 'm.json').write_text(json.dumps({scene: ['a.tif', 'b.tif']}))
+        with pytest.raises(UserError, match='cannot be the name of a scene'):
+            find_scenes([tmp_path / 'm.json'])
+    out, far = tmp_path / 'out', tmp_path / 'far'
+    out.mkdir()
+    far.mkdir()
+    (tmp_path / 'in' / 'deep').mkdir(parents=True)
+    tifffile.imwrite(tmp_path / 'in' / 'deep' / 'a.tif', pixels(9, 9))
+    for link, target in (
+        (out / 'deep', far),
+        (out / 'deep' / 'a.tif', far / 'there.tif'),
+        (out / 'deep' / 'a.tif', far / 'gone.tif'),
+    ):
+        (far / 'there.tif').write_text('')
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(target)
+        with pytest.raises(UserError, match='would be written outside of -o'):
+            denoise_files.jobs_of_files([tmp_path / 'in'], out)
+        link.unlink()
+    (tmp_path / 'linked').symlink_to(far)  # the user may name a link, though
+    (job,) = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'linked')
+    assert job.target == tmp_path / 'linked' / 'deep' / 'a.tif'
+
+
+def test_a_name_with_a_slash_behind_is_a_folder(tmp_path):
+    from n2n_jax.denoise_files import Output
+
+    inputs = [tmp_path / 'a.tif', tmp_path / 'b.tif']
+    for path in inputs:
+        tifffile.imwrite(path, pixels(9, 9))
+    for given in (inputs, inputs[:1]):
+        for name in ('run1.0', 'x.tif'):
+            jobs = denoise_files.jobs_of_files(given, Output(tmp_path / name, is_folder=True))
+            assert [job.target for job in jobs] == [tmp_path / name / file.name for file in given]
+    jobs = denoise_files.jobs_of_files(inputs, tmp_path / 'run1.0')  # no file has this ending
+    assert [job.target.parent.name for job in jobs] == ['run1.0'] * 2
+    with pytest.raises(UserError, match=r'has the name of an image .* several .* Write .*x.tif/'):
+        denoise_files.jobs_of_files(inputs, tmp_path / 'x.tif')
+    with pytest.raises(UserError, match=r'run1.0 cannot be written: .* or write .*run1.0/ for a'):
+        denoise_files.jobs_of_files(inputs[:1], tmp_path / 'run1.0')
+
+
+@pytest.mark.parametrize(
+    ('source', 'target', 'words'),
+    [
+        ('a.tif', 'a.npy', r'only .npy and .npz files become .npy files. .* end in .tif.'),
+        ('a.png', 'a.npz', r'become .npz files. Let the name end in .png or .tif'),
+        ('a.npy', 'a.exr', r'only .exr files become .exr files. .* end in .npy or .tif'),
+    ],
+)
+def test_kinds_that_cannot_become_each_other_are_refused_before_the_model(
+    source, target, words, tmp_path
+):
+    (tmp_path / source).write_text('')
+    with pytest.raises(UserError, match=words):
+        denoise_files.jobs_of_files([tmp_path / source], tmp_path / target)
+
+
+def test_scene_folders_that_are_links_are_denoised(tmp_path):
+    (tmp_path / 'far').mkdir()
+    (tmp_path / 'cells').mkdir()
+    tifffile.imwrite(tmp_path / 'far' / 'a.tif', pixels(9, 9))
+    (tmp_path / 'cells' / 's1').symlink_to(tmp_path / 'far')
+    jobs = denoise_files.jobs_of_files([tmp_path / 'cells'], tmp_path / 'out')
+    assert denoise_files.denoise_files(identity(), jobs, Options()) == []
+    assert (tmp_path / 'out' / 's1' / 'a.tif').exists()
+
+
+def test_progress_counts_pixels_whatever_their_colors(tmp_path, monkeypatch):
+    counts = []
+    monkeypatch.setattr(
+        denoise_files.ProgressLine, 'update', lambda self, count, details: counts.append(count)
+    )
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(60, 50, 3), photometric='rgb')
+    assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
+    assert counts[-1] == counts[-2] == 60 * 50 / 1e6
+    assert counts == sorted(counts)
 
 
 def test_endings_that_are_not_known_are_told_with_those_that_are(tmp_path):

@@ -1,6 +1,7 @@
 """Using a trained denoiser on arrays and files."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli, data, io, memory, models, train
+from n2n_jax import cli, data, denoiser, io, memory, models, train
 from n2n_jax.config import ModelConfig
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
@@ -49,6 +50,56 @@ def test_shape_and_type_are_kept_and_alpha_is_not_touched(channels, dtype):
         np.testing.assert_array_equal(restored[..., -1], image[..., -1])
         image, restored = image[..., :-1], restored[..., :-1]
     assert (restored != image).any()
+
+
+@pytest.mark.parametrize('channels', [2, 4, 5, 8])
+def test_a_model_of_other_channels_denoises_arrays_of_these(channels):
+    config = ModelConfig(name='tiny', channels=channels, residual=False, black=0.0, white=255.0)
+    network = Denoiser(config, models.init(config, jax.random.key(0)), step=0)
+    image = np.random.default_rng(0).integers(0, 256, (20, 17, channels)).astype(np.uint8)
+    restored = network(image)
+    assert (restored.shape, restored.dtype) == (image.shape, image.dtype)
+    scale = network.pixel_range(image.dtype, 'x')
+    want = scale.to_pixels(network.denoise(scale.to_network(image)), name='x')
+    np.testing.assert_array_equal(restored, want)  # no channel is taken for alpha
+    assert (restored[..., -1] != image[..., -1]).any()
+    with pytest.raises(UserError, match=f'has 3 channels, and the model was trained on {channels}'):
+        network(image[..., [0, 1, 1]])
+
+
+def test_a_gray_model_takes_five_channels_one_by_one():
+    image = np.random.default_rng(0).integers(0, 256, (20, 17, 5)).astype(np.uint8)
+    network = random_network(1)
+    want = np.stack([network(image[..., c]) for c in range(5)], axis=-1)
+    np.testing.assert_array_equal(network(image), want)
+
+
+def test_a_crash_of_the_device_is_not_taken_for_a_lack_of_memory():
+    crash = 'INTERNAL: CUDA error: an illegal memory access was encountered'
+    assert not denoiser._is_out_of_memory(jax.errors.JaxRuntimeError(crash))
+    for words in ('RESOURCE_EXHAUSTED: no room', 'Out of memory while', 'CUDA_ERROR_OUT_OF_MEMORY'):
+        assert denoiser._is_out_of_memory(jax.errors.JaxRuntimeError(words))
+    assert denoiser._is_out_of_memory(MemoryError())
+
+
+def test_arrays_on_another_scale_than_the_captures_are_warned_of(caplog):
+    counts = np.random.default_rng(0).uniform(0, 3200, (20, 24)).astype(np.uint16)
+    config = ModelConfig(name='tiny', channels=1, residual=True, black=0.0, white=3200.0)
+    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    network = Denoiser(config, variables, step=0)
+    for image in (counts, counts.astype(np.float32), np.zeros_like(counts)):
+        network(image)
+    assert not caplog.records
+    for image, words in (
+        ((counts / 3200).astype(np.float32), 'float32 values from .* 0.031 % of 0 to 3200'),
+        ((counts / 3200 * 255).astype(np.uint8), 'uint8 values .* this type cannot hold 0 to 3200'),
+        ((counts / 3200 * 255).astype(np.uint16), 'uint16 values from .* 7.9 % of 0 to 3200'),
+        ((counts * 16.0).astype(np.float32), '% of the values lie far outside of 0 to 3200'),
+    ):
+        caplog.clear()
+        network(image)
+        (record,) = caplog.records
+        assert re.search(words, record.getMessage())
 
 
 def test_sizes_from_1_to_70_come_back():

@@ -2,11 +2,14 @@
 
 import argparse
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from n2n_jax.commands import options
+from n2n_jax.data import own_captures
 from n2n_jax.data.captures import find_scenes
 from n2n_jax.errors import UserError
 
@@ -40,6 +43,48 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
     for file in (tmp_path / 'x.json', tmp_path / 'new' / 'x.json'):
         with pytest.raises(UserError, match='x.json cannot be written'):
             check(file)
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    options.add_captures(parser)
+    return own_captures.find(options.captures(parser.parse_args(arguments)))
+
+
+def test_paths_are_taken_as_they_are_with_spaces_and_commas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (' a1.tif', 'a2.tif', 'b, c.tif', ' cells /c_1.tif', ' cells /c_2.tif'):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b'')
+        tifffile.imwrite(tmp_path / 'x.tif', np.zeros((8, 8), np.uint8))
+        (tmp_path / 'x.tif').rename(file)
+    for given, found in (
+        ([' a1.tif', 'a2.tif'], [' a1.tif', 'a2.tif']),
+        ([' cells '], [' cells /c_1.tif', ' cells /c_2.tif']),
+        (['b, c.tif', 'a2.tif'], ['b, c.tif', 'a2.tif']),
+    ):
+        (scene,) = parsed(*given)
+        assert [str(capture.path) for capture in scene.captures] == found
+
+
+def test_what_a_link_leads_to_needs_force_too(tmp_path):
+    (tmp_path / 'x.json').symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(UserError, match=r'x.json exists'):
+        check(tmp_path / 'x.json')
+
+
+def test_outputs_with_a_slash_behind_are_folders():
+    for text, is_folder in (('run1.0/', True), ('a/.', True), ('a.tif', False), ('a', False)):
+        assert options.output(text) == (Path(text), is_folder)
+
+
+def test_folders_of_runs_have_names_in_utf_8():
+    assert options.run_folder('runs/é') == Path('runs/é')
+    with pytest.raises(argparse.ArgumentTypeError, match=r'caf\\xe9: checkpoints cannot lie'):
+        options.run_folder('runs/caf\udce9')
+    with pytest.raises(argparse.ArgumentTypeError, match='zero byte'):
+        options.path('a\0')
 
 
 def test_captures_are_no_place_for_reports(tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from n2n_jax.commands import options
 from n2n_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from n2n_jax.denoise_files import Job
+    from n2n_jax.denoise_files import Existing, Job
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.uncertainty import Calibration
 
@@ -28,6 +29,13 @@ _EXAMPLES = """examples:
 PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. What comes out has the size, type, pages and
 metadata of what went in; integers are rounded, and what lies beyond their range becomes its end.
 Images too large for the memory are denoised in tiles, with the same result.
+
+Nothing is written outside of OUT, and nothing is overwritten without --force. A file that cannot
+be read or written is named at the end and does not stop the others. What was interrupted is
+resumed with --skip-existing: a file is written whole or not at all.
+
+exit status: 0 all written, 1 no room or no permission, 2 something to put right (files that failed
+are named), 130 stopped by Ctrl-C or a signal.
 """
 
 
@@ -45,18 +53,21 @@ def add_parser(commands: Any) -> None:
         help='files or folders; with --combine captures as in `n2n train`',
     )  # fmt: skip
     parser.add_argument(
-        '-o', dest='output', required=True, type=options.path, metavar='OUT',
-        help='file for one image, folder for several',
+        '-o', dest='output', required=True, type=options.output, metavar='OUT',
+        help='file for one image, folder for several; OUT/ is always a folder',
     )  # fmt: skip
     parser.add_argument(
         '--model',
         required=True,
-        type=options.path,
+        type=options.run_folder,
         metavar='RUN_DIR',
-        help='the --workdir of a training',
+        help='the --workdir of a run',
     )
     parser.add_argument('--force', action='store_true', help='overwrite outputs that exist')
-    parser.add_argument('--skip-existing', action='store_true', help='leave out what is there')
+    parser.add_argument(
+        '--skip-existing', action='store_true',
+        help='leave out what is there: resumes a run of n2n denoise, or shares it with another',
+    )  # fmt: skip
     parser.add_argument(
         '--tta', action='store_true',
         help='mean over 8 flips and rotations: a little better, 8 times as long',
@@ -91,28 +102,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     _check(arguments)
     logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it says is in our errors
-    jobs = _jobs(arguments)
-    sources = {source.resolve() for job in jobs for source in job.sources}
-    if arguments.skip_existing:
-        num_all = len(jobs)
-        jobs = [job for job in jobs if not all(path.exists() for path in job.outputs)]
-        _log.info('%d of %d are there already.', num_all - len(jobs), num_all)
-        if not jobs:
-            return
-    for job in jobs:
-        for path in job.outputs:
-            if path.resolve() in sources:
-                raise UserError(f'{path} is an input itself: choose another -o.')
-            if path.exists() and arguments.skip_existing and not arguments.force:
-                lacking = next(path for path in job.outputs if not path.exists())
-                raise UserError(
-                    f'{path} is there, but {lacking} is not: --force without --skip-existing '
-                    'writes both anew.'
-                )
-            if path.exists() and not arguments.force:
-                raise UserError(
-                    f'{path} exists: choose another -o, or give --skip-existing or --force.'
-                )
+    jobs = _todo(_jobs(arguments), arguments)
+    if not jobs:
+        return
 
     console.keep_compiled_code()
     import dataclasses
@@ -127,7 +119,12 @@ def run(arguments: argparse.Namespace) -> None:
         stride = models.geometry(denoiser.config).stride
         denoiser = dataclasses.replace(denoiser, core=padded(arguments.tile, stride))
     _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
-    how = Options(arguments.tta, arguments.combine, _calibration(arguments, denoiser))
+    how = Options(
+        tta=arguments.tta,
+        combine=arguments.combine,
+        calibration=_calibration(arguments, denoiser),
+        existing=_existing(arguments),
+    )
     failures = denoise_files(denoiser, jobs, how)
     for message in failures:
         _log.error('error: %s', message)
@@ -135,12 +132,53 @@ def run(arguments: argparse.Namespace) -> None:
         _log.info('%d of %d written.', len(jobs) - len(failures), len(jobs))
         raise UserError(f'{len(failures)} of {len(jobs)} images failed.')
     if len(jobs) > _MOST_LISTED:
-        _log.info('%d written: %s', len(jobs), arguments.output)
+        _log.info('%d written: %s', len(jobs), arguments.output.path)
         return
     _log.info('%d written:', len(jobs))
     for job in jobs:
         for path in job.outputs:
             _log.info('%s', path)
+
+
+def _existing(arguments: argparse.Namespace) -> 'Existing':
+    if arguments.force:
+        return 'replace'
+    return 'skip' if arguments.skip_existing else 'refuse'
+
+
+def _todo(jobs: 'list[Job]', arguments: argparse.Namespace) -> 'list[Job]':
+    """The jobs whose outputs are not there yet, or may be overwritten.
+
+    Raises:
+      UserError: an output is an input, or is there.
+    """
+    sources = {source.resolve() for job in jobs for source in job.sources}
+    for job in jobs:
+        for path in job.outputs:
+            if path.resolve() in sources:
+                raise UserError(f'{path} is an input itself: choose another -o.')
+    if arguments.skip_existing:
+        num_all = len(jobs)
+        jobs = [job for job in jobs if not all(path.exists() for path in job.outputs)]
+        _log.info('%d of %d are there already.', num_all - len(jobs), num_all)
+    if arguments.force:
+        return jobs
+    for job in jobs:
+        for path in job.outputs:
+            if not os.path.lexists(path):
+                continue
+            if not path.exists():
+                raise UserError(f'{path} is a link to what is not there: remove it.')
+            if arguments.skip_existing:
+                lacking = next(path for path in job.outputs if not path.exists())
+                raise UserError(
+                    f'{path} is there, but {lacking} is not: --force without --skip-existing '
+                    'writes both again.'
+                )
+            raise UserError(
+                f'{path} exists: choose another -o, or give --skip-existing or --force.'
+            )
+    return jobs
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -175,11 +213,12 @@ def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
     from n2n_jax import denoise_files
 
     paths: list[Path] = arguments.paths
+    output = denoise_files.Output(*arguments.output)
     if not arguments.combine:
-        return denoise_files.jobs_of_files(paths, arguments.output, maps=_maps(arguments))
+        return denoise_files.jobs_of_files(paths, output, maps=_maps(arguments))
     from n2n_jax.data.captures import find_scenes
 
     scenes = find_scenes(
         paths, pattern=arguments.pattern or None, interleaved=arguments.interleaved
     )
-    return denoise_files.jobs_of_scenes(scenes, paths, arguments.output, maps=_maps(arguments))
+    return denoise_files.jobs_of_scenes(scenes, paths, output, maps=_maps(arguments))

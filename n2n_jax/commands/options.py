@@ -3,8 +3,9 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from n2n_jax import path_list
 from n2n_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,11 +15,43 @@ if TYPE_CHECKING:
     from n2n_jax.data.captures import Scene
 
 
+class OutputPath(NamedTuple):
+    """A path to write to, and whether it was written as that of a folder, with a slash behind."""
+
+    path: Path
+    is_folder: bool
+
+
 def path(text: str) -> Path:
-    """The type of an argument that is a path."""
+    """The type of an argument that is a path; spaces around it belong to it."""
     if not text:
         raise argparse.ArgumentTypeError('an empty path')
+    if '\0' in text:
+        raise argparse.ArgumentTypeError('a path cannot hold a zero byte')
     return Path(text)
+
+
+def output(text: str) -> OutputPath:
+    """The type of an argument that is a file or a folder to write."""
+    ends = (os.sep, os.altsep or os.sep)
+    return OutputPath(path(text), text.endswith((*ends, f'{os.sep}.')))
+
+
+def run_folder(text: str) -> Path:
+    """The type of an argument that is the folder of a run, which the checkpoint library opens."""
+    folder = path(text)
+    try:
+        str(folder.absolute()).encode('utf-8')
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f'{_shown(folder)}: checkpoints cannot lie in a folder whose name is not UTF-8; '
+            'rename it'
+        ) from None
+    return folder
+
+
+def _shown(file: Path) -> str:
+    return os.fsencode(file).decode('utf-8', 'backslashreplace')
 
 
 def add_captures(parser: argparse.ArgumentParser) -> None:
@@ -48,18 +81,11 @@ def add_fix(parser: argparse.ArgumentParser) -> None:
 
 
 def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
-    """Where the captures are, as `add_captures` was told.
-
-    Raises:
-      UserError: a comma in a path, which separates paths in a config.
-    """
+    """Where the captures are, as `add_captures` was told."""
     from n2n_jax.config import CapturesConfig
 
-    for given in arguments.paths:
-        if ',' in str(given):
-            raise UserError(f'{given}: a comma in a path cannot be kept in a config; rename it.')
     return CapturesConfig(
-        paths=','.join(str(given) for given in arguments.paths),
+        paths=path_list.joined(arguments.paths),
         pattern=arguments.pattern or '',
         interleaved=arguments.interleaved,
         fix=getattr(arguments, 'fix', ''),
@@ -77,7 +103,7 @@ def check_free(file: Path | None, option: str, arguments: argparse.Namespace) ->
         return
     if file.is_dir():
         raise UserError(f'{file} is a folder: give {option} the name of a file.')
-    if file.exists() and not arguments.force:
+    if os.path.lexists(file) and not arguments.force:
         raise UserError(f'{file} exists: choose another {option}, or give --force.')
     there = next(folder for folder in file.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):

@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_captures(parser)
     options.add_fix(parser)
-    parser.add_argument('--model', required=True, type=options.path, metavar='RUN')
+    parser.add_argument('--model', required=True, type=options.run_folder, metavar='RUN')
     parser.add_argument(
         '--truth',
         type=options.path,

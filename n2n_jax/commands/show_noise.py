@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from n2n_jax.commands import options
-from n2n_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.data import photos
 
     corruptors = [corruptions.parse(spec) for spec in arguments.specs]
-    if arguments.output.exists() and not arguments.force:
-        raise UserError(f'{arguments.output} exists: choose another -o, or give --force.')
+    options.check_free(arguments.output, '-o', arguments)
     if arguments.image:
         image = io.read_image(arguments.image)
         io.check_range(image, margin=1.0)

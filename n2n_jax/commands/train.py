@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_captures(parser)
     options.add_fix(parser)
-    parser.add_argument('--workdir', required=True, type=options.path, metavar='RUN')
+    parser.add_argument('--workdir', required=True, type=options.run_folder, metavar='RUN')
     parser.add_argument('--minutes', type=float, help='of training (default: 20)')
     parser.add_argument('--steps', type=int, help='in place of --minutes')
     parser.add_argument(
@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument('--model', default='', help='unet (default) or resnet50')
     parser.add_argument(
-        '--init-from', type=options.path, metavar='OLD_RUN',
+        '--init-from', type=options.run_folder, metavar='OLD_RUN',
         help='fine-tune: start from the weights of another run',
     )  # fmt: skip
     parser.add_argument(

@@ -24,17 +24,21 @@ scene k. A file that is alone in its scene is a stack of captures.
 import collections
 import csv
 import dataclasses
+import functools
+import io
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
 from n2n_jax import stacks
 from n2n_jax.errors import UserError
-from n2n_jax.natural_sort import natural_key
+from n2n_jax.folders import files_below, natural_order, why_no_file
 
 _log = logging.getLogger(__name__)
 
@@ -96,9 +100,7 @@ def find_scenes(
       UserError: nothing there, a capture without its partner (lists those), or an arrangement that
         is not understood.
     """
-    for path in paths:
-        if not path.exists():
-            raise UserError(f'{path}: no such file or folder.')
+    _check_given(paths)
     if interleaved and (pattern is not None or len(paths) > 1 or paths[0].is_dir()):
         raise UserError('--interleaved goes with one stack.')
     if pattern is not None:
@@ -130,10 +132,9 @@ def find_images(paths: Sequence[Path]) -> list[Scene]:
     Raises:
       UserError: nothing there, or no image.
     """
+    _check_given(paths)
     scenes = []
     for given in paths:
-        if not given.exists():
-            raise UserError(f'{given}: no such file or folder.')
         if not given.is_dir() and given.suffix.lower() not in stacks.SUFFIXES:
             raise UserError(f'{given} is no image: {", ".join(sorted(stacks.SUFFIXES))} are read.')
         for path in _files_in(given) if given.is_dir() else [given]:
@@ -143,6 +144,14 @@ def find_images(paths: Sequence[Path]) -> list[Scene]:
                 for k in range(count)
             ]
     return scenes
+
+
+def _check_given(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not path.exists():
+            raise UserError(f'{path}: no such file or folder.')
+        if not path.is_dir() and (why := why_no_file(path)):
+            raise UserError(f'{path} cannot be read: {why}.')
 
 
 def read_scenes(scenes: Iterable[Scene]) -> Iterator[np.ndarray]:
@@ -189,20 +198,16 @@ def _kind(image_HWC: np.ndarray) -> str:
 
 def _files_in(folder: Path) -> list[Path]:
     """Image and array files in a folder and below, in natural order, no hidden ones."""
-    found = [
-        path
-        for path in folder.rglob('*')
-        if path.suffix.lower() in stacks.SUFFIXES
-        and path.is_file()
-        and not any(part.startswith('.') for part in path.relative_to(folder).parts)
-    ]
+    found = []
+    for path in files_below(folder, stacks.SUFFIXES):
+        why = why_no_file(path)
+        if not why:
+            found.append(path)
+        else:
+            _log.warning('%s is left out: %s.', path, why)
     if not found:
         raise UserError(f'{folder} holds no image: {", ".join(sorted(stacks.SUFFIXES))} are read.')
-    return sorted(found, key=lambda path: _natural(path.relative_to(folder).as_posix()))
-
-
-def _natural(name: str) -> tuple[list[list[str | int]], str]:
-    return [natural_key(part) for part in name.split('/')], name
+    return found
 
 
 def _frames(path: Path) -> list[Capture]:
@@ -262,7 +267,7 @@ def _same_names(folders: Sequence[Path]) -> list[Scene]:
                 raise UserError(f'{files[name]} and {path} have the same name: move one away.')
             files[name] = path
         by_folder.append(files)
-    names = sorted(set().union(*by_folder), key=_natural)
+    names = sorted(set().union(*by_folder), key=natural_order)
     lacking = []
     for folder, files in zip(folders, by_folder, strict=True):
         missing = [name for name in names if name not in files]
@@ -338,8 +343,10 @@ def _in_manifest(path: Path) -> list[Scene]:
     except UnicodeDecodeError:
         raise UserError(f'{path} is no text in UTF-8: save it as UTF-8.') from None
     listing = _in_csv(path, text) if path.suffix.lower() == '.csv' else _in_json(path, text)
+    for name in listing:
+        _check_name(path, name)
     groups = {name: [path.parent / file for file in files] for name, files in listing.items()}
-    missing = [file for group in groups.values() for file in group if not file.is_file()]
+    missing = [file for group in groups.values() for file in group if not os.path.isfile(file)]
     if missing:
         raise UserError(f'{path} names files that are not there: {listed(missing)}.')
     if not groups:
@@ -347,25 +354,50 @@ def _in_manifest(path: Path) -> list[Scene]:
     return _scenes(groups, path, sort=False)
 
 
+def _check_name(manifest: Path, name: str) -> None:
+    """Outputs are named after scenes, so a name must be one of a file, or of one in a folder.
+
+    Raises:
+      UserError: it is not.
+    """
+    path = PurePath(name)
+    if path.anchor or '..' in path.parts:
+        why = 'it leads out of the folder of the outputs'
+    elif not path.name:
+        why = 'it is empty'
+    elif '\0' in name:
+        why = 'it holds a zero byte'
+    elif any(0xD800 <= ord(letter) < 0xE000 for letter in name):
+        why = 'it holds half of a character'
+    else:
+        return
+    raise UserError(f'{manifest}: {name!r} cannot be the name of a scene: {why}.')
+
+
 def _in_csv(path: Path, text: str) -> dict[str, list[str]]:
-    rows = csv.DictReader(text.splitlines())
-    if not {'scene', 'path'} <= set(rows.fieldnames or ()):
-        raise UserError(
-            f'{path} is not understood: its first line must be scene,path (with a comma), and '
-            'every other line name a scene and a file.'
-        )
+    rows = csv.DictReader(io.StringIO(text, newline=''))
     groups: dict[str, list[str]] = collections.defaultdict(list)
-    for row in rows:
-        if not (row['scene'] and row['path']):
-            raise UserError(f'{path}, line {rows.line_num}: the scene or the path is missing.')
-        groups[row['scene']].append(row['path'])
+    try:
+        if not {'scene', 'path'} <= set(rows.fieldnames or ()):
+            raise UserError(
+                f'{path} is not understood: its first line must be scene,path (with a comma), and '
+                'every other line name a scene and a file.'
+            )
+        for row in rows:
+            if not (row['scene'] and row['path']):
+                raise UserError(f'{path}, line {rows.line_num}: the scene or the path is missing.')
+            groups[row['scene']].append(row['path'])
+    except csv.Error as error:
+        raise UserError(f'{path}, line {rows.line_num + 1}: this is no CSV ({error}).') from None
     return groups
 
 
 def _in_json(path: Path, text: str) -> dict[str, list[str]]:
     try:
-        content = json.loads(text)
-    except ValueError as error:
+        content = json.loads(text, object_pairs_hook=functools.partial(_each_once, path))
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is no JSON file ({error}).') from None
     if not isinstance(content, dict) or not all(
         isinstance(files, list) and all(isinstance(file, str) for file in files)
@@ -378,10 +410,19 @@ def _in_json(path: Path, text: str) -> dict[str, list[str]]:
     return content
 
 
+def _each_once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON would keep the last of equal names, and lose the captures of the others unsaid."""
+    counts = collections.Counter(name for name, _ in pairs)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise UserError(f'{path} names scenes twice: {listed(twice)}. Put their paths together.')
+    return dict(pairs)
+
+
 def _scenes(groups: Mapping[str, Sequence[Path]], where: Path, *, sort: bool = True) -> list[Scene]:
     """Groups of files as scenes, if every capture has a partner. One file can be a stack."""
     scenes, alone = [], []
-    for name in sorted(groups, key=_natural) if sort else groups:
+    for name in sorted(groups, key=natural_order) if sort else groups:
         files = groups[name]
         if len(set(files)) < len(files):
             raise UserError(f"{where} names a file of scene '{name}' twice.")

@@ -7,10 +7,10 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from n2n_jax import path_list
 from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config, ModelConfig
 from n2n_jax.data import capture_values
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
@@ -53,7 +53,7 @@ def find(config: CapturesConfig) -> list[Scene]:
     Raises:
       UserError: see `n2n_jax.data.captures`; or keys that exclude each other.
     """
-    paths = [Path(path.strip()) for path in config.paths.split(',')]
+    paths = path_list.parted(config.paths)
     if config.single:
         for name, is_set in (
             ('pattern', config.pattern),

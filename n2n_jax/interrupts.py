@@ -1,0 +1,81 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a program alike: it cleans up, and never stops inside a save."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Windows knows no SIGHUP
+_NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+
+class Stop:
+    """Whether the program has been asked to stop.
+
+    Attributes:
+      wanted: true from the first signal on.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The first signal is a KeyboardInterrupt; more of them leave it the time to clean up."""
+        if not self.wanted:
+            self.wanted = True
+            raise KeyboardInterrupt
+
+    def hang_up(self, number: int, frame: FrameType | None) -> None:
+        """A terminal that is gone asks as SIGTERM does, whoever listens to that by now."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Inside, the signals raise KeyboardInterrupt in the main thread, once.
+
+    Signals that the parent has told to be ignored, as nohup does, still are. After a stop they all
+    are, so that nothing disturbs the end of the program; else all is as before.
+    """
+    stop = Stop()
+    previous = {}
+    if _is_main_thread():
+        for number in _NUMBERS:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                hangs_up = number == getattr(signal, 'SIGHUP', None)
+                previous[number] = signal.signal(number, stop.hang_up if hangs_up else stop.handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_IGN if stop.wanted else handler)
+
+
+@contextlib.contextmanager
+def deferred(*numbers: int) -> Iterator[None]:
+    """Inside, no signal interrupts anything; what came is heeded at the end.
+
+    Args:
+      numbers: the signals; by default all that end the program.
+    """
+    came: list[int] = []
+    previous = {}
+    if _is_main_thread():
+        for number in numbers or _NUMBERS:
+            handler = signal.getsignal(number)
+            if callable(handler):  # others are ignored, end the process, or are not Python's
+                previous[number] = handler
+                signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

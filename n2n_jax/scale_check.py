@@ -1,0 +1,69 @@
+"""Whether an image is on the scale of the captures that a model was trained on.
+
+A network knows noise in units of its range of values. A copy of a capture on another scale, such as
+[0, 1] or 8 bits, is read without an error and comes out wrong.
+"""
+
+import numpy as np
+
+from n2n_jax.pixel_range import PixelRange
+
+_MOST_BEYOND = 0.01  # share of the values of an image that may lie far outside the range
+_LEAST_FILLED = 0.1  # share of the range between the ends of the values; 12 bits of 16 fill 0.06
+_MOST_LACKING = 0.05  # share of the range that the type may be too small for
+
+
+class ScaleCheck:
+    """Gathers what an image holds, part by part, and compares it with the range of a model.
+
+    Args:
+      scale: of the model, for the type of the image.
+    """
+
+    def __init__(self, scale: PixelRange):
+        self._scale = scale
+        self._low, self._high = np.inf, -np.inf
+        self._beyond, self._count = 0.0, 0
+
+    def add(self, pixels: np.ndarray) -> None:
+        """Takes some of the image's values, of any shape, as they are stored."""
+        if not (self._scale.is_known and pixels.size):
+            return
+        self._low = min(self._low, float(pixels.min()))
+        self._high = max(self._high, float(pixels.max()))
+        self._beyond += self._scale.share_beyond(pixels) * pixels.size
+        self._count += pixels.size
+
+    def warning(self, name: str) -> str:
+        """What is suspicious about the image, in words; '' if nothing is, or no range is known."""
+        if not self._count:
+            return ''
+        black, white = self._scale.black, self._scale.white
+        trained = f'{black:g} to {white:g}, the range of the captures that the model was trained on'
+        beyond = self._beyond / self._count
+        if beyond > _MOST_BEYOND:
+            return (
+                f'{name}: {100 * beyond:.0f} % of the values lie far outside of {trained}: it may '
+                'do badly.'
+            )
+        values = f'{self._scale.dtype.name} values from {self._low:g} to {self._high:g}'
+        if self._lacking() > _MOST_LACKING:
+            return (
+                f'{name} holds {values}, and this type cannot hold {trained}. If this is a copy of '
+                'a capture on another scale, the result is wrong: denoise the capture itself.'
+            )
+        filled = (self._high - self._low) / abs(white - black)
+        if 0 < filled < _LEAST_FILLED:
+            return (
+                f'{name} holds {values}: {100 * filled:.2g} % of {trained}. If they were rescaled, '
+                'such as to [0, 1] or 8 bits, the result is wrong: denoise the capture itself.'
+            )
+        return ''
+
+    def _lacking(self) -> float:
+        """Share of the range of the model that the type of the image has no numbers for."""
+        if self._scale.dtype.kind == 'f':
+            return 0.0
+        low, high = sorted((self._scale.black, self._scale.white))
+        ends = np.iinfo(self._scale.dtype)
+        return (max(0.0, ends.min - low) + max(0.0, high - ends.max)) / (high - low)

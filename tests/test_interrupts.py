@@ -1,0 +1,108 @@
+"""Signals: where they end a program, and where they wait."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from n2n_jax import console, interrupts
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)  # the handler runs between two instructions
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    """A stop leaves signals ignored, which the next test must not inherit."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_way_to_stop_a_program_lets_it_clean_up(number, capsys):
+    cleaned = []
+
+    @console.errors_in_one_sentence()
+    def program():
+        try:
+            send(number)
+        finally:
+            send(number)  # once more, in the middle of it
+            send(signal.SIGINT)
+            cleaned.append(True)
+
+    with pytest.raises(SystemExit) as end:
+        program()
+    assert cleaned
+    assert end.value.code == 130
+    assert capsys.readouterr().err == 'error: Stopped.\n'
+    send(number)  # nothing disturbs the end of the program
+
+
+def test_an_interrupt_that_a_library_makes_an_error_of_its_own_is_one_still(capsys):
+    @console.errors_in_one_sentence()
+    def program():
+        try:
+            send(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError('initialization failed') from None
+
+    with pytest.raises(SystemExit) as end:
+        program()
+    assert end.value.code == 130
+    assert 'Stopped' in capsys.readouterr().err
+
+
+def test_what_is_ignored_stays_so_and_all_is_as_before_without_a_stop():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupts.stoppable():
+        send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_save_is_never_interrupted_but_what_came_is_heeded_after_it():
+    saved = []
+
+    @interrupts.deferred()
+    def save():
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
+        saved.append('whole')
+
+    @interrupts.stoppable()
+    def program():
+        save()
+        saved.append('too far')
+
+    with pytest.raises(KeyboardInterrupt):
+        program()
+    assert saved == ['whole']
+
+
+def test_ctrl_c_while_the_program_is_being_loaded_is_a_sentence(tmp_path):
+    # A module that is loaded late takes its time, so that the signal meets the loading.
+    (tmp_path / 'jax').mkdir()
+    slow = 'import time\nprint("loading", flush=True)\ntime.sleep(60)\n'
+    (tmp_path / 'jax' / '__init__.py').write_text(slow)
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'n2n_jax.cli', 'show-noise', 'gaussian:25'],
+            cwd=tmp_path, env={**os.environ, 'PYTHONPATH': path}, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout.readline() == 'loading\n'
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert error == 'error: Stopped.\n'
+        assert process.returncode == 130
