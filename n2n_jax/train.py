@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from n2n_jax import early_stop, evaluate, models
+from n2n_jax import early_stop, evaluate, models, trained_captures
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
 from n2n_jax.data import fixes, open_source, own_captures, single_images
@@ -128,6 +128,8 @@ def train(config: Config, path: Path) -> bool:
         _log.info('It takes %s of %s of memory.', readable(taken), readable(device_bytes()))
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(workdir.claimed(config)))
+        if scenes and is_main_process():
+            trained_captures.write(path, loaded, config)
         _describe(config, task, layout)
         interrupt = stack.enter_context(_Interrupt())
         checkpoints = stack.enter_context(Checkpoints(path, keep=config.train.keep_checkpoints))
