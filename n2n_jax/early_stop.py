@@ -1,7 +1,12 @@
-"""When a training on captures has nothing more to gain, told from its evaluations alone.
+"""When a run on captures has nothing more to gain, told from its evaluations alone.
 
 Nothing is remembered besides the rows of results.json, so a resumed run counts as an uninterrupted
 one does.
+
+Evaluations are compared by the mean squared error over scenes, not by dB. With f = s + e that
+estimate is the mean of e^2 - 2 e n + n n', where n and n' are the noise of two captures: the last
+part is most of its uncertainty for a strong denoiser, makes it negative now and then, and is the
+same at every step. So differences between steps are right where dB would be infinite.
 """
 
 import math
@@ -14,16 +19,51 @@ from typing import Any
 SMALLEST_GAIN = 0.02
 
 
-def estimate(row: dict[str, Any]) -> float:
-    """The estimated PSNR of an evaluation in dB; infinite if the error is too small to measure."""
-    psnr = row['psnr_estimate']
-    return math.inf if psnr is None else psnr
+_SMALLEST_SHARE = 1 - 10 ** (-SMALLEST_GAIN / 10)  # of the squared error
+
+
+def mean_squared_error(row: dict[str, Any]) -> float | None:
+    """The estimate by which evaluations are compared, peak 1; may be negative.
+
+    Args:
+      row: of results.json.
+
+    Returns:
+      None where nothing was estimated, or in rows of older runs, which hold means of dB alone.
+    """
+    mse = row.get('mse_estimate')
+    return mse if mse is not None and math.isfinite(mse) else None
+
+
+def better(row: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether an evaluation has the smaller error; never if one of them has no estimate to compare.
+
+    Args:
+      row: an evaluation.
+      before: the one that it has to be better than.
+    """
+    mse, known = mean_squared_error(row), mean_squared_error(before)
+    return mse is not None and (known is None or mse < known)
+
+
+def worse_than_its_input(row: dict[str, Any]) -> bool:
+    """Whether denoising brings nothing, as far as it can be told.
+
+    Args:
+      row: an evaluation; older ones hold dB alone.
+    """
+    mse, raw = mean_squared_error(row), row.get('mse_estimate_input')
+    if mse is not None and raw is not None:
+        return mse > raw * (1 - _SMALLEST_SHARE)
+    psnr, raw_psnr = row.get('psnr_estimate'), row.get('psnr_estimate_input')
+    return None not in (psnr, raw_psnr) and psnr < raw_psnr + SMALLEST_GAIN
 
 
 def without_gain(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:
     """How long the estimate has not become better.
 
-    A slow rise counts once it adds up to `SMALLEST_GAIN`.
+    A slow rise counts once it adds up to `SMALLEST_GAIN`. An evaluation whose error is too small to
+    be measured is never a reason to stop.
 
     Args:
       rows: evaluations in the order of their steps, as in results.json.
@@ -31,10 +71,15 @@ def without_gain(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:
     Returns:
       The number of evaluations since the last gain, and the step of that gain (0: no rows).
     """
-    best, best_step, count = -math.inf, 0, 0
+    best, best_step, count = math.inf, 0, 0
     for row in rows:
-        if estimate(row) > best + SMALLEST_GAIN:
-            best, best_step, count = estimate(row), row['step'], 0
-        else:
+        mse = mean_squared_error(row)
+        if mse is None:
+            continue
+        # Near 0 a share of the error says nothing: there its uncertainty is the measure.
+        floor = max(best, row['mse_error'] or 0.0) if best < math.inf else 0.0
+        if mse < best - _SMALLEST_SHARE * floor:
+            best, best_step, count = mse, row['step'], 0
+        elif mse > 0:
             count += 1
     return count, best_step

@@ -265,8 +265,7 @@ def _in_words(row: dict[str, Any]) -> str:
     if 'psnr_estimate' in row:
         return (
             f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '
-            f'{pair_metrics.in_words(row).replace("*", "")} dB, gain '
-            f'{pair_metrics.gain_in_words(row)}'
+            f'{pair_metrics.with_gain_in_words(row)}'
         )
     return (
         f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR {row["psnr"]:.2f} dB '

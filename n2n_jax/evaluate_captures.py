@@ -19,8 +19,9 @@ from n2n_jax.progress import ProgressLine
 PROTOCOL = (
     'whole held-out regions, all values, peak 1 = model.white - model.black, output not clipped '
     'nor rounded; each capture denoised by itself; error against the clean image estimated from '
-    'the other captures (see n2n_jax.pair_metrics), an estimate and no measurement; mean of '
-    "per-scene dB; ci95: for these scenes, bootstrap over patches; input: the captures' own noise"
+    'the other captures (see n2n_jax.pair_metrics), an estimate and no measurement; dB of the mean '
+    'over scenes of the squared error; ci95: for these scenes, the noise of their captures alone, '
+    "bootstrap over patches; input: the captures' own noise"
 )
 
 _MOST_PICTURES = 3
@@ -77,10 +78,13 @@ Patches = list[pair_metrics.Patches]
 
 
 def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:
-    raw = pair_metrics.estimate_psnr(raw_patches).as_dict()
+    # Of squared errors, not of dB: they have no bias, and one scene whose error is too small to be
+    # measured does not make the whole infinite.
+    raw = pair_metrics.estimate_psnr(raw_patches, mean_of='mse').as_dict()
     return {
-        **pair_metrics.estimate_psnr(patches).as_dict(),
+        **pair_metrics.estimate_psnr(patches, mean_of='mse').as_dict(),
         'psnr_estimate_input': raw['psnr_estimate'],
+        'mse_estimate_input': raw['mse_estimate'],
     }
 
 

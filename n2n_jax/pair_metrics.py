@@ -19,7 +19,7 @@ share, such as a hot pixel, counts as signal.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -211,19 +211,33 @@ class Estimate:
     Attributes:
       psnr: dB against the peak; infinite if the error is too small to be measured.
       ci95: ends of the 95 % interval, the upper one infinite likewise.
+      mse: the mean squared error, mean over scenes. It has no bias, so it is negative now and then.
+      mse_error: its standard error.
     """
 
     psnr: float
     ci95: tuple[float, float]
+    mse: float
+    mse_error: float
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: what is not measurable is null."""
-        numbers = [x if np.isfinite(x) else None for x in (self.psnr, *self.ci95)]
-        return {'psnr_estimate': numbers[0], 'ci95': numbers[1:]}
+        low, high = self.ci95
+        psnr, low, high, mse, mse_error = (
+            x if np.isfinite(x) else None for x in (self.psnr, low, high, self.mse, self.mse_error)
+        )
+        return {
+            'psnr_estimate': psnr,
+            'ci95': [low, high],
+            'mse_estimate': mse,
+            'mse_error': mse_error,
+        }
 
 
-def estimate_psnr(scenes: Sequence[Patches], *, seed: int = 0) -> Estimate:
-    """The mean of the scenes' PSNR, peak 1, with an interval.
+def estimate_psnr(
+    scenes: Sequence[Patches], *, mean_of: Literal['dB', 'mse'] = 'dB', seed: int = 0
+) -> Estimate:
+    """The PSNR over scenes, peak 1, with an interval.
 
     The interval is for these scenes and captures, not for others of their kind: it is how far the
     estimate may be from what a clean image of each would have told. Patches are drawn again by
@@ -231,11 +245,20 @@ def estimate_psnr(scenes: Sequence[Patches], *, seed: int = 0) -> Estimate:
 
     Args:
       scenes: `patch_sums` of each.
+      mean_of: 'dB', the mean of the scenes' PSNR, for which every one must be measurable; or 'mse',
+        the PSNR of their mean squared error, which needs that mean to be measurable alone.
       seed: of the draws.
     """
-    psnr = float(np.mean([_psnr(scene.mse) for scene in scenes]))
-    low, high = _ends(_drawn([[scene] for scene in scenes], seed)[0])
-    return Estimate(psnr, (low, high))
+    mse = float(np.mean([scene.mse for scene in scenes]))
+    mse_error = float(np.sqrt(sum(np.sum(s.deviations_P**2) for s in scenes))) / len(scenes)
+    if mean_of == 'mse':
+        rng = np.random.default_rng(seed)
+        psnr = float(_psnr(mse))
+        drawn_D = _psnr(mse + mse_error * rng.standard_normal(_NUM_DRAWS))
+    else:
+        psnr = float(np.mean([_psnr(scene.mse) for scene in scenes]))
+        drawn_D = _drawn([[scene] for scene in scenes], seed)[0]
+    return Estimate(psnr, _ends(drawn_D), mse, mse_error)
 
 
 def difference(
@@ -289,6 +312,15 @@ def gain_in_words(row: dict[str, Any]) -> str:
     """'+3.42' dB over the captures as they are, '' if either is not known."""
     ends = row['psnr_estimate'], row['psnr_estimate_input']
     return '' if None in ends else f'{ends[0] - ends[1]:+.2f}'
+
+
+def with_gain_in_words(row: dict[str, Any]) -> str:
+    """'31.20 (30.90 to 31.60) dB, gain +3.42' of an evaluation."""
+    if row['psnr_estimate'] is None:
+        return 'not measurable: the error is too small'
+    words = f'{in_words(row).replace("*", "")} dB'
+    gain = gain_in_words(row)
+    return f'{words}, gain {gain}' if gain else words
 
 
 def in_words(row: dict[str, Any]) -> str:

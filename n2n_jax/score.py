@@ -4,7 +4,7 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,42 +158,41 @@ def prepare(
     *,
     fixed: Sequence[SceneCaptures] | None = None,
     truth: dict[str, np.ndarray] | None = None,
-    cut: Callable[[list[SceneCaptures]], list[SceneCaptures]] = list,
+    first_columns: Mapping[str, int] | None = None,
 ) -> list[Scene]:
-    """Looks at the captures before they are scored.
+    """Checks the captures before they are scored.
 
     Args:
       raw: captures as they were read, in the type of the files, which shows what is clipped.
       fixed: the same put right (see `n2n_jax.data.fixes`); None: nothing was.
       truth: clean images by scene.
-      cut: which scenes, or parts of them, are wanted, such as what a training held out.
+      first_columns: by scene, where of the raw captures the part begins that is scored; 0 for the
+        scenes that are not named.
     """
     fixed = raw if fixed is None else fixed
-    whole = []
-    for of_raw, of_fixed in zip(raw, fixed, strict=True):
-        like = of_fixed.captures_NHWC[0]
-        mask_HWC = fixes.middle(saturation.unsaturated_mask(of_raw.captures_NHWC), like=like)
-        clean_HWC = None if truth is None else fixes.middle(truth[of_raw.name], like=like)
-        why = trust.why_not_trusted(of_fixed, raw=of_raw)
-        whole.append(Scene(of_raw.name, of_fixed.captures_NHWC, mask_HWC, clean_HWC, why))
-
-    def parts(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        named = [SceneCaptures(one.name, x) for one, x in zip(whole, images, strict=True)]
-        return {part.name: part.captures_NHWC for part in cut(named)}
-
-    captures = parts([one.captures_NHWC for one in whole])
-    masks = parts([one.mask_HWC[None] for one in whole])
-    cleans = parts([one.clean_HWC[None] for one in whole]) if truth is not None else {}
-    return [
-        dataclasses.replace(
-            one,
-            captures_NHWC=captures[one.name],
-            mask_HWC=masks[one.name][0],
-            clean_HWC=cleans[one.name][0] if cleans else None,
-        )
-        for one in whole
-        if one.name in captures
-    ]
+    scenes = []
+    with ProgressLine('checking captures', len(raw)) as progress:
+        for k, (of_raw, of_fixed) in enumerate(zip(raw, fixed, strict=True)):
+            progress.update(k, of_raw.name)
+            like = of_fixed.captures_NHWC[0]
+            mask_HWC = fixes.middle(saturation.unsaturated_mask(of_raw.captures_NHWC), like=like)
+            clean_HWC = None if truth is None else fixes.middle(truth[of_raw.name], like=like)
+            why = trust.why_not_trusted(of_fixed, raw=of_raw)
+            first = (first_columns or {}).get(of_raw.name, 0)
+            if first:  # what was shifted has lost a border on both sides
+                cut_off = (of_raw.captures_NHWC.shape[2] - like.shape[1]) // 2
+                first = min(max(first - cut_off, 0), like.shape[1] - 1)
+            scenes.append(
+                Scene(
+                    of_raw.name,
+                    of_fixed.captures_NHWC[:, :, first:],
+                    mask_HWC[:, first:],
+                    None if clean_HWC is None else clean_HWC[:, first:],
+                    why,
+                )
+            )
+            progress.update(k + 1)
+    return scenes
 
 
 def score(
@@ -294,22 +293,51 @@ def read_truth(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.nd
     """Clean images by scene: a file named as the scene, or as its first capture.
 
     Raises:
-      UserError: one is missing, of another size, or a stack of several.
+      UserError: one is missing or there are several, it is of another size or number of channels,
+        a stack of several images, or holds NaN.
     """
-    files = {path.stem: path for path in io.find_images(folder, also=stacks.OTHER_SUFFIXES)}
+    files: dict[str, list[Path]] = {}
+    for path in io.find_images(folder, also=stacks.OTHER_SUFFIXES):
+        files.setdefault(path.relative_to(folder).with_suffix('').as_posix(), []).append(path)
     truth = {}
     for scene in scenes:
-        stems = [scene.name, f'{scene.name}_1', f'{scene.name}_a']
-        file = next((files[stem] for stem in stems if stem in files), None)
-        if file is None:
-            raise UserError(f'{folder} holds no clean image for {scene.name}: name it {stems[0]}.')
+        file = _truth_of(scene.name, files, folder)
         stack = stacks.open_stack(file)
         if stack.num_images != 1:
             raise UserError(f'{file} holds {stack.num_images} images, and one clean one is needed.')
-        truth[scene.name] = stack.read([0])[0]
-        if truth[scene.name].shape != scene.captures_NHWC.shape[1:]:
-            raise UserError(f'{file} is of another size than the captures of {scene.name}.')
+        clean_HWC = stack.read([0])[0]
+        size, wanted = clean_HWC.shape, scene.captures_NHWC.shape[1:]
+        if size[:2] != wanted[:2]:
+            raise UserError(
+                f'{file} is of another size than the captures of {scene.name}: {size[1]}x{size[0]} '
+                f'pixels, not {wanted[1]}x{wanted[0]}.'
+            )
+        if size[2] != wanted[2]:
+            raise UserError(
+                f'{file} has {size[2]} channels, and the captures of {scene.name} have {wanted[2]}.'
+            )
+        if not np.isfinite(clean_HWC).all():
+            raise UserError(f'{file} holds NaN or infinite pixels: no error can be told from it.')
+        truth[scene.name] = clean_HWC
     return truth
+
+
+def _truth_of(scene: str, files: Mapping[str, list[Path]], folder: Path) -> Path:
+    """The clean image of a scene among files by path without suffix, else by name alone."""
+    by_name: dict[str, list[Path]] = {}
+    for name, paths in files.items():
+        by_name.setdefault(name.rpartition('/')[2], []).extend(paths)
+    for ending in ('', '_1', '_a'):
+        for known in (files, by_name):
+            found = known.get(f'{scene}{ending}', [])
+            if len(found) > 1:
+                raise UserError(
+                    f'{folder} holds more than one clean image for {scene}: '
+                    f'{", ".join(str(path.relative_to(folder)) for path in found[:3])}. Leave one.'
+                )
+            if found:
+                return found[0]
+    raise UserError(f'{folder} holds no clean image for {scene}: name it {scene}, any suffix.')
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

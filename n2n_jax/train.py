@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from n2n_jax import early_stop, evaluate, models
+from n2n_jax import early_stop, evaluate, models, trained_captures
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
 from n2n_jax.data import fixes, open_source, own_captures, single_images
@@ -128,6 +128,8 @@ def train(config: Config, path: Path) -> bool:
         _log.info('It takes %s of %s of memory.', readable(taken), readable(device_bytes()))
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(workdir.claimed(config)))
+        if scenes and is_main_process():
+            trained_captures.write(path, loaded, config)
         _describe(config, task, layout)
         interrupt = stack.enter_context(_Interrupt())
         checkpoints = stack.enter_context(Checkpoints(path, keep=config.train.keep_checkpoints))
@@ -385,10 +387,16 @@ def _say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:
     row = next((row for row in rows if row['step'] == step), None)
     if row is None:
         return
+    if early_stop.worse_than_its_input(row):
+        _log.warning(
+            'By the estimate the weights of step %d are the least bad, and no better than the '
+            'captures as they are.',
+            step,
+        )
+        return
     _log.info('The weights of step %d are the best by the estimate: they are used.', step)
-    raw = row['psnr_estimate_input']
-    if raw is not None and early_stop.estimate(row) < raw:
-        _log.warning('They are worse than the captures as they are: train for longer.')
+    if row['psnr_estimate'] is None:
+        _log.info('Their error is too small to be measured.')
 
 
 def _keep_best(
@@ -398,14 +406,14 @@ def _keep_best(
     state: TrainState,
     meta: dict[str, Any],
 ) -> None:
-    """Saves the weights that are shipped, if the estimate of their PSNR is the best so far."""
-    estimate = early_stop.estimate(report.rows[0])
-    before = best.last_step
-    if before not in (None, step) and not estimate > best.meta(before)['psnr_estimate']:
+    """Saves the weights that are shipped, if their estimated error is the smallest so far."""
+    row, before = report.rows[0], best.last_step
+    if before not in (None, step) and not early_stop.better(row, best.meta(before)):
         return
     items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
     if step != before:
-        best.save(step, items, {**meta, 'psnr_estimate': estimate})
+        estimates = {name: row[name] for name in ('psnr_estimate', 'mse_estimate')}
+        best.save(step, items, {**meta, **estimates})
         best.wait()
 
 

@@ -26,7 +26,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import pair_metrics
+from n2n_jax import pair_metrics, trained_captures
 from n2n_jax.baselines import Restore
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.data import fixes, own_captures
@@ -287,7 +287,7 @@ def calibrate_run(run: Path, denoiser: Denoiser) -> Calibration:
         raise UserError(f'{run} was not trained on captures.')
     if config.captures.single:
         raise UserError(f'{run} was trained on single images and held nothing out.')
-    scenes = fixes.load(config.captures).fixed
+    scenes = fixes.load(trained_captures.located(run, config.captures)).fixed
     _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
     black, white = denoiser.config.black, denoiser.config.white
     held_out = [

@@ -1,6 +1,7 @@
 """The folder of a run: which files it holds, and how they are written whole.
 
 config.json       resolved config and provenance, at start
+captures.json     which captures it was trained on, see n2n_jax.trained_captures
 parameters.txt    every parameter with its shape
 metrics.jsonl     training curves, one JSON object per line
 results.json      evaluation rows, for other programs

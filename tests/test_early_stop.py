@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli, evaluate_captures, train
+from n2n_jax import cli, evaluate_captures, pair_metrics, train
 from n2n_jax.checkpoint import Checkpoints, open_for_reading
 from n2n_jax.data.capture_feed import CaptureFeed
-from n2n_jax.early_stop import without_gain
+from n2n_jax.early_stop import better, without_gain
 from n2n_jax.errors import UserError
 from n2n_jax.workdir import Workdir
 
 
+def row(step, psnr=None, *, mse=None, error=1e-5):
+    mse = 10 ** (-psnr / 10) if mse is None and psnr is not None else mse
+    return {'step': step, 'psnr_estimate': psnr, 'mse_estimate': mse, 'mse_error': error}
+
+
 def rows(*estimates):
-    return [{'step': 10 * (i + 1), 'psnr_estimate': psnr} for i, psnr in enumerate(estimates)]
+    return [row(10 * (i + 1), psnr) for i, psnr in enumerate(estimates)]
 
 
 @pytest.mark.parametrize(
@@ -29,11 +34,45 @@ def rows(*estimates):
         ([30.0, 29.0, 31.0, 30.9], (1, 30)),
         ([30.0, 30.01, 30.015], (2, 10)),  # differences that mean nothing
         ([30.0, 30.01, 30.019, 30.03], (0, 40)),  # a slow rise that adds up
-        ([30.0, None, 31.0], (1, 20)),  # an error too small to be measured is the best there is
+        ([30.0, None, 31.0], (0, 30)),  # what has no estimate is no gain, and no reason to stop
+        ([None, None], (0, 0)),
     ],
 )
 def test_evaluations_without_a_gain_are_counted(estimates, want):
     assert without_gain(rows(*estimates)) == want
+
+
+def test_an_error_too_small_to_measure_does_not_end_a_run():
+    strong = [row(10, 40.0), *(row(step, mse=-1e-6) for step in (20, 30, 40, 50))]
+    assert without_gain(strong) == (0, 20)
+    # Not best for ever: a smaller error still counts as a gain, a larger one never ends the run.
+    assert without_gain([*strong, row(60, mse=-3e-6)]) == (0, 60)
+    assert not better(row(60, 41.0), strong[-1])
+    assert better(row(60, mse=-3e-6), strong[-1])
+
+
+def test_nothing_measured_never_wins_over_what_was():
+    for nothing in (row(20), row(20, mse=float('nan')), {'step': 20, 'psnr_estimate': 50.0}):
+        assert not better(nothing, row(10, 30.0))
+        assert better(row(10, 30.0), nothing)
+
+
+def test_of_strong_denoisers_the_best_is_shipped_though_no_psnr_can_be_told():
+    """Two captures of small strips, 20 dB gain: a third of the estimates are negative."""
+    wins, negative = 0, 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        noise = rng.normal(0, 0.1, (2, 51, 96, 1))
+        error = rng.normal(0, 0.01, noise.shape)
+        evaluations = []
+        for factor in (1.3, 1.0):  # the later step is the better one
+            maps = pair_metrics.error_maps(factor * error, noise)
+            patches = [pair_metrics.patch_sums(maps.mean(axis=0))]
+            evaluations.append(pair_metrics.estimate_psnr(patches, mean_of='mse').as_dict())
+        negative += evaluations[1]['psnr_estimate'] is None
+        wins += better(evaluations[1], evaluations[0])
+    assert negative > 8
+    assert wins > 36
 
 
 def config_of(folder, **changes):
@@ -54,7 +93,7 @@ def worse_from_step_4(monkeypatch):
 
     def call(self, variables, step):
         report = real(self, variables, step)
-        report.rows[0]['psnr_estimate'] = 20.0 - abs(step - 4)
+        report.rows[0] |= row(step, 20.0 - abs(step - 4))
         return report
 
     monkeypatch.setattr(evaluate_captures.CaptureEvaluator, '__call__', call)

@@ -90,6 +90,18 @@ def test_an_error_too_small_to_be_measured_is_said_to_be():
     assert result.as_dict()['psnr_estimate'] is None
 
 
+def test_one_scene_too_good_to_measure_leaves_the_others_measured():
+    deviations = np.array([1e-4, -1e-4])
+    scenes = [pair_metrics.Patches(mse, deviations) for mse in (1e-3, 3e-3, -1e-6)]
+    of_squares = pair_metrics.estimate_psnr(scenes, mean_of='mse')
+    assert of_squares.psnr == pytest.approx(-10 * np.log10(np.mean([1e-3, 3e-3, -1e-6])))
+    assert of_squares.mse_error == pytest.approx(np.sqrt(6e-8) / 3)
+    assert of_squares.ci95[0] < of_squares.psnr < of_squares.ci95[1]
+    assert pair_metrics.estimate_psnr(scenes).as_dict()['psnr_estimate'] is None
+    row = {'psnr_estimate': None, 'ci95': [40.0, None], 'psnr_estimate_input': 20.0}
+    assert pair_metrics.with_gain_in_words(row) == 'not measurable: the error is too small'
+
+
 def intervals(clean_HWC, kind, num, draws=100):
     """How often the interval holds the truth, and widths in standard deviations of the estimate."""
     rng = np.random.default_rng(4)

@@ -69,6 +69,28 @@ def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
         score.read_truth(tmp_path, scenes)
 
 
+def test_truth_in_sub_folders_is_found_and_names_that_are_there_twice_are_refused(tmp_path):
+    scenes = [SceneCaptures(f'{d}/cell1', np.zeros((2, 40, 44, 1), np.uint8)) for d in 'ab']
+    for i, name in enumerate('ab'):
+        (tmp_path / name).mkdir()
+        io.write_pixels(tmp_path / name / 'cell1.png', np.full((40, 44), i, np.uint16))
+    truth = score.read_truth(tmp_path, scenes)
+    assert [truth[scene.name].max() for scene in scenes] == [0, 1]
+    alone = [SceneCaptures('cell1', scenes[0].captures_NHWC)]
+    with pytest.raises(UserError, match=r'more than one clean image for cell1: a.cell1.png, b'):
+        score.read_truth(tmp_path, alone)
+    np.save(tmp_path / 'a/cell1.npy', np.zeros((40, 44)))
+    with pytest.raises(UserError, match=r'more than one clean image for a/cell1'):
+        score.read_truth(tmp_path, scenes)
+    (tmp_path / 'a/cell1.png').unlink()
+    np.save(tmp_path / 'a/cell1.npy', np.full((40, 44), np.nan))
+    with pytest.raises(UserError, match=r'cell1.npy holds NaN'):
+        score.read_truth(tmp_path, scenes)
+    np.save(tmp_path / 'a/cell1.npy', np.zeros((40, 44, 3)))
+    with pytest.raises(UserError, match=r'cell1.npy has 3 channels, and .* of a/cell1 have 1'):
+        score.read_truth(tmp_path, scenes)
+
+
 def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
     captures_NHWC = noisy(clean_HWC, 2).astype(np.float32)[:, :64, :64]
     scenes = [SceneCaptures('s', captures_NHWC)]

@@ -1,7 +1,7 @@
 """`n2n score`: the PSNR of a model, estimated from captures alone."""
 
 import argparse
-import functools
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -12,15 +12,20 @@ from n2n_jax.commands import options
 from n2n_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from n2n_jax.baselines import Restore
-    from n2n_jax.config import CapturesConfig, Config
+    from n2n_jax.config import Config
     from n2n_jax.data.own_captures import SceneCaptures
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.score import Scene
 
 _log = logging.getLogger(__name__)
+
+_MOST_LISTED = 5  # names in a sentence
+_NARROWEST = 4  # columns of a held-out part that are worth scoring
 
 
 def add_parser(commands: Any) -> None:
@@ -61,32 +66,33 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax import baselines, score
     from n2n_jax.data import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
-    from n2n_jax.workdir import Workdir, write_text
+    from n2n_jax.workdir import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     console.keep_compiled_code()
     denoiser = Denoiser.load(arguments.model)
+    config = _config(arguments, denoiser)
     captures = options.captures(arguments)
+    fixes.parse(captures.fix)
     options.check_no_input([arguments.json], own_captures.find(captures))
-    loaded = fixes.load(captures)
-    for sentence in loaded.done:
+    _log.info('Reading the captures.')
+    raw, copies = own_captures.without_copies(own_captures.load(captures))
+    for copy in copies:
+        _log.info('Not used: %s.', copy)
+    seen = _seen(raw, arguments, config)
+    if arguments.held_out:
+        raw = [one for one in raw if not seen.trained_whole(one)]
+    truth = score.read_truth(arguments.truth, raw) if arguments.truth else None
+    fixed, changed = fixes.fix(raw, captures.fix)
+    for sentence in changed:
         _log.info('%s', sentence)
-    truth = score.read_truth(arguments.truth, loaded.raw) if arguments.truth else None
-    black, white = denoiser.config.black, denoiser.config.white
-    if black == white:
-        raise UserError(f'{arguments.model} was not trained on captures: its units are not known.')
-    config = Workdir(arguments.model).config()
-    if arguments.held_out and config.captures.single:
-        raise UserError(
-            f'{arguments.model} was trained on single images and held nothing out: leave '
-            '--held-out out.'
-        )
     scenes = score.prepare(
-        loaded.raw,
-        fixed=loaded.fixed,
+        raw,
+        fixed=fixed,
         truth=truth,
-        cut=functools.partial(_held_out, config=config) if arguments.held_out else list,
+        first_columns=seen.columns if arguments.held_out else None,
     )
+    black, white = denoiser.config.black, denoiser.config.white
     restore = _remembering(denoiser)
     rows = score.score(
         scenes,
@@ -100,41 +106,124 @@ def run(arguments: argparse.Namespace) -> None:
             "BM3D is not installed: pip install 'n2n_jax[baselines]' adds it to the table (free "
             'for non-commercial use).'
         )
-    training = _trained_on(captures, config.captures)
-    shares = _coverage(arguments.model, denoiser, scenes, restore, training=training)
+    shares = _coverage(arguments.model, denoiser, scenes, restore, training=bool(seen.names))
     for row in rows:
         if row['method'] == score.MODEL and row['scene'] in shares:
             row['interval_covers'] = shares[row['scene']]
-    if training and not arguments.held_out:
-        _log.info(
-            'The model was trained on some of these captures: its estimate is too good. --held-out '
-            'scores only what was kept out of the training.'
-        )
+    for sentence in seen.warnings(held_out=arguments.held_out):
+        _log.warning('%s', sentence)
     if arguments.json:
         write_text(arguments.json, json.dumps(rows, indent=1))
         _log.info('%s', arguments.json)
 
 
-def _held_out(scenes: 'list[SceneCaptures]', *, config: 'Config') -> 'list[SceneCaptures]':
-    """What a training of this config would hold out of these captures."""
-    from n2n_jax.data import own_captures
+def _config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':
+    """The config of the run, if it can be scored, before anything is read at length.
 
-    _, held = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
-    return held
+    Raises:
+      UserError: it cannot.
+    """
+    from n2n_jax.checkpoint import open_for_reading
+
+    if denoiser.config.black == denoiser.config.white:
+        raise UserError(f'{arguments.model} was not trained on captures: its units are not known.')
+    with open_for_reading(arguments.model) as checkpoints:
+        config = checkpoints.config(denoiser.step)
+    if arguments.held_out and config.captures.single:
+        raise UserError(
+            f'{arguments.model} was trained on single images and held nothing out: leave '
+            '--held-out out.'
+        )
+    return config
 
 
-def _trained_on(captures: 'CapturesConfig', trained: 'CapturesConfig') -> bool:
-    """Whether some files of captures are among those of a training."""
-    from n2n_jax.data import own_captures
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What of the scenes was in the training of a run.
 
-    found = []
-    for config in (captures, trained):
-        try:
-            scenes = own_captures.find(config)
-        except UserError:  # those of the training may be gone
-            return False
-        found.append({c.path.resolve() for scene in scenes for c in scene.captures})
-    return bool(found[0] & found[1])
+    Attributes:
+      model: the run.
+      columns: by the name of a scene that was: so many from the left hold what was trained on.
+      doubt: why that may not be all; '' if nothing speaks for that.
+    """
+
+    model: Path
+    columns: dict[str, int]
+    doubt: str
+
+    @property
+    def names(self) -> list[str]:
+        """Of scenes that were in the training, held out or not."""
+        return list(self.columns)
+
+    def trained_whole(self, scene: 'SceneCaptures') -> bool:
+        """Whether nothing is left of it that was not trained on, worth scoring."""
+        return self.columns.get(scene.name, 0) > scene.captures_NHWC.shape[2] - _NARROWEST
+
+    def warnings(self, *, held_out: bool) -> list[str]:
+        """What to say below the numbers."""
+        sentences = [self.doubt] if self.doubt else []
+        trained_on = [name for name, columns in self.columns.items() if columns]
+        if trained_on and not held_out:
+            sentences.append(
+                f'The model was trained on {_listed(trained_on)}: estimates there are too good. '
+                '--held-out scores only what was kept out of the training.'
+            )
+        return sentences
+
+
+def _seen(
+    scenes: 'Sequence[SceneCaptures]', arguments: argparse.Namespace, config: 'Config'
+) -> _Seen:
+    """What of the scenes the run was trained on; with --held-out says what is scored then.
+
+    Raises:
+      UserError: with --held-out, nothing is left, or it cannot be told.
+    """
+    from n2n_jax import trained_captures
+    from n2n_jax.progress import ProgressLine
+
+    model = arguments.model
+    if not config.captures.paths:
+        return _Seen(model, {}, '')
+    record = trained_captures.of_run(model, config)
+    if arguments.held_out and not record.scenes:
+        raise UserError(f'{record.doubt} Or leave --held-out out.')
+    columns = {}
+    with ProgressLine('comparing with the training', len(scenes)) as progress:
+        for k, scene in enumerate(scenes):
+            found = record.recognize(scene.captures_NHWC)
+            if found is not None:
+                columns[scene.name] = found.columns
+            progress.update(k + 1)
+    seen = _Seen(model, columns, record.doubt)
+    if not arguments.held_out:
+        return seen
+    new = [scene.name for scene in scenes if scene.name not in columns]
+    whole = [scene.name for scene in scenes if seen.trained_whole(scene)]
+    parts = [name for name, number in columns.items() if number and name not in whole]
+    kept_out = [name for name, number in columns.items() if not number]
+    if len(whole) == len(scenes):
+        raise UserError(
+            f'{model} was trained on all of these scenes whole: nothing of them is held out. Give '
+            'captures that it was not trained on, or leave --held-out out.'
+        )
+    for names, words in (
+        (whole, 'Left out, as the model was trained on them whole'),
+        (parts, 'Scored on the part at the right that the training held out'),
+        (kept_out, 'Held out by the training, scored whole'),
+        (new, 'Not known to the training, so held out, scored whole'),
+    ):
+        if names:
+            _log.info('%s: %s.', words, _listed(names))
+    return seen
+
+
+def _listed(names: 'Sequence[str]') -> str:
+    """'a, b, c and 4 more'."""
+    words = ', '.join(names[:_MOST_LISTED])
+    left = len(names) - _MOST_LISTED
+    return f'{words} and {left} more' if left > 0 else words
 
 
 def _remembering(denoiser: 'Denoiser') -> 'Restore':

@@ -1,0 +1,168 @@
+"""What a run was trained on is recognized wherever it lies, and never scored without a word."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from n2n_jax import cli, io, trained_captures
+from n2n_jax.config import CapturesConfig, Config
+from n2n_jax.data import fixes
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.trained_captures import Recognized, Record
+
+
+def scenes_of(num, *, captures=2, h=96, w=120, levels=4096, seed=0):
+    rng = np.random.default_rng(seed)
+    clean = np.linspace(0.3, 0.7, w)[:, None] * levels
+    return [
+        SceneCaptures(
+            f's{i:02}',
+            rng.normal(clean, 0.05 * levels, (captures, h, w, 1)).astype(np.uint16),
+        )
+        for i in range(num)
+    ]
+
+
+def record_of(scenes, **captures):
+    config = Config(captures=CapturesConfig(paths='x', held_out=0.2, **captures))
+    return Record(trained_captures.record(fixes.Loaded(scenes, scenes, []), config))
+
+
+def test_a_scene_of_the_training_is_known_in_any_type_order_and_number_of_captures():
+    scenes = scenes_of(3, captures=4)
+    record = record_of(scenes)
+    for i, scene in enumerate(scenes):
+        x = scene.captures_NHWC
+        for same in (x, x[::-1], x[2:3], x.astype(np.float32), x.astype('>i4')):
+            assert record.recognize(same) == Recognized(f's{i:02}', 96)  # 24 of 120 are held out
+    assert record.recognize(scenes_of(1, seed=1)[0].captures_NHWC) is None
+    assert record.recognize(x + 1) is None
+
+
+def test_parts_cut_out_of_a_capture_are_known_with_what_of_them_was_trained_on():
+    x = scenes_of(1)[0].captures_NHWC
+    record = record_of(scenes_of(1))
+    assert record.recognize(x[:, 20:70, 50:]).columns == 46  # up to column 96
+    assert record.recognize(x[:, 31:60, 3:40]).columns == 37  # all of it
+    assert record.recognize(x[:, :, 96:]).columns == 0  # what was held out
+    in_a_mosaic = np.pad(x, ((0, 0), (10, 0), (30, 7), (0, 0)))
+    assert record.recognize(in_a_mosaic).columns == 126
+
+
+def test_a_subset_of_many_scenes_keeps_what_was_held_out():
+    scenes = scenes_of(40, h=64, w=64)
+    record = record_of(scenes)
+    held_out = {s.name for s in record.scenes if not s.columns}
+    assert len(held_out) == 8
+    for scene in scenes[:10]:  # which by themselves would be split in another way
+        found = record.recognize(scene.captures_NHWC)
+        assert found.columns == (0 if scene.name in held_out else 64)
+
+
+def test_plain_background_and_photon_counts_are_not_taken_for_each_other():
+    dark = np.zeros((2, 96, 120, 1), np.uint8)
+    assert record_of([SceneCaptures('dark', dark)]).recognize(dark) is None
+    for rate in (0.01, 0.3):
+        a, b = np.random.default_rng(0).poisson(rate, (2, 2, 96, 120, 1)).astype(np.uint8)
+        record = record_of([SceneCaptures('counts', a)])
+        assert record.recognize(a) is not None
+        assert record.recognize(b) is None
+
+
+def test_of_single_images_all_is_trained_on():
+    scenes = scenes_of(2, captures=1)
+    assert record_of(scenes, single=True).recognize(scenes[0].captures_NHWC).columns == 120
+
+
+def n2n(*arguments):
+    """The exit status."""
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
+
+
+def save(scenes, folder):
+    folder.mkdir(parents=True)
+    for scene in scenes:
+        for i, capture in enumerate(scene.captures_NHWC):
+            io.write_pixels(folder / f'{scene.name}_{i + 1}.png', capture)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run, started with a relative path from a folder that is left afterwards."""
+    from tiny import TinyNet
+
+    from n2n_jax import models
+
+    folder = tmp_path_factory.mktemp('trained')
+    save(scenes_of(2), folder / 'cells')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.REGISTRY, 'tiny', lambda c, d: TinyNet(c.channels, c.norm))
+        patch.chdir(folder)
+        assert n2n('train', 'cells', '--workdir', 'run', '--steps', 1, '--model', 'tiny') == 0
+    return folder
+
+
+def score(folder, *options):
+    return n2n('score', folder, '--without', 'nlm', '--without', 'bm3d', *options)
+
+
+def test_what_was_trained_on_is_warned_of_from_any_folder_and_under_other_names(
+    trained, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    one, other = scenes_of(2)
+    renamed = [SceneCaptures('p', other.captures_NHWC[::-1]), *scenes_of(1, seed=5)]
+    folder = save(renamed, tmp_path / 'renamed')
+    assert score(folder, '--model', trained / 'run') == 0
+    assert 'The model was trained on p: estimates there are too good.' in capsys.readouterr().err
+    assert score(folder, '--model', trained / 'run', '--held-out') == 0
+    log = capsys.readouterr().err
+    assert 'Scored on the part at the right that the training held out: p.' in log
+    assert 'Not known to the training, so held out, scored whole: s00.' in log
+    assert 'trained on p' not in log
+    assert 'No intervals' not in log  # the captures are found again
+    # The left parts alone were trained on whole.
+    left = [SceneCaptures('l', one.captures_NHWC[:, :, :80])]
+    folder = save(left, tmp_path / 'left')
+    assert score(folder, '--model', trained / 'run', '--held-out') == 2
+    assert 'trained on all of these scenes whole' in capsys.readouterr().err
+    folder = save([*left, *scenes_of(1, seed=6)], tmp_path / 'left_and_new')
+    assert score(folder, '--model', trained / 'run', '--held-out') == 0
+    assert 'Left out, as the model was trained on them whole: l.' in capsys.readouterr().err
+
+
+def test_an_older_run_is_judged_by_its_paths_and_says_so(trained, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(trained / 'run', tmp_path / 'run')
+    (run / trained_captures.FILE).unlink()
+    monkeypatch.chdir(trained)
+    assert score('cells', '--model', run) == 0
+    log = capsys.readouterr().err
+    assert 'The model was trained on s00, s01' in log
+    assert 'what is in cells now' in log
+    monkeypatch.chdir(tmp_path)
+    assert score(trained / 'cells', '--model', run) == 0
+    assert 'It cannot be told whether' in capsys.readouterr().err
+    assert score(trained / 'cells', '--model', run, '--held-out') == 2
+    assert 'Or leave --held-out out.' in capsys.readouterr().err
+
+
+def test_what_a_run_started_from_counts_as_trained_on(trained, tmp_path):
+    new = scenes_of(1, seed=7)
+    config = Config(captures=CapturesConfig(paths='x'))
+    model = config.model.__class__(init_from=str(trained / 'run'))
+    config = config.__class__(captures=config.captures, model=model)
+    trained_captures.write(tmp_path, fixes.Loaded(new, new, []), config)
+    record = trained_captures.of_run(tmp_path, config)
+    for scene in (*new, *scenes_of(2)):
+        assert record.recognize(scene.captures_NHWC).columns == 96
+    content = json.loads((tmp_path / trained_captures.FILE).read_text())
+    (tmp_path / trained_captures.FILE).write_text(json.dumps(content)[:-20])
+    with pytest.raises(ValueError, match='is damaged: remove it'):
+        trained_captures.of_run(tmp_path, config)
