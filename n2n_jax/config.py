@@ -41,6 +41,7 @@ class ModelConfig:
     noise: str = ''
     center: str = ''
     contrast: str = ''
+    constants: str = ''  # values, with commas, that stand in place of measurements: see PixelRange
     zero_last: bool = False  # with residual: the last layer starts at 0, the network as identity
 
 

@@ -388,14 +388,19 @@ def _denoise_frame(
     for band in bands:
         for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
             rows = slice(first_row, first_row + _WRITTEN_ROWS)
-            rows_hWC = scale.to_pixels(band.mean_hWC[rows], name=name)
-            if frame.has_alpha:
+            values_hWC = band.mean_hWC[rows]
+            original_hWC = None
+            if frame.has_alpha or scale.constants:
                 start = band.start + first_row
-                alpha_hW1 = source.read(first, start, start + len(rows_hWC))[..., frame.channels :]
+                original_hWC = source.read(first, start, start + len(values_hWC))
+            kept_hWC = original_hWC[..., : frame.channels] if scale.constants else None
+            rows_hWC = scale.to_pixels(values_hWC, name=name, original=kept_hWC)
+            if frame.has_alpha:
+                alpha_hW1 = original_hWC[..., frame.channels :]
                 rows_hWC = np.concatenate((rows_hWC, alpha_hW1), axis=-1)
             target.write(index, rows_hWC)
             if band.spread_hWC is not None:
-                maps[SPREAD].write(index, band.spread_hWC[rows] * units)
+                maps[SPREAD].write(index, np.nan_to_num(band.spread_hWC[rows]) * units)
         if calibrated:
             results.append(band.mean_hWC)
     if calibrated:
@@ -404,6 +409,7 @@ def _denoise_frame(
         denoised_HWC = np.concatenate(results)
         for kind in calibrated:
             map_HWC = _calibrated(kind, options.calibration)(noisy_HWC, denoised_HWC)
+            map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants are certain
             maps[kind].write(index, np.float32(map_HWC) * units)
 
 

@@ -121,13 +121,16 @@ class Denoiser:
         if warning := check.warning(name):
             _log.warning('%s', warning)
         denoised_HWC = self.denoise(scale.to_network(color_HWC), name=name, tta=tta)
-        pixels_HWC[..., :num_colors] = scale.to_pixels(denoised_HWC, name=name)
+        original_HWC = color_HWC if scale.constants else None
+        color_HWC[...] = scale.to_pixels(denoised_HWC, name=name, original=original_HWC)
         return pixels_HWC.reshape(pixels.shape)
 
     def denoise(
         self, noisy_HWC: np.ndarray, *, name: str = 'image', tta: bool = False
     ) -> np.ndarray:
         """Denoises (H, W, C) float32 in the range of the network to the same, not clipped.
+
+        NaN, which stands for constants in place of measurements, stays NaN.
 
         A network sees as many channels as it was trained on together. A color network sees any
         other number one by one: as three equal channels, whose answers are averaged. A gray network
@@ -140,7 +143,7 @@ class Denoiser:
 
     def pixel_range(self, dtype: np.dtype, name: str) -> PixelRange:
         """What pixels of a type are to the network; errors as `PixelRange.of`."""
-        return PixelRange.of(dtype, self.config.black, self.config.white, name=name)
+        return PixelRange.of(dtype, self.config, name=name)
 
     def bands(
         self,
@@ -243,7 +246,11 @@ class Denoiser:
                 )
 
     def _see(self, noisy_HWC: np.ndarray) -> np.ndarray:
-        """The network on a padded tile of any number of channels."""
+        """The network on a padded tile of any number of channels; NaN where that holds NaN."""
+        constant_HWC = np.isnan(noisy_HWC)
+        if constant_HWC.any():
+            filled_HWC = np.where(constant_HWC, models.stand_in(self.config), noisy_HWC)
+            return np.where(constant_HWC, np.float32(np.nan), self._see(filled_HWC))
         channels = noisy_HWC.shape[-1]
         if channels == self.config.channels:
             return self._apply(noisy_HWC)

@@ -45,15 +45,17 @@ class CaptureEvaluator:
         triptychs = {}
         with ProgressLine('evaluating captures', len(self.scenes)) as progress:
             for k, scene in enumerate(self.scenes):
-                captures_NHWC = scene.captures_NHWC
+                captures_NHWC, mask_HWC = scene.captures_NHWC, scene.measured_HWC
                 denoised_NHWC = np.stack(
                     [self._apply(variables, capture[None])[0] for capture in captures_NHWC]
                 )
                 maps_NHWC = pair_metrics.error_maps(denoised_NHWC, captures_NHWC)
                 raw_NHWC = pair_metrics.error_maps(captures_NHWC, captures_NHWC)
                 side = pair_metrics.patch_side(captures_NHWC)
-                patches.append(pair_metrics.patch_sums(maps_NHWC.mean(axis=0), side=side))
-                raw_patches.append(pair_metrics.patch_sums(raw_NHWC.mean(axis=0), side=side))
+                patches.append(pair_metrics.patch_sums(maps_NHWC.mean(axis=0), mask_HWC, side=side))
+                raw_patches.append(
+                    pair_metrics.patch_sums(raw_NHWC.mean(axis=0), mask_HWC, side=side)
+                )
                 images.append({'image': scene.name, **_scores(patches[-1:], raw_patches[-1:])})
                 row = [
                     ('capture 1', captures_NHWC[0]),

@@ -4,10 +4,14 @@ import dataclasses
 from typing import Self
 
 import numpy as np
+from scipy import ndimage
 
+from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
+from n2n_jax.models.noise_units import numbers
 
 _FULL_RANGE = ('uint8', 'uint16', 'int8', 'int16')  # types whose ends are black and white
+_AREA = 7  # pixels a side of a square that holds a constant only where it is an area
 _MARGIN = 1.0  # how far floating-point values may lie beyond [0, 1] where no range is known
 
 
@@ -20,22 +24,28 @@ class PixelRange:
       white: what is 1.
       dtype: of the pixels.
       is_known: whether the network was trained on values of such a range.
+      low: about the smallest value that it was trained on.
+      high: about the largest.
+      constants: values that stood in place of measurements in the captures that it was trained on;
+        they are NaN to the network, and stay as they are.
     """
 
     black: float
     white: float
     dtype: np.dtype
     is_known: bool
+    low: float
+    high: float
+    constants: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, dtype: np.dtype, black: float, white: float, *, name: str) -> Self:
+    def of(cls, dtype: np.dtype, model: ModelConfig, *, name: str) -> Self:
         """The range of a network for pixels of a type.
 
         Args:
           dtype: of the pixels.
-          black: pixel value that is 0 to the network, `config.model.black`.
-          white: that is 1. Equal to black where the network knows no range: integers of 8 and 16
-            bits then use all of theirs, floats [0, 1].
+          model: its config. If it knows no range, integers of 8 and 16 bits use all of theirs,
+            floats [0, 1].
           name: of the image, for messages.
 
         Raises:
@@ -47,10 +57,13 @@ class PixelRange:
                 f'{name} holds {dtype.name} values: integers of up to 32 bits and floats of up to '
                 '64 are denoised. Convert it to one of these first.'
             )
+        black, white = model.black, model.white
         if black != white:
-            return cls(black, white, dtype, True)
+            low, high = _trained_on(model)
+            constants = tuple(float(text) for text in model.constants.split(',') if text)
+            return cls(black, white, dtype, True, low, high, constants)
         if dtype.kind == 'f':
-            return cls(0.0, 1.0, dtype, False)
+            return cls(0.0, 1.0, dtype, False, 0.0, 1.0)
         if dtype.name not in _FULL_RANGE:
             raise UserError(
                 f'{name} holds {dtype.name} values, and this model knows no range for them: '
@@ -58,7 +71,28 @@ class PixelRange:
                 'captures (n2n train).'
             )
         ends = np.iinfo(dtype)
-        return cls(float(ends.min), float(ends.max), dtype, False)
+        low, high = float(ends.min), float(ends.max)
+        return cls(low, high, dtype, False, low, high)
+
+    def is_constant(self, pixels_HWC: np.ndarray) -> np.ndarray:
+        """True where an image holds a constant in place of a measurement, (H, W, C).
+
+        A value within the range of the others, such as 0, is one only where it fills an area.
+        """
+        mask_HWC = np.zeros(pixels_HWC.shape, bool)
+        extent = abs(self.high - self.low)
+        for value in self.constants:
+            if np.isnan(value):
+                mask_HWC |= np.isnan(pixels_HWC)
+                continue
+            holds_HWC = pixels_HWC == value
+            if self.low - extent <= value <= self.high + extent and holds_HWC.any():
+                # Beyond the sides of the image it goes on.
+                area = np.ones((_AREA, _AREA, 1), bool)
+                inner_HWC = ndimage.binary_erosion(holds_HWC, area, border_value=1)
+                holds_HWC &= ndimage.binary_dilation(inner_HWC, area)
+            mask_HWC |= holds_HWC
+        return mask_HWC
 
     def check(self, pixels: np.ndarray, *, name: str) -> None:
         """Looks whether values mean anything to the network.
@@ -69,30 +103,51 @@ class PixelRange:
         """
         if pixels.dtype.kind != 'f':
             return
-        num_bad = int(pixels.size - np.isfinite(pixels).sum())
+        bad = ~np.isfinite(pixels)
+        for value in self.constants:
+            bad &= ~(np.isnan(pixels) if np.isnan(value) else pixels == value)
+        num_bad = int(bad.sum())
         if num_bad:
             raise UserError(
                 f'{name} holds {num_bad} values that are not numbers (NaN or infinite): mend them '
                 'first.'
             )
+        if self.is_known:
+            return
         low, high = float(pixels.min()), float(pixels.max())
-        if not self.is_known and (low < -_MARGIN or high > 1 + _MARGIN):
+        if low < -_MARGIN or high > 1 + _MARGIN:
             raise UserError(
                 f'{name} holds floating-point values from {low:g} to {high:g}, and this model '
                 'works on [0, 1] (a little noise beyond is fine): scale it first.'
             )
 
     def to_network(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixel values as float32, `black` as 0 and `white` as 1; nothing is clipped."""
-        scaled = (pixels.astype(np.float64) - self.black) / (self.white - self.black)
-        return scaled.astype(np.float32)
+        """Pixel values as float32, `black` as 0 and `white` as 1; nothing is clipped.
 
-    def to_pixels(self, values: np.ndarray, *, name: str) -> np.ndarray:
+        NaN where the image holds a constant.
+        """
+        scaled = (pixels.astype(np.float64) - self.black) / (self.white - self.black)
+        scaled = scaled.astype(np.float32)
+        if self.constants:
+            scaled[self.is_constant(pixels)] = np.nan
+        return scaled
+
+    def to_pixels(
+        self, values: np.ndarray, *, name: str, original: np.ndarray | None = None
+    ) -> np.ndarray:
         """The inverse. Integers are rounded to the nearest (halves to even); all types saturate.
+
+        Args:
+          values: in the range of the network, NaN for constants.
+          name: of the image, for messages.
+          original: pixels of the image, of which constants are kept; None: it has none.
 
         Raises:
           UserError: values that are not finite.
         """
+        if original is not None:
+            pixels = self.to_pixels(np.nan_to_num(values, nan=0.5), name=name)
+            return np.where(np.isnan(values), original, pixels)
         num_bad = values.size - np.count_nonzero(np.isfinite(values))
         if num_bad:
             raise UserError(
@@ -107,6 +162,22 @@ class PixelRange:
 
     def share_beyond(self, pixels: np.ndarray) -> float:
         """Share of the values that lie further beyond the range than half of its width."""
-        margin = (self.white - self.black) / 2
-        low, high = sorted((self.black - margin, self.white + margin))
-        return float(np.mean((pixels < low) | (pixels > high)))
+        margin = abs(self.white - self.black) / 2
+        low, high = sorted((self.black, self.white))
+        beyond = (pixels < low - margin) | (pixels > high + margin)
+        for value in self.constants:
+            beyond &= pixels != value
+        return float(np.mean(beyond))
+
+
+def _trained_on(model: ModelConfig) -> tuple[float, float]:
+    """About the smallest and the largest value of the captures, without constants."""
+    if not model.center:
+        return model.black, model.white
+    center_C, contrast_C = (
+        np.array(numbers(getattr(model, key), f'model.{key}', model.channels))
+        for key in ('center', 'contrast')
+    )
+    extent = model.white - model.black
+    ends = [model.black + extent * (center_C + part * contrast_C) for part in (-0.5, 0.5)]
+    return float(np.min(ends)), float(np.max(ends))

@@ -27,7 +27,11 @@ class ScaleCheck:
 
     def add(self, pixels: np.ndarray) -> None:
         """Takes some of the image's values, of any shape, as they are stored."""
-        if not (self._scale.is_known and pixels.size):
+        if not self._scale.is_known:
+            return
+        for value in self._scale.constants:
+            pixels = pixels[~np.isnan(pixels) if np.isnan(value) else pixels != value]
+        if not pixels.size:
             return
         self._low = min(self._low, float(pixels.min()))
         self._high = max(self._high, float(pixels.max()))
@@ -38,8 +42,8 @@ class ScaleCheck:
         """What is suspicious about the image, in words; '' if nothing is, or no range is known."""
         if not self._count:
             return ''
-        black, white = self._scale.black, self._scale.white
-        trained = f'{black:g} to {white:g}, the range of the captures that the model was trained on'
+        low, high = self._scale.low, self._scale.high
+        trained = f'{low:g} to {high:g}, the range of the captures that the model was trained on'
         beyond = self._beyond / self._count
         if beyond > _MOST_BEYOND:
             return (
@@ -52,7 +56,7 @@ class ScaleCheck:
                 f'{name} holds {values}, and this type cannot hold {trained}. If this is a copy of '
                 'a capture on another scale, the result is wrong: denoise the capture itself.'
             )
-        filled = (self._high - self._low) / abs(white - black)
+        filled = (self._high - self._low) / abs(high - low)
         if 0 < filled < _LEAST_FILLED:
             return (
                 f'{name} holds {values}: {100 * filled:.2g} % of {trained}. If they were rescaled, '
@@ -64,6 +68,6 @@ class ScaleCheck:
         """Share of the range of the model that the type of the image has no numbers for."""
         if self._scale.dtype.kind == 'f':
             return 0.0
-        low, high = sorted((self._scale.black, self._scale.white))
+        low, high = self._scale.low, self._scale.high
         ends = np.iinfo(self._scale.dtype)
         return (max(0.0, ends.min - low) + max(0.0, high - ends.max)) / (high - low)

@@ -176,6 +176,8 @@ def prepare(
             progress.update(k, of_raw.name)
             like = of_fixed.captures_NHWC[0]
             mask_HWC = fixes.middle(saturation.unsaturated_mask(of_raw.captures_NHWC), like=like)
+        if of_fixed.measured_HWC is not None:
+            mask_HWC = mask_HWC & of_fixed.measured_HWC
             clean_HWC = None if truth is None else fixes.middle(truth[of_raw.name], like=like)
             why = trust.why_not_trusted(of_fixed, raw=of_raw)
             first = (first_columns or {}).get(of_raw.name, 0)

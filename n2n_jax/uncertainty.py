@@ -57,6 +57,15 @@ def noise_scale(noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
       denoised_HWC: f of it, in the same units.
     """
     value = denoised_HWC.astype(np.float64)
+    known_HWC = np.isfinite(value) & np.isfinite(noisy_HWC)
+    if not known_HWC.all():  # constants in place of measurements
+        at = known_HWC.nonzero()
+        scale_HWC = np.zeros(value.shape)
+        if len(at[0]):
+            scale_HWC[at] = noise_scale(noisy_HWC[at][:, None, None], value[at][:, None, None])[
+                :, 0, 0
+            ]
+        return scale_HWC
     square = (noisy_HWC - value) ** 2
     order = np.argsort(value, axis=None)
     num = int(np.clip(value.size // 100, 1, _NOISE_BINS))
@@ -77,6 +86,7 @@ def detail(denoised_HWC: np.ndarray, scale_HWC: np.ndarray) -> np.ndarray:
       scale_HWC: see `noise_scale`.
     """
     value = denoised_HWC.astype(np.float64)
+    value = np.nan_to_num(value, nan=float(np.nanmean(value)) if np.isfinite(value).any() else 0.0)
     sigmas = (_DETAIL, _DETAIL, 0)
     fine = np.abs(value - ndimage.gaussian_filter(value, sigmas))
     return ndimage.gaussian_filter(fine, sigmas) / np.sqrt(np.mean(scale_HWC**2))
@@ -289,13 +299,7 @@ def calibrate_run(run: Path, denoiser: Denoiser) -> Calibration:
         raise UserError(f'{run} was trained on single images and held nothing out.')
     scenes = fixes.load(trained_captures.located(run, config.captures)).fixed
     _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
-    black, white = denoiser.config.black, denoiser.config.white
-    held_out = [
-        dataclasses.replace(
-            scene, captures_NHWC=own_captures.to_network(scene.captures_NHWC, black, white)
-        )
-        for scene in held_out
-    ]
+    held_out = [own_captures.in_range(scene, denoiser.config) for scene in held_out]
     calibration = calibrate(held_out, denoiser.denoise, step=denoiser.step)
     write_text(run / FILE, json.dumps(calibration.as_dict(), indent=1))
     return calibration

@@ -258,10 +258,9 @@ def _coverage(
     except UserError as error:
         _log.info('No intervals: they are calibrated on what the training held out. %s', error)
         return {}
-    black, white = denoiser.config.black, denoiser.config.white
     scenes = [
-        own_captures.SceneCaptures(
-            scene.name, own_captures.to_network(scene.captures_NHWC, black, white)
+        own_captures.in_range(
+            own_captures.SceneCaptures(scene.name, scene.captures_NHWC), denoiser.config
         )
         for scene in scenes
     ]

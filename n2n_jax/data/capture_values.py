@@ -11,7 +11,9 @@ import numpy as np
 _TAIL_PERCENT = 0.1  # of the values that may lie outside the extent
 _MOST_VALUES = 1 << 22  # of a channel that percentiles are taken of
 _BLOCK = 16  # pixels a side, over which the standard deviation is taken
+_FEWEST = 4  # measured pixels of a block
 _MOST_PAIRS = 4  # of a scene
+_FLAT_PERCENT = 25  # of the blocks of a single capture that hold little but noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +79,28 @@ def _noise(parts: Sequence[_Part]) -> float:
     Of standard deviations, so that the blocks around a star, whose photons are many, do not tell
     the noise of all; within blocks, so that a slow change of the light is no noise.
     """
-    of_scenes = []
-    for x_NHW, mask_HW in parts:
-        pairs = range(min(len(x_NHW) - 1, _MOST_PAIRS))
-        found = [_block_deviations(x_NHW[k], x_NHW[k + 1], mask_HW) for k in pairs]
-        blocks_P = np.concatenate(found) if found else np.zeros(0)
-        if blocks_P.size:
-            of_scenes.append(float(blocks_P.mean()) / np.sqrt(2))
-    return float(np.mean(of_scenes)) if of_scenes else 0.0
+    of_scenes = [_noise_of_one(*part) if len(part[0]) == 1 else _noise_of(*part) for part in parts]
+    return float(np.mean(of_scenes))
+
+
+def _noise_of(x_NHW: np.ndarray, mask_HW: np.ndarray | None) -> float:
+    pairs = range(min(len(x_NHW) - 1, _MOST_PAIRS))
+    found = [_block_deviations(x_NHW[k], x_NHW[k + 1], mask_HW) for k in pairs]
+    blocks_P = np.concatenate(found)
+    return float(blocks_P.mean()) / np.sqrt(2) if blocks_P.size else 0.0
+
+
+def _noise_of_one(x_1HW: np.ndarray, mask_HW: np.ndarray | None) -> float:
+    """Of a single capture: pixels beside each other differ by noise alone where it is flat."""
+    h, w = (side // 2 * 2 for side in x_1HW.shape[1:])
+    left_HW, right_HW = x_1HW[0, :h, 0:w:2], x_1HW[0, :h, 1:w:2]
+    if mask_HW is not None:
+        mask_HW = mask_HW[:h, 0:w:2] & mask_HW[:h, 1:w:2]
+    blocks_P = _block_deviations(left_HW, right_HW, mask_HW)
+    if not blocks_P.size:
+        return 0.0
+    flat = float(np.percentile(blocks_P, _FLAT_PERCENT)) or float(blocks_P.mean())
+    return flat / np.sqrt(2)
 
 
 def _block_deviations(
@@ -103,7 +119,7 @@ def _block_deviations(
         count, total, squares = (
             np.add.reduceat(part.sum(axis=0), columns) for part in (counted, d, d**2)
         )
-        used = count > _BLOCK
+        used = count >= _FEWEST
         count, total, squares = count[used], total[used], squares[used]
         found.append(np.sqrt(np.maximum(squares - total**2 / count, 0) / (count - 1)))
     return np.concatenate(found)

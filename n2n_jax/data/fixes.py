@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from n2n_jax import brightness, registration
 from n2n_jax.config import CapturesConfig
@@ -43,7 +44,7 @@ def match_gain(scene: SceneCaptures) -> Fixed:
         f'{gain:.3f} and {offset:+.3g}'
         for gain, offset in zip(found.gain_N, found.offset_N, strict=True)
     )
-    matched = SceneCaptures(scene.name, brightness.match(x, found))
+    matched = dataclasses.replace(scene, captures_NHWC=brightness.match(x, found))
     return Fixed(matched, f'gains and offsets of {words} matched')
 
 
@@ -68,7 +69,13 @@ def undo_shift(scene: SceneCaptures) -> Fixed:
     if not position_N2.any():
         return Fixed(scene)
     words = ', '.join(f'({down:+.2f}, {across:+.2f})' for down, across in position_N2)
-    moved = SceneCaptures(scene.name, _moved(x, -position_N2))
+    moved_NHWC = _moved(x, -position_N2)
+    mask_HWC = scene.measured_HWC
+    if mask_HWC is not None:  # a pixel is measured if it was in all captures
+        down, across = (2 * int(np.ceil(part)) + 1 for part in np.abs(position_N2).max(axis=0))
+        mask_HWC = ndimage.minimum_filter(mask_HWC, (down, across, 1))
+        mask_HWC = middle(mask_HWC, like=moved_NHWC[0])
+    moved = dataclasses.replace(scene, captures_NHWC=moved_NHWC, measured_HWC=mask_HWC)
     return Fixed(moved, f'shifts of {words} px (down, across) undone')
 
 

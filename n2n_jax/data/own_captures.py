@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax import path_list
+from n2n_jax import constant_areas, measured_part, models, path_list
 from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config, ModelConfig
 from n2n_jax.data import capture_values
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.errors import UserError
-from n2n_jax.models.noise_units import numbers
 
 _log = logging.getLogger(__name__)
 
@@ -30,20 +29,22 @@ class SceneCaptures:
       name: of the scene.
       captures_NHWC: as they were read, or float32 in the range of the network.
       measured_HWC: False in areas that hold a constant in place of a measurement, see
-        `n2n_jax.constant_areas`; None: there are none.
+        `n2n_jax.constant_areas`; None: there are none. The captures hold values from beside them.
+      constants: what the files hold there.
     """
 
     name: str
     captures_NHWC: np.ndarray
     measured_HWC: np.ndarray | None = None
+    constants: tuple[float, ...] = ()
 
     def columns(self, start: int, stop: int) -> 'SceneCaptures':
         """Some columns of the scene."""
         mask_HWC = self.measured_HWC
-        return SceneCaptures(
-            self.name,
-            self.captures_NHWC[:, :, start:stop],
-            None if mask_HWC is None else mask_HWC[:, start:stop],
+        return dataclasses.replace(
+            self,
+            captures_NHWC=self.captures_NHWC[:, :, start:stop],
+            measured_HWC=None if mask_HWC is None else mask_HWC[:, start:stop],
         )
 
 
@@ -77,7 +78,7 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     """
     found = find(config)
     scenes = [
-        SceneCaptures(scene.name, captures_NHWC)
+        without_constants(SceneCaptures(scene.name, captures_NHWC))
         for scene, captures_NHWC in zip(found, read_scenes(found), strict=True)
     ]
     first = scenes[0]
@@ -108,6 +109,22 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     if low == high:
         raise UserError(f'All pixels of all captures are {low}: there is nothing to learn.')
     return scenes
+
+
+def without_constants(scene: SceneCaptures) -> SceneCaptures:
+    """Marks borders, no data and the like, and puts values from beside them in their place."""
+    mask_HWC, areas = constant_areas.find(scene.captures_NHWC)
+    if not areas or mask_HWC.all():
+        return scene
+    constants = tuple(sorted({area.value for area in areas}, key=str))
+    _log.info(
+        '%s: %.1f %% of the values are %s in all captures, a border or no data: left out.',
+        scene.name,
+        100 * mask_HWC.mean(),
+        ' or '.join(f'{value:g}' for value in constants),
+    )
+    filled_NHWC = measured_part.fill(scene.captures_NHWC, mask_HWC)
+    return SceneCaptures(scene.name, filled_NHWC, ~mask_HWC, constants)
 
 
 def without_copies(
@@ -159,6 +176,8 @@ def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
         black, white = (0.0, 255.0) if is_uint8 else (min(values.low), max(values.high))
         model = dataclasses.replace(model, black=black, white=white)
         _log.info('Pixel values from %g (0 to the network) to %g (1).', black, white)
+    constants = {f'{value:.9g}' for scene in scenes for value in scene.constants}
+    model = dataclasses.replace(model, constants=','.join(sorted(constants)))
     if not model.noise and min(values.noise) > 0:
         model = _with_noise(model, values)
         _log.info('The noise has a standard deviation of %s.', _listed(values.noise))
@@ -193,7 +212,7 @@ def in_range(scene: SceneCaptures, model: ModelConfig) -> SceneCaptures:
     """A scene in the range of the network; where nothing was measured, the middle of the values."""
     x_NHWC = to_network(scene.captures_NHWC, model.black, model.white)
     if scene.measured_HWC is not None:
-        x_NHWC = np.where(scene.measured_HWC, x_NHWC, middle_value(model))
+        x_NHWC = np.where(scene.measured_HWC, x_NHWC, models.stand_in(model))
     return dataclasses.replace(scene, captures_NHWC=x_NHWC)
 
 
@@ -208,13 +227,6 @@ def masks(scenes: Sequence[SceneCaptures]) -> list[np.ndarray] | None:
         )
         for scene in scenes
     ]
-
-
-def middle_value(model: ModelConfig) -> np.ndarray:
-    """What stands in for values that were not measured, (C,), in the range of the network."""
-    if not model.center:
-        return np.full(model.channels, 0.5, np.float32)
-    return np.array(numbers(model.center, 'model.center', model.channels), np.float32)
 
 
 def split(

@@ -12,12 +12,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError, did_you_mean
 from n2n_jax.models import pretrained
-from n2n_jax.models.noise_units import REACH, NoiseUnits
+from n2n_jax.models.noise_units import REACH, NoiseUnits, numbers
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
 from n2n_jax.tiles import Geometry, padded
@@ -90,6 +91,12 @@ def geometry(config: ModelConfig) -> Geometry:
     if halo is not None and model.units is not None:
         halo += padded(REACH, stride)
     return Geometry(stride, halo)
+
+
+def stand_in(config: ModelConfig) -> np.ndarray:
+    """What a network is shown where nothing was measured, (C,): the middle of the values."""
+    center = config.center or '0.5'
+    return np.array(numbers(center, 'model.center', config.channels), np.float32)
 
 
 def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
