@@ -13,6 +13,7 @@ import numpy as np
 
 from n2n_jax import audit, regions, svg
 from n2n_jax.codecs import png
+from n2n_jax.measured_part import measured_part
 from n2n_jax.noise_model import NoiseModel
 
 MOST_DETAILED = 20  # scenes that get pictures and plots
@@ -31,7 +32,7 @@ _MEANINGS = {
     'duplicates': 'captures that are the same image, perhaps saved twice',
     'same scene': 'how much of what one capture shows the others show too (1: all)',
     'shift': 'how far a capture lies from the others, in pixels',
-    'brightness': 'gain and offset of a capture against the others',
+    'brightness': 'gain and offset of a capture against the others, in the color that drifts most',
     'residual': 'what is left in the difference of captures besides noise, in units of the '
     'noise: its mean, and how it follows the signal',
     'correlation': 'how alike the noise of neighbouring pixels is (0: not at all)',
@@ -86,16 +87,18 @@ class Pictures:
 
 
 def pictures(captures_NHWC: np.ndarray) -> Pictures:
-    """Thumbnails and the histogram of a scene.
+    """Thumbnails and the histogram of a scene, without borders that hold no data.
 
     A large scene is shown by its middle, not shrunk: that would average the noise away.
     """
+    captures_NHWC = measured_part(captures_NHWC).captures_NHWC
     first_HWC = _middle(captures_NHWC[0]).astype(np.float64)
     difference_HWC = first_HWC - _middle(captures_NHWC[1])
     low, high = np.percentile(first_HWC, [0.5, 99.5])
     sigma = float(difference_HWC.std())
     limit = 3 * sigma or 1.0
     values = regions.sample(captures_NHWC)
+    values = values.astype(np.uint8) if values.dtype == bool else values
     ends = float(values.min()), float(values.max())
     if values.dtype.kind in 'iu' and ends[1] - ends[0] < 4 * _BINS:
         # A bin per number or per few: bins that hold one number more than others look like combs.
@@ -184,7 +187,8 @@ def page(scenes: Sequence[audit.SceneAudit], shown: dict[str, Pictures]) -> str:
             )
         parts += [_details(by_name[name], pictures) for name, pictures in shown.items()]
     parts.append('</body>\n</html>\n')
-    return ''.join(parts)
+    # File names may hold bytes that are no text, and UTF-8 cannot write those.
+    return ''.join(parts).encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 def _counted(scenes: Sequence[audit.SceneAudit]) -> str:
@@ -263,6 +267,10 @@ def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
         + '</li>\n'
         for finding in scene.findings
     )
+    left_out = ''.join(
+        f'<p>{escape(constant.in_words())}: left out of all checks.</p>\n'
+        for constant in scene.constants
+    )
     figures = [
         _image(shown.first, 'Capture 1, its middle if it is large, stretched to its own range.'),
         _image(
@@ -289,7 +297,8 @@ def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
     return (
         f'<section>\n<h3>{escape(scene.name)} <small>{what}</small></h3>\n'
         f'<p class="{scene.verdict}">{_MARKS[scene.verdict]} {scene.verdict}</p>\n'
-        f'<div class="figures">\n{"".join(figures)}</div>\n<ul>\n{findings}</ul>\n</section>\n'
+        f'{left_out}<div class="figures">\n{"".join(figures)}</div>\n'
+        f'<ul>\n{findings}</ul>\n</section>\n'
     )
 
 

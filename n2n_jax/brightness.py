@@ -113,6 +113,10 @@ def compare(captures_NHWC: np.ndarray, *, tests: int = 1) -> Brightness:
       captures_NHWC: at least two captures, in any unit.
       tests: see `Brightness`.
     """
+    num, h, w, _ = captures_NHWC.shape
+    if min(h, w) < _TILES:  # too few pixels to tell anything
+        unknown = np.full(num, np.inf)
+        return Brightness(np.ones(num), unknown, np.zeros(num), unknown, tests)
     sums_T, center = _moments(captures_NHWC)
     total = sums_T.sum(axis=0)
     gain_N, offset_N = _line(total, center)

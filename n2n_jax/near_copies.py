@@ -47,6 +47,8 @@ def noise_by_itself(capture_HWC: np.ndarray) -> float:
 
     Of differences of 2x2 pixels that a slope leaves at 0, by their median (Donoho 1995).
     """
+    if min(capture_HWC.shape[:2]) < 2:
+        return 0.0
     x = capture_HWC.astype(np.float64)
     corners = (x[1:, 1:] - x[1:, :-1] - x[:-1, 1:] + x[:-1, :-1]) / 2
     return float((np.median(np.abs(corners)) / 0.6745) ** 2)

@@ -106,8 +106,11 @@ def _block_energies(image_HWC: np.ndarray) -> np.ndarray:
     if inside_N.sum() >= _BLOCKS_NEEDED:
         blocks = blocks[inside_N]
     blocks = blocks[:: max(1, -(-len(blocks) // _MOST_BLOCKS))].astype(np.float64)
+    # By a power of two, which changes no digit: squares of very large values are no numbers.
+    unit = 2.0 ** np.frexp(max(abs(float(low)), abs(float(high))))[1]
+    blocks = blocks / unit
     energy_NK = (fft.dctn(blocks, axes=(1, 2), norm='ortho') ** 2)[:, _USED_KK]
-    scale = (float(high) - float(low)) ** 2
+    scale = (float(high) / unit - float(low) / unit) ** 2
     return energy_NK[energy_NK.mean(axis=1) > 1e-12 * scale]
 
 

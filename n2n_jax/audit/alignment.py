@@ -93,13 +93,13 @@ def brightness(scene: np.ndarray | View) -> Finding:
     numbers = _numbers(found.together)
     if view.num_channels > 1:
         numbers['channels'] = [
-            {'channel': view.channel(c), **_numbers(one)} for c, one in enumerate(found.channels)
+            {'channel': view.channels[c], **_numbers(one)} for c, one in enumerate(found.channels)
         ]
     if not worst.matters:
         return finding_of('brightness', worst.value, text, FINE, numbers=numbers)
     what = 'light changed between captures (lamp, exposure, bleaching)'
     if where:
-        named = ' and '.join(view.channel(c) for c, one in enumerate(channels) if one.matters)
+        named = ' and '.join(view.channels[c] for c, one in enumerate(channels) if one.matters)
         what = f'brightness of {named} changed between captures (lamp, white balance, bleaching)'
     advice = f'the {what}: n2n train --fix gain'
     verdict = WARNING if worst.value < _LARGE_DRIFT else UNUSABLE
@@ -112,7 +112,7 @@ def _to_report(channels: list[_Drift], together: _Drift, view: View) -> tuple[st
     alike = all(one.matters for one in channels) and worst.value < 1.5 * together.value
     if view.num_channels == 1 or not worst.matters or (alike and together.matters):
         return '', together
-    return view.channel(c), worst
+    return view.channels[c], worst
 
 
 def _of(where: str, capture: int) -> str:
@@ -177,7 +177,7 @@ def residual(scene: np.ndarray | View) -> Finding:
     else:
         rows = _left(x, '', num + 1)
         for c in range(num):
-            rows += _left(x[..., c : c + 1], view.channel(c), num + 1)
+            rows += _left(x[..., c : c + 1], view.channels[c], num + 1)
     if not rows:
         return finding_of('residual', 0.0, 'no difference', FINE)
     worst = max(rows, key=lambda row: row.size)

@@ -96,7 +96,7 @@ def outliers(scene: np.ndarray | View) -> Finding:
         else f'capture {i + 1} is unlike the others (noisier, moved, or of something else): look '
         'at it'
     )
-    text = f'{value:.2f} (capture {i + 1})'
+    text = f'{value:.2f} (capture {i + 1})' if value < 1e4 else f'{value:.1e} (capture {i + 1})'
     return finding_of('outlier', value, text, verdict, advice, {'ratios': ratios_N.tolist()})
 
 

@@ -72,7 +72,7 @@ def saturation(scene: np.ndarray | View) -> Finding:
 def _ends(view: View, channel: int) -> _Ends:
     x = view.captures_NHWC[..., channel : channel + 1]
     values, counts = np.unique(x, return_counts=True)
-    found = _Ends(view.channel(channel), {})
+    found = _Ends(view.channels[channel], {})
     for name, k, beside in (('lowest', 0, 1), ('highest', -1, -2)):
         share, number = float(counts[k] / x.size), float(values[k])
         found.shares[name] = {'value': number, 'share': share}

@@ -36,7 +36,7 @@ from n2n_jax.noise_model import NoiseModel
 
 NEIGHBORS = 'neighbors'  # the check of images that are alone, see `n2n_jax.audit.single`
 _SMALLEST_SIDE = 8  # pixels
-_LARGEST_VALUE = 1e150
+_LARGEST_VALUE, _SMALLEST_VALUE = 1e150, 1e-150
 Check = Callable[[View], Finding]
 CHECKS: dict[str, Check] = {
     'duplicates': duplicates,
@@ -155,10 +155,10 @@ def _why_not_measurable(captures_NHWC: np.ndarray) -> str:
     if not np.isfinite(captures_NHWC).all():
         return 'It holds NaN or infinite pixels: leave it out'
     largest = max(abs(float(captures_NHWC.max())), abs(float(captures_NHWC.min())))
-    if largest > _LARGEST_VALUE:
+    if largest and not _SMALLEST_VALUE < largest < _LARGEST_VALUE:
         return (
-            f'It holds values of {largest:.2g}, whose squares are beyond all numbers: divide all '
-            'captures by the same number'
+            f'It holds values of {largest:.2g}, whose squares are beyond all numbers: bring all '
+            'captures to another unit'
         )
     return ''
 

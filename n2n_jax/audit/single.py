@@ -9,6 +9,7 @@ from n2n_jax import noise_correlation
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding
 from n2n_jax.audit.scenes import NEIGHBORS, SceneAudit, digest
 from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.measured_part import measured_part
 
 _VERDICTS = {
     noise_correlation.INDEPENDENT: (FINE, 'independent', ''),
@@ -30,7 +31,8 @@ _VERDICTS = {
 
 def neighbors(scene: SceneCaptures) -> Finding:
     """Whether noise is independent between neighbouring pixels, as `n2n train --single` needs."""
-    found = noise_correlation.neighbor_correlation(scene.captures_NHWC[0])
+    part = measured_part(scene.captures_NHWC)  # without a border that holds no data
+    found = noise_correlation.neighbor_correlation(part.captures_NHWC[0])
     verdict, words, advice = _VERDICTS[found.verdict]
     text = words if np.isnan(found.value) else f'{words} ({found.value:+.2f})'
     return Finding(scene.name, NEIGHBORS, found.value, text, verdict, advice)

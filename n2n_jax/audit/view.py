@@ -11,10 +11,9 @@ import numpy as np
 from n2n_jax import noise_model, regions
 from n2n_jax.audit.block_means import without_local_mean
 from n2n_jax.audit.constants import constants
+from n2n_jax.channel_names import channel_names
 from n2n_jax.measured_part import measured_part
 from n2n_jax.noise_model import NoiseModel
-
-_COLORS = ('red', 'green', 'blue')
 
 
 class View:
@@ -23,6 +22,7 @@ class View:
     Attributes:
       whole_NHWC: the captures; for what a seam between regions would disturb.
       captures_NHWC: the same, or regions of a large scene side by side.
+      channels: their names; '' of one.
       constants: what is left out, such as a border.
     """
 
@@ -33,8 +33,8 @@ class View:
         self._filled_HWC = None
         if part.filled_HWC is not None:
             self._filled_HWC = regions.sample(part.filled_HWC[None])[0]
-        names = [self.channel(c) for c in range(self.num_channels)]
-        self.constants = tuple(constants(part.areas, names))
+        self.channels = channel_names(self.num_channels)
+        self.constants = tuple(constants(part.areas, self.channels))
 
     @classmethod
     def of(cls, scene: 'np.ndarray | View') -> 'Self | View':
@@ -45,12 +45,6 @@ class View:
     def num_channels(self) -> int:
         """How many channels captures have."""
         return self.captures_NHWC.shape[-1]
-
-    def channel(self, index: int) -> str:
-        """'red' of three channels, 'channel 1' of another number, '' of one."""
-        if self.num_channels == 1:
-            return ''
-        return _COLORS[index] if self.num_channels == len(_COLORS) else f'channel {index + 1}'
 
     @functools.cached_property
     def differences_NN(self) -> np.ndarray:

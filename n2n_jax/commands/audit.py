@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from n2n_jax.commands import options
+from n2n_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     options.check_free(arguments.json, '--json', arguments)
     options.check_free(arguments.html, '--html', arguments)
     found = own_captures.find(options.captures(arguments))
+    if not found:
+        raise UserError(f'{", ".join(map(str, arguments.paths))} holds no images.')
     options.check_no_input([arguments.json, arguments.html], found)
     details = audit_report.Details()
     scenes, first = [], None
@@ -57,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
                 )
                 audit_one = audit.audit_single if arguments.single else audit.audit_scene
                 scenes.append(audit_one(captures))
-                if arguments.html and not arguments.single:
+                if arguments.html and scenes[-1].noise is not None:
                     details.add(scenes[-1], captures.captures_NHWC)
             progress.update(k + 1)
     scenes = audit.with_copies_between(scenes)
@@ -69,6 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
             _log.info('Noise of %s: %s.', scene.name, audit_report.line_in_words(scene.noise))
         if scene.sampled:
             _log.info('%s is large: nine regions of it were looked at.', scene.name)
+        for constant in scene.constants:
+            _log.info('%s: %s: left out of all checks.', scene.name, constant.in_words())
     if arguments.json:
         content = {'verdict': verdict, 'scenes': [scene.as_dict() for scene in scenes]}
         write_text(arguments.json, json.dumps(content, indent=1, allow_nan=False))

@@ -9,15 +9,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import brightness, registration
+from n2n_jax import brightness, constant_areas, regions, registration
+from n2n_jax.channel_names import channel_names
 from n2n_jax.config import CapturesConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.measured_part import fill, measured_part
+from n2n_jax.near_copies import near_copies, noise_by_itself
+from n2n_jax.noise_model import mean_squares
 
 _MOST_ROUNDS = 3
 _NEGLIGIBLE = 0.05  # pixels, for which no border is cut off
 _LARGEST_SHIFT = 0.25  # of a side, that can be undone: the rest is cut off
+_LARGEST_VALUE = 1e37
 _MARGIN = 32  # pixels mirrored around an image, which the Fourier transform takes to be periodic
 
 
@@ -35,32 +40,67 @@ class Fixed:
 
 
 def match_gain(scene: SceneCaptures) -> Fixed:
-    """Brings all captures to the mean brightness, if their gains or offsets differ."""
+    """Brings all captures to the mean brightness, if their gains or offsets differ.
+
+    Of colors, those that differ each by itself; all alike if none does so by itself. Borders and
+    other constants are left as they are.
+    """
     x = scene.captures_NHWC
-    found = brightness.compare(x)
+    found = brightness.compare_channels(measured_part(x).captures_NHWC)
     if not found.differs:
         return Fixed(scene)
-    words = ', '.join(
+    of_channels = found.to_match()
+    constant_HWC, areas = constant_areas.find(x)
+    matched_NHWC = brightness.match(fill(x, constant_HWC) if areas else x, of_channels)
+    _put_back(matched_NHWC, constant_HWC, areas)
+    words = '; '.join(
+        f'{name}{" " * bool(name)}{_gains(one)}'
+        for name, one in _named(of_channels)
+        if (one.gain_N != 1).any() or one.offset_N.any()
+    )
+    fixed = dataclasses.replace(scene, captures_NHWC=matched_NHWC)
+    return Fixed(fixed, f'gains and offsets of {words} matched')
+
+
+def _named(of_channels: Sequence[brightness.Brightness]) -> list[tuple[str, brightness.Brightness]]:
+    """With the channel's name; '' of what is the same for all."""
+    if all(one is of_channels[0] for one in of_channels):
+        return [('', of_channels[0])]
+    return list(zip(channel_names(len(of_channels)), of_channels, strict=True))
+
+
+def _gains(found: brightness.Brightness) -> str:
+    return ', '.join(
         f'{gain:.3f} and {offset:+.3g}'
         for gain, offset in zip(found.gain_N, found.offset_N, strict=True)
     )
-    matched = dataclasses.replace(scene, captures_NHWC=brightness.match(x, found))
-    return Fixed(matched, f'gains and offsets of {words} matched')
+
+
+def _put_back(
+    captures_NHWC: np.ndarray, constant_HWC: np.ndarray, areas: Sequence[constant_areas.Area]
+) -> None:
+    """Writes the constant of each channel, that of its largest area, where the mask is True."""
+    ends = np.finfo(captures_NHWC.dtype)
+    for area in reversed(areas):  # the largest last
+        value = float(np.clip(area.value, ends.min, ends.max))  # NaN stays
+        captures_NHWC[:, constant_HWC[..., area.channel], area.channel] = value
 
 
 def undo_shift(scene: SceneCaptures) -> Fixed:
     """Moves all captures to their mean position, if they are shifted; cuts off what is lost.
 
     By a phase ramp of the Fourier transform: unlike interpolation it keeps white noise white, so
-    that what is trained on has the noise of what will be denoised.
+    that what is trained on has the noise of what will be denoised. Borders and other constants are
+    left out of it, and cover what they cover in any capture.
 
     Raises:
       UserError: a shift of more than a quarter of a side.
     """
     x = scene.captures_NHWC
+    part_NHWC = measured_part(x).captures_NHWC
     position_N2 = np.zeros((len(x), 2))  # of each capture against the mean position of all
     for _ in range(_MOST_ROUNDS):  # a large shift blurs what the others are compared with
-        found = registration.register(_moved(x, -position_N2))
+        found = registration.register(_moved(part_NHWC, -position_N2))
         if not any(shift.significant() for shift in found):
             break
         # Against the mean of the others, of which there is one fewer.
@@ -68,15 +108,28 @@ def undo_shift(scene: SceneCaptures) -> Fixed:
         _check_size(scene, position_N2)
     if not position_N2.any():
         return Fixed(scene)
+    constant_HWC, areas = constant_areas.find(x)
+    moved_NHWC = _moved(fill(x, constant_HWC) if areas else x, -position_N2)
+    if areas:
+        copies_NHWC = np.broadcast_to(constant_HWC, x.shape)
+        constant_HWC = _cut(_mask_moved(copies_NHWC, -position_N2)[None], position_N2)[0]
+        _put_back(moved_NHWC, constant_HWC, areas)
     words = ', '.join(f'({down:+.2f}, {across:+.2f})' for down, across in position_N2)
-    moved_NHWC = _moved(x, -position_N2)
-    mask_HWC = scene.measured_HWC
-    if mask_HWC is not None:  # a pixel is measured if it was in all captures
-        down, across = (2 * int(np.ceil(part)) + 1 for part in np.abs(position_N2).max(axis=0))
-        mask_HWC = ndimage.minimum_filter(mask_HWC, (down, across, 1))
-        mask_HWC = middle(mask_HWC, like=moved_NHWC[0])
-    moved = dataclasses.replace(scene, captures_NHWC=moved_NHWC, measured_HWC=mask_HWC)
-    return Fixed(moved, f'shifts of {words} px (down, across) undone')
+    measured_HWC = scene.measured_HWC
+    if measured_HWC is not None:
+        masks_NHWC = np.broadcast_to(~measured_HWC, x.shape)
+        measured_HWC = ~_cut(_mask_moved(masks_NHWC, -position_N2)[None], position_N2)[0]
+    fixed = dataclasses.replace(scene, captures_NHWC=moved_NHWC, measured_HWC=measured_HWC)
+    return Fixed(fixed, f'shifts of {words} px (down, across) undone')
+
+
+def _mask_moved(mask_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
+    """Where any capture, moved, holds something of what is masked, (H, W, C)."""
+    touched = [
+        ndimage.shift(mask_HWC.astype(np.float32), (*by_2, 0), order=1, mode='nearest') > 0
+        for mask_HWC, by_2 in zip(mask_NHWC, by_N2, strict=True)
+    ]
+    return np.any(touched, axis=0)
 
 
 def middle(image_HWC: np.ndarray, *, like: np.ndarray) -> np.ndarray:
@@ -97,10 +150,15 @@ def _check_size(scene: SceneCaptures, position_N2: np.ndarray) -> None:
 
 def _moved(captures_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
     """Each capture moved, and what was moved in from outside cut off of all."""
+    moved = np.stack([move(x_HWC, by_2) for x_HWC, by_2 in zip(captures_NHWC, by_N2, strict=True)])
+    return _cut(moved, by_N2)
+
+
+def _cut(captures_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
+    """Without the border that the largest shift brings in from outside."""
     down, across = (int(np.ceil(part - _NEGLIGIBLE)) for part in np.abs(by_N2).max(axis=0))
     h, w = captures_NHWC.shape[1:3]
-    moved = np.stack([move(x_HWC, by_2) for x_HWC, by_2 in zip(captures_NHWC, by_N2, strict=True)])
-    return moved[:, down : h - down, across : w - across]
+    return captures_NHWC[:, down : h - down, across : w - across]
 
 
 def move(image_HWC: np.ndarray, by_2: np.ndarray) -> np.ndarray:
@@ -110,12 +168,21 @@ def move(image_HWC: np.ndarray, by_2: np.ndarray) -> np.ndarray:
     # To odd sides, which have no Nyquist frequency: half a pixel would lose it.
     widths = [(m, m + (side + 1) % 2) for m, side in zip(margins, sides, strict=True)]
     padded = np.pad(image_HWC.astype(np.float64), [*widths, (0, 0)], mode='symmetric')
-    h, w, _ = padded.shape
-    phase_HW = by_2[0] * np.fft.fftfreq(h)[:, None] + by_2[1] * np.fft.rfftfreq(w)
-    spectrum = np.fft.rfft2(padded, axes=(0, 1)) * np.exp(-2j * np.pi * phase_HW)[..., None]
-    moved = np.fft.irfft2(spectrum, s=(h, w), axes=(0, 1))
+    spectrum = np.fft.rfft2(padded, axes=(0, 1))
+    moved_spectrum = ndimage.fourier_shift(spectrum, (*by_2, 0), n=padded.shape[1], axis=1)
+    moved = np.fft.irfft2(moved_spectrum, s=padded.shape[:2], axes=(0, 1))
     rows, columns = (slice(m, m + side) for m, side in zip(margins, sides, strict=True))
     return moved[rows, columns].astype(np.float32)
+
+
+def _check_values(scene: SceneCaptures) -> None:
+    x = measured_part(scene.captures_NHWC).captures_NHWC
+    largest = max(abs(float(x.max(initial=0))), abs(float(x.min(initial=0))))
+    if largest > _LARGEST_VALUE:
+        raise UserError(
+            f'{scene.name} holds values of {largest:.2g}, too large for --fix: divide all captures '
+            'by the same number.'
+        )
 
 
 REGISTRY: dict[str, Callable[[SceneCaptures], Fixed]] = {'shift': undo_shift, 'gain': match_gain}
@@ -157,8 +224,48 @@ def load(config: CapturesConfig) -> Loaded:
     """
     parse(config.fix)
     raw, copies = own_captures.without_copies(own_captures.load(config))
+    raw, again, warnings = without_near_copies(raw)
     fixed, changed = fix(raw, config.fix)
-    return Loaded(raw, fixed, [f'Not used: {copy}.' for copy in copies] + changed)
+    left_out = [f'Not used: {copy}.' for copy in copies + again]
+    return Loaded(raw, fixed, left_out + warnings + changed)
+
+
+def without_near_copies(
+    scenes: Sequence[SceneCaptures],
+) -> tuple[list[SceneCaptures], list[str], list[str]]:
+    """Leaves out captures that were saved again, such as the JPEG file of a TIFF file.
+
+    Of two, the one that lost some of its noise goes. Where fewer than two captures would be left,
+    none is left out.
+
+    Returns:
+      The scenes; what was left out, in words; and warnings, a sentence each.
+    """
+    left, words, warnings = [], [], []
+    for scene in scenes:
+        part_NHWC = regions.sample(measured_part(scene.captures_NHWC).captures_NHWC)
+        pairs = near_copies(part_NHWC, mean_squares(part_NHWC)) if len(part_NHWC) > 1 else []
+        out: dict[int, int] = {}
+        for i, j in pairs:
+            if i in out or j in out:
+                continue
+            noisier = max((i, j), key=lambda k: noise_by_itself(part_NHWC[k]))
+            out[i + j - noisier] = noisier
+        kept = [i for i in range(len(part_NHWC)) if i not in out]
+        if len(kept) < 2 <= len(part_NHWC):
+            warnings.append(
+                f'All captures of {scene.name} are nearly the same image: there is hardly anything '
+                'to learn from them but their noise.'
+            )
+        elif out:
+            words += [
+                f'capture {i + 1} of {scene.name} is nearly the same image as capture {k + 1}, '
+                'saved again'
+                for i, k in sorted(out.items())
+            ]
+            scene = dataclasses.replace(scene, captures_NHWC=scene.captures_NHWC[kept])
+        left.append(scene)
+    return left, words, warnings
 
 
 def fix(scenes: Sequence[SceneCaptures], text: str) -> tuple[list[SceneCaptures], list[str]]:
@@ -166,10 +273,16 @@ def fix(scenes: Sequence[SceneCaptures], text: str) -> tuple[list[SceneCaptures]
 
     Returns:
       The scenes, and what was done, a sentence per scene that was changed.
+
+    Raises:
+      UserError: an unknown fix; values too large for float32, in which captures are put right.
     """
+    names = parse(text)
     fixed, sentences = [], []
     for scene in scenes:
-        for name in parse(text):
+        if names:
+            _check_values(scene)
+        for name in names:
             result = REGISTRY[name](scene)
             scene = result.scene
             if result.done:
