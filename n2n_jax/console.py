@@ -92,7 +92,28 @@ def _end_by(error: Exception) -> NoReturn:
             _end(f'{error.filename}: {error.strerror}.' if names_file else str(error), EXIT_FAILED)
         case MemoryError():
             _end(f'There is not enough memory. {error}'.strip(), EXIT_FAILED)
+    if sentence := _about_devices():
+        _end(sentence, EXIT_USER_ERROR)
     raise error
+
+
+def _about_devices() -> str:
+    """A sentence if the devices that were asked for are not there; '' if they are.
+
+    JAX has errors of several kinds for that, a bare AssertionError among them.
+    """
+    asked, jax = os.environ.get('JAX_PLATFORMS'), sys.modules.get('jax')
+    if not asked or not hasattr(jax, 'local_devices'):
+        return ''
+    try:
+        jax.local_devices()
+    except Exception as error:
+        why = f' ({str(error).partition(". (set ")[0]})' if str(error) else ''
+        return (
+            f'JAX_PLATFORMS={asked} names devices that JAX cannot use here{why}. Set it to cpu, or '
+            'unset it to use the best there is; for a GPU, JAX must be installed with CUDA.'
+        )
+    return ''
 
 
 def _end(message: str, status: int) -> NoReturn:

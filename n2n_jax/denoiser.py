@@ -70,13 +70,19 @@ class Denoiser:
         """Loads the last checkpoint of a run; nothing but the folder is needed.
 
         Raises:
-          UserError: the folder holds no whole checkpoint.
+          UserError: the folder holds no whole checkpoint, or files of it are missing.
         """
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        with open_for_reading(Path(run)) as checkpoints:
-            step = checkpoints.last_step
-            variables = evaluate.shipped_variables(checkpoints, step, sharding)
-            return cls(checkpoints.config(step).model, variables, step)
+        try:
+            with open_for_reading(Path(run)) as checkpoints:
+                step = checkpoints.last_step
+                variables = evaluate.shipped_variables(checkpoints, step, sharding)
+                return cls(checkpoints.config(step).model, variables, step)
+        except FileNotFoundError as error:
+            raise UserError(
+                f'{run} is not whole: {error.filename or error}. If it is a copy, copy the run '
+                'again.'
+            ) from error
 
     def __call__(self, image: np.ndarray, *, tta: bool = False) -> np.ndarray:
         """Denoises an array: same shape and dtype.
