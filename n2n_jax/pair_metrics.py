@@ -23,6 +23,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from n2n_jax import drift
+
 SMALLEST_PATCH = 4  # pixels a side: where the noise of neighbours is not related
 _SIDES = (SMALLEST_PATCH, 8, 16, 32)
 _UNRELATED = 0.5  # correlation of noise that is small enough
@@ -143,10 +145,12 @@ class Patches:
     Attributes:
       mse: mean of the map over what counts.
       deviations_P: by how much each patch moves the mean, as far as its neighbours do not.
+      lever: what a drift of the brightness does to it; None without a drift.
     """
 
     mse: float
     deviations_P: np.ndarray
+    lever: drift.Lever | None = None
 
 
 def patch_sums(
@@ -211,27 +215,30 @@ class Estimate:
     Attributes:
       psnr: dB against the peak; infinite if the error is too small to be measured.
       ci95: ends of the 95 % interval, the upper one infinite likewise.
+      ci95_noise: the same by noise alone, without what a drift of the brightness adds.
       mse: the mean squared error, mean over scenes. It has no bias, so it is negative now and then.
-      mse_error: its standard error.
+      mse_error: its standard error, by noise alone.
     """
 
     psnr: float
     ci95: tuple[float, float]
+    ci95_noise: tuple[float, float]
     mse: float
     mse_error: float
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: what is not measurable is null."""
-        low, high = self.ci95
-        psnr, low, high, mse, mse_error = (
-            x if np.isfinite(x) else None for x in (self.psnr, low, high, self.mse, self.mse_error)
-        )
         return {
-            'psnr_estimate': psnr,
-            'ci95': [low, high],
-            'mse_estimate': mse,
-            'mse_error': mse_error,
+            'psnr_estimate': _finite(self.psnr),
+            'ci95': [_finite(end) for end in self.ci95],
+            'ci95_noise': [_finite(end) for end in self.ci95_noise],
+            'mse_estimate': _finite(self.mse),
+            'mse_error': _finite(self.mse_error),
         }
+
+
+def _finite(x: float) -> float | None:
+    return x if np.isfinite(x) else None
 
 
 def estimate_psnr(
@@ -241,7 +248,8 @@ def estimate_psnr(
 
     The interval is for these scenes and captures, not for others of their kind: it is how far the
     estimate may be from what a clean image of each would have told. Patches are drawn again by
-    Gaussian multipliers (the wild bootstrap); scenes are not.
+    Gaussian multipliers (the wild bootstrap), and the brightness of the clean image where it
+    drifts; scenes are not.
 
     Args:
       scenes: `patch_sums` of each.
@@ -251,14 +259,14 @@ def estimate_psnr(
     """
     mse = float(np.mean([scene.mse for scene in scenes]))
     mse_error = float(np.sqrt(sum(np.sum(s.deviations_P**2) for s in scenes))) / len(scenes)
-    if mean_of == 'mse':
-        rng = np.random.default_rng(seed)
-        psnr = float(_psnr(mse))
-        drawn_D = _psnr(mse + mse_error * rng.standard_normal(_NUM_DRAWS))
-    else:
-        psnr = float(np.mean([_psnr(scene.mse) for scene in scenes]))
-        drawn_D = _drawn([[scene] for scene in scenes], seed)[0]
-    return Estimate(psnr, _ends(drawn_D), mse, mse_error)
+    psnr = float(_psnr(mse) if mean_of == 'mse' else np.mean([_psnr(s.mse) for s in scenes]))
+
+    def interval(parts: Sequence[Patches]) -> tuple[float, float]:
+        return _ends(_drawn([[part] for part in parts], seed, mean_of)[0])
+
+    noise = interval([dataclasses.replace(scene, lever=None) for scene in scenes])
+    drifts = any(scene.lever is not None for scene in scenes)
+    return Estimate(psnr, interval(scenes) if drifts else noise, noise, mse, mse_error)
 
 
 def difference(
@@ -280,22 +288,28 @@ def difference(
     return value, (low, high)
 
 
-def _drawn(scenes: Sequence[Sequence[Patches]], seed: int) -> np.ndarray:
-    """PSNR of each method, mean over scenes, in draws of all patches: (M, D).
+def _drawn(
+    scenes: Sequence[Sequence[Patches]], seed: int, mean_of: Literal['dB', 'mse'] = 'dB'
+) -> np.ndarray:
+    """PSNR of each method over scenes, in draws of all patches: (M, D).
 
     The sum of deviations times independent Gaussian multipliers is Gaussian itself, with the
-    covariance of the deviations.
+    covariance of the deviations. The brightness of a scene is drawn once for all methods.
     """
     rng = np.random.default_rng(seed)
-    drawn_MD = 0.0
+    total_MD = 0.0
     for methods in scenes:
         deviations_MP = np.stack([patches.deviations_P for patches in methods])
         root_MM = np.linalg.svd(deviations_MP @ deviations_MP.T, hermitian=True)
         root_MM = root_MM.U * np.sqrt(root_MM.S)
         mse_M1 = np.array([[patches.mse] for patches in methods])
-        noise_MD = root_MM @ rng.standard_normal((len(methods), _NUM_DRAWS))
-        drawn_MD = drawn_MD + _psnr(mse_M1 + noise_MD) / len(scenes)
-    return drawn_MD
+        mse_MD = mse_M1 + root_MM @ rng.standard_normal((len(methods), _NUM_DRAWS))
+        levers = [patches.lever for patches in methods if patches.lever is not None]
+        if len(levers) == len(methods):
+            draws_D2 = levers[0].drift.draws(rng, _NUM_DRAWS)
+            mse_MD = mse_MD + np.stack([lever.added(draws_D2) for lever in levers])
+        total_MD = total_MD + (mse_MD if mean_of == 'mse' else _psnr(mse_MD)) / len(scenes)
+    return _psnr(total_MD) if mean_of == 'mse' else total_MD
 
 
 def _ends(drawn_D: np.ndarray) -> tuple[float, float]:

@@ -6,35 +6,33 @@ N captures of a scene, H height, W width, C channels.
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from n2n_jax import baselines, io, metrics, pair_metrics, saturation, stacks, trust
+from n2n_jax import baselines, drift, io, metrics, pair_metrics, saturation, stacks, trust
 from n2n_jax.baselines import Restore
+from n2n_jax.brightness import Brightness, compare
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
 from n2n_jax.progress import ProgressLine
+from n2n_jax.truth_noise import TruthNoise, measure
 
 MODEL = 'model'
+ONE = 'one capture'
 MEAN = 'mean of the captures'
 MEAN_OF_RESULTS = 'model, mean of two results'
 ON_THE_MEAN = 'model on the mean of two'
 # What can be left out, by the name that is typed.
 OPTIONAL = {'nlm': baselines.NLM, 'bm3d': baselines.BM3D}
 
-PROTOCOL = (
-    'Whole images, peak 1 = white - black of the model, nothing clipped or rounded. Each method is '
-    'applied to each capture by itself; its squared error is averaged over the captures of a scene '
-    'and then turned into dB; over scenes, dB are averaged. The estimate uses no clean image (see '
-    'n2n_jax.pair_metrics) and leaves out neighbourhoods where captures are clipped. Intervals, '
-    '95 %: for these scenes and captures, patches drawn again; they do not speak of other scenes.'
+# Which methods are compared with which, and what the difference in dB is called.
+_COMPARED = (
+    (ON_THE_MEAN, MEAN_OF_RESULTS, 'over_mean_of_results'),
+    (MODEL, ONE, 'over_captures'),
+    (MODEL, baselines.NLM, 'over_nlm'),
 )
-PROTOCOL_WITH_TRUTH = (
-    'PSNR against the clean image: the same average, over the same pixels; SSIM: over all pixels.'
-)
-
 _MOST_PAIRS = 4  # of captures that are combined
 
 
@@ -45,13 +43,15 @@ class Method:
     Attributes:
       name: of the method.
       map_HWC: whose mean estimates the mean squared error, averaged over the results.
-      results_NHWC: what it makes of each capture, to be held against a clean image.
+      results_NHWC: what it makes of captures, to be compared with a clean image.
+      made_of: the captures behind each result.
       explained_HWC: see `pair_metrics.explained_error`.
     """
 
     name: str
     map_HWC: np.ndarray
     results_NHWC: np.ndarray
+    made_of: Sequence[Sequence[int]]
     explained_HWC: np.ndarray | None = None
 
 
@@ -74,10 +74,11 @@ def score_scene(
     denoised_NHWC = np.stack([restore(capture) for capture in x])
     raw_HWC = pair_metrics.error_maps(x, x).mean(axis=0)
     mean_NHWC = x.mean(axis=0, keepdims=True)
-    yield Method('one capture', raw_HWC, x, pair_metrics.explained_error(x, denoised_NHWC, x))
+    explained_HWC = pair_metrics.explained_error(x, denoised_NHWC, x)
+    yield Method(ONE, raw_HWC, x, _each(x), explained_HWC)
     # The noise of a mean of N is an N-th of the mean of their noise.
     explained_HWC = pair_metrics.explained_error(mean_NHWC, denoised_NHWC, x)
-    yield Method(MEAN, raw_HWC / len(x), mean_NHWC, explained_HWC)
+    yield Method(MEAN, raw_HWC / len(x), mean_NHWC, [range(len(x))], explained_HWC)
     if 'nlm' not in without:
         yield _per_capture(baselines.NLM, x, _all(baselines.tuned_nlm(x), x), denoised_NHWC)
     if 'bm3d' not in without and baselines.bm3d_installed():
@@ -93,7 +94,11 @@ def score_scene(
             maps = [
                 _against_the_rest(g, x, pair) for g, pair in zip(results_NHWC, pairs, strict=True)
             ]
-            yield Method(name, np.mean(maps, axis=0), results_NHWC)
+            yield Method(name, np.mean(maps, axis=0), results_NHWC, pairs)
+
+
+def _each(captures_NHWC: np.ndarray) -> list[tuple[int]]:
+    return [(i,) for i in range(len(captures_NHWC))]
 
 
 def _all(restore: Restore, captures_NHWC: np.ndarray) -> np.ndarray:
@@ -107,7 +112,7 @@ def _per_capture(
     explained_HWC = None
     if len(captures_NHWC) > 2:  # two captures leave so much noise in the map that it is none less
         explained_HWC = pair_metrics.explained_error(results_NHWC, denoised_NHWC, captures_NHWC)
-    return Method(name, maps.mean(axis=0), results_NHWC, explained_HWC)
+    return Method(name, maps.mean(axis=0), results_NHWC, _each(captures_NHWC), explained_HWC)
 
 
 def _against_the_rest(
@@ -144,6 +149,8 @@ class Scene:
       mask_HWC: True where no capture is clipped.
       clean_HWC: in the units of the captures, if it is known.
       why: what makes an estimate from these captures worthless; '' if nothing is known to.
+      brightness: how the captures differed in it before they were put right.
+      truth_noise: of the clean image.
     """
 
     name: str
@@ -151,6 +158,8 @@ class Scene:
     mask_HWC: np.ndarray
     clean_HWC: np.ndarray | None
     why: str
+    brightness: Brightness
+    truth_noise: TruthNoise | None
 
 
 def prepare(
@@ -175,10 +184,15 @@ def prepare(
         for k, (of_raw, of_fixed) in enumerate(zip(raw, fixed, strict=True)):
             progress.update(k, of_raw.name)
             like = of_fixed.captures_NHWC[0]
-            mask_HWC = fixes.middle(saturation.unsaturated_mask(of_raw.captures_NHWC), like=like)
-        if of_fixed.measured_HWC is not None:
-            mask_HWC = mask_HWC & of_fixed.measured_HWC
-            clean_HWC = None if truth is None else fixes.middle(truth[of_raw.name], like=like)
+            free_HWC = saturation.unsaturated_mask(of_raw.captures_NHWC)
+            mask_HWC, clean_HWC, truth_noise = fixes.middle(free_HWC, like=like), None, None
+            if of_fixed.measured_HWC is not None:
+                mask_HWC = mask_HWC & of_fixed.measured_HWC
+            if truth is not None:
+                clean_HWC = truth[of_raw.name]
+                # What was moved by parts of a pixel shares less noise with a mean of what was not.
+                truth_noise = measure(of_raw.captures_NHWC, clean_HWC, free_HWC)
+                clean_HWC = fixes.middle(clean_HWC, like=like)
             why = trust.why_not_trusted(of_fixed, raw=of_raw)
             first = (first_columns or {}).get(of_raw.name, 0)
             if first:  # what was shifted has lost a border on both sides
@@ -191,6 +205,8 @@ def prepare(
                     mask_HWC[:, first:],
                     None if clean_HWC is None else clean_HWC[:, first:],
                     why,
+                    compare(of_raw.captures_NHWC),
+                    truth_noise,
                 )
             )
             progress.update(k + 1)
@@ -219,39 +235,42 @@ def score(
     trusted_only = not all(scene.why for scene in scenes)
     with ProgressLine('scoring', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
-            captures_NHWC = to_network(scene.captures_NHWC)
-            clean_HWC = None if scene.clean_HWC is None else to_network(scene.clean_HWC)
-            masked, why = float(1 - scene.mask_HWC.mean()), scene.why
-            side = pair_metrics.patch_side(captures_NHWC)
-            for method in score_scene(captures_NHWC, restore, without=without):
-                patches = pair_metrics.patch_sums(
-                    method.map_HWC, scene.mask_HWC, side=side, explained_HWC=method.explained_HWC
-                )
-                truths = _truths(method.results_NHWC, clean_HWC, scene.mask_HWC)
-                rows.append(
-                    _row(scene.name, method.name, [patches], truths, why) | {'masked': masked}
-                )
-                if not (why and trusted_only):
+            progress.update(k, scene.name)
+            view = _View.of(scene, to_network)
+            for method in score_scene(view.captures_NHWC, restore, without=without):
+                patches, truths = view.patches(method), view.truths(method)
+                rows.append(_row(scene.name, method.name, [patches], truths, scene.why))
+                rows[-1] |= view.facts
+                if not (scene.why and trusted_only):
                     sums = overall.setdefault(method.name, _Sums())
                     sums.patches.append(patches)
                     sums.truths.append(truths)
                 progress.update(k, f'{scene.name}: {method.name}')
             progress.update(k + 1)
     why = '' if trusted_only else 'no scene can be trusted'
+    return rows + _over_scenes(overall, rows, why)
+
+
+def _over_scenes(
+    overall: Mapping[str, _Sums], rows: Sequence[dict[str, Any]], why: str
+) -> list[dict[str, Any]]:
+    # One scene whose error is too small to be measured has no dB to be averaged. Then all methods
+    # are averaged in another way, as two ways in one table could not be compared.
+    every = [patches for sums in overall.values() for patches in sums.patches]
+    mean_of: Literal['dB', 'mse'] = 'dB' if all(p.mse > 0 for p in every) else 'mse'
+    found = []
     for name, sums in overall.items():
-        truths = {key: _mean([t[key] for t in sums.truths]) for key in sums.truths[0]}
-        rows.append(
-            _row('', name, sums.patches, truths, why)
-            | {'masked': _mean([r['masked'] for r in rows if r['scene'] and r['method'] == name])}
-            | {'n': len(sums.patches)}
-        )
-    if ON_THE_MEAN in overall:
-        pairs = zip(overall[ON_THE_MEAN].patches, overall[MEAN_OF_RESULTS].patches, strict=True)
-        value, ci95 = pair_metrics.difference(list(pairs))
-        numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
-        row = next(r for r in rows if (r['scene'], r['method']) == ('', ON_THE_MEAN))
-        row |= {'over_mean_of_results': numbers[0], 'over_ci95': numbers[1:]}
-    return rows
+        row = _row('', name, sums.patches, _mean_truths(sums.truths, mean_of), why, mean_of)
+        masked = [r['masked'] for r in rows if r['method'] == name]
+        found.append(row | {'masked': float(np.mean(masked)), 'n': len(sums.patches)})
+    for name, other, key in _COMPARED:
+        if name in overall and other in overall:
+            pairs = zip(overall[name].patches, overall[other].patches, strict=True)
+            value, ci95 = pair_metrics.difference(list(pairs))
+            numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
+            row = next(r for r in found if r['method'] == name)
+            row |= {key: numbers[0], f'{key}_ci95': numbers[1:]}
+    return found
 
 
 def _row(
@@ -260,31 +279,98 @@ def _row(
     patches: list[pair_metrics.Patches],
     truths: dict[str, float | None],
     why: str,
+    mean_of: Literal['dB', 'mse'] = 'dB',
 ) -> dict[str, Any]:
-    estimate = pair_metrics.estimate_psnr(patches)
-    names = {'scene': scene, 'method': method}
-    return {**names, **estimate.as_dict(), **truths, 'trusted': not why, 'why': why}
+    estimate = pair_metrics.estimate_psnr(patches, mean_of=mean_of)
+    row = {'scene': scene, 'method': method, **estimate.as_dict(), **truths}
+    return row | {'trusted': not why, 'why': why, 'mean_of': mean_of}
 
 
-def _truths(
-    results_NHWC: np.ndarray, clean_HWC: np.ndarray | None, mask_HWC: np.ndarray
+@dataclasses.dataclass(frozen=True)
+class _View:
+    """A scene in the range of the network."""
+
+    scene: Scene
+    captures_NHWC: np.ndarray
+    clean_HWC: np.ndarray | None
+    drift: drift.Drift | None
+    side: int
+
+    @classmethod
+    def of(cls, scene: Scene, to_network: Callable[[np.ndarray], np.ndarray]) -> Self:
+        captures_NHWC = to_network(scene.captures_NHWC)
+        clean_HWC = None if scene.clean_HWC is None else to_network(scene.clean_HWC)
+        found = drift.find(scene.brightness, to_network)
+        return cls(scene, captures_NHWC, clean_HWC, found, pair_metrics.patch_side(captures_NHWC))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What of a row is the same for all methods."""
+        noise = self.scene.truth_noise
+        return {
+            'masked': float(1 - self.scene.mask_HWC.mean()),
+            'gain_spread': 0.0 if self.drift is None else self.drift.spread,
+            'truth_mean_of': None if noise is None else noise.captures,
+            'truth_has_captures': noise is not None and noise.contains,
+        }
+
+    def patches(self, method: Method) -> pair_metrics.Patches:
+        mask_HWC = self.scene.mask_HWC
+        patches = pair_metrics.patch_sums(
+            method.map_HWC, mask_HWC, side=self.side, explained_HWC=method.explained_HWC
+        )
+        if self.drift is None:
+            return patches
+        lever = drift.lever(
+            self.drift, method.results_NHWC, self.captures_NHWC, mask_HWC, method.made_of
+        )
+        return dataclasses.replace(patches, lever=lever)
+
+    def truths(self, method: Method) -> dict[str, float | None]:
+        """Against the clean image: over what the estimate is about, and over all pixels."""
+        if self.clean_HWC is None:
+            return dict.fromkeys((*_OF_MSE, *_OF_MSE.values(), 'psnr_true_first', 'ssim_true'))
+        results_NHWC, mask_HWC = method.results_NHWC, self.scene.mask_HWC
+        squares_NHWC = (results_NHWC.astype(np.float64) - self.clean_HWC) ** 2
+        clean_NHWC = np.broadcast_to(self.clean_HWC, results_NHWC.shape)
+        ssim = float(np.mean(metrics.ssim(results_NHWC.astype(np.float32), clean_NHWC)))
+        mse = float(squares_NHWC[:, mask_HWC].mean()) if mask_HWC.any() else None
+        corrected = mse
+        if mse is not None and self.scene.truth_noise is not None:
+            corrected = self.scene.truth_noise.corrected(
+                mse,
+                [result_HWC[mask_HWC] for result_HWC in results_NHWC],
+                self.captures_NHWC[:, mask_HWC],
+                method.made_of,
+            )
+        errors = dict(zip(_OF_MSE, (mse, corrected, float(squares_NHWC.mean())), strict=True))
+        return {
+            **errors,
+            **{_OF_MSE[name]: _psnr(error) for name, error in errors.items()},
+            'psnr_true_first': _psnr(squares_NHWC[0].mean()),  # of the first result, all pixels
+            'ssim_true': ssim if np.isfinite(ssim) else None,  # smaller than its window
+        }
+
+
+# Errors against the clean image, and the names of the same in dB.
+_OF_MSE = {
+    'mse_true': 'psnr_true',
+    'mse_true_corrected': 'psnr_true_corrected',  # less the noise of the clean image
+    'mse_true_all': 'psnr_true_all',
+}
+
+
+def _mean_truths(
+    truths: Sequence[dict[str, float | None]], mean_of: Literal['dB', 'mse']
 ) -> dict[str, float | None]:
-    """Against the clean image: over what the estimate is about, and over all pixels."""
-    if clean_HWC is None:
-        return dict.fromkeys(('psnr_true', 'psnr_true_all', 'psnr_true_first', 'ssim_true'))
-    squares_NHWC = (results_NHWC.astype(np.float64) - clean_HWC) ** 2
-    clean_NHWC = np.broadcast_to(clean_HWC, results_NHWC.shape)
-    ssim = float(np.mean(metrics.ssim(results_NHWC.astype(np.float32), clean_NHWC)))
-    return {
-        'psnr_true': _psnr(squares_NHWC[:, mask_HWC]) if mask_HWC.any() else None,
-        'psnr_true_all': _psnr(squares_NHWC),
-        'psnr_true_first': _psnr(squares_NHWC[0]),  # of the first result, all pixels
-        'ssim_true': ssim if np.isfinite(ssim) else None,  # smaller than its window
-    }
+    means = {key: _mean([of_scene[key] for of_scene in truths]) for key in truths[0]}
+    if mean_of == 'mse':
+        means |= {decibels: _psnr(means[name]) for name, decibels in _OF_MSE.items()}
+    return means
 
 
-def _psnr(squares: np.ndarray) -> float:
-    return float(-10 * np.log10(max(squares.mean(), 1e-12)))
+def _psnr(mse: float | None) -> float | None:
+    return None if mse is None else float(-10 * np.log10(max(mse, 1e-12)))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -340,85 +426,3 @@ def _truth_of(scene: str, files: Mapping[str, list[Path]], folder: Path) -> Path
             if found:
                 return found[0]
     raise UserError(f'{folder} holds no clean image for {scene}: name it {scene}, any suffix.')
-
-
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """A row per method over all scenes, one per scene, and what to make of them."""
-    overall = [row for row in rows if not row['scene']]
-    per_scene = [row for row in rows if row['scene']]
-    with_truth = any(row['psnr_true_all'] is not None for row in overall)
-    header = '| method | PSNR, estimated (95 %) |'
-    header += ' PSNR against the clean image | SSIM |' if with_truth else ''
-    lines = [header, '|---|---:|' + ('---:|---:|' if with_truth else '')]
-    for row in overall:
-        line = f'| {row["method"]} | {pair_metrics.in_words(row)} |'
-        if with_truth:
-            line += f' {_number(row["psnr_true"], 2)} | {_number(row["ssim_true"], 3)} |'
-        lines.append(line)
-    lines += ['', *_scene_table(per_scene, [row['method'] for row in overall], with_truth), '']
-    names = list(dict.fromkeys(row['scene'] for row in per_scene))
-    lines.append(f'First table: over {overall[0]["n"]} of {len(names)} scenes.')
-    for row in per_scene:
-        if row['method'] == MODEL:
-            if row['why']:
-                lines.append(f'Not to be trusted: {row["scene"]} ({row["why"]}).')
-            if row['masked']:
-                share = row['masked']
-                words = f'{share:.1%}' if share >= 0.001 else 'under 0.1%'
-                lines.append(f'{row["scene"]}: {words} left out, clipped.')
-    lines += trust.explanations([row['why'] for row in per_scene])
-    lines += ['', f'Protocol: {PROTOCOL}' + (f' {PROTOCOL_WITH_TRUTH}' if with_truth else '')]
-    lines += ['', combining_in_words(overall)]
-    return '\n'.join(lines)
-
-
-def _scene_table(
-    rows: Sequence[dict[str, Any]], methods: Sequence[str], with_truth: bool
-) -> list[str]:
-    lines = ['| scene | ' + ' | '.join(methods) + ' |', '|---|' + '---:|' * len(methods)]
-    for scene in dict.fromkeys(row['scene'] for row in rows):
-        found = {row['method']: row for row in rows if row['scene'] == scene}
-        cells = []
-        for method in methods:
-            row = found.get(method)
-            cell = '' if row is None else pair_metrics.in_words(row).replace('*', '')
-            if row is not None and with_truth:
-                cell += f', true {_number(row["psnr_true"], 2)}'
-            cells.append(cell)
-        mark = ' (!)' if any(row['why'] for row in found.values()) else ''
-        lines.append(f'| {scene}{mark} | ' + ' | '.join(cells) + ' |')
-    return lines
-
-
-def combining_in_words(overall: Sequence[dict[str, Any]]) -> str:
-    """Which way of using two captures is better, in a sentence.
-
-    Args:
-      overall: the rows over all scenes.
-    """
-    row = next((row for row in overall if row['method'] == ON_THE_MEAN), None)
-    if row is None:
-        return (
-            'Which way of combining two captures is better, before or after denoising, takes a '
-            'third capture of a scene to judge.'
-        )
-    value, ci95 = row['over_mean_of_results'], row['over_ci95']
-    if value is None or None in ci95:
-        return 'Which way of combining two captures is better cannot be measured here.'
-    low, high = ci95
-    if low <= 0 <= high:
-        return (
-            'The mean of two results and the result on the mean of two captures cannot be told '
-            f'apart: {value:+.2f} dB ({low:+.2f} to {high:+.2f}) for the latter.'
-        )
-    better, worse = 'the model on the mean of both', 'the mean of both results'
-    if value < 0:
-        better, worse, value, low, high = worse, better, -value, -high, -low
-    return (
-        f'With two captures of a scene, {better} is better than {worse}, by {value:.2f} dB '
-        f'({low:.2f} to {high:.2f}).'
-    )
-
-
-def _number(value: float | None, digits: int) -> str:
-    return '' if value is None else f'{value:.{digits}f}'

@@ -285,11 +285,15 @@ def load(run: Path, *, step: int) -> Calibration | None:
     return calibration if calibration.step == step else None
 
 
-def calibrate_run(run: Path, denoiser: Denoiser) -> Calibration:
-    """Calibrates a run on what its training held out, and keeps that in its folder.
+def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
+    """What the training of a run held out, in the range of the network.
+
+    Args:
+      run: its folder.
+      denoiser: loaded from there.
 
     Raises:
-      UserError: its captures are not where they were.
+      UserError: it held nothing out, or its captures are not where they were.
     """
     with open_for_reading(run) as checkpoints:
         config = checkpoints.config(denoiser.step)
@@ -299,7 +303,29 @@ def calibrate_run(run: Path, denoiser: Denoiser) -> Calibration:
         raise UserError(f'{run} was trained on single images and held nothing out.')
     scenes = fixes.load(trained_captures.located(run, config.captures)).fixed
     _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
-    held_out = [own_captures.in_range(scene, denoiser.config) for scene in held_out]
+    return [own_captures.in_range(scene, denoiser.config) for scene in held_out]
+
+
+def calibrate_run(
+    run: Path, denoiser: Denoiser, *, held_out: Sequence[SceneCaptures] | None = None
+) -> Calibration:
+    """Calibrates a run on what its training held out, and keeps that in its folder if it can.
+
+    Args:
+      run: its folder; one that cannot be written does without.
+      denoiser: loaded from there.
+      held_out: see `held_out_captures`, which is asked if it is None.
+
+    Raises:
+      UserError: see `held_out_captures`.
+    """
+    if held_out is None:
+        held_out = held_out_captures(run, denoiser)
     calibration = calibrate(held_out, denoiser.denoise, step=denoiser.step)
-    write_text(run / FILE, json.dumps(calibration.as_dict(), indent=1))
+    try:
+        write_text(run / FILE, json.dumps(calibration.as_dict(), indent=1))
+    except OSError as error:
+        _log.info(
+            'Calibrated for this time only: %s cannot be kept (%s).', run / FILE, error.strerror
+        )
     return calibration

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import io, score
-from n2n_jax.data import photos
+from n2n_jax import io, score, score_table
+from n2n_jax.data import fixes, photos
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
 
@@ -96,7 +96,7 @@ def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
     scenes = [SceneCaptures('s', captures_NHWC)]
     rows = score.score(score.prepare(scenes), lambda x: x, blur, without=['bm3d', 'nlm'])
     assert json.loads(json.dumps(rows)) == rows
-    table = score.markdown(rows)
+    table = score_table.markdown(rows)
     assert 'PSNR, estimated' in table
     assert '| PSNR against the clean image |' not in table
     assert 'takes a third capture' in table
@@ -115,7 +115,7 @@ def test_scenes_that_cannot_be_trusted_are_named_and_left_out(clean_HWC):
     first = next(row for row in rows if row['scene'] == 'fine' and row['method'] == score.MODEL)
     model = next(row for row in overall if row['method'] == score.MODEL)
     assert model['psnr_estimate'] == first['psnr_estimate']
-    table = score.markdown(rows)
+    table = score_table.markdown(rows)
     assert 'over 1 of 2 scenes' in table
     assert 'Not to be trusted: copied (duplicates' in table
     assert table.count('duplicates: captures that are one image share their noise.') == 1
@@ -136,7 +136,7 @@ def test_what_is_clipped_is_left_out_and_told(clean_HWC):
         score.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
     )
     assert 0.07 < rows[0]['masked'] < 0.15
-    assert '% left out, clipped' in score.markdown(rows)
+    assert '% left out, clipped' in score_table.markdown(rows)
     assert 'saturation' in rows[0]['why']
     truth = {'s': np.float32(255 * bright)}
     rows = score.score(
@@ -166,10 +166,87 @@ def test_which_way_of_combining_is_better_is_said_with_an_interval(clean_HWC, on
     )
     true = {row['method']: row['psnr_true'] for row in rows if not row['scene']}
     expected = true[score.ON_THE_MEAN] - true[score.MEAN_OF_RESULTS]
-    low, high = rows[-1]['over_ci95']
+    low, high = rows[-1]['over_mean_of_results_ci95']
     assert low < rows[-1]['over_mean_of_results'] < high
     assert rows[-1]['over_mean_of_results'] == pytest.approx(expected, abs=0.3)
-    words = score.combining_in_words([row for row in rows if not row['scene']])
+    words = score_table.combining_in_words([row for row in rows if not row['scene']])
     first = 'the model on the mean of both' if expected > 0 else 'the mean of both results'
     assert f'{first} is better' in words
     assert f'{abs(rows[-1]["over_mean_of_results"]):.2f} dB' in words
+
+
+def test_equal_ways_of_combining_are_not_called_better_by_nothing():
+    row = {'method': score.ON_THE_MEAN, 'over_mean_of_results': 0.0016}
+    words = score_table.combining_in_words([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0041]}])
+    assert 'are equally good' in words
+    words = score_table.combining_in_words([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0061]}])
+    assert 'cannot be told apart' in words
+
+
+def test_the_protocol_says_what_was_scored_and_how_scenes_were_averaged(clean_HWC):
+    scenes = [
+        SceneCaptures('noisy', noisy(clean_HWC, 2).astype(np.float32)),
+        SceneCaptures('fine', noisy(clean_HWC, 2, seed=2).astype(np.float32)),
+    ]
+
+    def perfect(noisy_HWC):
+        return clean_HWC
+
+    for restore, mean_of in ((blur, 'dB'), (perfect, 'mse')):
+        rows = score.score(score.prepare(scenes), lambda x: x, restore, without=['nlm', 'bm3d'])
+        of_model = [row for row in rows if row['method'] == score.MODEL]
+        raw = [row for row in rows if row['method'] == score.ONE]
+        # An error of 0 is measured as negative in one scene of two, or as positive: force it.
+        if mean_of == 'mse' and min(row['mse_estimate'] for row in of_model[:2]) > 0:
+            continue
+        assert {row['mean_of'] for row in rows if not row['scene']} == {mean_of}
+        if mean_of == 'mse':
+            mean = np.mean([row['mse_estimate'] for row in raw[:2]])
+            assert raw[2]['psnr_estimate'] == pytest.approx(-10 * np.log10(mean))
+        words = score_table.markdown(rows, held_out=mean_of == 'mse')
+        assert ('dB are averaged' in words) == (mean_of == 'dB')
+        assert ('What was held out, peak 1' in words) == (mean_of == 'mse')
+
+
+def test_scenes_whose_brightness_drifts_are_told_with_what_noise_alone_would_say(clean_HWC):
+    noise = np.random.default_rng(0).normal(0, 0.05, (4, *clean_HWC.shape))
+    gains = np.reshape([0.9, 1.0, 1.05, 1.12], (4, 1, 1, 1))
+    raw = [SceneCaptures('s', (gains * clean_HWC + noise).astype(np.float32))]
+    fixed, _ = fixes.fix(raw, 'gain')
+    rows = score.score(score.prepare(raw, fixed=fixed), lambda x: x, blur, without=['nlm', 'bm3d'])
+    row = next(row for row in rows if row['method'] == score.MODEL)
+    assert row['gain_spread'] == pytest.approx(np.std(gains, ddof=1), rel=0.1)
+    assert row['ci95'][0] < row['ci95_noise'][0] - 0.5
+    low, _ = row['ci95_noise']
+    words = score_table.markdown(rows)
+    assert f's by {row["gain_spread"]:.1%} (the model by noise alone: {low:.2f} to' in words
+
+
+def test_without_a_drift_intervals_are_those_of_the_noise(clean_HWC):
+    scenes = [SceneCaptures('s', noisy(clean_HWC, 3).astype(np.float32))]
+    rows = score.score(score.prepare(scenes), lambda x: x, blur, without=['nlm', 'bm3d'])
+    assert all(row['ci95'] == row['ci95_noise'] for row in rows)
+    assert 'Brightness drifts' not in score_table.markdown(rows)
+
+
+@pytest.mark.parametrize('contains', [True, False])
+def test_the_noise_of_a_clean_image_that_is_a_mean_is_found_and_taken_off(clean_HWC, contains):
+    x = noisy(clean_HWC, 19, sigma=0.1).astype(np.float32)
+    truth = {'s': (x[:16] if contains else x[3:]).mean(axis=0)}
+    scenes = score.prepare([SceneCaptures('s', x[:3])], truth=truth)
+    assert scenes[0].truth_noise.contains == contains
+    assert scenes[0].truth_noise.captures == pytest.approx(16, rel=0.3)
+    rows = score.score(scenes, lambda x: x, blur, without=['nlm', 'bm3d'])
+    for row in rows:
+        results = {
+            score.ONE: x[:3],
+            score.MEAN: x[:3].mean(axis=0, keepdims=True),
+            score.MODEL: np.stack([blur(capture) for capture in x[:3]]),
+        }.get(row['method'])
+        if results is not None:
+            true = -10 * np.log10(np.mean((results - clean_HWC) ** 2))
+            assert row['psnr_true_corrected'] == pytest.approx(true, abs=0.4)
+            assert abs(row['psnr_true_corrected'] - true) < abs(row['psnr_true'] - true)
+    words = score_table.markdown(rows)
+    assert '| less its noise |' in words
+    assert ('these among them' in words) == contains

@@ -130,7 +130,7 @@ def test_a_model_of_single_images_is_scored_where_there_are_two_captures(tmp_pat
     log = capsys.readouterr().err
     assert 'No intervals: ' in log
     assert 'was trained on single images and held nothing out.' in log
-    assert 'The model was trained on some of these captures' in log
+    assert 'The model was trained on photo: ' in log
     with pytest.raises(SystemExit) as stopped:
         cli.main([*score, '--held-out'])
     assert stopped.value.code == 2

@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import baselines, score
+    from n2n_jax import baselines, score, score_table
     from n2n_jax.data import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import write_text
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
         restore,
         without=arguments.without,
     )
-    _log.info('%s\n', score.markdown(rows))
+    _log.info('%s\n', score_table.markdown(rows, held_out=arguments.held_out))
     if 'bm3d' not in arguments.without and not baselines.bm3d_installed():
         _log.info(
             "BM3D is not installed: pip install 'n2n_jax[baselines]' adds it to the table (free "
@@ -115,6 +115,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_text(arguments.json, json.dumps(rows, indent=1))
         _log.info('%s', arguments.json)
+    warning = score_table.verdict(rows).warning()
+    if warning:
+        _log.warning('%s', warning)
 
 
 def _config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':

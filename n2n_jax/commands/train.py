@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import own_training, train, uncertainty
+    from n2n_jax import own_training, train, uncertainty, verdict
     from n2n_jax.data import fixes
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import Workdir
@@ -103,9 +103,13 @@ def run(arguments: argparse.Namespace) -> None:
     own_training.write_config(config, arguments.workdir)
     if not complete:
         sys.exit(console.EXIT_INTERRUPTED)
-    if not captures.single:
-        uncertainty.calibrate_run(arguments.workdir, Denoiser.load(arguments.workdir))
-    _log.info('Use it: n2n denoise IMAGES -o OUT --model %s', arguments.workdir)
+    if captures.single:
+        _log.info('%s', verdict.use(arguments.workdir))
+        return
+    denoiser = Denoiser.load(arguments.workdir)
+    held_out = uncertainty.held_out_captures(arguments.workdir, denoiser)
+    uncertainty.calibrate_run(arguments.workdir, denoiser, held_out=held_out)
+    _log.info('%s', verdict.after_training(held_out, denoiser.denoise, arguments.workdir))
 
 
 def _going_on(

@@ -1,0 +1,51 @@
+"""No model is recommended that is worse than what costs nothing."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2n_jax import verdict
+from n2n_jax.data import photos
+from n2n_jax.data.own_captures import SceneCaptures
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    image = photos.photos()['chelsea'][:140, :150].astype(np.float32) / 255
+    clean_HWC = image.mean(axis=-1, keepdims=True)
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, *clean_HWC.shape))
+    return [SceneCaptures('s', (clean_HWC + noise).astype(np.float32))]
+
+
+def test_a_model_that_changes_nothing_is_not_recommended(scenes, tmp_path):
+    words = verdict.after_training(scenes, lambda x: 1.001 * x, tmp_path)
+    assert 'not worth using yet: it is no better than the captures as they are (+0' in words or (
+        'not worth using yet: it is no better than the captures as they are (-0' in words
+    )
+    assert 'non-local means are' in words
+    assert 'Train for longer' in words
+    assert 'Use it' not in words
+
+
+def test_a_model_that_non_local_means_beat_is_not_recommended(scenes, tmp_path):
+    def weak(noisy_HWC):
+        return ndimage.gaussian_filter(noisy_HWC, (0.3, 0.3, 0))
+
+    found = verdict.compare(scenes, weak)
+    assert found.over_captures > 0.1
+    assert found.over_nlm < -1
+    assert found.warning().startswith(
+        f'The model is not worth using yet: non-local means are {-found.over_nlm:.1f} dB better.'
+    )
+
+
+def test_a_good_model_is_recommended(scenes, tmp_path):
+    def strong(noisy_HWC):
+        return ndimage.gaussian_filter(noisy_HWC, (0.9, 0.9, 0))
+
+    found = verdict.compare(scenes, strong)
+    assert found.over_captures > 4
+    if found.useful:
+        assert verdict.after_training(scenes, strong, tmp_path).startswith('Use it: n2n denoise')
+    assert verdict.Verdict(None, None).useful  # too good to be measured
+    assert verdict.Verdict(6.0, 0.5).warning() == ''
