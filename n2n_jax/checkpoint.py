@@ -129,7 +129,7 @@ class Checkpoints:
 
     def config(self, step: int) -> Config:
         """The resolved config of the run."""
-        return from_config_dict(self.meta(step)['config'])
+        return from_config_dict(self.meta(step)['config'], saved=True)
 
     def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         """The items named in `abstract`: pytrees of `jax.ShapeDtypeStruct` with shardings."""

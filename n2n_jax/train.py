@@ -31,6 +31,7 @@ from n2n_jax.fit import compile_step
 from n2n_jax.memory import device_bytes, program_bytes, readable
 from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
 from n2n_jax.progress import ProgressLine, duration
+from n2n_jax.run_checks import check_new
 from n2n_jax.throughput import Throughput
 from n2n_jax.train_step import (
     Task,
@@ -115,6 +116,7 @@ def train(config: Config, path: Path) -> bool:
             _log.warning('%s', warning)
     on_main_process(lambda: workdir.check(config))
     if not workdir.has_checkpoints:  # else it has started already
+        check_new(config)
         check_start(config)
     open_data = functools.partial(open_captures, scenes) if scenes else _open_images
     feed, evaluator = open_data(config, layout)
