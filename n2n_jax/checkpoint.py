@@ -88,6 +88,11 @@ class Checkpoints:
         if free < num_bytes:
             raise self._error(f'it needs {num_bytes / 1e6:.1f} MB and {free / 1e6:.1f} MB are free')
 
+    def delete(self, step: int) -> None:
+        """Deletes the checkpoint of `step`; every process calls this."""
+        with self._errors_named():
+            self._manager.delete(step)
+
     def wait(self) -> None:
         """Returns when the last save is whole on disk.
 

@@ -40,8 +40,9 @@ class TrainState:
       variables: {'params': ..., 'batch_stats': ... if the network has any}, float32.
       ema: running average of the variables; None if there is none.
       opt_state: of the optimizer.
-      failed: True after a loss or gradient that was not finite; from then on the weights and the
-        step stay as they are, so that what is left is the last good state.
+      failed: True after a loss or gradient that was not finite; from then on the weights, the step
+        and the optimizer's counters stay as they are: `step` tells which weights are bad, and the
+        good ones are those of earlier checkpoints.
     """
 
     step: jax.Array
@@ -330,6 +331,11 @@ def make_train_step(
         # costs more than the update itself. The moments decay a little after a failure.
         grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        opt_state = jax.tree.map(
+            lambda new, old: jnp.where(failed, old, new) if new.ndim == 0 else new,
+            opt_state,
+            state.opt_state,
+        )
         params = jax.tree.map(lambda p, u: p + jnp.where(failed, 0.0, u), params, updates)
         rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
         variables = {'params': params, **rest}
