@@ -88,6 +88,11 @@ class Checkpoints:
         if free < num_bytes:
             raise self._error(f'it needs {num_bytes / 1e6:.1f} MB and {free / 1e6:.1f} MB are free')
 
+    def delete(self, step: int) -> None:
+        """Deletes the checkpoint of `step`; every process calls this."""
+        with self._errors_named():
+            self._manager.delete(step)
+
     def wait(self) -> None:
         """Returns when the last save is whole on disk.
 
@@ -129,7 +134,7 @@ class Checkpoints:
 
     def config(self, step: int) -> Config:
         """The resolved config of the run."""
-        return from_config_dict(self.meta(step)['config'])
+        return from_config_dict(self.meta(step)['config'], saved=True)
 
     def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         """The items named in `abstract`: pytrees of `jax.ShapeDtypeStruct` with shardings."""

@@ -16,7 +16,51 @@ from ml_collections import config_dict
 from n2n_jax.errors import UserError, did_you_mean
 
 CLEAN = 'clean'  # as noise.target
-MOST_CHANNELS = 8  # of captures: colours, or the channels of a microscope
+MOST_CHANNELS = 8  # of captures: colors, or the channels of a microscope
+_LARGEST_SEED = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bounds:
+    """What a number may be; floats are finite besides.
+
+    Attributes:
+      low, high: the ends.
+      open_low, open_high: whether the ends themselves are left out.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def hold(self, value: float) -> bool:
+        """Whether the value is possible."""
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return (isinstance(value, int) or math.isfinite(value)) and above and below
+
+    def advice(self, value: float) -> str:
+        """What to write in place of a value that is not."""
+        if math.isfinite(self.low) and math.isfinite(self.high) and isinstance(value, float):
+            return f'it lies between {self.low:g} and {self.high:g}'
+        if value > self.high:
+            return f'write {self.high} or less'
+        if not math.isfinite(self.low):
+            return 'write a finite number'
+        least = f'a number above {self.low:g}' if self.open_low else f'{self.low:g} or more'
+        return f'write {least}{"" if value < math.inf else ", and a finite one"}'
+
+
+def _bounded(default: Any, *ends: float, open_low: bool = False, open_high: bool = False) -> Any:
+    """A field with a smallest value, and a largest one where there are two `ends`."""
+    bounds = _Bounds(*ends, open_low=open_low, open_high=open_high)
+    return dataclasses.field(default=default, metadata={'bounds': bounds})
+
+
+def _one_of(default: Any, *choices: Any) -> Any:
+    """A field with few possible values."""
+    return dataclasses.field(default=default, metadata={'choices': choices})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +68,17 @@ class ModelConfig:
     """The network."""
 
     name: str = 'unet'  # a name in n2n_jax.models.REGISTRY
-    channels: int = 3  # 3 colour, 1 gray, images are converted on loading; captures: up to 8
-    norm: str = 'none'  # resnet50: batch, group or none
+    channels: int = _one_of(
+        3, *range(1, MOST_CHANNELS + 1)
+    )  # 3 color, 1 gray, images are converted on loading; captures: up to 8
+    norm: str = _one_of('none', 'batch', 'group', 'none')  # resnet50: batch, group or none
     residual: bool = True  # predict the noise in place of the image
-    dtype: str = 'float32'  # of the computation: float32 or bfloat16; weights are float32
-    convolutions: str = 'auto'  # auto: rewritten where that is quicker; plain: as XLA has them
+    dtype: str = _one_of(
+        'float32', 'float32', 'bfloat16'
+    )  # of the computation: float32 or bfloat16; weights are float32
+    convolutions: str = _one_of(
+        'auto', 'auto', 'plain'
+    )  # auto: rewritten where that is quicker; plain: as XLA has them
     remat: bool = False  # compute activations twice to save memory: the same numbers, slower
     encoder_weights: str = ''  # resnet50: file with ImageNet weights (.npz, .safetensors)
     init_from: str = ''  # workdir of a run whose weights to start from; '': random ones
@@ -50,11 +100,15 @@ class DataConfig:
     """The clean images that captures are made from, and how they are cut."""
 
     train: str = 'dead_leaves:200'  # sources, comma-separated: see n2n_jax.data
-    crop: int = 64  # side of the square crops, in pixels
-    batch_size: int = 4  # crops per step, over all devices
+    crop: int = _bounded(64, 1)  # side of the square crops, in pixels
+    batch_size: int = _bounded(4, 1)  # crops per step, over all devices
     augment: bool = True  # random flips and 90-degree rotations
-    feed: str = 'auto'  # device (set kept on the device), stream (read by Grain), auto
-    on_bad_file: str = 'error'  # error or skip: unreadable files and images smaller than the crop
+    feed: str = _one_of(
+        'auto', 'auto', 'device', 'stream'
+    )  # device (set kept on the device), stream (read by Grain), auto
+    on_bad_file: str = _one_of(
+        'error', 'error', 'skip'
+    )  # error or skip: unreadable files and images smaller than the crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +117,16 @@ class CapturesConfig:
 
     paths: str = ''  # files or folders, comma-separated: see n2n_jax.data.captures; '': none
     pattern: str = ''  # of the names inside one folder, with {scene} and {capture}
-    interleaved: int = 0  # images of a stack in a row that are of one scene; 0: all
-    pairing: str = '1:1'  # 1:X: the target is the mean of the other captures; X:1: the input is
+    interleaved: int = _bounded(0, 0)  # images of a stack in a row that are of one scene; 0: all
+    pairing: str = _one_of(
+        '1:1', '1:1', '1:X', 'X:1'
+    )  # 1:X: the target is the mean of the other captures; X:1: the input is
     fix: str = ''  # what to put right first, comma-separated: gain, shift; see n2n_jax.data.fixes
     single: bool = False  # unrelated images; pairs are made of neighbouring pixels
     allow_correlated_noise: bool = False  # with single: train though neighbours share noise
-    held_out: float = 0.2  # share that is not trained on: of the scenes, or of each if few
+    held_out: float = _bounded(
+        0.2, 0, 1, open_low=True, open_high=True
+    )  # share that is not trained on: of the scenes, or of each if few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +135,9 @@ class NoiseConfig:
 
     input: str = 'gaussian:0-50'
     target: str = 'same'  # 'same' as the input, 'clean' (the supervised control arm), or a spec
-    realisations: int = 0  # fixed noisy versions of each image, drawn once; 0: anew at every step
+    realisations: int = _bounded(
+        0, 0
+    )  # fixed noisy versions of each image, drawn once; 0: anew at every step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,27 +145,33 @@ class OptimConfig:
     """Adam with the ramp-down of the official code."""
 
     loss: str = 'auto'  # a name in n2n_jax.losses.REGISTRY; auto: what the noise needs
-    learning_rate: float = 2e-3
-    b1: float = 0.9
-    b2: float = 0.99
-    eps: float = 1e-8
-    warmup_steps: int = 50
-    ramp_down: float = 0.7  # share of the training, at its end, over which the rate falls to 0
-    clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
-    ema_decay: float = 0.99  # of the weights that are evaluated and shipped; 0: the raw weights
-    accumulate: int = 1  # parts that a batch is cut into to save memory
+    learning_rate: float = _bounded(2e-3, 0, open_low=True)
+    b1: float = _bounded(0.9, 0, 1, open_high=True)
+    b2: float = _bounded(0.99, 0, 1, open_high=True)
+    eps: float = _bounded(1e-8, 0, open_low=True)
+    warmup_steps: int = _bounded(50, 0)
+    ramp_down: float = _bounded(
+        0.7, 0, 1
+    )  # share of the run, at its end, over which the rate falls to 0
+    clip_norm: float = _bounded(0.0, 0)  # largest global gradient norm; 0: no clipping
+    ema_decay: float = _bounded(
+        0.99, 0, 1, open_high=True
+    )  # of the weights that are evaluated and shipped; 0: the raw weights
+    accumulate: int = _bounded(1, 1)  # parts that a batch is cut into to save memory
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Length and cadences."""
 
-    steps: int = 1000
-    steps_per_dispatch: int = 0  # 0: 1 on a CPU, 10 elsewhere
-    log_every: int = 25
-    checkpoint_every: int = 250
-    keep_checkpoints: int = 2  # besides the last one; older ones are deleted
-    patience: int = 0  # evaluations in a row without gain that end a training on captures; 0: none
+    steps: int = _bounded(1000, 1)
+    steps_per_dispatch: int = _bounded(0, 0)  # 0: 1 on a CPU, 10 elsewhere
+    log_every: int = _bounded(25, 1)
+    checkpoint_every: int = _bounded(250, 1)
+    keep_checkpoints: int = _bounded(2, 0)  # besides the last one; at least 1, older ones go
+    patience: int = _bounded(
+        0, 0
+    )  # evaluations in a row without gain that end a training on captures; 0: none
     tensorboard: bool = True  # where TensorFlow is installed
     distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
 
@@ -116,19 +182,21 @@ class EvalConfig:
 
     sets: str = 'photos'  # sources, comma-separated; NAME=SOURCE to name one
     noise: str = 'gaussian:25'  # spec strings, comma-separated
-    every: int = 500  # steps; 0: only at the end
+    every: int = _bounded(500, 0)  # steps; 0: only at the end
     in_loop: bool = True  # False: leave it to `--mode follow`
-    replicas: int = 1  # noisy versions of each image
-    max_images: int = 0  # of each set, 0: all
-    batch_size: int = 1  # captures of one image size denoised at a time
-    seed: int = 0  # of the evaluation noise, whatever the seed of the training
+    replicas: int = _bounded(1, 1)  # noisy versions of each image
+    max_images: int = _bounded(0, 0)  # of each set, 0: all
+    batch_size: int = _bounded(1, 1)  # captures of one image size denoised at a time
+    seed: int = _bounded(
+        0, 0, _LARGEST_SEED
+    )  # of the evaluation noise, whatever the seed of the training
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One experiment."""
 
-    seed: int = 0
+    seed: int = _bounded(0, 0, _LARGEST_SEED)
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     captures: CapturesConfig = CapturesConfig()
@@ -155,48 +223,19 @@ _FREE_ON_RESUME = (
     'train.distributed',
 )
 
-_CHOICES = {
-    'model.channels': tuple(range(1, MOST_CHANNELS + 1)),
-    'model.norm': ('batch', 'group', 'none'),
-    'model.dtype': ('float32', 'bfloat16'),
-    'model.convolutions': ('auto', 'plain'),
-    'data.feed': ('auto', 'device', 'stream'),
-    'data.on_bad_file': ('error', 'skip'),
-    'captures.pairing': ('1:1', '1:X', 'X:1'),
-}
-# Smallest allowed value; floats may also have a largest one.
-_MINIMA = {
-    'seed': 0,
-    'data.crop': 1,
-    'data.batch_size': 1,
-    'captures.interleaved': 0,
-    'noise.realisations': 0,
-    'optim.warmup_steps': 0,
-    'optim.accumulate': 1,
-    'optim.clip_norm': 0,
-    'train.steps': 1,
-    'train.steps_per_dispatch': 0,
-    'train.log_every': 1,
-    'train.checkpoint_every': 1,
-    'train.keep_checkpoints': 0,
-    'train.patience': 0,
-    'eval.every': 0,
-    'eval.replicas': 1,
-    'eval.max_images': 0,
-    'eval.batch_size': 1,
-    'eval.seed': 0,
-}
-_LARGEST_SEED = 2**63 - 1
-_SHARES = ('optim.b1', 'optim.b2', 'optim.ramp_down', 'optim.ema_decay')
-
 
 def to_config_dict(config: Config) -> config_dict.ConfigDict:
     """A locked ConfigDict with the values of `config`, to be changed key by key."""
     return config_dict.ConfigDict(dataclasses.asdict(config)).lock()
 
 
-def from_config_dict(values: Any) -> Config:
+def from_config_dict(values: Any, *, saved: bool = False) -> Config:
     """Freezes and checks a ConfigDict or a nested dict, such as one read from JSON.
+
+    Args:
+      values: of each key.
+      saved: they are those of a run that was started with them: its weights are of use even if we
+        would refuse to start it today.
 
     Raises:
       UserError: unknown key, wrong type or impossible value; names the key and what to write.
@@ -204,7 +243,8 @@ def from_config_dict(values: Any) -> Config:
     if hasattr(values, 'to_dict'):
         values = values.to_dict()
     config = _from_dict(Config, values, prefix='')
-    check(config)
+    if not saved:
+        check(config)
     return config
 
 
@@ -263,28 +303,12 @@ def _default(cls: type, key: str) -> Any:
 
 
 def check(config: Config) -> None:
-    """Looks whether a config can be run.
+    """Checks whether a config can be run.
 
     Raises:
       UserError: a value that is not possible, or values that exclude each other.
     """
-    flat = flatten(config)
-    for name, choices in _CHOICES.items():
-        if flat[name] not in choices:
-            words = ', '.join(str(choice) for choice in choices)
-            raise UserError(f'{name}={flat[name]!r} is not possible: choose from {words}.')
-    for name, smallest in _MINIMA.items():
-        if flat[name] < smallest:
-            raise UserError(f'{name}={flat[name]} is not possible: write {smallest} or more.')
-    for name in ('seed', 'eval.seed'):
-        if flat[name] > _LARGEST_SEED:
-            raise UserError(f'{name}={flat[name]} is not possible: write {_LARGEST_SEED} or less.')
-    for name in _SHARES:
-        if not 0 <= flat[name] <= 1 or (flat[name] == 1 and name != 'optim.ramp_down'):
-            raise UserError(f'{name}={flat[name]:g} is not possible: it lies between 0 and 1.')
-    for name in ('optim.learning_rate', 'optim.eps'):
-        if not (flat[name] > 0 and math.isfinite(flat[name])):
-            raise UserError(f'{name}={flat[name]} is not possible: write a number above 0.')
+    _check_fields(config, prefix='')
     optim, batch_size = config.optim, config.data.batch_size
     if batch_size % optim.accumulate:
         raise UserError(
@@ -299,15 +323,10 @@ def check(config: Config) -> None:
     if config.model.channels not in (1, 3) and not config.captures.paths:
         raise UserError(
             f'model.channels={config.model.channels} is for captures: images are gray (1) or '
-            'colour (3).'
+            'color (3).'
         )
     if config.noise.realisations:
         _check_realisations(config)
-    if not 0 < config.captures.held_out < 1:
-        raise UserError(
-            f'captures.held_out={config.captures.held_out:g} is not possible: it lies between 0 '
-            'and 1.'
-        )
     if config.train.patience and not (
         config.captures.paths
         and not config.captures.single
@@ -328,6 +347,22 @@ def check(config: Config) -> None:
             'model.encoder_weights needs model.name=resnet50 and model.norm=batch, not '
             f'{config.model.name} and {config.model.norm}.'
         )
+
+
+def _check_fields(section: Any, prefix: str) -> None:
+    """Checks each value by itself; bounds and choices are those of its field."""
+    for field in dataclasses.fields(section):
+        name, value = prefix + field.name, getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_fields(value, name + '.')
+            continue
+        choices = field.metadata.get('choices', (value,))
+        if value not in choices:
+            words = ', '.join(str(choice) for choice in choices)
+            raise UserError(f'{name}={value!r} is not possible: choose from {words}.')
+        bounds = field.metadata.get('bounds', _Bounds())
+        if type(value) in (int, float) and not bounds.hold(value):
+            raise UserError(f'{name}={value} is not possible: {bounds.advice(value)}.')
 
 
 def _check_realisations(config: Config) -> None:

@@ -76,7 +76,7 @@ def _what_fits(
     per_device = batch_size // devices
     num_parts = [n for n in range(per_device, 0, -1) if per_device % n == 0]
     parts = largest_that_fits(num_parts, lambda n: bytes_with(batch_size, n), limit)
-    if parts is not None:
+    if parts is not None and config.model.norm != 'batch':  # see run_checks
         ways.append(f'optim.accumulate={parts} trains with the same batch, part by part')
     batches = list(range(devices, batch_size, devices))
     largest = largest_that_fits(batches, lambda n: bytes_with(n, 1), limit)

@@ -15,8 +15,13 @@ CORRUPTION_TARGET = 'corruption/target'
 NEIGHBORS = 'neighbors'
 EVALUATION = 'evaluation'
 
+_WORD = 2**32
+
 
 def stream(seed: int, name: str, step: int | jax.Array | None = None) -> jax.Array:
     """The key of the stream `name`, at `step` where the stream has one key per step."""
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    key = jax.random.key(seed % _WORD)
+    if seed >= _WORD:  # JAX takes the lower half of a seed and drops the rest
+        key = jax.random.fold_in(key, seed // _WORD)
+    key = jax.random.fold_in(key, zlib.crc32(name.encode()))
     return key if step is None else jax.random.fold_in(key, step)

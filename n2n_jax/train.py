@@ -24,6 +24,7 @@ from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
 from n2n_jax.data.realisations import realisation_feed
 from n2n_jax.data.source import at_least
+from n2n_jax.divergence import give_up
 from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.evaluate_single import SingleImageEvaluator
 from n2n_jax.fine_tuning import check_start, starting_weights
@@ -31,6 +32,7 @@ from n2n_jax.fit import compile_step
 from n2n_jax.memory import device_bytes, program_bytes, readable
 from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
 from n2n_jax.progress import ProgressLine, duration
+from n2n_jax.run_checks import check_new
 from n2n_jax.throughput import Throughput
 from n2n_jax.train_step import (
     Task,
@@ -95,7 +97,7 @@ def train(config: Config, path: Path) -> bool:
 
     Raises:
       UserError: the config asks for something impossible, or files cannot be read.
-      FloatingPointError: the loss or a gradient was not finite; the last good state is saved.
+      FloatingPointError: the loss or a gradient was not finite; see `n2n_jax.divergence`.
     """
     # Everything that can be wrong is looked at before anything is written or read at length.
     task = make_task(config)
@@ -115,6 +117,7 @@ def train(config: Config, path: Path) -> bool:
             _log.warning('%s', warning)
     on_main_process(lambda: workdir.check(config))
     if not workdir.has_checkpoints:  # else it has started already
+        check_new(config)
         check_start(config)
     open_data = functools.partial(open_captures, scenes) if scenes else _open_images
     feed, evaluator = open_data(config, layout)
@@ -132,7 +135,9 @@ def train(config: Config, path: Path) -> bool:
             trained_captures.write(path, loaded, config)
         _describe(config, task, layout)
         interrupt = stack.enter_context(_Interrupt())
-        checkpoints = stack.enter_context(Checkpoints(path, keep=config.train.keep_checkpoints))
+        checkpoints = stack.enter_context(
+            Checkpoints(path, keep=max(1, config.train.keep_checkpoints))
+        )
         state = _start(config, checkpoints, layout)
         checkpoints.check_room(_items(state))
         best = None
@@ -285,6 +290,8 @@ def _loop(
     ended = 'all steps done'
 
     def save(step: int) -> None:
+        if bool(state.failed):  # what is called `step` would be an earlier state
+            give_up(config, int(state.step), step, checkpoints, best)
         checkpoints.save(step, _items(state), meta)
 
     with ProgressLine('step', num_steps) as progress:
@@ -298,7 +305,7 @@ def _loop(
                     for name in values[0]
                 }
                 if bool(state.failed):
-                    _give_up(config, state, step, save, checkpoints)
+                    give_up(config, int(state.step), step, checkpoints, best)
                 means.update(throughput.finish())
                 for writer in writers:
                     writer.write_scalars(step, means)
@@ -313,7 +320,7 @@ def _loop(
             due = step == num_steps or (config.eval.every and step % config.eval.every == 0)
             cadence = step % config.train.checkpoint_every == 0 or step == num_steps
             if (due or cadence or interrupt.wanted) and bool(state.failed):  # waits for the steps
-                _give_up(config, state, step, save, checkpoints)
+                give_up(config, int(state.step), step, checkpoints, best)
             # Asked for every step, in every process: JAX names one step at which all leave.
             asked = [checkpoints.preempted(s) for s in range(asked_up_to + 1, step + 1)]
             asked_up_to = step
@@ -369,6 +376,11 @@ def _loop(
 
     checkpoints.wait()
     digest = weights_hash(state.variables)
+    if step > first_step:  # the last weights are good if a step that begins with them is
+        inputs = feed.inputs(step, num_now)
+        beyond, _ = step_of(num_now)(state, feed.constants, inputs)
+        if bool(beyond.failed) and int(beyond.step) == step:
+            give_up(config, step, step, checkpoints, best)
     if is_main_process():
         workdir.mark_done({'step': step, 'ended': ended, 'weights_sha256': digest, **meta})
     _log.info(
@@ -427,23 +439,3 @@ def _write_report(report: evaluate.Report, step: int, writers: list[Writer]) -> 
         for name, pixels in report.triptychs.items():
             writer.write_image(step, name.removesuffix('.png'), pixels)
         writer.flush()
-
-
-def _give_up(
-    config: Config,
-    state: TrainState,
-    step: int,
-    save: Callable[[int], None],
-    checkpoints: Checkpoints,
-) -> None:
-    """Saves the last good state and raises."""
-    last_good = int(state.step)
-    if last_good != checkpoints.last_step:
-        save(last_good)
-        checkpoints.wait()
-    raise FloatingPointError(
-        f'The loss or a gradient was not finite at step {last_good + 1} (seen at step {step}). The '
-        f'last good state, step {last_good}, is saved. Start again in another --workdir with a '
-        f'lower optim.learning_rate than {config.optim.learning_rate:g}, or with '
-        'optim.clip_norm=1.'
-    )

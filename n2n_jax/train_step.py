@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from n2n_jax import corruptions, losses, models, neighbor_pairs, optim, streams
+from n2n_jax import corruptions, loss_choice, losses, models, neighbor_pairs, optim, streams
 from n2n_jax.config import CLEAN, Config
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feed import Feed
-from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.errors import UserError
 from n2n_jax.parallel import Layout
 
 _log = logging.getLogger(__name__)
@@ -40,8 +40,9 @@ class TrainState:
       variables: {'params': ..., 'batch_stats': ... if the network has any}, float32.
       ema: running average of the variables; None if there is none.
       opt_state: of the optimizer.
-      failed: True after a loss or gradient that was not finite; from then on the weights and the
-        step stay as they are, so that what is left is the last good state.
+      failed: True after a loss or gradient that was not finite; from then on the weights, the step
+        and the optimizer's counters stay as they are: `step` tells which weights are bad, and the
+        good ones are those of earlier checkpoints.
     """
 
     step: jax.Array
@@ -220,43 +221,41 @@ class SingleImages:
 
 
 def make_task(config: Config) -> Task:
-    """Looks up the noise and the loss.
+    """Looks up the noise and the loss, and checks that they suit each other.
 
     Raises:
-      UserError: a name or a level is wrong.
+      UserError: a name or a level is wrong, or no loss suits the noise of the targets.
     """
     loss_name = config.optim.loss
+    loss_choice.check_name(loss_name)
     if config.captures.paths and config.captures.single:
-        if loss_name not in ('auto', 'l2'):
+        if loss_name not in (loss_choice.AUTO, 'l2'):
             raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
         return SingleImages(config.train.steps)
     if config.captures.paths:
-        if loss_name not in ('auto', *losses.REGISTRY):
-            raise _unknown_loss(loss_name)
-        loss_name = 'masked_l2' if loss_name in ('auto', 'l2') else loss_name
+        loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
+        _warn_of_captures(loss_name)
+        # Masked: values that were not measured, and how much the others count.
+        loss_name = 'masked_l2' if loss_name == 'l2' else loss_name
         return OwnCaptures(loss_name, config.captures.pairing)
-    target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
-    if loss_name == 'auto':
-        loss_name = 'l2' if target is None else target.loss
-    elif loss_name not in losses.REGISTRY:
-        raise _unknown_loss(loss_name)
-    if target is not None and loss_name == 'l2' and not target.zero_mean:
-        _log.warning(
-            "Targets with '%s' do not have the clean image as their mean: L2 will learn their "
-            'mean. %s',
-            target.spec,
-            'noise.target=clean learns the clean image.'
-            if target.loss == 'l2'
-            else f'optim.loss={target.loss} suits them.',
-        )
     of_input = corruptions.parse(config.noise.input)
+    target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
+    loss_name = loss_choice.choose(loss_name, target)
     if config.noise.realisations:
         return FixedNoise(of_input, target, loss_name, config.noise.realisations)
     return SyntheticNoise(of_input, target, loss_name)
 
 
-def _unknown_loss(name: str) -> UserError:
-    return UserError(f"Unknown optim.loss '{name}'. {did_you_mean(name, losses.REGISTRY)}")
+def _warn_of_captures(loss_name: str) -> None:
+    """Of captures no more is known than that their mean is what is looked for."""
+    statistic = losses.REGISTRY[loss_name].statistic
+    if statistic != 'mean':
+        _log.warning(
+            'optim.loss=%s learns the %s of the captures, which is their mean only where their '
+            'noise is symmetric; that of a few photons is not. optim.loss=l2 suits all captures.',
+            loss_name,
+            statistic or 'something else',
+        )
 
 
 def init_state(config: Config) -> TrainState:
@@ -339,6 +338,11 @@ def make_train_step(
         # costs more than the update itself. The moments decay a little after a failure.
         grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        opt_state = jax.tree.map(
+            lambda new, old: jnp.where(failed, old, new) if new.ndim == 0 else new,
+            opt_state,
+            state.opt_state,
+        )
         params = jax.tree.map(lambda p, u: p + jnp.where(failed, 0.0, u), params, updates)
         rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
         variables = {'params': params, **rest}

@@ -168,7 +168,7 @@ class Workdir:
         """
         file = self.path / 'config.json'
         try:
-            return from_config_dict(json.loads(file.read_text())['config'])
+            return from_config_dict(json.loads(file.read_text())['config'], saved=True)
         except FileNotFoundError:
             raise UserError(f'There is no run in {self.path}: {file.name} is missing.') from None
         except NotADirectoryError:

@@ -12,6 +12,7 @@ from n2n_jax import config as config_lib
 from n2n_jax import corruptions, models
 from n2n_jax.config import Config, changes_on_resume, from_config_dict, to_config_dict
 from n2n_jax.errors import UserError
+from n2n_jax.run_checks import check_new
 from n2n_jax.train_step import make_task
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / 'configs').glob('*.py'))
@@ -49,9 +50,18 @@ def test_a_config_survives_json():
         ({'train.steps': 0}, 'write 1 or more'),
         ({'data.batch_size': -1}, 'write 1 or more'),
         ({'model.norm': 'layer'}, 'batch, group, none'),
-        ({'model.channels': 2}, 'gray (1) or colour (3)'),
+        ({'model.channels': 2}, 'gray (1) or color (3)'),
         ({'optim.learning_rate': 0.0}, 'above 0'),
         ({'optim.b2': 1.0}, 'between 0 and 1'),
+        ({'optim.clip_norm': float('nan')}, 'write 0 or more'),
+        ({'optim.clip_norm': float('inf')}, 'a finite one'),
+        ({'optim.learning_rate': float('nan')}, 'above 0'),
+        ({'optim.eps': float('inf')}, 'above 0, and a finite one'),
+        ({'optim.ema_decay': float('nan')}, 'between 0 and 1'),
+        ({'captures.held_out': float('nan')}, 'between 0 and 1'),
+        ({'captures.held_out': 1.0}, 'between 0 and 1'),
+        ({'model.black': float('nan')}, 'write a finite number'),
+        ({'model.white': float('-inf')}, 'write a finite number'),
         ({'optim.accumulate': 3}, 'equal parts'),
         ({'seed': 2**63}, 'or less'),
         ({'optim.warmup_steps': 4}, 'fewer'),
@@ -63,6 +73,45 @@ def test_impossible_values_are_refused(changes, word):
         tiny_config(**changes)
     assert word in str(caught.value)
     assert next(iter(changes)) in str(caught.value)
+
+
+def test_no_number_of_a_config_may_be_nan_or_infinite():
+    for name, value in config_lib.flatten(Config()).items():
+        if isinstance(value, float):
+            for bad in ('nan', 'inf', '-inf'):
+                with pytest.raises(UserError, match=f'{name}={bad} is not possible'):
+                    tiny_config(**{name: float(bad)})
+
+
+def test_a_run_of_a_config_that_is_refused_today_can_still_be_read():
+    values = dataclasses.asdict(tiny_config())
+    values['optim']['clip_norm'] = float('inf')
+    with pytest.raises(UserError, match='clip_norm'):
+        from_config_dict(values)
+    assert from_config_dict(values, saved=True).optim.clip_norm == float('inf')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'model.name': 'unet', 'model.norm': 'batch'}, 'model.name=unet, which has no norm'),
+        ({'model.name': 'unet', 'model.norm': 'group'}, 'write model.norm=none'),
+        ({'model.norm': 'batch', 'optim.accumulate': 4}, 'each part of a batch by itself'),
+    ],
+)
+def test_options_that_would_be_ignored_or_misread_start_no_run(changes, words):
+    with pytest.raises(UserError, match=words):
+        check_new(tiny_config(**changes))
+
+
+def test_options_that_go_together_start_a_run():
+    for changes in (
+        {'model.name': 'unet'},
+        {'model.name': 'resnet50', 'model.norm': 'batch'},
+        {'model.name': 'resnet50', 'model.norm': 'group', 'optim.accumulate': 4},
+        {'optim.accumulate': 4},
+    ):
+        check_new(tiny_config(**changes))
 
 
 def test_unknown_keys_and_wrong_types_are_refused():
@@ -85,7 +134,7 @@ def test_the_unknown_variant_and_loss_are_refused():
     with pytest.raises(UserError, match="Did you mean 'quick'"):
         default.get_config('quik')
     with pytest.raises(UserError, match="Did you mean 'masked_l2'"):
-        make_task(tiny_config(**{'optim.loss': 'masked_l1'}))
+        make_task(tiny_config(**{'optim.loss': 'masked_l2_'}))
     with pytest.raises(UserError, match="Did you mean 'unet'"):
         models.build(config_lib.ModelConfig(name='unett'))
 

@@ -6,14 +6,21 @@ import signal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from tiny import tiny_config
 
 from n2n_jax import evaluate, optim, train
+from n2n_jax import train_step as steps
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.data import feed as feed_module
+from n2n_jax.data.feed import DeviceFeed
+from n2n_jax.data.photos import photos
+from n2n_jax.data.source import ArraySource
+from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import CheckpointError, UserError
+from n2n_jax.parallel import make_layout
 from n2n_jax.workdir import Workdir
 
 
@@ -190,30 +197,73 @@ def test_a_complete_run_is_not_trained_again(image_folder, tmp_path):
     assert done(tmp_path / 'run')['weights_sha256'] == first['weights_sha256']
 
 
-def test_a_loss_that_is_not_finite_saves_the_last_good_state(image_folder, tmp_path, monkeypatch):
-    config = loop_config(image_folder, **{'train.steps': 8, 'train.log_every': 4,
-                                          'train.checkpoint_every': 8})  # fmt: skip
+def exploding(monkeypatch, step):
+    """Makes the weights of `step` infinite, by the update before it."""
     real = optim.optimizer
 
-    def explode(config):
-        optimizer = real(config)
+    def explode(*arguments):
+        optimizer = real(*arguments)
 
         def update(grads, state, params=None):
             updates, state = optimizer.update(grads, state, params)
-            # The third update makes the weights infinite: step 3 is still finite, step 4 is not.
-            bad = state[0].count
-            return jax.tree.map(lambda u: jnp.where(bad >= 3, jnp.inf, u), updates), state
+            bad = state[0].count == step
+            return jax.tree.map(lambda u: jnp.where(bad, jnp.inf, u), updates), state
 
         return optax.GradientTransformation(optimizer.init, update)
 
     monkeypatch.setattr(optim, 'optimizer', explode)
-    with pytest.raises(
-        FloatingPointError, match=r'not finite at step 4 \(seen at step 4\).*step 3'
-    ):
+
+
+def finite(tree):
+    return all(np.isfinite(x).all() for x in jax.tree.leaves(tree))
+
+
+# Steps 2, 4, 6 and 8 are saved: the bad step is one of them, none of them, the last one.
+@pytest.mark.parametrize(('bad', 'good'), [(4, 2), (5, 4), (8, 6), (2, None)])
+def test_after_a_loss_that_is_not_finite_what_is_left_has_a_finite_loss(
+    image_folder, tmp_path, monkeypatch, bad, good
+):
+    config = loop_config(image_folder, **{'train.steps': 8, 'eval.in_loop': False,
+                                          'train.keep_checkpoints': 0})  # fmt: skip
+    exploding(monkeypatch, bad)
+    with pytest.raises(FloatingPointError, match=f'weights of step {bad} was not finite') as caught:
         train.train(config, tmp_path / 'run')
+    assert (f'is that of step {good};' if good else 'No earlier step') in str(caught.value)
     with Checkpoints(tmp_path / 'run') as checkpoints:
-        assert checkpoints.last_step == 3
+        assert checkpoints.last_step == good
+        assert bad not in checkpoints._manager.all_steps()
     assert not Workdir(tmp_path / 'run').done
+    if good:
+        denoiser = Denoiser.load(tmp_path / 'run')
+        assert denoiser.step == good
+        assert finite(denoiser.variables)
+
+
+def test_a_run_that_diverged_resumes_at_a_state_whose_loss_was_finite(
+    image_folder, tmp_path, monkeypatch
+):
+    config = loop_config(image_folder, **{'train.steps': 8, 'eval.in_loop': False})
+    with monkeypatch.context() as patch:
+        exploding(patch, 4)
+        with pytest.raises(FloatingPointError):
+            train.train(config, tmp_path / 'run')
+    assert train.train(config, tmp_path / 'run')  # say, on a machine that computes right
+    train.train(config, tmp_path / 'straight')
+    assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
+
+
+def test_the_counters_of_adam_stop_with_the_weights(monkeypatch):
+    config = tiny_config()
+    layout = make_layout(8)
+    feed = DeviceFeed(ArraySource(photos()), config.data, channels=3, seed=0, layout=layout)
+    state = jax.jit(lambda: steps.init_state(config), out_shardings=layout.replicated)()
+    exploding(monkeypatch, 2)
+    step = steps.make_train_step(config, steps.make_task(config), feed, layout)
+    state, _ = step(state, feed.constants, feed.inputs(0, 4))
+    assert bool(state.failed)
+    counts = [int(x) for x in jax.tree.leaves(state.opt_state) if x.ndim == 0]
+    assert counts == [2] * len(counts)
+    assert int(state.step) == 2
 
 
 def test_the_side_car_gives_the_numbers_of_the_loop(image_folder, tmp_path):

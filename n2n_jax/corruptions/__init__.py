@@ -12,6 +12,7 @@ A new corruption is one file and one entry of `REGISTRY`.
 """
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -24,6 +25,7 @@ from n2n_jax.corruptions.camera import CLIP, QUANTISE
 from n2n_jax.corruptions.gaussian import GAUSSIAN
 from n2n_jax.corruptions.impulse import IMPULSE
 from n2n_jax.corruptions.poisson import POISSON
+from n2n_jax.corruptions.statistics import CleanStatistics, Stage, clean_statistics
 from n2n_jax.corruptions.text import TEXT
 from n2n_jax.errors import UserError, did_you_mean
 
@@ -32,17 +34,10 @@ REGISTRY: dict[str, Corruption] = {
     for corruption in (GAUSSIAN, POISSON, BERNOULLI, IMPULSE, TEXT, BLUR, CLIP, QUANTISE)
 }
 
+_WHOLLY_SEEN = 0.999  # of a mixed value: that much of it comes from observed values
+
 _NUMBER = r'\d+(?:\.\d*)?|\.\d+'
 _STAGE = re.compile(rf'(?P<name>[a-z_0-9]+)(?::(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?)?')
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A corruption with its range of levels; low == high means a fixed level."""
-
-    corruption: Corruption
-    low: float
-    high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,17 +53,14 @@ class Corruptor:
     stages: tuple[Stage, ...]
 
     @property
-    def zero_mean(self) -> bool:
-        """True if E[capture | clean] = clean, so that L2 on noisy targets is unbiased."""
-        return all(stage.corruption.zero_mean for stage in self.stages) and not any(
-            stage.corruption.rectifies for stage in self.stages[1:]
-        )
+    def masks(self) -> bool:
+        """True if captures come with a mask of observed values."""
+        return any(stage.observed < 1 for stage in self.stages)
 
-    @property
-    def loss(self) -> str:
-        """The loss that noisy targets of this kind need."""
-        losses = [stage.corruption.loss for stage in self.stages]
-        return next((loss for loss in losses if loss != 'l2'), 'l2')
+    @functools.cached_property
+    def clean_statistics(self) -> CleanStatistics:
+        """The statistics of captures that are the clean image."""
+        return clean_statistics(self.stages)
 
     def sample_image(
         self, key: jax.Array, image_HWC: jax.Array
@@ -81,6 +73,9 @@ class Corruptor:
             if stage.low != stage.high:
                 level = jax.random.uniform(key_level, minval=stage.low, maxval=stage.high)
             image_HWC, observed_HWC = stage.corruption.sample_image(key_noise, image_HWC, level)
+            if stage.corruption.mixes and mask_HWC is not None:
+                seen_HWC, _ = stage.corruption.sample_image(key_noise, mask_HWC, level)
+                mask_HWC = (seen_HWC > _WHOLLY_SEEN).astype(mask_HWC.dtype)
             if observed_HWC is not None:
                 mask_HWC = observed_HWC if mask_HWC is None else mask_HWC * observed_HWC
         return image_HWC, mask_HWC

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from n2n_jax.corruptions import draws
-from n2n_jax.corruptions.base import Corruption
+from n2n_jax.corruptions.base import Corruption, all_of_them
 
 
 def sample_image(
@@ -15,8 +15,8 @@ def sample_image(
 ) -> tuple[jax.Array, jax.Array | None]:
     """m x, with m = 1 with probability 1 - p, one draw per pixel for all its channels.
 
-    The mean of a capture is (1 - p) x, so noisy targets need the masked loss with the *target's*
-    mask (Lehtinen et al. 2018, equation 7).
+    The mean of a capture is (1 - p) x, so noisy targets need a masked loss with the *target's*
+    mask (Lehtinen et al. 2018, equation 7): what is observed is the clean value.
     """
     h, w, _ = image_HWC.shape
     keep_HW1 = draws.uniform(key, h * w).reshape(h, w, 1) >= p
@@ -28,7 +28,9 @@ BERNOULLI = Corruption(
     name='bernoulli',
     level='probability that a pixel is missing',
     bounds=(0.0, 0.999),
-    zero_mean=False,
     sample_image=sample_image,
-    loss='masked_l2',
+    statistics=('mean', 'median', 'mode'),
+    untouched=all_of_them,
+    observed=lambda p: 1.0 - p,
+    nonnegative=True,
 )

@@ -35,6 +35,9 @@ BLUR = Corruption(
     name='blur',
     level='standard deviation of the blur in pixels',
     bounds=(0.0, 5.0),
-    zero_mean=False,
     sample_image=sample_image,
+    statistics=(),  # the clean image itself is another
+    untouched=lambda sigma: float(sigma == 0),
+    nonnegative=True,
+    mixes=True,
 )

@@ -1,13 +1,13 @@
 """What a camera file does to a capture: clipping and rounding. Only ever on request.
 
-H height, W width, C channels. Both give a noisy *target* the wrong mean near black and white; they
-exist to model inputs as they lie on disk, and to measure that bias.
+H height, W width, C channels. Both give a noisy *target* the wrong mean near black and white, and
+leave its median; they exist to model inputs as they lie on disk, and to measure that bias.
 """
 
 import jax
 import jax.numpy as jnp
 
-from n2n_jax.corruptions.base import Corruption
+from n2n_jax.corruptions.base import Corruption, all_of_them
 
 
 def clip_image(
@@ -28,12 +28,22 @@ def quantise_image(
 
 
 CLIP = Corruption(
-    name='clip', level='', bounds=(0.0, 0.0), zero_mean=False, sample_image=clip_image
+    name='clip',
+    level='',
+    bounds=(0.0, 0.0),
+    sample_image=clip_image,
+    statistics=('median',),
+    untouched=all_of_them,  # of clean values, which lie in [0, 1]
+    monotone=True,
+    nonnegative=True,
 )
 QUANTISE = Corruption(
     name='quantise',
     level='bits per value',
     bounds=(1.0, 16.0),
-    zero_mean=False,
     sample_image=quantise_image,
+    statistics=('median',),
+    untouched=lambda bits: float(bits >= 8),  # to half a step, at most 0.5 of 255
+    monotone=True,
+    nonnegative=True,
 )

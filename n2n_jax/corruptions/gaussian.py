@@ -26,6 +26,6 @@ GAUSSIAN = Corruption(
     name='gaussian',
     level='standard deviation in 8-bit units (25 means 25/255)',
     bounds=(0.0, math.inf),
-    zero_mean=True,
     sample_image=sample_image,
+    statistics=('mean', 'median', 'mode'),
 )

@@ -15,7 +15,8 @@ def sample_image(
 ) -> tuple[jax.Array, jax.Array | None]:
     """A pixel becomes a colour from U[0, 1]^C with probability p, all channels together.
 
-    Lehtinen et al. 2018, section 3.2. The clean value is the mode of a capture, not its mean.
+    Lehtinen et al. 2018, section 3.2. The clean value is the mode of a capture, below
+    p = 0.5 its median too, and not its mean.
     """
     key_where, key_color = jax.random.split(key)
     h, w, _ = image_HWC.shape
@@ -28,7 +29,8 @@ IMPULSE = Corruption(
     name='impulse',
     level='probability that a pixel is replaced by a random colour',
     bounds=(0.0, 1.0),
-    zero_mean=False,
     sample_image=sample_image,
-    loss='l0',
+    statistics=('mode', 'median'),
+    untouched=lambda p: 1.0 - p,
+    nonnegative=True,
 )

@@ -103,7 +103,8 @@ POISSON = Corruption(
     name='poisson',
     level='expected count of a white pixel (lambda)',
     bounds=(1e-6, math.inf),
-    zero_mean=True,
     sample_image=sample_image,
+    statistics=('mean',),
     rectifies=True,
+    nonnegative=True,
 )

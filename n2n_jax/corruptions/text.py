@@ -224,7 +224,10 @@ TEXT = Corruption(
     name='text',
     level='covered fraction of the pixels',
     bounds=(0.0, 0.9),
-    zero_mean=False,
     sample_image=sample_image,
-    loss='l1',
+    statistics=('median', 'mode'),
+    # Measured, soft rims included: 0.65 at 0.25, 0.36 at 0.5, 0.04 at 0.9. Above 0.37 most pixels
+    # are touched: the median of black at 0.5 is 29 of 255.
+    untouched=lambda level: (1.0 - level) ** 1.5,
+    nonnegative=True,
 )

@@ -38,7 +38,7 @@ def realisation_feed(source: ImageSource, config: Config, layout: Layout) -> Cap
     of_input = corruptions.parse(config.noise.input)
     of_target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
     same = config.target_spec == config.noise.input
-    masked = of_target is not None and of_target.loss == 'masked_l2'
+    masked = of_target is not None and of_target.masks
     num, channels = config.noise.realisations, config.model.channels
     _check_fits(source, num, 0 if same else num if of_target else 1, channels, masked=masked)
 

@@ -1,0 +1,45 @@
+"""What is left of a run whose loss is not finite any more."""
+
+from typing import NoReturn
+
+from n2n_jax.checkpoint import Checkpoints
+from n2n_jax.config import Config
+
+
+def give_up(
+    config: Config, bad_step: int, seen_at: int, checkpoints: Checkpoints, best: Checkpoints | None
+) -> NoReturn:
+    """Leaves the checkpoints whose own loss was finite, and raises.
+
+    A checkpoint is written before the loss of its weights is known, which comes with the next step.
+    All that lie before `bad_step` were followed by a step that was finite, so they are good; the
+    weights of `bad_step` are not, and what is saved of them is deleted. Nothing new is written: the
+    state in memory is that of `bad_step`.
+
+    Args:
+      config: of the run.
+      bad_step: the step whose weights have a loss or a gradient that is not finite.
+      seen_at: the step at which that was noticed.
+      checkpoints: of the run.
+      best: those that are kept by score, if any.
+
+    Raises:
+      FloatingPointError: always; names the step that is good.
+    """
+    for kept in (checkpoints, best):
+        if kept is not None:
+            kept.wait()
+            if kept.last_step is not None and kept.last_step >= bad_step:
+                kept.delete(kept.last_step)
+    last_good = checkpoints.last_step
+    left = (
+        'No earlier step was saved.'
+        if last_good is None
+        else f'The last good state that was saved is that of step {last_good}; later ones are not '
+        'kept.'
+    )
+    raise FloatingPointError(
+        f'The loss or a gradient of the weights of step {bad_step} was not finite (seen at step '
+        f'{seen_at}). {left} Start again in another --workdir with a lower optim.learning_rate '
+        f'than {config.optim.learning_rate:g}, or with optim.clip_norm=1.'
+    )

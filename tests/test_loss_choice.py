@@ -1,0 +1,177 @@
+"""What a noise says of its statistics is true, and every loss is checked against it."""
+
+import dataclasses
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+from n2n_jax import corruptions, loss_choice, losses
+from n2n_jax.corruptions.base import Corruption
+from n2n_jax.errors import UserError
+from n2n_jax.train_step import make_task
+
+# Of 255, over some 16,000 captures of a value; none of the shifts that are told of is smaller.
+TOLERANCE = 2.5
+
+# The loss that 'auto' takes, and all that learn the clean image (the masked ones as well).
+SUITABLE = {
+    'gaussian:10': ('l2', 'l2 l1 l0'),
+    'poisson:0.5': ('l2', 'l2'),
+    'poisson:2.5': ('l2', 'l2'),
+    'impulse:0.3': ('l0', 'l1 l0'),
+    'impulse:0.6': ('l0', 'l0'),
+    'impulse:0.9': ('l0', 'l0'),
+    'impulse:0-0.95': ('l0', 'l1 l0'),
+    'text:0.25': ('l1', 'l1 l0'),
+    'text:0.5': ('l0', 'l0'),
+    'bernoulli:0.3': ('masked_l2', 'l1 l0 masked_l2 masked_l1 masked_l0'),
+    'bernoulli:0.6': ('masked_l2', 'masked_l2 masked_l1 masked_l0'),
+    'gaussian:60+clip': ('l1', 'l1'),
+    'gaussian:60+quantise:8': ('l1', 'l1'),
+    'quantise:2': (None, ''),
+    'blur:0': ('l2', 'l2 l1 l0'),
+    'gaussian:25+poisson:30': (None, ''),
+    'text:0.25+bernoulli:0.6': ('masked_l1', 'masked_l1 masked_l0'),
+    'bernoulli:0.6+text:0.25': ('masked_l1', 'masked_l1 masked_l0'),
+    'impulse:0.7+bernoulli:0.6': ('masked_l0', 'masked_l0'),
+    'bernoulli:0.6+poisson:2.5': ('masked_l2', 'masked_l2'),
+    'gaussian:5+bernoulli:0.6': ('masked_l2', 'masked_l2 masked_l1 masked_l0'),
+    'impulse:0.4+gaussian:20': ('l0', 'l0'),
+}
+
+
+@pytest.mark.parametrize('spec', SUITABLE)
+def test_a_loss_suits_a_noise_if_and_only_if_it_learns_the_clean_image(spec):
+    target = corruptions.parse(spec)
+    best, suitable = SUITABLE[spec]
+    assert loss_choice.suitable_loss(target) == best
+    for name, loss in losses.REGISTRY.items():
+        if loss.uses_mask and not target.masks:  # the same as without
+            assert loss_choice.suits(loss, target) == (name.removeprefix('masked_') in suitable)
+            continue
+        value, learned = loss_choice.worst_shift(loss, target)
+        assert loss_choice.suits(loss, target) == (name in suitable.split()), name
+        assert (abs(learned - value) < TOLERANCE) == (name in suitable.split()), (name, learned)
+
+
+def test_flat_images_do_not_show_that_a_blur_changes_the_image_but_we_know():
+    for spec in ('blur:1', 'blur:1.6+gaussian:10', 'gaussian:10+blur:1', 'bernoulli:0.3+blur:1'):
+        target = corruptions.parse(spec)
+        assert loss_choice.suitable_loss(target) is None
+        assert not any(loss_choice.suits(loss, target) for loss in losses.REGISTRY.values())
+
+
+@pytest.mark.parametrize('spec', ['impulse:1', 'poisson:30+clip', 'gaussian:5+clip+gaussian:5'])
+def test_what_no_statistic_is_left_of_has_no_loss(spec):
+    assert loss_choice.suitable_loss(corruptions.parse(spec)) is None
+
+
+@pytest.mark.parametrize('name', corruptions.REGISTRY)
+def test_every_corruption_says_which_values_it_leaves_and_which_it_marks_as_missing(name):
+    corruption = corruptions.REGISTRY[name]
+    low, high = corruption.bounds
+    for level in {low, 0.25, 0.5, min(high, 8.0)} & {x for x in (low, 0.25, 0.5, 8.0) if x <= high}:
+        if level < low:
+            continue
+        clean_BHWC = jnp.full((4, 64, 64, 1), 128 / 255)
+        draw = jax.jit(jax.vmap(corruption.sample_image, (0, 0, None)))
+        image_BHWC, mask_BHWC = draw(jax.random.split(jax.random.key(0), 4), clean_BHWC, level)
+        seen = np.ones(clean_BHWC.shape, bool) if mask_BHWC is None else np.asarray(mask_BHWC) > 0
+        assert seen.mean() == pytest.approx(corruption.observed(level), abs=0.03)
+        same = np.abs(np.asarray(image_BHWC) - 128 / 255)[seen] < 1e-6
+        if name != 'blur':  # which leaves flat images as they are
+            assert same.mean() >= corruption.untouched(level) - 0.03
+        if corruption.nonnegative:
+            assert np.asarray(image_BHWC).min() >= 0
+
+
+def test_a_mask_goes_through_a_blur_too():
+    clean_BHWC = jnp.full((1, 64, 64, 1), 0.5)
+    sampler = jax.jit(corruptions.parse('bernoulli:0.02+blur:0.5').sample)
+    image, mask = (np.asarray(x) for x in sampler(jax.random.key(0), clean_BHWC))
+    assert 0.5 < mask.mean() < 0.98  # what a missing value has a part in is missing as well
+    np.testing.assert_allclose(image[mask == 1], 0.5, atol=1e-3)
+    assert np.abs(image[mask == 0] - 0.5).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ('noise', 'loss', 'words'),
+    [
+        ('poisson:0.5', 'l1', 'a clean 255 of 255 becomes 0. optim.loss=l2 suits them'),
+        ('bernoulli:0.5', 'l1', 'missing values included'),
+        ('bernoulli:0.6', 'l0', 'optim.loss=masked_l2 suits them'),
+        ('impulse:0.9', 'l1', 'optim.loss=l0 suits them'),
+        ('text:0.25', 'l2', 'the mean of the targets'),
+        ('text:0.25+bernoulli:0.6', 'l1', 'optim.loss=masked_l1 suits them'),
+        ('impulse:0.6', 'masked_l2', 'the observed values'),
+        ('blur:1+gaussian:10', 'l2', 'and so does no loss with these targets'),
+    ],
+)
+def test_a_loss_that_does_not_learn_the_clean_image_is_told_of(noise, loss, words, caplog):
+    task = make_task(tiny_config(**{'noise.input': noise, 'optim.loss': loss}))
+    assert task.loss_name == loss
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f'optim.loss={loss} learns' in record.message
+    assert words in record.message
+
+
+@pytest.mark.parametrize(
+    ('noise', 'target', 'loss'),
+    [
+        ('poisson:0.5', 'clean', 'l1'),
+        ('blur:1.6+gaussian:10', 'gaussian:10', 'auto'),  # to deblur
+        ('bernoulli:0.6', 'gaussian:10', 'l1'),
+        ('impulse:0.9', 'same', 'auto'),
+        ('bernoulli:0.3', 'same', 'l1'),
+    ],
+)
+def test_it_is_the_noise_of_the_target_that_counts(noise, target, loss, caplog):
+    changes = {'noise.input': noise, 'noise.target': target, 'optim.loss': loss}
+    make_task(tiny_config(**changes))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ('noise', 'words'),
+    [
+        ('blur:1.6+gaussian:10', "'blur:1.6+gaussian:10': from 'blur:1.6' on, neither"),
+        ('gaussian:25+poisson:5-50', 'noise.target=gaussian:25'),
+        ('quantise:2', 'noise.target=clean'),
+    ],
+)
+def test_targets_that_no_loss_suits_are_refused_and_the_culprit_is_named(noise, words):
+    with pytest.raises(UserError, match='No loss learns the clean image') as caught:
+        make_task(tiny_config(**{'noise.input': noise}))
+    assert words.replace("from 'blur:1.6' on, ", '') in str(caught.value)
+
+
+def test_captures_are_warned_of_a_loss_that_learns_no_mean(caplog):
+    captures = {'captures.paths': 'a.tif,b.tif'}
+    assert make_task(tiny_config(**captures)).loss_name == 'l2'
+    assert not caplog.records
+    make_task(tiny_config(**captures, **{'optim.loss': 'l1'}))
+    assert 'learns the median of the captures' in caplog.text
+
+
+def test_a_new_noise_and_a_new_loss_are_one_entry_each(monkeypatch, caplog):
+    def log_normal(key, image_HWC, sigma):  # its median is the clean value, its mean is not
+        return image_HWC * jnp.exp(sigma * jax.random.normal(key, image_HWC.shape)), None
+
+    speckle = Corruption('speckle', 'sigma of the logarithm', (0.0, 3.0), log_normal, ('median',))
+    monkeypatch.setitem(corruptions.REGISTRY, 'speckle', speckle)
+    assert make_task(tiny_config(**{'noise.input': 'speckle:1'})).loss_name == 'l1'
+    missing = {'noise.input': 'speckle:1+bernoulli:0.5'}
+    assert make_task(tiny_config(**missing)).loss_name == 'masked_l1'
+    behind = {'noise.input': 'gaussian:5+speckle:1'}
+    with pytest.raises(UserError, match="from 'speckle:1' on"):
+        make_task(tiny_config(**behind))
+
+    charbonnier = dataclasses.replace(losses.REGISTRY['l1'])
+    monkeypatch.setitem(losses.REGISTRY, 'charbonnier', charbonnier)
+    make_task(tiny_config(**{'noise.input': 'poisson:2.5', 'optim.loss': 'charbonnier'}))
+    assert 'optim.loss=charbonnier learns the median' in caplog.text
