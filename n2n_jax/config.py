@@ -362,7 +362,8 @@ def _check_fields(section: Any, prefix: str) -> None:
             raise UserError(f'{name}={value!r} is not possible: choose from {words}.')
         bounds = field.metadata.get('bounds', _Bounds())
         if type(value) in (int, float) and not bounds.hold(value):
-            raise UserError(f'{name}={value} is not possible: {bounds.advice(value)}.')
+            number = f'{value:g}' if isinstance(value, float) else value
+            raise UserError(f'{name}={number} is not possible: {bounds.advice(value)}.')
 
 
 def _check_realisations(config: Config) -> None:

@@ -4,6 +4,7 @@ Batches are cut along their batch axis, everything else is whole on every device
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,22 +24,35 @@ def initialize(spec: str) -> None:
         'HOST:PORT,NUM_PROCESSES,PROCESS_ID'.
 
     Raises:
-      UserError: the spec is not understood.
+      UserError: the spec cannot be parsed, 'auto' finds no cluster, or the processes do not meet.
     """
     if spec == 'off':
         return
-    if spec == 'auto':
-        jax.distributed.initialize()
-        return
+    arguments: tuple[Any, ...] = ()
+    if spec != 'auto':
+        try:
+            address, num_processes, process_id = spec.split(',')
+            arguments = (address, int(num_processes), int(process_id))
+        except ValueError:
+            raise UserError(
+                f"train.distributed='{spec}' cannot be parsed: write off, auto or "
+                'HOST:PORT,NUM_PROCESSES,PROCESS_ID.'
+            ) from None
+        if not 0 <= arguments[2] < arguments[1]:
+            raise UserError(
+                f"train.distributed='{spec}': PROCESS_ID counts from 0 to NUM_PROCESSES - 1, which "
+                f'is {arguments[1] - 1}, not {arguments[2]}.'
+            )
     try:
-        address, num_processes, process_id = spec.split(',')
-        arguments = (address, int(num_processes), int(process_id))
-    except ValueError:
+        jax.distributed.initialize(*arguments)
+    except (ValueError, RuntimeError) as error:
+        why = str(error).partition('\n')[0].rstrip('.')
         raise UserError(
-            f"train.distributed='{spec}' is not understood: write off, auto or "
-            'HOST:PORT,NUM_PROCESSES,PROCESS_ID.'
-        ) from None
-    jax.distributed.initialize(*arguments)
+            'train.distributed=auto finds no cluster here (SLURM, Open MPI, Kubernetes or a TPU '
+            f'pod): {why}. Write off for one process, or HOST:PORT,NUM_PROCESSES,PROCESS_ID.'
+            if spec == 'auto'
+            else f"train.distributed='{spec}' did not work: {why}."
+        ) from error
 
 
 def is_main_process() -> bool:
@@ -64,6 +78,30 @@ def on_main_process(action: Callable[[], None]) -> None:
             raise UserError('Process 0 could not go on; its own message says why.')
     if error is not None:
         raise error
+
+
+def from_main_process(make: Callable[[], Any]) -> Any:
+    """What `make` returns in the main process, in every process.
+
+    What decides whether a process enters a computation that all share is to be the same for all:
+    files that each reads by itself need not be, on a network drive.
+
+    Args:
+      make: called in the main process alone; returns what JSON can hold.
+
+    Raises:
+      UserError: in all other processes, if `make` raised anything in the main one.
+    """
+    made: list[Any] = []
+    on_main_process(lambda: made.append(make()))
+    if jax.process_count() == 1:
+        return made[0]
+    text = json.dumps(made[0]).encode() if is_main_process() else b''
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(text))))
+    text_N = np.zeros(length, np.uint8)
+    if is_main_process():
+        text_N[:] = np.frombuffer(text, np.uint8)
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(text_N)).tobytes())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,13 @@ from n2n_jax.evaluate_single import SingleImageEvaluator
 from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.fit import compile_step
 from n2n_jax.memory import device_bytes, program_bytes, readable
-from n2n_jax.parallel import Layout, is_main_process, make_layout, on_main_process
+from n2n_jax.parallel import (
+    Layout,
+    from_main_process,
+    is_main_process,
+    make_layout,
+    on_main_process,
+)
 from n2n_jax.progress import ProgressLine, duration
 from n2n_jax.run_checks import check_new
 from n2n_jax.throughput import Throughput
@@ -280,7 +286,8 @@ def _loop(
 ) -> bool:
     num_steps, num_crops = config.train.steps, config.data.batch_size
     first_step = step
-    rows = [row for row in workdir.rows() if row['step'] <= first_step]
+    # They decide who evaluates and who stops, which all processes have to do together.
+    rows = [row for row in from_main_process(workdir.rows) if row['step'] <= first_step]
     evaluated = {row['step'] for row in rows}
     meta = {'config': dataclasses.asdict(config), 'provenance': provenance()}
     pending: list[dict[str, jax.Array]] = []

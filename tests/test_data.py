@@ -6,6 +6,7 @@ import pytest
 
 from n2n_jax import data, io
 from n2n_jax.config import DataConfig
+from n2n_jax.data import feed as feed_module
 from n2n_jax.data import sampler
 from n2n_jax.data.feed import DeviceFeed, StreamFeed, make_feed
 from n2n_jax.data.source import ArraySource, at_least, with_channels
@@ -105,6 +106,53 @@ def test_a_stream_goes_on_where_it_is_asked_to(image_folder):
     straight = [np.asarray(feed.inputs(step, 1)) for step in range(4)]
     resumed = make_feed(source, config, channels=3, seed=0, layout=layout)
     np.testing.assert_array_equal(resumed.inputs(2, 2), np.concatenate(straight[2:]))
+
+
+class Mixed:
+    """Three images of 8 bits and a last one of more."""
+
+    names = ('a', 'b', 'c', 'deep')
+
+    def __init__(self, deep=True):
+        self._deep = deep
+
+    def size(self, i):
+        return 32, 32
+
+    def read(self, i):
+        deep = self._deep and i == 3
+        return np.zeros((32, 32, 3), np.float32 if deep else np.uint8)
+
+
+@pytest.mark.parametrize(('deep', 'kind'), [(True, StreamFeed), (False, DeviceFeed)])
+def test_one_image_of_16_bits_counts_for_the_size_of_the_whole_set(deep, kind, monkeypatch):
+    # Room for the values in 8 bits, not for four times as much.
+    limit = 2 * 4 * 32 * 32 * 3 / feed_module.DEVICE_SHARE
+    monkeypatch.setattr(feed_module.memory, 'device_bytes', lambda: limit)
+    layout = make_layout(8, jax.devices()[:1])
+    config = DataConfig(crop=16, batch_size=8)
+    feed = make_feed(Mixed(deep), config, channels=3, seed=0, layout=layout)
+    assert type(feed) is kind
+    monkeypatch.setattr(feed_module.memory, 'device_bytes', lambda: 3 * limit)
+    feed = make_feed(Mixed(deep), config, channels=3, seed=0, layout=layout)
+    assert type(feed) is DeviceFeed
+
+
+def test_the_plan_of_a_streamed_batch_is_made_once_not_for_each_crop(image_folder, monkeypatch):
+    planned = []
+    real = feed_module.sampler.crops_of_step
+
+    def counted(step, *arguments, **named):
+        planned.append(step)
+        return real(step, *arguments, **named)
+
+    monkeypatch.setattr(feed_module.sampler, 'crops_of_step', counted)
+    source = data.open_source(f'folder:{image_folder}')
+    config = DataConfig(crop=16, batch_size=64, feed='stream')
+    layout = make_layout(64, jax.devices()[:1])
+    feed = make_feed(source, config, channels=3, seed=0, layout=layout)
+    feed.inputs(0, 2)
+    assert planned.count(0) <= 16  # threads that begin at the same time may each make one
 
 
 def test_channels_are_converted():

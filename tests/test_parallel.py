@@ -10,9 +10,42 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
+from n2n_jax import parallel
+from n2n_jax.errors import UserError
+
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ('spec', 'words'),
+    [
+        ('auto', 'train.distributed=auto finds no cluster here'),
+        ('host:1,2', 'cannot be parsed'),
+        ('host:1,2,2', 'counts from 0 to NUM_PROCESSES - 1'),
+    ],
+)
+def test_processes_that_cannot_meet_are_told_of_in_a_sentence(spec, words, monkeypatch):
+    if spec == 'auto':  # as it ends off a cluster; here JAX runs already, and would say that
+
+        def no_cluster():
+            raise ValueError('coordinator_address should be defined.')
+
+        monkeypatch.setattr(jax.distributed, 'initialize', no_cluster)
+    with pytest.raises(UserError, match=words):
+        parallel.initialize(spec)
+
+
+def test_a_single_process_hears_what_its_main_process_reads():
+    assert parallel.from_main_process(lambda: [{'step': 3}]) == [{'step': 3}]
+    with pytest.raises(UserError, match='no such file'):
+        parallel.from_main_process(_fail)
+
+
+def _fail():
+    raise UserError('no such file')
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ of them behind a row of stages:
   mean    kept while every stage keeps it, but not through one that rectifies values below 0
   median  kept by symmetric noise on symmetric noise, and by monotone functions behind any of it;
           also as long as more than half of the values are exactly the clean ones
-  mode    kept by symmetric noise, and while some values are exactly the clean ones
+  mode    kept while some values are exactly the clean ones, and by symmetric noise: with impulses
+          to a fraction of its standard deviation, at black and white
 
 What is not known to be kept counts as lost: asymmetric noise behind noise loses all but the mean.
 """

@@ -8,6 +8,7 @@ clean crops of one step, inside the jitted step.
 """
 
 import abc
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -28,6 +29,7 @@ from n2n_jax.progress import ProgressLine
 _log = logging.getLogger(__name__)
 
 MAX_DEVICE_PIXELS = 2**31 - 1  # places are int32
+_PREFETCHED = 256  # crops that are read ahead
 DEVICE_SHARE = 0.25  # of the device's memory that a set may take in `feed=auto`
 
 
@@ -190,16 +192,20 @@ class StreamFeed:
         self._sizes_N2 = np.array([source.size(i) for i in range(len(source.names))])
         self._dtype = source.read(0).dtype
         self._rows = layout.local_rows(config.batch_size)
+        # Each crop asks for the plan of its step; the threads are at work on a few steps at a time.
+        self._plan = functools.lru_cache(maxsize=_PREFETCHED)(self._crops_at)
         self._stream: Iterator[np.ndarray] = iter(())
         self._next_step = -1
         self.constants = ()
         self.description = f'{len(source.names)} images streamed'
 
+    def _crops_at(self, step: int) -> sampler.Crops:
+        return _crops_of_step(step, self._sizes_N2, self._config, seed=self._seed)
+
     def _crop(self, j: int) -> np.ndarray:
         """Crop j of this process's endless list of crops."""
         step, slot = divmod(j, len(self._rows))
-        crops = _crops_of_step(step, self._sizes_N2, self._config, seed=self._seed)
-        row = self._rows[slot]
+        crops, row = self._plan(step), self._rows[slot]
         i, top, left = crops.image_B[row], crops.top_B[row], crops.left_B[row]
         side = self._config.crop
         image_HWC = with_channels(self._source.read(i), self._channels)
@@ -218,7 +224,7 @@ class StreamFeed:
         return iter(
             grain.MapDataset.range(first, stop)
             .map(self._crop)
-            .to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=256))
+            .to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=_PREFETCHED))
             .batch(len(self._rows))
         )
 
@@ -248,6 +254,14 @@ class StreamFeed:
         return _unit_range(inputs)
 
 
+def _all_8_bit(source: ImageSource) -> bool:
+    with futures.ThreadPoolExecutor() as pool:
+        types = pool.map(lambda i: source.read(i).dtype, range(len(source.names)))
+        found = all(dtype == np.uint8 for dtype in types)
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
 def make_feed(
     source: ImageSource, config: DataConfig, *, channels: int, seed: int, layout: Layout
 ) -> Feed:
@@ -255,9 +269,10 @@ def make_feed(
     num_pixels = sum(int(np.prod(source.size(i))) for i in range(len(source.names)))
     kind = config.feed
     if kind == 'auto':
-        # The set is kept in the first image's type unless a later one has more bits.
-        bytes_per_value = 1 if source.read(0).dtype == np.uint8 else 4
-        fits = num_pixels * channels * bytes_per_value <= DEVICE_SHARE * memory.device_bytes()
+        limit = DEVICE_SHARE * memory.device_bytes()
+        num_values = num_pixels * channels
+        # The whole set is float32 if one image is: they are looked at where that would be too much.
+        fits = 4 * num_values <= limit or (num_values <= limit and _all_8_bit(source))
         kind = 'device' if fits and num_pixels <= MAX_DEVICE_PIXELS else 'stream'
     elif kind == 'device' and num_pixels > MAX_DEVICE_PIXELS:
         raise UserError(

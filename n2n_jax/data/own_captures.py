@@ -243,7 +243,7 @@ def split(
       crop: side that must fit into what is trained on.
 
     Raises:
-      UserError: what is left is smaller than the crop.
+      UserError: nothing is left, or it is smaller than the crop.
     """
     if len(scenes) >= SCENES_TO_SPLIT:
         count = max(1, round(held_out * len(scenes)))
@@ -257,6 +257,11 @@ def split(
             column = width - max(1, round(held_out * width))
             train.append(scene.columns(0, column))
             held.append(scene.columns(column, width))
+    if not train or min(scene.captures_NHWC.shape[2] for scene in train) == 0:
+        raise UserError(
+            f'captures.held_out={held_out:g} of {len(scenes)} scenes leaves nothing to train on: '
+            'write a smaller share, such as 0.2.'
+        )
     for scene in train:
         h, w = scene.captures_NHWC.shape[1:3]
         if min(h, w) < crop:
