@@ -20,13 +20,18 @@ def blur(image_HWC):
     return ndimage.gaussian_filter(image_HWC, (1, 1, 0))
 
 
+def matched(raw, found):
+    gains, offsets = (x.reshape(-1, 1, 1, 1) for x in (found.gain_N, found.offset_N))
+    return (raw - offsets) / gains
+
+
 def estimate(clean_HWC, gains, offsets, seed):
     """That of a blur, and what it is in truth, on captures that were brought to one brightness."""
     rng = np.random.default_rng(seed)
     gains, offsets = (np.reshape(x, (-1, 1, 1, 1)) for x in (gains, offsets))
     raw = gains * clean_HWC + offsets + rng.normal(0, 0.05, (len(gains), *clean_HWC.shape))
     found = brightness.compare(raw)
-    x = brightness.match(raw, found)
+    x = matched(raw, found)
     f = np.stack([blur(capture) for capture in x])
     patches = pair_metrics.patch_sums(pair_metrics.error_maps(f, x).mean(axis=0))
     seen = drift.find(found, lambda pixels: pixels)
@@ -69,7 +74,7 @@ def test_the_difference_of_two_methods_shares_the_brightness(clean_HWC):
     raw = np.reshape([0.85, 1.0, 1.15], (3, 1, 1, 1)) * clean_HWC
     raw = raw + rng.normal(0, 0.05, raw.shape)
     found = brightness.compare(raw)
-    x, seen = brightness.match(raw, found), drift.find(found, lambda pixels: pixels)
+    x, seen = matched(raw, found), drift.find(found, lambda pixels: pixels)
     both = []
     for sigma in (1.0, 1.05):
         f = ndimage.gaussian_filter(x, (0, sigma, sigma, 0))

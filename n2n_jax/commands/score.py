@@ -83,9 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.held_out:
         raw = [one for one in raw if not seen.trained_whole(one)]
     truth = score.read_truth(arguments.truth, raw) if arguments.truth else None
-    fixed, changed = fixes.fix(raw, captures.fix)
-    for sentence in changed:
-        _log.info('%s', sentence)
+    fixed = _fixed(raw, captures.fix)
     scenes = score.prepare(
         raw,
         fixed=fixed,
@@ -118,6 +116,24 @@ def run(arguments: argparse.Namespace) -> None:
     warning = score_table.verdict(rows).warning()
     if warning:
         _log.warning('%s', warning)
+
+
+def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
+    """The scenes put right; says what was done."""
+    from n2n_jax.data import fixes
+    from n2n_jax.progress import ProgressLine
+
+    fixed, sentences = [], []
+    with ProgressLine('putting captures right', len(scenes)) as progress:
+        for k, scene in enumerate(scenes):
+            progress.update(k, scene.name)
+            done, changed = fixes.fix([scene], fix)
+            fixed += done
+            sentences += changed
+            progress.update(k + 1)
+    for sentence in sentences:
+        _log.info('%s', sentence)
+    return fixed
 
 
 def _config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':

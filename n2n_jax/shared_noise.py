@@ -1,0 +1,99 @@
+"""Captures that share noise, as overlapping averages of frames do.
+
+N captures of a scene, H height, W width, C channels, B blocks.
+
+Rolling means, windows that overlap and the mean "so far" of a render or a scan are no captures of
+their own: what two of them share counts as signal, to a network as to an estimate. In fine
+structure x_i = s + n_i the scene adds the same to the product of any two captures,
+
+    E x_i x_j = E s^2 + E n_i n_j,    E x_i^2 = E s^2 + E n_i^2
+
+so if the two that are least alike share nothing, theirs is E s^2, and the rest is noise. What all
+captures share alike, such as a fixed pattern, cannot be told from the scene; of two captures
+nothing can.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from scipy import ndimage
+
+from n2n_jax import brightness, regions
+
+_WINDOW = 5  # pixels a side of the mean that is taken off, to leave mostly noise
+_BLOCK = 8  # pixels a side
+_PLAINEST = 0.5  # share of the blocks that is looked at, those where the scene does least
+_LEAST = 0.1  # correlation that matters
+_DEPENDENT = 3.0  # times the variance of a mean of independent values
+_SIGNIFICANT = 4.5  # standard errors, for one pair
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedNoise:
+    """Two captures that share noise.
+
+    Attributes:
+      pair: their numbers, from 0.
+      correlation: of their noise, at least: 0 to 1.
+    """
+
+    pair: tuple[int, int]
+    correlation: float
+
+    def in_words(self) -> str:
+        """'captures 2 and 3 (0.52)'."""
+        first, second = self.pair
+        return f'captures {first + 1} and {second + 1} ({self.correlation:.2f})'
+
+
+def find(captures_NHWC: np.ndarray) -> SharedNoise | None:
+    """The two captures that share most noise; None if none are seen to.
+
+    Args:
+      captures_NHWC: in any unit; nothing is said of fewer than three.
+    """
+    num = len(captures_NHWC)
+    if num < 3:
+        return None
+    x_NHWC = regions.sample(captures_NHWC).astype(np.float64)
+    found = brightness.compare(x_NHWC)
+    if found.differs:  # of brighter captures the scene's products are larger
+        x_NHWC = x_NHWC / found.gain_N.reshape(-1, 1, 1, 1)
+    products_NNB = _products(x_NHWC)
+    pairs = list(itertools.combinations(range(num), 2))
+    least = min(pairs, key=lambda pair: products_NNB[pair].mean())
+    noise_NN = products_NNB.mean(axis=-1) - products_NNB[least].mean()
+    scale_N = np.sqrt(np.maximum(np.diag(noise_NN), 1e-30))
+    correlation_NN = noise_NN / np.outer(scale_N, scale_N)
+    pair = max(pairs, key=lambda pair: correlation_NN[pair])
+    excess_B = (products_NNB[pair] - products_NNB[least]) / (scale_N[pair[0]] * scale_N[pair[1]])
+    error = excess_B.std() / np.sqrt(max(len(excess_B) - 1, 1))
+    # Few blocks may happen to agree; products of so many independent values do not.
+    error = max(error, np.sqrt(_DEPENDENT / (len(excess_B) * _BLOCK**2)))
+    # The pairs are the most and the least alike of many.
+    beyond_chance = _SIGNIFICANT + np.sqrt(2 * np.log(len(pairs)))
+    correlation = float(correlation_NN[pair])
+    if correlation < max(_LEAST, beyond_chance * error):
+        return None
+    return SharedNoise(pair, min(correlation, 1.0))
+
+
+def _products(x_NHWC: np.ndarray) -> np.ndarray:
+    """Means over plain blocks of the products of fine structure, (N, N, B)."""
+    fine_NHWC = x_NHWC - ndimage.uniform_filter(x_NHWC, (1, _WINDOW, _WINDOW, 1))
+    blocks_NBP = _cut(fine_NHWC)
+    coarse_1HWC = ndimage.uniform_filter(x_NHWC.mean(axis=0), (_WINDOW, _WINDOW, 1))[None]
+    activity_B = _cut(coarse_1HWC)[0].var(axis=-1)
+    plain_B = activity_B <= np.quantile(activity_B, _PLAINEST)
+    blocks_NBP = blocks_NBP[:, plain_B]
+    return np.einsum('ibp,jbp->ijb', blocks_NBP, blocks_NBP) / blocks_NBP.shape[-1]
+
+
+def _cut(images_NHWC: np.ndarray) -> np.ndarray:
+    """Whole blocks, or the image as one if it is smaller: (N, B, pixels of a block)."""
+    num, h, w, c = images_NHWC.shape
+    side = min(_BLOCK, h, w)
+    images_NHWC = images_NHWC[:, : h // side * side, : w // side * side]
+    x = images_NHWC.reshape(num, h // side, side, w // side, side, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(num, -1, side * side * c)

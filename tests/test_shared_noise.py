@@ -1,0 +1,54 @@
+"""Averages of frames that overlap are no captures of their own."""
+
+import numpy as np
+import pytest
+from clean_captures import clean_set
+
+from n2n_jax import shared_noise
+
+ROWS, COLUMNS = np.mgrid[:96, :112]
+SCENE = 1500 + 500 * np.sin(COLUMNS / 9) * np.cos(ROWS / 7) + 400 * (COLUMNS > 60)
+
+
+def captures(windows, seed):
+    """Means over frames, each window naming the first and the last but one."""
+    frames = 150 * np.random.default_rng(seed).standard_normal((16, 96, 112))
+    return np.stack([SCENE + frames[a:b].mean(axis=0) for a, b in windows])[..., None]
+
+
+@pytest.mark.parametrize(
+    ('windows', 'correlation'),
+    [
+        ([(k, k + 4) for k in range(8)], 0.75),  # a rolling mean
+        ([(0, 4), (2, 6), (4, 8)], 0.5),  # windows that overlap by half
+        ([(0, 2), (0, 4), (0, 8), (0, 16)], 0.66),  # the mean so far of a render
+    ],
+)
+def test_a_rolling_mean_is_no_capture_and_its_correlation_is_told(windows, correlation):
+    found = [shared_noise.find(captures(windows, seed)) for seed in range(8)]
+    named = [one for one in found if one is not None]
+    assert len(named) >= 6
+    for one in named:
+        assert one.correlation == pytest.approx(correlation, abs=0.08)
+        assert 0 <= one.correlation <= 1
+    assert named[0].in_words().startswith('captures ')
+
+
+def test_independent_captures_are_not_blamed_whatever_their_noise_and_brightness():
+    rng = np.random.default_rng(0)
+    for num in (3, 4, 8):
+        noise = rng.standard_normal((num, 96, 112, 1))
+        assert shared_noise.find(SCENE[..., None] + 150 * noise) is None
+        unequal = np.linspace(30, 300, num).reshape(-1, 1, 1, 1)
+        assert shared_noise.find(SCENE[..., None] + unequal * noise) is None
+        gains = np.linspace(0.8, 1.2, num).reshape(-1, 1, 1, 1)
+        assert shared_noise.find(gains * SCENE[..., None] + 20 * noise) is None
+
+
+def test_clean_sets_of_all_kinds_share_nothing():
+    found = [(seed, shared_noise.find(clean_set(seed)[1])) for seed in range(150)]
+    assert [seed for seed, shared in found if shared is not None] == []
+
+
+def test_of_two_captures_nothing_is_said():
+    assert shared_noise.find(captures([(0, 4), (2, 6)], 0)) is None
