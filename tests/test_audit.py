@@ -1,13 +1,18 @@
 """The audit finds what is wrong with captures, and nothing where nothing is."""
 
 import json
+import os
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from clean_captures import SCENES, clean_set
 from scipy import ndimage
 
-from n2n_jax import audit, cli, io, regions
+from n2n_jax import audit, audit_report, cli, io, regions
+from n2n_jax import noise_model as noise_models
 from n2n_jax.data import dead_leaves, photos
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.noise_model import noise_model
@@ -428,3 +433,194 @@ def test_of_a_large_scene_a_sample_is_audited(texture, monkeypatch):
     assert scene.shape == (3, 400, 400, 1)
     assert scene.verdict == audit.FINE
     assert scene.as_dict()['sampled'] is True
+
+
+@pytest.fixture(scope='module')
+def color_HWC():
+    return photos.photos()['chelsea'][:192, :192].astype(float) * 0.8 + 20
+
+
+def found_in(x_NHWC):
+    scene = audit.audit_scene(SceneCaptures('s', x_NHWC))
+    return scene, {finding.check: finding for finding in scene.findings}
+
+
+def test_the_color_that_drifts_is_named(color_HWC):
+    x_NHWC = noisy(color_HWC, color_HWC * (1, 1, 1.13), color_HWC, sigma=8)
+    _, findings = found_in(x_NHWC)
+    assert findings['brightness'].verdict == audit.WARNING
+    assert findings['brightness'].text.startswith('gain 1.13')
+    assert '(blue of capture 2)' in findings['brightness'].text
+    assert 'the brightness of blue changed' in findings['brightness'].advice
+    assert findings['residual'].text.startswith('blue of capture 2: mean +')
+    red, _, blue = findings['brightness'].numbers['channels']
+    assert (red['channel'], blue['channel']) == ('red', 'blue')
+    assert red['gains'] == [1, 1, 1]
+    assert blue['gains'][1] == pytest.approx(3 * 1.13 / 3.13, abs=0.01)
+    two_NHWC = np.concatenate([x_NHWC, x_NHWC[..., :1]], axis=-1)
+    assert '(channel 3 of capture 2)' in audit.brightness(two_NHWC).text
+
+
+def test_a_drift_of_all_colors_is_one_of_the_light(color_HWC):
+    finding = audit.brightness(noisy(color_HWC, 1.05 * color_HWC, sigma=8))
+    assert finding.text.endswith('(capture 2)')
+    assert finding.text.startswith('gain 1.05')
+    assert finding.advice.startswith('the light changed')
+
+
+def test_the_color_that_is_clipped_is_named(color_HWC):
+    x_NHWC = noisy(color_HWC, color_HWC, sigma=8)
+    top = np.percentile(x_NHWC[..., 0], 98)
+    x_NHWC[..., 0] = x_NHWC[..., 0].clip(None, top)
+    finding = audit.saturation(x_NHWC)
+    assert finding.verdict == audit.WARNING
+    assert finding.text.endswith('(red)')
+    assert finding.text.startswith('2.0% at')
+
+
+BORDERS = [-9999.0, float(np.finfo(np.float32).min), 1e20, np.nan, np.inf]
+
+
+@pytest.mark.parametrize('value', BORDERS)
+def test_a_border_without_data_is_told_and_left_out(value, clean_HW1):
+    small_HW1 = clean_HW1[100:220, 100:220]
+    x_NHWC = noisy(small_HW1, small_HW1, sigma=8).astype(np.float32)
+    plain, _ = found_in(x_NHWC[:, 30:, 20:])
+    x_NHWC[:, :30] = x_NHWC[:, :, :20] = value
+    scene, findings = found_in(x_NHWC)
+    assert scene.verdict == audit.FINE
+    share = 1 - 90 * 100 / 120**2
+    assert findings['saturation'].text.startswith(f'{share:.1%} are {np.float32(value):g} in all')
+    (constant,) = scene.as_dict()['constants']
+    assert constant['share'] == pytest.approx(share)
+    assert scene.noise.gain == pytest.approx(plain.noise.gain)
+    for ours, theirs in zip(scene.findings, plain.findings, strict=True):
+        np.testing.assert_equal(ours.value, theirs.value)
+    json.dumps(scene.as_dict(), allow_nan=False)
+
+
+def test_holes_without_data_hide_no_shift(clean_HW1):
+    moved_HW1 = ndimage.shift(clean_HW1, (0.4, 0.5, 0), order=5, mode='reflect')
+    x_NHWC = noisy(clean_HW1, moved_HW1)[:, 10:266, 10:266]
+    holes_HW = np.random.default_rng(3).random((256, 256)) < 0.02
+    x_NHWC[:, holes_HW] = -9999
+    finding = audit.shift(x_NHWC)
+    np.testing.assert_allclose(finding.numbers['shifts'][1], (0.4, 0.5), atol=0.1)
+    assert audit.correlation(x_NHWC).verdict == audit.FINE
+    x_NHWC[:, 100:200, 40:200] = -9999
+    finding = audit.shift(x_NHWC)
+    np.testing.assert_allclose(finding.numbers['shifts'][1], (0.4, 0.5), atol=0.15)
+
+
+def odd_captures():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :72]
+    clean_HW1 = (500 + 300 * np.sin(x / 9) * np.cos(y / 7))[..., None]
+    n = clean_HW1 + 30 * rng.standard_normal((3, 64, 72, 1))
+    row = rng.random((1, 64, 72, 1))
+    return {
+        'one pixel': (np.zeros((2, 1, 1, 1), np.uint8), audit.UNUSABLE),
+        'one row': (n[:, :1], audit.UNUSABLE),
+        'narrow': (n[:, :, :9], audit.FINE),
+        'identical': (n[[0, 0]], audit.UNUSABLE),
+        'constant': (np.full((3, 64, 64, 1), 5.0), audit.UNUSABLE),
+        'nothing but NaN': (np.full((3, 64, 64, 1), np.nan), audit.UNUSABLE),
+        'NaN in one': (np.where(np.arange(3)[:, None, None, None] == 1, np.nan, n), audit.UNUSABLE),
+        'int8': ((n / 8 - 64).astype(np.int8), audit.FINE),
+        'all of int8': (rng.integers(-128, 128, (2, 64, 64, 3)).astype(np.int8), audit.FINE),
+        'uint32 far up': ((4e9 + n).astype(np.uint32), audit.FINE),
+        'float64 far up': (1e9 + n, audit.FINE),
+        'float16': ((60 * n).astype(np.float16), audit.FINE),
+        'tiny': ((1e-42 * n).astype(np.float32), audit.FINE),
+        '1e34': ((1e31 * n).astype(np.float32), audit.FINE),
+        '1e200': (1e197 * n, audit.UNUSABLE),
+        '1e20 in one': (n * np.array([1, 1, 1e20])[:, None, None, None], audit.UNUSABLE),
+        'bool': (row < np.array([0.5, 0.4])[:, None, None, None], audit.WARNING),
+        'scattered': (np.where(row < 0.1, -9999, n), audit.FINE),
+        'hardly any': (np.where(np.hypot(y - 32, x - 36)[..., None] < 3, n, -1), audit.UNUSABLE),
+        'a color missing': (np.concatenate([n, 0 * n], axis=-1), audit.FINE),
+    }
+
+
+@pytest.mark.parametrize('name', odd_captures())
+def test_odd_captures_are_audited_without_a_traceback(name):
+    x_NHWC, verdict = odd_captures()[name]
+    scene, _ = found_in(x_NHWC)
+    assert scene.verdict == verdict
+    details = audit_report.Details()
+    if scene.noise is not None:
+        details.add(scene, x_NHWC)
+    audit_report.page([scene], details.by_scene())
+    json.dumps(scene.as_dict(), allow_nan=False)
+
+
+def test_captures_are_compared_with_each_other_once(texture, monkeypatch):
+    calls = []
+    once = noise_models.mean_squares
+    monkeypatch.setattr(noise_models, 'mean_squares', lambda x: calls.append(1) or once(x))
+    found_in(np.stack([*texture(0), *texture(0)[:0]])[..., None])
+    assert len(calls) == 1
+
+
+def test_mean_squares_are_those_of_differences():
+    x_NHWC = np.random.default_rng(0).integers(0, 65536, (4, 50, 300, 2)).astype(np.uint16)
+    found_NN = noise_models.mean_squares(x_NHWC)
+    for i in range(4):
+        for j in range(4):
+            expected = np.mean((x_NHWC[i].astype(float) - x_NHWC[j]) ** 2)
+            assert found_NN[i, j] == pytest.approx(expected, rel=1e-12)
+    assert noise_models.mean_squares(x_NHWC[[0, 0]]).max() == 0
+
+
+def test_the_pairs_of_fifty_captures_take_little_memory():
+    x_NHWC = np.random.default_rng(0).integers(900, 1000, (50, 128, 128, 1)).astype(np.uint16)
+    tracemalloc.start()
+    noise_models.mean_squares(x_NHWC)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 8 * x_NHWC.size  # all pairs as images would be 25 times as much
+
+
+def test_a_set_without_images_is_not_fine(tmp_path, capsys):
+    for name in 'ab':
+        np.save(tmp_path / f'{name}.npy', np.zeros((0, 64, 64), np.uint16))
+    assert run(tmp_path / 'a.npy', tmp_path / 'b.npy') == 2
+    assert 'hold' in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_shown(tmp_path, texture):
+    folder = tmp_path / 'captures'
+    folder.mkdir()
+    saved(folder, 'cafe', *texture(0))
+    for file in folder.iterdir():
+        name = os.fsencode(file.name).replace(b'cafe', b'caf\xe9')
+        os.rename(file, os.path.join(os.fsencode(folder), name))
+    assert run(folder, '--json', tmp_path / 'a.json', '--html', tmp_path / 'a.html') == 0
+    assert 'caf\\udce9' in (tmp_path / 'a.html').read_text(encoding='utf-8')
+    (scene,) = json.loads((tmp_path / 'a.json').read_text())['scenes']
+    assert scene['scene'] == 'caf\udce9'
+
+
+def test_a_locale_without_utf8_is_no_hindrance(tmp_path, texture, monkeypatch):
+    saved(tmp_path, 'cells', *texture(0))
+    script = (
+        'import sys; from n2n_jax import cli; '
+        "cli.main(['audit', sys.argv[1], '--html', sys.argv[2]])"
+    )
+    environment = {
+        **os.environ,
+        'LC_ALL': 'C',
+        'PYTHONUTF8': '0',
+        'PYTHONCOERCECLOCALE': '0',
+        'PYTHONPATH': os.pathsep.join(sys.path),
+    }
+    page = tmp_path / 'a.html'
+    subprocess.run([sys.executable, '-c', script, tmp_path, page], env=environment, check=True)
+    assert 'σ' in page.read_text(encoding='utf-8')
+
+
+def test_a_single_image_with_a_border_is_looked_at_without_it():
+    x_NHWC = np.random.default_rng(0).normal(100, 10, (1, 256, 256, 1))
+    plain = audit.audit_single(SceneCaptures('s', x_NHWC[:, 64:]))
+    x_NHWC[:, :64] = -9999
+    assert audit.audit_single(SceneCaptures('s', x_NHWC)).findings == plain.findings

@@ -67,8 +67,56 @@ def test_a_flat_scene_tells_offsets_and_no_gain(num):
 
 def test_matched_captures_differ_by_noise_alone(scene_HWC):
     x = captures_of(scene_HWC, (0.85, 1.0, 1.1), (5, 0, -3), noise=4, seed=3)
-    matched = brightness.match(x, brightness.compare(x))
+    matched = brightness.match(x, [brightness.compare(x)])
     assert matched.dtype == np.float32
     residual = matched[0] - matched[2]
     assert abs(residual.mean()) < 0.1
     assert abs(np.corrcoef(residual.ravel(), scene_HWC.ravel())[0, 1]) < 0.02
+
+
+@pytest.fixture(scope='module')
+def color_HWC():
+    return photos.photos()['chelsea'][:192, :192].astype(float) * 0.8 + 20
+
+
+def drifted(color_HWC, gain_C, *, num=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = np.stack([color_HWC + 8 * rng.standard_normal(color_HWC.shape) for _ in range(num)])
+    x[1] *= gain_C
+    return x
+
+
+@pytest.mark.parametrize('num', [2, 4])
+def test_a_color_that_drifts_by_itself_is_matched_by_itself(num, color_HWC):
+    x = drifted(color_HWC, (1, 1, 1.13), num=num)
+    found = brightness.compare_channels(x)
+    assert [one.differs for one in found.channels] == [False, False, True]
+    matched = brightness.match(x, found.to_match())
+    np.testing.assert_array_equal(matched[..., :2], x[..., :2].astype(np.float32))
+    means_N = matched[..., 2].mean(axis=(1, 2))
+    assert np.ptp(means_N) < 0.1  # 10 before, and 5 if all colors shared a gain
+
+
+def test_a_drift_that_no_color_shows_by_itself_is_matched_in_all(color_HWC):
+    noise = [np.random.default_rng(90 + k).standard_normal(color_HWC.shape) for k in range(3)]
+    x = color_HWC + 26 * np.stack(noise)
+    x[1] += 0.55
+    found = brightness.compare_channels(x)
+    assert not any(one.differs for one in found.channels)
+    assert found.together.differs
+    assert set(map(id, found.to_match())) == {id(found.together)}
+
+
+def test_more_channels_make_no_more_alarms():
+    alarms = 0
+    for seed in range(30):
+        x = np.random.default_rng(seed).normal(100, 5, (2, 48, 48, 6))
+        alarms += brightness.compare_channels(x).differs
+    assert alarms <= 1
+
+
+def test_a_large_offset_leaves_the_gain_as_it_is(scene_HWC):
+    x = captures_of(scene_HWC, (1.0, 1.05, 1.0), (0, 0, 0), noise=5, seed=4)
+    plain, far = brightness.compare(x), brightness.compare(x + 4e9)
+    np.testing.assert_allclose(far.gain_N, plain.gain_N, atol=1e-6)
+    assert far.differs

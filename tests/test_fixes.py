@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
+from n2n_jax.config import CapturesConfig
+from n2n_jax.constant_areas import constant_mask
 from n2n_jax.data import fixes, photos
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
@@ -83,3 +87,62 @@ def test_a_shift_of_half_the_image_is_not_undone(scene_HWC):
 def test_unknown_fixes_are_named():
     with pytest.raises(UserError, match="Unknown fix 'gian'. Did you mean 'gain'"):
         fixes.fix([SceneCaptures('a', np.zeros((2, 8, 8, 1)))], 'gian')
+
+
+def test_only_the_color_that_drifted_is_matched():
+    color_HWC = photos.photos()['chelsea'][:200, :220].astype(np.float64)
+    captures_NHWC = np.stack([noisy(color_HWC, 1), noisy(color_HWC * (1, 1, 1.13), 2)])
+    (fixed,), (sentence,) = fixes.fix([SceneCaptures('cat', captures_NHWC)], 'gain')
+    assert sentence.startswith('cat: gains and offsets of blue 0.9')
+    means_NC = fixed.captures_NHWC.mean(axis=(1, 2))
+    assert abs(means_NC[0] - means_NC[1])[2] < 0.1
+    before = captures_NHWC[..., :2].astype(np.float32)
+    np.testing.assert_array_equal(fixed.captures_NHWC[..., :2], before)
+
+
+@pytest.mark.parametrize('value', [-9999.0, np.finfo(np.float32).min, np.nan])
+def test_a_border_without_data_stays_what_it_is(value, scene_HWC):
+    large_HWC = photos.photos()['chelsea'][:, :, :1].astype(np.float64)
+    moved_HWC = fixes.move(large_HWC, np.array([1.0, 2.4]))
+    part = (slice(40, 240), slice(60, 280))
+    captures_NHWC = np.stack([noisy(large_HWC[part], 1), noisy(0.9 * moved_HWC[part], 2)])
+    captures_NHWC[:, :, :30] = value
+    scene = SceneCaptures('cat', captures_NHWC.astype(np.float32))
+    (fixed,), sentences = fixes.fix([scene], 'gain,shift')
+    assert len(sentences) == 2
+    assert '(+0.5' in sentences[0] + sentences[1]
+    held_NHWC = fixed.captures_NHWC
+    mask_HWC = constant_mask(held_NHWC)
+    assert mask_HWC[:, :30].all()  # moved by 1.2 px, and 2 px cut off
+    assert not mask_HWC[:, 31:].any()
+    inside_NHWC = held_NHWC[:, :, 32:]  # nothing of the border was spread by the transform
+    assert np.var(inside_NHWC[0] - inside_NHWC[1]) == pytest.approx(2 * NOISE**2, rel=0.15)
+
+
+def test_values_too_large_for_float32_are_refused(scene_HWC):
+    scene = SceneCaptures('cat', 1e37 * np.stack([noisy(scene_HWC, 1), noisy(scene_HWC, 2)]))
+    with pytest.raises(UserError, match='cat holds values of .*too large for --fix'):
+        fixes.fix([scene], 'gain')
+
+
+def test_the_jpeg_beside_a_tiff_is_not_trained_on(scene_HWC, tmp_path):
+    for k in (1, 2, 3):
+        image = np.rint(noisy(0.5 * scene_HWC + 50, k)).clip(0, 255).astype(np.uint8)
+        tifffile.imwrite(tmp_path / f'cell_{k}.tif', image[..., 0])
+        Image.fromarray(image[..., 0]).save(tmp_path / f'cell_{k}.jpg', quality=92)
+    loaded = fixes.load(CapturesConfig(paths=str(tmp_path)))
+    (scene,) = loaded.raw
+    kept_NHWC = [tifffile.imread(tmp_path / f'cell_{k}.tif')[..., None] for k in (1, 2, 3)]
+    np.testing.assert_array_equal(scene.captures_NHWC, kept_NHWC)
+    assert loaded.done == [
+        f'Not used: {tmp_path}/cell_{k}.jpg is nearly the same image as {tmp_path}/cell_{k}.tif.'
+        for k in (1, 2, 3)
+    ]
+
+
+def test_two_captures_that_hardly_differ_are_told_and_kept(scene_HWC):
+    image = scene_HWC.astype(np.uint8)
+    scene = SceneCaptures('cat', np.stack([image, image ^ 1]))
+    found, (warning,) = fixes.near_copies_of([scene])
+    assert not found
+    assert 'All captures of cat are nearly the same image' in warning

@@ -162,3 +162,31 @@ def test_sums_over_blocks_leave_nothing_out():
     assert sums_B[0, 0] == map_HW[:3, :3].sum()
     assert blocks.effective_count(np.array([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
     assert blocks.ratio(np.ones(3), np.zeros(3)) == blocks.Ratio(0.0, float('inf'), 0.0)
+
+
+@pytest.mark.parametrize('shift_2', [(0.0, 0.5), (-0.3, 0.2), (1.4, -0.9)])
+def test_it_is_nearer_to_the_truth_than_phase_correlation(photo_HW, shift_2):
+    skimage = pytest.importorskip('skimage.registration')
+    x_NHWC = captures(photo_HW, moved(photo_HW, shift_2), sigma=15)[:, 22:278, 22:278]
+    theirs_2, _, _ = skimage.phase_cross_correlation(
+        x_NHWC[1, ..., 0], x_NHWC[0, ..., 0], upsample_factor=100
+    )
+    ours_2 = registration.register(x_NHWC)[1].pixels_2
+    off, off_theirs = (np.abs(found - shift_2).max() for found in (ours_2, theirs_2))
+    assert off < 0.05
+    assert off <= off_theirs
+
+
+@pytest.mark.parametrize('unit', [1e-42, 1e20, 1e31])
+def test_the_unit_of_the_pixels_does_not_matter(photo_HW, unit):
+    x_NHWC = captures(photo_HW, moved(photo_HW, (0.3, -0.5)), sigma=5)
+    plain = registration.register(x_NHWC)[1]
+    scaled = registration.register((unit * x_NHWC).astype(np.float32))[1]
+    np.testing.assert_allclose(scaled.pixels_2, plain.pixels_2, atol=0.02)
+
+
+def test_bands_that_do_not_fit_into_memory_are_made_again(photo_HW, monkeypatch):
+    x_NHWC = captures(*[moved(photo_HW[:100, :110], (0, 0.2 * k)) for k in range(3)])
+    kept, _ = registration.shifts(x_NHWC)
+    monkeypatch.setattr(registration, '_MOST_KEPT', 0)
+    np.testing.assert_array_equal(registration.shifts(x_NHWC)[0], kept)

@@ -13,6 +13,7 @@ from n2n_jax import brightness, constant_areas, regions, registration
 from n2n_jax.channel_names import channel_names
 from n2n_jax.config import CapturesConfig
 from n2n_jax.data import own_captures
+from n2n_jax.data.captures import Scene
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError, did_you_mean
 from n2n_jax.measured_part import fill, measured_part
@@ -23,6 +24,7 @@ _MOST_ROUNDS = 3
 _NEGLIGIBLE = 0.05  # pixels, for which no border is cut off
 _LARGEST_SHIFT = 0.25  # of a side, that can be undone: the rest is cut off
 _LARGEST_VALUE = 1e37
+_LOSSY = ('.jpg', '.jpeg', '.webp')  # files that lose some of the noise
 _MARGIN = 32  # pixels mirrored around an image, which the Fourier transform takes to be periodic
 
 
@@ -217,55 +219,82 @@ class Loaded:
 
 
 def load(config: CapturesConfig) -> Loaded:
-    """Reads captures, leaves out copies and puts right what the config asks for.
+    """Reads captures, leaves out copies and near copies, and puts right what the config asks for.
 
     Raises:
       UserError: see `own_captures.load`; all captures of a scene are copies; an unknown fix.
     """
     parse(config.fix)
-    raw, copies = own_captures.without_copies(own_captures.load(config))
-    raw, again, warnings = without_near_copies(raw)
+    read = own_captures.load(config)
+    again, warnings = near_copies_of(read)
+    left_out = []
+    if again:
+        read, left_out = _without(read, again, own_captures.find(config))
+    raw, copies = own_captures.without_copies(read)
     fixed, changed = fix(raw, config.fix)
-    left_out = [f'Not used: {copy}.' for copy in copies + again]
+    left_out += [f'Not used: {copy}.' for copy in copies]
     return Loaded(raw, fixed, left_out + warnings + changed)
 
 
-def without_near_copies(
+def near_copies_of(
     scenes: Sequence[SceneCaptures],
-) -> tuple[list[SceneCaptures], list[str], list[str]]:
-    """Leaves out captures that were saved again, such as the JPEG file of a TIFF file.
-
-    Of two, the one that lost some of its noise goes. Where fewer than two captures would be left,
-    none is left out.
+) -> tuple[dict[str, list[tuple[int, int]]], list[str]]:
+    """Captures that were saved again with a change, such as the JPEG file beside a TIFF file.
 
     Returns:
-      The scenes; what was left out, in words; and warnings, a sentence each.
+      Pairs of them by scene, the one that seems to have lost less noise first; and warnings about
+      scenes of which fewer than two captures would be left.
     """
-    left, words, warnings = [], [], []
+    found: dict[str, list[tuple[int, int]]] = {}
+    warnings = []
     for scene in scenes:
         part_NHWC = regions.sample(measured_part(scene.captures_NHWC).captures_NHWC)
-        pairs = near_copies(part_NHWC, mean_squares(part_NHWC)) if len(part_NHWC) > 1 else []
-        out: dict[int, int] = {}
-        for i, j in pairs:
-            if i in out or j in out:
+        num = len(part_NHWC)
+        if num < 2:
+            continue
+        with np.errstate(over='ignore'):  # values that differ by so much are no copies
+            differences_NN = mean_squares(part_NHWC)
+        pairs = near_copies(part_NHWC, differences_NN)
+        if pairs and num - len({j for _, j in pairs}) < 2:
+            if any(differences_NN[pair] > 0 for pair in pairs):
+                warnings.append(
+                    f'All captures of {scene.name} are nearly the same image: there is hardly '
+                    'anything to learn from them but their noise.'
+                )
+            continue
+        pairs = [pair for pair in pairs if differences_NN[pair] > 0]
+        if pairs:
+            noise_N = [noise_by_itself(capture) for capture in part_NHWC]
+            found[scene.name] = [(i, j) if noise_N[i] >= noise_N[j] else (j, i) for i, j in pairs]
+    return found, warnings
+
+
+def _without(
+    scenes: Sequence[SceneCaptures],
+    again: dict[str, list[tuple[int, int]]],
+    files: Sequence[Scene],
+) -> tuple[list[SceneCaptures], list[str]]:
+    """The scenes without what was saved again, and a sentence for each."""
+    left, sentences = [], []
+    for scene, of_scene in zip(scenes, files, strict=True):
+        out: set[int] = set()
+        for kept, gone in again.get(scene.name, []):
+            paths = [of_scene.captures[k].path for k in (kept, gone)]
+            if paths[0].suffix.lower() in _LOSSY and paths[1].suffix.lower() not in _LOSSY:
+                kept, gone = gone, kept
+                paths.reverse()
+            if gone in out or kept in out:
                 continue
-            noisier = max((i, j), key=lambda k: noise_by_itself(part_NHWC[k]))
-            out[i + j - noisier] = noisier
-        kept = [i for i in range(len(part_NHWC)) if i not in out]
-        if len(kept) < 2 <= len(part_NHWC):
-            warnings.append(
-                f'All captures of {scene.name} are nearly the same image: there is hardly anything '
-                'to learn from them but their noise.'
-            )
-        elif out:
-            words += [
-                f'capture {i + 1} of {scene.name} is nearly the same image as capture {k + 1}, '
-                'saved again'
-                for i, k in sorted(out.items())
-            ]
-            scene = dataclasses.replace(scene, captures_NHWC=scene.captures_NHWC[kept])
+            out.add(gone)
+            names = [str(path) for path in paths]
+            if paths[0] == paths[1]:
+                names = [f'capture {k + 1} of {scene.name}' for k in (kept, gone)]
+            sentences.append(f'Not used: {names[1]} is nearly the same image as {names[0]}.')
+        if out:
+            kept_N = [k for k in range(len(scene.captures_NHWC)) if k not in out]
+            scene = dataclasses.replace(scene, captures_NHWC=scene.captures_NHWC[kept_N])
         left.append(scene)
-    return left, words, warnings
+    return left, sentences
 
 
 def fix(scenes: Sequence[SceneCaptures], text: str) -> tuple[list[SceneCaptures], list[str]]:
