@@ -8,6 +8,7 @@ never seen.
 
 import contextlib
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from n2n_jax import interrupts
 from n2n_jax.config import Config, from_config_dict
 from n2n_jax.errors import CheckpointError, UserError
 
@@ -52,7 +54,7 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is None or not issubclass(kind, CheckpointError):
-            with self._errors_named():
+            with interrupts.deferred(signal.SIGINT), self._errors_named():
                 self._manager.close()  # waits for a save under way
 
     @property
@@ -60,6 +62,7 @@ class Checkpoints:
         """Step of the newest whole checkpoint, None if there is none."""
         return self._manager.latest_step()
 
+    @interrupts.deferred(signal.SIGINT)  # of many, the second ends the program at once
     def save(self, step: int, items: dict[str, Any], meta: dict[str, Any]) -> None:
         """Starts to write a checkpoint; every process calls this.
 
@@ -93,6 +96,7 @@ class Checkpoints:
         with self._errors_named():
             self._manager.delete(step)
 
+    @interrupts.deferred(signal.SIGINT)
     def wait(self) -> None:
         """Returns when the last save is whole on disk.
 

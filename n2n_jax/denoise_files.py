@@ -23,7 +23,6 @@ from n2n_jax.folders import files_below, why_no_file
 from n2n_jax.image_bands import Frame, Source, name_of
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.progress import ProgressLine
-from n2n_jax.scale_check import ScaleCheck
 from n2n_jax.staged_files import ExistsError, staged
 from n2n_jax.uncertainty import Calibration
 
@@ -342,7 +341,7 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
     if frame.dtype.kind != 'f' and not scale.is_known:
         return
     rows = max(1, _CHECKED_VALUES // (frame.width * frame.channels))
-    check = ScaleCheck(scale)
+    check = denoiser.scale_check(frame.dtype, name)
     for start in range(0, frame.height, rows):
         stop = min(start + rows, frame.height)
         colors_hWC = source.read(index, start, stop)[..., : frame.channels]

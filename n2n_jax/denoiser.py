@@ -18,6 +18,7 @@ from n2n_jax import evaluate, io, memory, models, tiles
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
+from n2n_jax.models.noise_units import numbers
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.scale_check import ScaleCheck
 
@@ -80,8 +81,7 @@ class Denoiser:
                 return cls(checkpoints.config(step).model, variables, step)
         except FileNotFoundError as error:
             raise UserError(
-                f'{run} is not whole: {error.filename or error}. If it is a copy, copy the run '
-                'again.'
+                f'{run} is not whole ({error}): if it is a copy, copy the run again.'
             ) from error
 
     def __call__(self, image: np.ndarray, *, tta: bool = False) -> np.ndarray:
@@ -122,9 +122,7 @@ class Denoiser:
         pixels_HWC = pixels.reshape(*pixels.shape[:2], -1).copy()
         color_HWC = pixels_HWC[..., :num_colors]
         scale.check(color_HWC, name=name)
-        check = ScaleCheck(scale)
-        check.add(color_HWC)
-        if warning := check.warning(name):
+        if warning := self.doubt(color_HWC, name):
             _log.warning('%s', warning)
         denoised_HWC = self.denoise(scale.to_network(color_HWC), name=name, tta=tta)
         original_HWC = color_HWC if scale.constants else None
@@ -150,6 +148,21 @@ class Denoiser:
     def pixel_range(self, dtype: np.dtype, name: str) -> PixelRange:
         """What pixels of a type are to the network; errors as `PixelRange.of`."""
         return PixelRange.of(dtype, self.config, name=name)
+
+    def scale_check(self, dtype: np.dtype, name: str) -> ScaleCheck:
+        """What looks whether pixels of a type are on the scale that the model was trained on."""
+        config, scale = self.config, self.pixel_range(dtype, name)
+        noise = 0.0
+        if config.noise:
+            sigmas_C = numbers(config.noise, 'model.noise', config.channels)
+            noise = min(sigmas_C) * abs(scale.white - scale.black)
+        return ScaleCheck(scale, noise=noise)
+
+    def doubt(self, pixels_HWC: np.ndarray, name: str) -> str:
+        """Why a stored image may not be what the model is for; '' if nothing says so."""
+        check = self.scale_check(pixels_HWC.dtype, name)
+        check.add(pixels_HWC)
+        return check.warning(name)
 
     def bands(
         self,

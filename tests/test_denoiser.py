@@ -102,6 +102,23 @@ def test_arrays_on_another_scale_than_the_captures_are_warned_of(caplog):
         assert re.search(words, record.getMessage())
 
 
+def test_an_image_with_hardly_any_noise_is_warned_of():
+    """A copy on another scale whose values lie within the range, or one denoised before."""
+    config = ModelConfig(name='tiny', channels=1, black=0.0, white=1000.0, noise='0.05')
+    network = Denoiser(config, {}, step=0)
+    rng = np.random.default_rng(0)
+    ramp_HWC = np.tile(np.linspace(100, 900, 80)[:, None], (60, 1, 1))
+    for sigma, words in (
+        (50, ''),
+        (200, ''),
+        (20, ''),
+        (5, r'noise of 8.\d at most, .* on 50:'),
+    ):
+        noisy_HWC = (ramp_HWC + rng.normal(0, sigma, ramp_HWC.shape)).astype(np.float32)
+        doubt = network.doubt(noisy_HWC, 'x')
+        assert re.search(words, doubt) if words else not doubt
+
+
 def test_sizes_from_1_to_70_come_back():
     network = random_network(1)
     for side in [*range(1, 12), 31, 32, 33, 64, 70]:

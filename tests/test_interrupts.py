@@ -9,6 +9,7 @@ import time
 import pytest
 
 from n2n_jax import console, interrupts
+from n2n_jax.checkpoint import Checkpoints
 
 
 def send(number):
@@ -87,6 +88,25 @@ def test_a_save_is_never_interrupted_but_what_came_is_heeded_after_it():
     with pytest.raises(KeyboardInterrupt):
         program()
     assert saved == ['whole']
+
+
+def test_a_second_ctrl_c_waits_for_the_checkpoint(tmp_path):
+    done = []
+
+    def slow_save(*arguments, **options):
+        send(signal.SIGINT)
+        done.append('saved')
+
+    @interrupts.stoppable()
+    def program():
+        with Checkpoints(tmp_path, keep=1) as checkpoints:
+            checkpoints._manager.save = slow_save
+            checkpoints.save(1, {}, {})
+            done.append('too far')
+
+    with pytest.raises(KeyboardInterrupt):
+        program()
+    assert done == ['saved']
 
 
 def test_ctrl_c_while_the_program_is_being_loaded_is_a_sentence(tmp_path):

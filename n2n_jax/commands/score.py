@@ -79,6 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
     raw, copies = own_captures.without_copies(own_captures.load(captures))
     for copy in copies:
         _log.info('Not used: %s.', copy)
+    for one in raw:
+        if doubt := denoiser.doubt(one.captures_NHWC[0], one.name):
+            _log.warning('%s', doubt)
     seen = _seen(raw, arguments, config)
     if arguments.held_out:
         raw = [one for one in raw if not seen.trained_whole(one)]
