@@ -172,6 +172,7 @@ class TrainConfig:
     patience: int = _bounded(
         0, 0
     )  # evaluations in a row without gain that end a training on captures; 0: none
+    patience_from: int = _bounded(0, 0)  # step after which they count: where a run was extended
     tensorboard: bool = True  # where TensorFlow is installed
     distributed: str = 'off'  # off, auto, or HOST:PORT,NUM_PROCESSES,PROCESS_ID
 
@@ -186,6 +187,7 @@ class EvalConfig:
     in_loop: bool = True  # False: leave it to `--mode follow`
     replicas: int = _bounded(1, 1)  # noisy versions of each image
     max_images: int = _bounded(0, 0)  # of each set, 0: all
+    captures_area: int = _bounded(0, 0)  # pixels of held-out captures; 0: all
     batch_size: int = _bounded(1, 1)  # captures of one image size denoised at a time
     seed: int = _bounded(
         0, 0, _LARGEST_SEED
@@ -219,6 +221,7 @@ _FREE_ON_RESUME = (
     'train.checkpoint_every',
     'train.keep_checkpoints',
     'train.patience',
+    'train.patience_from',
     'train.tensorboard',
     'train.distributed',
 )

@@ -4,7 +4,7 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,11 @@ from n2n_jax.evaluate import Report
 from n2n_jax.progress import ProgressLine
 
 PROTOCOL = (
-    'whole held-out regions, all values, peak 1 = model.white - model.black, output not clipped '
-    'nor rounded; each capture denoised by itself; error against the clean image estimated from '
-    'the other captures (see n2n_jax.pair_metrics), an estimate and no measurement; dB of the mean '
-    'over scenes of the squared error; ci95: for these scenes, the noise of their captures alone, '
-    "bootstrap over patches; input: the captures' own noise"
+    'held-out regions (eval.captures_area), each denoised whole, all values, peak 1 = model.white '
+    '- model.black, output not clipped nor rounded; each capture denoised by itself; error against '
+    'the clean image estimated from the other captures (see n2n_jax.pair_metrics), an estimate and '
+    'no measurement; dB of the mean over regions of the squared error; ci95: for these regions, '
+    "the noise of their captures alone, bootstrap over patches; input: the captures' own noise"
 )
 
 _MOST_PICTURES = 3
@@ -35,9 +35,9 @@ class CaptureEvaluator:
       scenes: held out, in the range of the network.
     """
 
-    def __init__(self, model: ModelConfig, scenes: Sequence[SceneCaptures]):
+    def __init__(self, model: ModelConfig, scenes: Sequence[SceneCaptures]) -> None:
         self.scenes = scenes
-        self._apply = jax.jit(functools.partial(_apply, models.build(model)))
+        self._apply = _jitted(model)
 
     def __call__(self, variables: Any, step: int) -> Report:
         """Estimates the PSNR of the weights of `step` on every scene."""
@@ -90,5 +90,7 @@ def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:
     }
 
 
-def _apply(model: models.Restorer, variables: Any, noisy_BHWC: jax.Array) -> jax.Array:
-    return model.apply(variables, noisy_BHWC)
+@functools.lru_cache(maxsize=4)
+def _jitted(config: ModelConfig) -> Callable[[Any, jax.Array], jax.Array]:
+    """Shared by the evaluators of a network: each size of image is compiled once."""
+    return jax.jit(models.build(config).apply)

@@ -3,6 +3,7 @@
 H height, W width, C channels.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,8 +29,8 @@ class SingleImageEvaluator:
       images: scenes of one capture, in the range of the network.
     """
 
-    def __init__(self, model: ModelConfig, images: Sequence[SceneCaptures]):
-        self.scenes = images[:_MOST_PICTURES]
+    def __init__(self, model: ModelConfig, images: Sequence[SceneCaptures]) -> None:
+        self.scenes = middles(images)
         self._apply = jax.jit(models.build(model).apply)
 
     def __call__(self, variables: Any, step: int) -> Report:
@@ -37,7 +38,7 @@ class SingleImageEvaluator:
         del step
         drawn = {}
         for k, scene in enumerate(self.scenes):
-            noisy_HWC = _middle(scene.captures_NHWC[0])
+            noisy_HWC = scene.captures_NHWC[0]
             denoised_HWC = np.asarray(self._apply(variables, noisy_HWC[None])[0])
             row = [
                 (scene.name, noisy_HWC),
@@ -48,7 +49,19 @@ class SingleImageEvaluator:
         return Report([], [], drawn)
 
 
-def _middle(image_HWC: np.ndarray) -> np.ndarray:
-    h, w = image_HWC.shape[:2]
-    top, left = max(h - _LARGEST_SIDE, 0) // 2, max(w - _LARGEST_SIDE, 0) // 2
-    return image_HWC[top : top + _LARGEST_SIDE, left : left + _LARGEST_SIDE]
+def middles(images: Sequence[SceneCaptures]) -> list[SceneCaptures]:
+    """What is shown of images: the middle of the first few."""
+    shown = []
+    for scene in images[:_MOST_PICTURES]:
+        h, w = scene.captures_NHWC.shape[1:3]
+        top, left = max(h - _LARGEST_SIDE, 0) // 2, max(w - _LARGEST_SIDE, 0) // 2
+        middle = np.s_[top : top + _LARGEST_SIDE, left : left + _LARGEST_SIDE]
+        mask_HWC = scene.measured_HWC
+        shown.append(
+            dataclasses.replace(
+                scene,
+                captures_NHWC=scene.captures_NHWC[(np.s_[:1], *middle)],
+                measured_HWC=None if mask_HWC is None else mask_HWC[middle],
+            )
+        )
+    return shown

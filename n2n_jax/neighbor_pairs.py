@@ -68,9 +68,9 @@ def split(image_BHWC: jax.Array, choice_Bhw: jax.Array) -> tuple[jax.Array, jax.
     return taken(first_Bhw), taken(second_Bhw)
 
 
-def gamma_at(step: jax.Array | int, num_steps: int) -> jax.Array:
-    """The weight of the second term: from 0 to 2, linear over the training."""
-    return jnp.float32(LAST_GAMMA) * step / num_steps
+def gamma_at(progress: jax.Array | float) -> jax.Array:
+    """The weight of the second term: from 0 to 2, linear over the run, of which a share is done."""
+    return jnp.float32(LAST_GAMMA) * progress
 
 
 def corrected_target(

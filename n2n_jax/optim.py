@@ -1,33 +1,71 @@
 """The optimizer: Adam, its learning-rate schedule and gradient clipping."""
 
+import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from n2n_jax.config import Config
 
 
-def learning_rate_schedule(config: Config) -> optax.Schedule:
+@flax.struct.dataclass
+class Plan:
+    """Length and learning rate of a run, float32 scalars that the step takes as inputs.
+
+    One compiled step serves every plan: the step that is timed is the step that trains, and a run
+    may be shortened or extended. Steps are divided by as products, as XLA does it with constants.
+
+    Attributes:
+      learning_rate: the largest.
+      per_step: 1 / steps of the run.
+      per_warmup_step: 1 / steps of the warm-up.
+      ramp_start: the step at which the rate begins to fall.
+      per_ramp_step: 1 / steps over which it falls to 0; 0: it does not.
+    """
+
+    learning_rate: jax.Array | np.float32
+    per_step: jax.Array | np.float32
+    per_warmup_step: jax.Array | np.float32
+    ramp_start: jax.Array | np.float32
+    per_ramp_step: jax.Array | np.float32
+
+
+def make_plan(config: Config) -> Plan:
+    """The plan of a config, on the host."""
+    optim, num_steps = config.optim, config.train.steps
+    ramp_steps = max(1.0, optim.ramp_down * num_steps)
+    one = np.float32(1)
+    return Plan(
+        learning_rate=np.float32(optim.learning_rate),
+        per_step=one / np.float32(num_steps),
+        per_warmup_step=one / np.float32(max(1, optim.warmup_steps)),
+        ramp_start=np.float32(num_steps - ramp_steps),
+        per_ramp_step=one / np.float32(ramp_steps) if optim.ramp_down > 0 else np.float32(0),
+    )
+
+
+def learning_rate_schedule(plan: Plan) -> optax.Schedule:
     """Linear warm-up, constant, then the squared-cosine ramp-down of the official code.
 
     Over the ramp, t in [0, 1]: rate * (0.5 + 0.5 cos(pi t))^2 (NVlabs/noise2noise).
     """
-    optim, num_steps = config.optim, config.train.steps
 
     def schedule(step: jax.Array) -> jax.Array:
-        warm = jnp.minimum(1.0, (step + 1) / max(1, optim.warmup_steps))
-        ramp_steps = max(1.0, optim.ramp_down * num_steps)
-        t = jnp.clip((step - (num_steps - ramp_steps)) / ramp_steps, 0.0, 1.0)
-        ramp = jnp.where(optim.ramp_down > 0, (0.5 + 0.5 * jnp.cos(jnp.pi * t)) ** 2, 1.0)
-        return optim.learning_rate * warm * ramp
+        warm = jnp.minimum(1.0, (step + 1) * plan.per_warmup_step)
+        t = jnp.clip((step - plan.ramp_start) * plan.per_ramp_step, 0.0, 1.0)
+        return plan.learning_rate * warm * (0.5 + 0.5 * jnp.cos(jnp.pi * t)) ** 2
 
     return schedule
 
 
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam as the config says, behind gradient clipping if there is any."""
+def optimizer(config: Config, plan: Plan) -> optax.GradientTransformation:
+    """Adam as the config says, at the rate of the plan, behind gradient clipping if there is any.
+
+    Its state has the same form for every plan.
+    """
     optim = config.optim
-    adam = optax.adam(learning_rate_schedule(config), b1=optim.b1, b2=optim.b2, eps=optim.eps)
+    adam = optax.adam(learning_rate_schedule(plan), b1=optim.b1, b2=optim.b2, eps=optim.eps)
     if optim.clip_norm > 0:
         return optax.chain(optax.clip_by_global_norm(optim.clip_norm), adam)
     return adam

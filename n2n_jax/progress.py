@@ -68,6 +68,10 @@ class ProgressLine:
             self._stream.flush()
             self._open = False
 
+    def end_at(self, total: float) -> None:
+        """The count at the end is another one than was planned."""
+        self._total = total
+
     def update(self, count: float, details: str = '') -> None:
         """Shows the state at `count`, if the last showing is long enough ago."""
         now = time.monotonic()

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +18,21 @@ from clu import parameter_overview
 from n2n_jax import early_stop, evaluate, models, trained_captures
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
-from n2n_jax.data import fixes, open_source, own_captures, single_images
-from n2n_jax.data.capture_feed import CaptureFeed
-from n2n_jax.data.feed import Feed, make_feed
-from n2n_jax.data.realisations import realisation_feed
-from n2n_jax.data.source import at_least
 from n2n_jax.divergence import give_up
-from n2n_jax.evaluate_captures import CaptureEvaluator
-from n2n_jax.evaluate_single import SingleImageEvaluator
 from n2n_jax.fine_tuning import check_start, starting_weights
-from n2n_jax.fit import compile_step
-from n2n_jax.memory import device_bytes, program_bytes, readable
-from n2n_jax.parallel import (
-    Layout,
-    from_main_process,
-    is_main_process,
-    make_layout,
-    on_main_process,
-)
+from n2n_jax.pace import Pace
+from n2n_jax.parallel import Layout, from_main_process, is_main_process, on_main_process
+from n2n_jax.prepared import Prepared, new_state, placed_plan, prepare
 from n2n_jax.progress import ProgressLine, duration
 from n2n_jax.run_checks import check_new
 from n2n_jax.throughput import Throughput
-from n2n_jax.train_step import (
-    Task,
-    TrainState,
-    init_state,
-    make_task,
-    weights_hash,
-)
+from n2n_jax.train_step import Task, TrainState, init_state, weights_hash
 from n2n_jax.workdir import Workdir, provenance, write_text
 from n2n_jax.writers import Writer, make_writers
 
 _log = logging.getLogger(__name__)
 
 _ESTIMATES = ('psnr_estimate', 'psnr_estimate_input')  # of captures, without a clean image
-_STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispatch
 
 
 class _Interrupt:
@@ -91,12 +70,17 @@ class _Interrupt:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def train(config: Config, path: Path) -> bool:
-    """Trains, or goes on training, in a workdir.
+def train(
+    config: Config, path: Path, *, prepared: Prepared | None = None, pace: Pace | None = None
+) -> bool:
+    """Trains in a workdir, or resumes the run that is there.
 
     Args:
       config: the experiment.
-      path: the workdir; one that holds a run of the same config is resumed.
+      path: the workdir; one that holds a run of the same config is resumed, and extended if that is
+        complete and the config has more steps.
+      prepared: what `prepare` made of the config, if that has been done.
+      pace: the time to keep to by changing the number of steps; None: none.
 
     Returns:
       True if the training is complete, False if it was interrupted (and saved).
@@ -105,100 +89,49 @@ def train(config: Config, path: Path) -> bool:
       UserError: the config asks for something impossible, or files cannot be read.
       FloatingPointError: the loss or a gradient was not finite; see `n2n_jax.divergence`.
     """
-    # Everything that can be wrong is looked at before anything is written or read at length.
-    task = make_task(config)
-    models.build(config.model)
-    layout = make_layout(config.data.batch_size)
     workdir = Workdir(path)
-    scenes: list[own_captures.SceneCaptures] = []
-    if config.captures.paths:
-        loaded = fixes.load(config.captures)
-        config, scenes = own_captures.resolve(config, loaded.raw), loaded.fixed
-        for sentence in loaded.done:
-            _log.info('%s', sentence)
-    if config.captures.single:
-        warnings = single_images.check(loaded.raw, config.captures, crop=config.data.crop)
-        _log.info('%s', single_images.ASSUMPTION)
-        for warning in warnings:
-            _log.warning('%s', warning)
-    on_main_process(lambda: workdir.check(config))
-    if not workdir.has_checkpoints:  # else it has started already
-        check_new(config)
-        check_start(config)
-    open_data = functools.partial(open_captures, scenes) if scenes else _open_images
-    feed, evaluator = open_data(config, layout)
-    _log.info('Data: %s', feed.description)
-    on_cpu = jax.default_backend() == 'cpu'
-    per_dispatch = config.train.steps_per_dispatch or (1 if on_cpu else _STEPS_PER_DISPATCH)
-    step_of = functools.cache(functools.partial(compile_step, config, task, feed, layout))
+
+    def check(resolved: Config) -> None:
+        on_main_process(lambda: workdir.check(resolved))
+        if not workdir.has_checkpoints:  # else it has started already
+            check_new(resolved)
+            check_start(resolved)
+
+    if prepared is None:
+        prepared = prepare(config, check=check)
+    else:
+        check(prepared.config)
+    config = prepared.config
+    _log.info('Data: %s', prepared.feed.description)
     if not workdir.done:
-        _log.info('Compiling the training step.')
-        taken = program_bytes(step_of(min(per_dispatch, _next_stop(0, config))))
-        _log.info('It takes %s of %s of memory.', readable(taken), readable(device_bytes()))
+        prepared.step_of(min(prepared.per_dispatch, _next_stop(0, config)))
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(workdir.claimed(config)))
-        if scenes and is_main_process():
-            trained_captures.write(path, loaded, config)
-        _describe(config, task, layout)
+        if config.captures.paths and is_main_process():
+            trained_captures.write(path, prepared.trained, config)
+        _describe(config, prepared.task, prepared.layout)
         interrupt = stack.enter_context(_Interrupt())
         checkpoints = stack.enter_context(
             Checkpoints(path, keep=max(1, config.train.keep_checkpoints))
         )
-        state = _start(config, checkpoints, layout)
+        state = _start(config, checkpoints, prepared.layout)
         checkpoints.check_room(_items(state))
         best = None
-        if scenes and config.eval.in_loop and not config.captures.single:
+        if config.captures.paths and config.eval.in_loop and not config.captures.single:
             best = stack.enter_context(Checkpoints(path, keep=0, folder=BEST_FOLDER))
         step = int(state.step)
+        if workdir.done and step < config.train.steps:
+            _log.info(
+                'The run was complete at step %d. It is extended to %d with its optimizer; the '
+                'learning rate is that of a run of this length.',
+                step,
+                config.train.steps,
+            )
         writers = []
         if is_main_process():
             _write_overview(state.variables, path / 'parameters.txt')
             writers = make_writers(path, first_step=step, tensorboard=config.train.tensorboard)
-        return _loop(
-            config, state, step, step_of, per_dispatch, feed, evaluator, workdir, checkpoints, best,
-            writers, interrupt,
-        )  # fmt: skip
-
-
-def _open_images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluator | None]:
-    """Clean images, on which noise is drawn."""
-    evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
-    skip_bad = config.data.on_bad_file == 'skip'
-    source = open_source(config.data.train, skip_bad=skip_bad)
-    source = at_least(source, config.data.crop, skip=skip_bad)
-    if config.noise.realisations:
-        return realisation_feed(source, config, layout), evaluator
-    feed = make_feed(
-        source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
-    )
-    return feed, evaluator
-
-
-def open_captures(
-    scenes: list[own_captures.SceneCaptures], config: Config, layout: Layout
-) -> tuple[CaptureFeed, CaptureEvaluator | SingleImageEvaluator | None]:
-    """Captures, some of which are held out; single images, none of which are."""
-    scenes = [own_captures.in_range(scene, config.model) for scene in scenes]
-    evaluator: CaptureEvaluator | SingleImageEvaluator
-    if config.captures.single:  # nothing can be measured on what would be held out
-        train_scenes, held = scenes, 'nothing'
-        evaluator = SingleImageEvaluator(config.model, scenes)
-    else:
-        share = config.captures.held_out
-        train_scenes, held_out = own_captures.split(scenes, share, crop=config.data.crop)
-        whole = len(train_scenes) < len(scenes)
-        held = f'{len(held_out)} scenes' if whole else f'{share:.0%} of the width'
-        evaluator = CaptureEvaluator(config.model, held_out)
-    feed = CaptureFeed(
-        [scene.captures_NHWC for scene in train_scenes],
-        config.data,
-        pairing=config.captures.pairing,
-        seed=config.seed,
-        layout=layout,
-        masks=own_captures.masks(train_scenes),
-    )
-    feed.description += f'; held out: {held}'
-    return feed, evaluator if config.eval.in_loop else None
+        return _loop(prepared, state, step, workdir, checkpoints, best, writers, interrupt, pace)
 
 
 def _describe(config: Config, task: Task, layout: Layout) -> None:
@@ -237,9 +170,10 @@ def _start(config: Config, checkpoints: Checkpoints, layout: Layout) -> TrainSta
             variables=restored['variables'],
             ema=restored.get('ema'),
             failed=layout.place(np.array(False), batch_axis=None),
+            plan=placed_plan(config, layout),
             **restored['optimizer'],
         )
-    state = jax.jit(init, out_shardings=layout.replicated)()
+    state = new_state(config, layout)
     variables = None
     if config.model.init_from:
         variables = starting_weights(config, layout.replicated)
@@ -271,19 +205,17 @@ def _next_stop(step: int, config: Config) -> int:
 
 
 def _loop(
-    config: Config,
+    prepared: Prepared,
     state: TrainState,
     step: int,
-    step_of: Callable[[int], jax.stages.Compiled],
-    per_dispatch: int,
-    feed: Feed,
-    evaluator: evaluate.Evaluator | CaptureEvaluator | SingleImageEvaluator | None,
     workdir: Workdir,
     checkpoints: Checkpoints,
     best: Checkpoints | None,
     writers: list[Writer],
     interrupt: _Interrupt,
+    pace: Pace | None,
 ) -> bool:
+    config, feed, evaluator = prepared.config, prepared.feed, prepared.evaluator
     num_steps, num_crops = config.train.steps, config.data.batch_size
     first_step = step
     # They decide who evaluates and who stops, which all processes have to do together.
@@ -292,6 +224,8 @@ def _loop(
     meta = {'config': dataclasses.asdict(config), 'provenance': provenance()}
     pending: list[dict[str, jax.Array]] = []
     start, throughput = time.monotonic(), Throughput()
+    if pace is not None:
+        pace.start()
     asked_up_to = step - 1
     rate = ''
     ended = 'all steps done'
@@ -354,10 +288,17 @@ def _loop(
                     if best is not None and best.last_step != step:
                         _log.info('The best estimate is still that of step %d.', best.last_step)
                     _write_report(report, step, writers)
+                if pace is not None:
+                    config = _in_time(config, pace, step, workdir)
+                    if config.train.steps != num_steps:
+                        num_steps, meta['config'] = config.train.steps, dataclasses.asdict(config)
+                        state = state.replace(plan=placed_plan(config, prepared.layout))
+                        progress.end_at(num_steps)
             if step == num_steps:
                 break
             if config.train.patience:
-                count, best_step = early_stop.without_gain(rows)
+                since = [row for row in rows if row['step'] > config.train.patience_from]
+                count, best_step = early_stop.without_gain(since)
                 if count >= config.train.patience:
                     ended = f'no gain in {count} evaluations since step {best_step}'
                     progress.clear()
@@ -371,11 +312,11 @@ def _loop(
 
             if step == first_step and is_main_process():
                 workdir.mark_not_done()  # it had stopped early, and is to go on
-            num_now = min(per_dispatch, _next_stop(step, config) - step)
+            num_now = min(prepared.per_dispatch, _next_stop(step, config) - step)
             with throughput.fetching(pending[-1:], num_now * num_crops):
                 inputs = feed.inputs(step, num_now)
             with jax.transfer_guard('disallow'):  # nothing may cross to the host unasked
-                state, metrics = step_of(num_now)(state, feed.constants, inputs)
+                state, metrics = prepared.step_of(num_now)(state, feed.constants, inputs)
             pending.append(metrics)
             step += num_now
             if step % config.train.log_every and step < num_steps:  # else with what is logged then
@@ -385,7 +326,7 @@ def _loop(
     digest = weights_hash(state.variables)
     if step > first_step:  # the last weights are good if a step that begins with them is
         inputs = feed.inputs(step, num_now)
-        beyond, _ = step_of(num_now)(state, feed.constants, inputs)
+        beyond, _ = prepared.step_of(num_now)(state, feed.constants, inputs)
         if bool(beyond.failed) and int(beyond.step) == step:
             give_up(config, step, step, checkpoints, best)
     if is_main_process():
@@ -400,6 +341,22 @@ def _loop(
     if best is not None:
         _say_what_ships(best.last_step, rows)
     return True
+
+
+def _in_time(config: Config, pace: Pace, step: int, workdir: Workdir) -> Config:
+    """The config with as many steps as fit into the time; another number is said and saved."""
+    num_steps = pace.steps(step, config.train.steps)
+    if num_steps == config.train.steps:
+        return config
+    _log.info(
+        'Steps take %s than they did when the run was planned: %d in place of %d.',
+        'longer' if num_steps < config.train.steps else 'less time',
+        num_steps,
+        config.train.steps,
+    )
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=num_steps))
+    workdir.keep(config)
+    return config
 
 
 def _say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:

@@ -43,6 +43,8 @@ class TrainState:
       failed: True after a loss or gradient that was not finite; from then on the weights, the step
         and the optimizer's counters stay as they are: `step` tells which weights are bad, and the
         good ones are those of earlier checkpoints.
+      plan: rate and length of the run, which a step reads and leaves as they are. Not a part of
+        checkpoints: the config of a run says it.
     """
 
     step: jax.Array
@@ -50,6 +52,7 @@ class TrainState:
     ema: Any
     opt_state: Any
     failed: jax.Array
+    plan: optim.Plan
 
 
 class Task(Protocol):
@@ -73,9 +76,10 @@ class Task(Protocol):
         *,
         seed: int,
         step: jax.Array,
+        progress: jax.Array,
         denoise: Denoise,
     ) -> Pair:
-        """The noisy inputs, targets and target masks of a step."""
+        """The noisy inputs, targets and target masks of a step; progress: the share done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +115,11 @@ class SyntheticNoise:
         *,
         seed: int,
         step: jax.Array,
+        progress: jax.Array,
         denoise: Denoise,
     ) -> Pair:
         """Draws on the clean crops of `feed`."""
-        del denoise
+        del progress, denoise
         return self.sample(feed.clean(constants, inputs), seed=seed, step=step)
 
     def sample(self, clean_BHWC: jax.Array, *, seed: int, step: jax.Array) -> Pair:
@@ -139,10 +144,11 @@ class _HeldPairs:
         *,
         seed: int,
         step: jax.Array,
+        progress: jax.Array,
         denoise: Denoise,
     ) -> Pair:
         """What the feed holds; nothing is drawn."""
-        del seed, step, denoise
+        del seed, step, progress, denoise
         return *feed.pair(constants, inputs), feed.target_mask(constants, inputs)
 
 
@@ -185,13 +191,8 @@ class OwnCaptures(_HeldPairs):
 
 @dataclasses.dataclass(frozen=True)
 class SingleImages:
-    """Pairs of neighbouring pixels of one image: see `n2n_jax.neighbor_pairs`.
+    """Pairs of neighbouring pixels of one image: see `n2n_jax.neighbor_pairs`."""
 
-    Attributes:
-      num_steps: of the training.
-    """
-
-    num_steps: int
     loss_name = 'masked_l2'
     description = 'single images, pairs of neighbouring pixels'
     target_is_noisy = True
@@ -204,6 +205,7 @@ class SingleImages:
         *,
         seed: int,
         step: jax.Array,
+        progress: jax.Array,
         denoise: Denoise,
     ) -> Pair:
         """Two images of half the size; the target is corrected for showing another place."""
@@ -215,7 +217,7 @@ class SingleImages:
         target_BhwC = neighbor_pairs.corrected_target(
             second_BhwC,
             denoised_first - denoised_second,
-            neighbor_pairs.gamma_at(step, self.num_steps),
+            neighbor_pairs.gamma_at(progress),
         )
         return first_BhwC, target_BhwC, None
 
@@ -231,7 +233,7 @@ def make_task(config: Config) -> Task:
     if config.captures.paths and config.captures.single:
         if loss_name not in (loss_choice.AUTO, 'l2'):
             raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
-        return SingleImages(config.train.steps)
+        return SingleImages()
     if config.captures.paths:
         loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
         _warn_of_captures(loss_name)
@@ -261,12 +263,14 @@ def _warn_of_captures(loss_name: str) -> None:
 def init_state(config: Config) -> TrainState:
     """The state before the first step; jittable."""
     variables = models.init(config.model, streams.stream(config.seed, streams.INIT))
+    plan = jax.tree.map(jnp.asarray, optim.make_plan(config))
     return TrainState(
         step=jnp.int32(0),
         variables=variables,
         ema=jax.tree.map(jnp.copy, variables) if config.optim.ema_decay > 0 else None,
-        opt_state=optim.optimizer(config).init(variables['params']),
+        opt_state=optim.optimizer(config, plan).init(variables['params']),
         failed=jnp.bool_(False),
+        plan=plan,
     )
 
 
@@ -279,8 +283,6 @@ def make_train_step(
     """
     model = models.build(config.model)
     loss_fn = losses.REGISTRY[task.loss_name]
-    optimizer = optim.optimizer(config)
-    schedule = optim.learning_rate_schedule(config)
     num_parts = config.optim.accumulate
 
     def loss_and_stats(
@@ -324,12 +326,13 @@ def make_train_step(
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         denoise = functools.partial(model.apply, state.variables)
+        progress = state.step * state.plan.per_step
         pair = task.pair(
-            feed, constants, inputs, seed=config.seed, step=state.step, denoise=denoise
-        )
+            feed, constants, inputs, seed=config.seed, step=state.step, progress=progress,
+            denoise=denoise,
+        )  # fmt: skip
         old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
         params = state.variables['params']
-        progress = state.step / config.train.steps
         loss, rest, grads = gradients(params, old_rest, pair, progress)
         grad_norm = optax.tree.norm(grads)
         failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
@@ -337,6 +340,7 @@ def make_train_step(
         # Not a `where` over the whole state: XLA could not update it in place any more, which
         # costs more than the update itself. The moments decay a little after a failure.
         grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
+        optimizer = optim.optimizer(config, state.plan)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
         opt_state = jax.tree.map(
             lambda new, old: jnp.where(failed, old, new) if new.ndim == 0 else new,
@@ -352,9 +356,10 @@ def make_train_step(
             decay = jnp.minimum(config.optim.ema_decay, (1 + state.step) / (10 + state.step))
             decay = jnp.where(failed, 1.0, decay)
             ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, variables)
-        metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': schedule(state.step)}
+        rate = optim.learning_rate_schedule(state.plan)(state.step)
+        metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
         step = state.step + jnp.where(failed, 0, 1)
-        return TrainState(step, variables, ema, opt_state, failed), metrics
+        return TrainState(step, variables, ema, opt_state, failed, state.plan), metrics
 
     def steps(
         state: TrainState, constants: Any, inputs: Any

@@ -160,19 +160,18 @@ def record(loaded: fixes.Loaded, config: Config) -> list[TrainedScene]:
     return scenes
 
 
-def write(run: Path, loaded: fixes.Loaded, config: Config) -> None:
+def write(run: Path, scenes: Sequence[TrainedScene], config: Config) -> None:
     """Keeps in the folder of a run what it is trained on, beside what it was trained on before.
 
     Args:
       run: its folder.
-      loaded: the captures.
+      scenes: see `record`.
       config: of the run.
     """
     before = _read(run) or []
     if config.model.init_from:
         before = [*before, *(_read(Path(config.model.init_from)) or [])]
-    scenes = record(loaded, config)
-    scenes += [scene for scene in before if scene not in scenes]
+    scenes = [*scenes, *(scene for scene in before if scene not in scenes)]
     content = {
         'folder': os.getcwd(),  # that relative paths of the config start from
         'scenes': [

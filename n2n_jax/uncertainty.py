@@ -33,6 +33,7 @@ from n2n_jax.data import fixes, own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
+from n2n_jax.prepared import regions
 from n2n_jax.progress import ProgressLine
 from n2n_jax.workdir import write_text
 
@@ -286,7 +287,7 @@ def load(run: Path, *, step: int) -> Calibration | None:
 
 
 def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
-    """What the training of a run held out, in the range of the network.
+    """What a run evaluates of the captures that it held out, in the range of the network.
 
     Args:
       run: its folder.
@@ -303,7 +304,7 @@ def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
         raise UserError(f'{run} was trained on single images and held nothing out.')
     scenes = fixes.load(trained_captures.located(run, config.captures)).fixed
     _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
-    return [own_captures.in_range(scene, denoiser.config) for scene in held_out]
+    return regions(dataclasses.replace(config, model=denoiser.config), held_out)
 
 
 def calibrate_run(

@@ -114,6 +114,8 @@ class Workdir:
                         )
                 return
             changes = changes_on_resume(old, config)
+            if self.done and config.train.steps > old.train.steps:  # it is extended
+                changes.pop('train.steps', None)
             if changes:
                 listed = ', '.join(
                     f'{key} ({old!r} there, {new!r} here)' for key, (old, new) in changes.items()
@@ -156,9 +158,13 @@ class Workdir:
                     '--workdir.'
                 ) from None
             self.check(config)
-            content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
-            write_text(self.path / 'config.json', json.dumps(content, indent=2))
+            self.keep(config)
             yield
+
+    def keep(self, config: Config) -> None:
+        """Writes the config of the run, in place of an earlier one; see `check` before."""
+        content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
+        write_text(self.path / 'config.json', json.dumps(content, indent=2))
 
     def config(self) -> Config:
         """The config of the run.

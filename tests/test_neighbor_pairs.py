@@ -61,9 +61,9 @@ def test_independent_noise_stays_independent_and_correlated_noise_does_not():
 
 def test_gamma_is_a_function_of_the_step_alone():
     np.testing.assert_allclose(
-        [neighbor_pairs.gamma_at(k, 200) for k in (0, 50, 100, 200)], [0, 0.5, 1, 2]
+        [neighbor_pairs.gamma_at(k / 200) for k in (0, 50, 100, 200)], [0, 0.5, 1, 2]
     )
-    traced = jax.jit(lambda step: neighbor_pairs.gamma_at(step, 200))(jnp.int32(50))
+    traced = jax.jit(neighbor_pairs.gamma_at)(jnp.float32(0.25))
     assert float(traced) == 0.5
 
 
@@ -110,7 +110,7 @@ def test_the_step_has_the_gradient_of_equation_6_and_none_through_the_denoised_i
     state = jax.jit(lambda: steps.init_state(config))().replace(step=jnp.int32(2))
     inputs = feed.inputs(2, 1)
     model = models.build(config.model)
-    gamma = neighbor_pairs.gamma_at(2, 4)
+    gamma = neighbor_pairs.gamma_at(0.5)
     noisy = feed.captures(feed.constants, inputs[0])
     key = steps.streams.stream(config.seed, steps.streams.NEIGHBORS, 2)
     choice = neighbor_pairs.choose(key, *noisy.shape[:3])

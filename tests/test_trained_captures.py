@@ -158,7 +158,9 @@ def test_what_a_run_started_from_counts_as_trained_on(trained, tmp_path):
     config = Config(captures=CapturesConfig(paths='x'))
     model = config.model.__class__(init_from=str(trained / 'run'))
     config = config.__class__(captures=config.captures, model=model)
-    trained_captures.write(tmp_path, fixes.Loaded(new, new, []), config)
+    trained_captures.write(
+        tmp_path, trained_captures.record(fixes.Loaded(new, new, []), config), config
+    )
     record = trained_captures.of_run(tmp_path, config)
     for scene in (*new, *scenes_of(2)):
         assert record.recognize(scene.captures_NHWC).columns == 96

@@ -11,7 +11,12 @@ from n2n_jax.commands import options
 from n2n_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from n2n_jax.config import CapturesConfig, Config
+    from n2n_jax.own_training import Planned
+    from n2n_jax.prepared import Prepared
+    from n2n_jax.workdir import Workdir
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +34,14 @@ def add_parser(commands: Any) -> None:
     options.add_captures(parser)
     options.add_fix(parser)
     parser.add_argument('--workdir', required=True, type=options.run_folder, metavar='RUN')
-    parser.add_argument('--minutes', type=float, help='of training (default: 20)')
-    parser.add_argument('--steps', type=int, help='in place of --minutes')
+    parser.add_argument(
+        '--minutes', type=float,
+        help='from the first step to the finished model, evaluations included (default: 20)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--steps', type=int,
+        help='in place of --minutes; more than a complete run has extend it',
+    )  # fmt: skip
     parser.add_argument(
         '--pairing', choices=('1:1', '1:X', 'X:1'),
         help='1:1: any two captures are a pair; 1:X (default): the target is the mean of all other '
@@ -57,7 +68,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--patience', type=int, metavar='N',
-        help='stop after N evaluations in a row without gain; ten make a training '
+        help='stop after N evaluations in a row without gain; a run has up to ten '
         '(default: 5; 0: never)',
     )  # fmt: skip
     parser.add_argument('--batch-size', type=int, help='crops per step (default: 8)')
@@ -67,9 +78,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import own_training, train, uncertainty, verdict
+    from n2n_jax import own_training, train
     from n2n_jax.data import fixes
-    from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import Workdir
 
     if arguments.single and arguments.held_out is not None:
@@ -88,43 +98,110 @@ def run(arguments: argparse.Namespace) -> None:
     )
     fixes.parse(captures.fix)
     workdir = Workdir(arguments.workdir)
-    if (arguments.workdir / 'config.json').exists():
-        config = _going_on(workdir.config(), captures, arguments)
-    else:
-        given = {
-            name: getattr(arguments, name)
-            for name in ('steps', 'minutes', 'batch_size', 'seed', 'patience')
-            if getattr(arguments, name) is not None
-        }
-        config = own_training.make_config(
-            captures, model=arguments.model, init_from=str(arguments.init_from or ''), **given
-        )
-    complete = train.train(config, arguments.workdir)
-    own_training.write_config(config, arguments.workdir)
+    planned = _planned(workdir, captures, arguments)
+    prepared = planned.prepared
+    complete = train.train(prepared.config, arguments.workdir, prepared=prepared, pace=planned.pace)
+    # As the run has it: with a pace it may have other steps than were planned.
+    own_training.write_config(workdir.config(), arguments.workdir)
     if not complete:
         sys.exit(console.EXIT_INTERRUPTED)
-    if captures.single:
-        _log.info('%s', verdict.use(arguments.workdir))
-        return
-    denoiser = Denoiser.load(arguments.workdir)
-    held_out = uncertainty.held_out_captures(arguments.workdir, denoiser)
-    uncertainty.calibrate_run(arguments.workdir, denoiser, held_out=held_out)
-    _log.info('%s', verdict.after_training(held_out, denoiser.denoise, arguments.workdir))
+    _finish(arguments.workdir, prepared)
 
 
-def _going_on(
-    config: 'Config', captures: 'CapturesConfig', arguments: argparse.Namespace
+def _planned(
+    workdir: 'Workdir', captures: 'CapturesConfig', arguments: argparse.Namespace
+) -> 'Planned':
+    """A new plan, or that of the run which is there; Ctrl-C meanwhile is no failure."""
+    from n2n_jax import own_training
+    from n2n_jax.config import Config
+    from n2n_jax.own_training import Options, Planned
+    from n2n_jax.prepared import prepare
+
+    if (workdir.path / 'config.json').exists():
+        config = _resumed(workdir, captures, arguments)
+        return Planned(prepare(config, check=workdir.check))
+    workdir.check(Config())  # planning takes a while
+    given = {
+        name: getattr(arguments, name)
+        for name in ('steps', 'minutes', 'batch_size', 'seed', 'patience', 'model', 'init_from')
+        if getattr(arguments, name) is not None
+    }
+    if 'init_from' in given:
+        given['init_from'] = str(given['init_from'])
+    try:
+        planned = own_training.plan(captures, Options(**given))
+    except KeyboardInterrupt:
+        _log.info('Stopped while planning. Nothing was written; the same command starts again.')
+        sys.exit(console.EXIT_INTERRUPTED)
+    if planned.interrupted:
+        with workdir.claimed(planned.prepared.config):
+            pass
+        _log.info('Stopped. The plan is kept in %s; the same command trains it.', workdir.path)
+        sys.exit(console.EXIT_INTERRUPTED)
+    return planned
+
+
+def _finish(run: 'Path', prepared: 'Prepared') -> None:
+    """Calibrates the intervals of a run on what it evaluates, and says what it is good for."""
+    from n2n_jax import uncertainty, verdict
+    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.evaluate_captures import CaptureEvaluator
+
+    if isinstance(prepared.evaluator, CaptureEvaluator):
+        denoiser = Denoiser.load(run)
+        held_out = prepared.evaluator.scenes
+        uncertainty.calibrate_run(run, denoiser, held_out=held_out)
+        said = verdict.after_training(held_out, denoiser.denoise, run)
+    else:
+        said = verdict.use(run)
+    for what, name in (('Scores', 'results.md'), ('Pictures', 'evaluation')):
+        if (run / name).exists():
+            _log.info('%s: %s', what, run / name)
+    _log.info('%s', said)
+
+
+def _resumed(
+    workdir: 'Workdir', captures: 'CapturesConfig', arguments: argparse.Namespace
 ) -> 'Config':
-    """The config of a run that is there, if what was asked for is the same training.
+    """The config of a run that is there, if what was asked for is the same run or a longer one.
 
     Raises:
       UserError: it is not.
     """
     from n2n_jax.config import check
 
+    config = workdir.config()
+    _check_same(config, captures, arguments, done=workdir.done)
+    settings = config.train
+    if arguments.steps is not None and arguments.steps > settings.steps:
+        config = _extended(config, arguments.steps, workdir)
+    elif arguments.minutes is not None and workdir.done:
+        _log.info(
+            'This run is complete: %d steps. To extend it, write --steps with a larger number.',
+            settings.steps,
+        )
+    elif arguments.minutes is not None:
+        _log.info('It resumes to step %d, as was planned at its start.', settings.steps)
+    if arguments.patience is not None:
+        settings = dataclasses.replace(config.train, patience=arguments.patience)
+        config = dataclasses.replace(config, train=settings)
+        check(config)
+    return config
+
+
+def _extended(config: 'Config', steps: int, workdir: 'Workdir') -> 'Config':
+    """A complete run's config with more steps; what it gains is counted anew."""
+    ended = max((row['step'] for row in workdir.rows()), default=config.train.steps)
+    settings = dataclasses.replace(config.train, steps=steps, patience_from=ended)
+    return dataclasses.replace(config, train=settings)
+
+
+def _check_same(
+    config: 'Config', captures: 'CapturesConfig', arguments: argparse.Namespace, *, done: bool
+) -> None:
     if config.captures.paths != captures.paths:
         raise UserError(
-            f'{arguments.workdir} holds a training on other captures '
+            f'{arguments.workdir} holds a run on other captures '
             f'({config.captures.paths or "none"}): choose another --workdir.'
         )
     was, now = dataclasses.asdict(config.captures), dataclasses.asdict(captures)
@@ -138,18 +215,15 @@ def _going_on(
         asked = getattr(arguments, name)
         was[name] = value
         now[name] = value if asked in (None, '') else type(value)(asked)
+    if done and now['steps'] > was['steps']:  # it is extended
+        was['steps'] = now['steps']
     for name, value in was.items():
         if now[name] != value:
             option = '--' + name.replace('_', '-')
+            way_out = 'give that to resume it, or choose another --workdir.'
+            if name == 'steps' and now[name] > value:
+                way_out = 'it can be extended once it is complete.'
             raise UserError(
-                f'{arguments.workdir} holds a training with {option} {value or "left out"}, not '
-                f'{now[name] or "left out"}: give that to go on with it, or choose another '
-                '--workdir.'
+                f'{arguments.workdir} holds a run with {option} {value or "left out"}, not '
+                f'{now[name] or "left out"}: {way_out}'
             )
-    if arguments.minutes is not None:
-        _log.info('It goes on to step %d, as was planned at its start.', config.train.steps)
-    if arguments.patience is not None:
-        settings = dataclasses.replace(config.train, patience=arguments.patience)
-        config = dataclasses.replace(config, train=settings)
-        check(config)
-    return config

@@ -1,11 +1,11 @@
 """Feeds a training with pairs of captures that lie on the device.
 
 K steps of a dispatch, B batch, S scenes, N captures of a scene, H height, W width, C channels,
-P pixels of all captures.
+P pixels of all captures, Q pixels of one capture of each scene.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from n2n_jax.config import DataConfig
 from n2n_jax.data.feed import MAX_DEVICE_PIXELS, Layout, PlannedFeed, cut_crops
 from n2n_jax.errors import UserError
 
+_ALIGNED = 64  # bytes: what begins there need not be copied to a CPU device
+
 
 class CaptureFeed(PlannedFeed):
     """Two captures of one scene, cut at the same place.
@@ -24,8 +26,8 @@ class CaptureFeed(PlannedFeed):
     Every ordered pair of captures is equally likely, so each is input and target in turn.
 
     Args:
-      scenes: captures of each scene, (N, H, W, C) float32 in the network's range, sides at least
-        the crop.
+      scenes: captures of each scene, (N, H, W, C), sides at least the crop; float32 in the
+        network's range, or of any type if `write` brings them there.
       config: crop, batch and augmentation.
       pairing: '1:1', '1:X' (the target is the mean of the other captures) or 'X:1'.
       seed: of the run.
@@ -33,6 +35,8 @@ class CaptureFeed(PlannedFeed):
       num_inputs: how many captures of each scene, the first ones, are inputs, the rest being
         targets; 0: all are both. With '1:1' alone.
       masks: of the scenes, 1 where a value was observed, else 0; uint8 in the shapes of `scenes`.
+      write: writes scene s, (N, H, W, C), in the network's range into an array of its shape: so
+        that captures are never in memory twice as float32.
 
     Raises:
       UserError: they do not fit on a device.
@@ -48,29 +52,46 @@ class CaptureFeed(PlannedFeed):
         layout: Layout,
         num_inputs: int = 0,
         masks: Sequence[np.ndarray] | None = None,
-    ):
+        write: Callable[[int, np.ndarray], object] | None = None,
+    ) -> None:
         sizes_S2 = np.array([scene.shape[1:3] for scene in scenes])
-        super().__init__(sizes_S2, config, plan_length=4, seed=seed, layout=layout)
+        super().__init__(
+            sizes_S2, config, plan_length=4 if pairing == '1:1' else 5, seed=seed, layout=layout
+        )
         self._pairing, self._num_inputs = pairing, num_inputs
         self._num_captures_S = np.array([len(scene) for scene in scenes])
+        areas_S = sizes_S2.prod(axis=1)
+        pixels_S = self._num_captures_S * areas_S
+        self._first_pixel_S = np.cumsum(pixels_S) - pixels_S
+        self._first_of_sum_S = np.cumsum(areas_S) - areas_S
         channels = scenes[0].shape[-1]
-        sizes_S = self._num_captures_S * sizes_S2.prod(axis=1)
-        self._first_pixel_S = np.cumsum(sizes_S) - sizes_S
-        self._offset_of_means = int(sizes_S.sum())
-        num_pixels = self._offset_of_means * (1 if pairing == '1:1' else 2)
-        num_bytes = num_pixels * channels * 4
+        num_pixels, num_sums = int(pixels_S.sum()), 0 if pairing == '1:1' else int(areas_S.sum())
+        num_bytes = (num_pixels + num_sums) * channels * 4
         if num_pixels > MAX_DEVICE_PIXELS or num_bytes > memory.device_bytes():
             raise UserError(
                 f'The captures take {memory.readable(num_bytes)} in {num_pixels} pixels; a device '
                 f'has {memory.readable(memory.device_bytes())} and holds at most '
                 f'{MAX_DEVICE_PIXELS} pixels: train on a part of them.'
             )
-        images = [scene.reshape(-1, channels) for scene in scenes]
-        if pairing != '1:1':
-            # The mean of the others of capture i lies as far behind it as all captures are long.
-            images += [_means_of_others(scene).reshape(-1, channels) for scene in scenes]
-        self.constants = {'pixels': layout.place(np.concatenate(images), batch_axis=None)}
+        pixels_PC = _aligned((num_pixels, channels))
+        sums_QC = _aligned((num_sums, channels))
+        places = zip(self._first_pixel_S, self._first_of_sum_S, strict=True)
+        for s, (scene, (first, first_of_sum)) in enumerate(zip(scenes, places, strict=True)):
+            captures_NHWC = pixels_PC[first:][: scene.size // channels].reshape(scene.shape)
+            if write is None:
+                np.copyto(captures_NHWC, scene)
+            else:
+                write(s, captures_NHWC)
+            if num_sums:
+                _, h, w, _ = scene.shape
+                sum_HWC = sums_QC[first_of_sum:][: h * w].reshape(h, w, channels)
+                captures_NHWC.sum(axis=0, out=sum_HWC)
+        self.constants = {'pixels': layout.place(pixels_PC, batch_axis=None)}
+        if num_sums:
+            self.constants['sums'] = layout.place(sums_QC, batch_axis=None)
         if masks is not None:
+            if num_sums:  # of a mean, where all captures were observed
+                masks = [mask.min(axis=0) for mask in masks]
             masks_PC = np.concatenate([mask.reshape(-1, channels) for mask in masks])
             self.constants['masks'] = layout.place(masks_PC, batch_axis=None)
         self.description = (
@@ -80,7 +101,11 @@ class CaptureFeed(PlannedFeed):
         )
 
     def _plan(self, step: int) -> np.ndarray:
-        """First pixels of input and target, image width and transform of each crop, (B, 4)."""
+        """Where each crop is: (B, 4), or (B, 5) with means of the other captures.
+
+        First pixels of input and target, image width, transform. With means: first pixel of the
+        one capture, the same in the sum of all, width, transform, and how many others there are.
+        """
         crops = self._crops(step)
         rng = np.random.default_rng([self._seed, zlib.crc32(b'captures'), step])
         num_B = self._num_captures_S[crops.image_B]
@@ -95,35 +120,38 @@ class CaptureFeed(PlannedFeed):
             further_B = 1 + np.floor(draws_2B[1] * (num_B - 1)).astype(int)
             target_B = (input_B + further_B) % num_B
         height_B, width_B = self._sizes_N2[crops.image_B].T
-        place_B = self._first_pixel_S[crops.image_B] + crops.top_B * width_B + crops.left_B
-        if self._pairing != '1:1':
-            target_B = input_B
-        first_B = place_B + input_B * height_B * width_B
-        second_B = place_B + target_B * height_B * width_B
-        if self._pairing == '1:X':
-            second_B = second_B + self._offset_of_means
-        elif self._pairing == 'X:1':
-            first_B = first_B + self._offset_of_means
-        return np.stack([first_B, second_B, width_B, crops.transform_B], axis=1)
+        place_B = crops.top_B * width_B + crops.left_B
+        scene_B = self._first_pixel_S[crops.image_B] + place_B
+        first_B = scene_B + input_B * height_B * width_B
+        if self._pairing == '1:1':
+            second_B = scene_B + target_B * height_B * width_B
+            return np.stack([first_B, second_B, width_B, crops.transform_B], axis=1)
+        sum_B = self._first_of_sum_S[crops.image_B] + place_B
+        return np.stack([first_B, sum_B, width_B, crops.transform_B, num_B - 1], axis=1)
 
     def captures(self, constants: Any, inputs: Any) -> jax.Array:
         """The noisy inputs of one step alone, (B, H, W, C)."""
-        first_B, _, *rest = inputs.T
-        return self._cut(constants['pixels'], first_B, *rest)
+        first_B, _, width_B, transform_B, *_ = inputs.T
+        return self._cut(constants['pixels'], first_B, width_B, transform_B)
 
     def pair(self, constants: Any, inputs: Any) -> tuple[jax.Array, jax.Array]:
         """The noisy inputs and the noisy targets of one step, both (B, H, W, C)."""
-        first_B, second_B, *rest = inputs.T
-        return tuple(
-            self._cut(constants['pixels'], place_B, *rest) for place_B in (first_B, second_B)
-        )
+        first_B, second_B, width_B, transform_B, *others = inputs.T
+        one_BHWC = self._cut(constants['pixels'], first_B, width_B, transform_B)
+        if self._pairing == '1:1':
+            return one_BHWC, self._cut(constants['pixels'], second_B, width_B, transform_B)
+        # The mean of the others, without a copy of all captures to hold it.
+        sum_BHWC = self._cut(constants['sums'], second_B, width_B, transform_B)
+        mean_BHWC = (sum_BHWC - one_BHWC) / others[0][:, None, None, None]
+        return (one_BHWC, mean_BHWC) if self._pairing == '1:X' else (mean_BHWC, one_BHWC)
 
     def target_mask(self, constants: Any, inputs: Any) -> jax.Array | None:
         """The masks of the targets of one step, (B, H, W, C); None if there are none."""
         if 'masks' not in constants:
             return None
-        _, second_B, *rest = inputs.T
-        return self._cut(constants['masks'], second_B, *rest).astype(jnp.float32)
+        _, second_B, width_B, transform_B, *_ = inputs.T
+        masks_BHWC = self._cut(constants['masks'], second_B, width_B, transform_B)
+        return masks_BHWC.astype(jnp.float32)
 
     def _cut(
         self, pixels_PC: jax.Array, first_B: jax.Array, width_B: jax.Array, transform_B: jax.Array
@@ -132,9 +160,12 @@ class CaptureFeed(PlannedFeed):
         return cut_crops(pixels_PC, plan_B3, crop=self._config.crop)
 
 
-def _means_of_others(captures_NHWC: np.ndarray) -> np.ndarray:
-    num = len(captures_NHWC)
-    return (captures_NHWC.sum(axis=0) - captures_NHWC) / (num - 1)
+def _aligned(shape: tuple[int, int]) -> np.ndarray:
+    """Uninitialized float32 that a CPU device takes as it is; NumPy alone aligns to 16 bytes."""
+    num_bytes = 4 * shape[0] * shape[1]
+    raw = np.empty(num_bytes + _ALIGNED, np.uint8)
+    start = -raw.ctypes.data % _ALIGNED
+    return raw[start : start + num_bytes].view(np.float32).reshape(shape)
 
 
 def _span(numbers: np.ndarray) -> str:

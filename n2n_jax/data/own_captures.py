@@ -19,6 +19,7 @@ from n2n_jax.errors import UserError
 _log = logging.getLogger(__name__)
 
 SCENES_TO_SPLIT = 20  # from as many on, whole scenes are held out
+_BLOCK_VALUES = 2**20  # converted at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +93,9 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
                     f'Scenes must be of one kind: {first.name} has {what} {of_first}, {scene.name} '
                     f'{of_scene}.'
                 )
-        if not np.isfinite(scene.captures_NHWC).all():
-            bad = [np.isfinite(x).all() for x in scene.captures_NHWC].index(False)
+        finite = [bool(np.isfinite(x).all()) for x in scene.captures_NHWC]
+        if not all(finite):
+            bad = finite.index(False)
             raise UserError(
                 f'{files.captures[bad].path} holds NaN or infinite pixels: leave it out.'
             )
@@ -203,16 +205,42 @@ def _listed(numbers: Sequence[float]) -> str:
     return ', '.join(f'{number:.3g}' for number in numbers)
 
 
-def to_network(captures: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Pixel values as float32, 0 for `black` and 1 for `white`; nothing is clipped."""
-    return ((captures.astype(np.float64) - black) / (white - black)).astype(np.float32)
+def to_network(
+    captures: np.ndarray, black: float, white: float, *, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Pixel values as float32, 0 for `black` and 1 for `white`; nothing is clipped.
+
+    Computed in float64, a block at a time: no float64 copy of a scene is made.
+
+    Args:
+      captures: pixels of any shape and type.
+      black: the value that becomes 0.
+      white: the value that becomes 1.
+      out: where to write, float32 of the same shape; None: a new array.
+    """
+    out = np.empty(captures.shape, np.float32) if out is None else out
+    for index in np.ndindex(captures.shape[:-3]):
+        image, image_out = captures[index], out[index]
+        rows = max(1, _BLOCK_VALUES // max(1, image[:1].size))
+        for start in range(0, len(image), rows):
+            block = image[start : start + rows].astype(np.float64)
+            image_out[start : start + rows] = (block - black) / (white - black)
+    return out
 
 
-def in_range(scene: SceneCaptures, model: ModelConfig) -> SceneCaptures:
-    """A scene in the range of the network; where nothing was measured, the middle of the values."""
-    x_NHWC = to_network(scene.captures_NHWC, model.black, model.white)
+def in_range(
+    scene: SceneCaptures, model: ModelConfig, *, out: np.ndarray | None = None
+) -> SceneCaptures:
+    """A scene in the range of the network; where nothing was measured, the middle of the values.
+
+    Args:
+      scene: as it was read.
+      model: the network's config.
+      out: where to write the captures, see `to_network`.
+    """
+    x_NHWC = to_network(scene.captures_NHWC, model.black, model.white, out=out)
     if scene.measured_HWC is not None:
-        x_NHWC = np.where(scene.measured_HWC, x_NHWC, models.stand_in(model))
+        np.copyto(x_NHWC, models.stand_in(model), where=~scene.measured_HWC)
     return dataclasses.replace(scene, captures_NHWC=x_NHWC)
 
 

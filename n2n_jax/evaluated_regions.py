@@ -1,0 +1,84 @@
+"""Which parts of what is held out are evaluated, where all of it would take too long.
+
+N captures of a scene, H height, W width, C channels.
+
+A region is a whole scene or a tile of one; tiles of a scene have one shape, so that one program is
+compiled for them. Which come first depends on the shapes and a seed alone: the same at every
+evaluation, in a resumed run and in the calibration of its intervals.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from n2n_jax import models
+from n2n_jax.config import Config
+from n2n_jax.data.own_captures import SceneCaptures
+
+# A region is denoised without what lies around it, so a large share of it should not depend on
+# that: twice the halo of the U-Net.
+_SIDE = 256
+_SIDE_OF_WHOLE = 512  # for networks that see all of an image at once
+_MOST_WHOLE_PIXELS = 512**2  # of a capture: of larger ones activations take gigabytes
+_MOST_CAPTURES = 8  # of a tile; more would only make it last longer
+
+
+def choose(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCaptures]:
+    """The regions of `eval.captures_area` pixels, at least one; all scenes whole if it is 0.
+
+    Args:
+      held_out: scenes, or the parts of scenes that are not trained on.
+      config: of the run.
+
+    Returns:
+      Regions as views of `held_out`. With a larger area come the same ones and further ones, spread
+      over all scenes as evenly as their number allows.
+    """
+    area = config.eval.captures_area
+    if not area:
+        return list(held_out)
+    ordered = in_order(held_out, config)
+    totals = np.cumsum([pixels(region) for region in ordered])
+    return ordered[: max(1, int(np.searchsorted(totals, area, side='right')))]
+
+
+def in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCaptures]:
+    """All regions, those to be evaluated first at the front."""
+    side = _SIDE if models.geometry(config.model).halo else _SIDE_OF_WHOLE
+    rng = np.random.default_rng([config.eval.seed, zlib.crc32(b'regions')])
+    of_scenes = [_tiles(scene, side) for scene in held_out]
+    for tiles in of_scenes:
+        rng.shuffle(tiles)
+    order = rng.permutation(len(of_scenes))
+    most = max(len(tiles) for tiles in of_scenes)
+    return [of_scenes[s][k] for k in range(most) for s in order if k < len(of_scenes[s])]
+
+
+def pixels(scene: SceneCaptures) -> int:
+    """Of all its captures."""
+    return int(np.prod(scene.captures_NHWC.shape[:3]))
+
+
+def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:
+    _, h, w, _ = scene.captures_NHWC.shape
+    if h * w <= _MOST_WHOLE_PIXELS:
+        return [scene]
+    rows, columns = (max(1, round(length / side)) for length in (h, w))
+    height, width = h // rows, w // columns
+    found = []
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * height, j * width
+            tile = np.s_[top : top + height, left : left + width]
+            mask_HWC = scene.measured_HWC
+            found.append(
+                dataclasses.replace(
+                    scene,
+                    name=f'{scene.name} ({left},{top})',
+                    captures_NHWC=scene.captures_NHWC[(np.s_[:_MOST_CAPTURES], *tile)],
+                    measured_HWC=None if mask_HWC is None else mask_HWC[tile],
+                )
+            )
+    return found

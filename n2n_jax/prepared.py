@@ -1,0 +1,237 @@
+"""What a run needs besides its weights, made once: data, evaluator, compiled step.
+
+Captures are read, put right and split once, and the step that is timed is the step that trains.
+"""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from n2n_jax import evaluate, evaluated_regions, models, optim, trained_captures
+from n2n_jax.config import Config
+from n2n_jax.data import fixes, open_source, own_captures, single_images
+from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.data.feed import Feed, make_feed
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.data.realisations import realisation_feed
+from n2n_jax.data.source import at_least
+from n2n_jax.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate_single import SingleImageEvaluator, middles
+from n2n_jax.fit import compile_step
+from n2n_jax.heartbeat import heartbeat
+from n2n_jax.memory import device_bytes, program_bytes, readable
+from n2n_jax.parallel import Layout, make_layout
+from n2n_jax.train_step import Task, TrainState, init_state, make_task
+from n2n_jax.trained_captures import TrainedScene
+
+_log = logging.getLogger(__name__)
+
+_STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispatch
+
+Evaluators = evaluate.Evaluator | CaptureEvaluator | SingleImageEvaluator
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run before its first step.
+
+    Attributes:
+      config: with channels and range of values as the captures have them.
+      task: where the pairs come from, and the loss.
+      layout: where arrays go.
+      feed: the batches.
+      evaluator: None if the run does not evaluate.
+      step_of: the compiled step for dispatches of so many steps; each is compiled once.
+      trained: what the run keeps of its captures, to recognize them later.
+      held_out: scenes as they were read, to choose another evaluator from; () once it is settled.
+    """
+
+    config: Config
+    task: Task
+    layout: Layout
+    feed: Feed
+    evaluator: Evaluators | None
+    step_of: Callable[[int], jax.stages.Compiled]
+    trained: Sequence[TrainedScene] = ()
+    held_out: Sequence[SceneCaptures] = ()
+
+    @property
+    def per_dispatch(self) -> int:
+        """Steps of a dispatch, at most."""
+        return steps_per_dispatch(self.config)
+
+    def settled(self, config: Config) -> 'Prepared':
+        """For a config that differs in its plan, its cadences or its evaluation alone."""
+        evaluator = self.evaluator
+        if self.held_out:
+            evaluator = _capture_evaluator(config, self.held_out)
+        return dataclasses.replace(self, config=config, evaluator=evaluator, held_out=())
+
+
+def steps_per_dispatch(config: Config) -> int:
+    """How many steps the device is given at a time."""
+    default = 1 if jax.default_backend() == 'cpu' else _STEPS_PER_DISPATCH
+    return config.train.steps_per_dispatch or default
+
+
+def load(config: Config) -> fixes.Loaded:
+    """Reads the captures of a config, and says what was left out or put right."""
+    fix = config.captures.fix
+    with heartbeat(f'Reading captures and fixing {fix}' if fix else 'Reading captures'):
+        loaded = fixes.load(config.captures)
+    for sentence in loaded.done:
+        _log.info('%s', sentence)
+    return loaded
+
+
+def prepare(
+    config: Config,
+    *,
+    loaded: fixes.Loaded | None = None,
+    check: Callable[[Config], None] = lambda config: None,
+) -> Prepared:
+    """Opens what a config names; compiles nothing yet.
+
+    Args:
+      config: of the run.
+      loaded: its captures, if they have been read.
+      check: told the config as it will be, before anything else is read at length.
+
+    Raises:
+      UserError: the config asks for something impossible, or files cannot be read.
+    """
+    # Everything that can be wrong is looked at before anything is read at length.
+    task = make_task(config)
+    models.build(config.model)
+    layout = make_layout(config.data.batch_size)
+    if config.captures.paths:
+        loaded = loaded or load(config)
+        config = own_captures.resolve(config, loaded.raw)
+        if config.captures.single:
+            _check_single(loaded, config)
+    check(config)
+    held_out: Sequence[SceneCaptures] = ()
+    trained: Sequence[TrainedScene] = ()
+    if loaded is not None:
+        trained = trained_captures.record(loaded, config)
+    if not config.captures.paths:
+        feed, evaluator = _images(config, layout)
+    elif config.captures.single:
+        feed, evaluator = _single(config, loaded.fixed, layout)
+    else:
+        feed, held_out = _captures(config, loaded.fixed, layout)
+        evaluator = _capture_evaluator(config, held_out)
+    step_of = _compiling_once(functools.partial(compile_step, config, task, feed, layout))
+    return Prepared(config, task, layout, feed, evaluator, step_of, trained, held_out)
+
+
+def _compiling_once(
+    compile_for: Callable[[int], jax.stages.Compiled],
+) -> Callable[[int], jax.stages.Compiled]:
+    compiled: dict[int, jax.stages.Compiled] = {}
+
+    def step_of(num_steps: int) -> jax.stages.Compiled:
+        if num_steps not in compiled:
+            with heartbeat('Compiling the training step'):
+                compiled[num_steps] = compile_for(num_steps)
+            taken, there = program_bytes(compiled[num_steps]), device_bytes()
+            _log.info('It takes %s of %s of memory.', readable(taken), readable(there))
+        return compiled[num_steps]
+
+    return step_of
+
+
+def new_state(config: Config, layout: Layout) -> TrainState:
+    """The state before the first step, placed."""
+
+    # Without the plan, which is no part of the program then: it is compiled once for all plans.
+    def init() -> TrainState:
+        return init_state(config).replace(plan=None)
+
+    state = jax.jit(init, out_shardings=layout.replicated)()
+    return state.replace(plan=placed_plan(config, layout))
+
+
+def placed_plan(config: Config, layout: Layout) -> optim.Plan:
+    """Rate and length of a run, as the step takes them."""
+    return jax.tree.map(
+        lambda x: layout.place(np.asarray(x), batch_axis=None), optim.make_plan(config)
+    )
+
+
+def _check_single(loaded: fixes.Loaded, config: Config) -> None:
+    with heartbeat('Measuring whether the noise of neighboring pixels is independent'):
+        warnings = single_images.check(loaded.raw, config.captures, crop=config.data.crop)
+    _log.info('%s', single_images.ASSUMPTION)
+    for warning in warnings:
+        _log.warning('%s', warning)
+
+
+def _images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluator | None]:
+    """Clean images, on which noise is drawn."""
+    evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
+    skip_bad = config.data.on_bad_file == 'skip'
+    source = open_source(config.data.train, skip_bad=skip_bad)
+    source = at_least(source, config.data.crop, skip=skip_bad)
+    if config.noise.realisations:
+        return realisation_feed(source, config, layout), evaluator
+    feed = make_feed(
+        source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
+    )
+    return feed, evaluator
+
+
+def _captures(
+    config: Config, scenes: Sequence[SceneCaptures], layout: Layout
+) -> tuple[CaptureFeed, Sequence[SceneCaptures]]:
+    """A part of the captures to train on, and what is held out."""
+    share = config.captures.held_out
+    trained, held_out = own_captures.split(scenes, share, crop=config.data.crop)
+    whole = len(trained) < len(scenes)
+    held = f'{len(held_out)} scenes' if whole else f'{share:.0%} of the width'
+    return _capture_feed(config, trained, layout, held=held), held_out
+
+
+def _single(
+    config: Config, scenes: Sequence[SceneCaptures], layout: Layout
+) -> tuple[CaptureFeed, SingleImageEvaluator | None]:
+    """Single images: nothing could be measured on what would be held out."""
+    evaluator = None
+    if config.eval.in_loop:
+        shown = [own_captures.in_range(scene, config.model) for scene in middles(scenes)]
+        evaluator = SingleImageEvaluator(config.model, shown)
+    return _capture_feed(config, scenes, layout, held='nothing'), evaluator
+
+
+def _capture_feed(
+    config: Config, scenes: Sequence[SceneCaptures], layout: Layout, *, held: str
+) -> CaptureFeed:
+    feed = CaptureFeed(
+        [scene.captures_NHWC for scene in scenes],
+        config.data,
+        pairing=config.captures.pairing,
+        seed=config.seed,
+        layout=layout,
+        masks=own_captures.masks(scenes),
+        write=lambda s, out: own_captures.in_range(scenes[s], config.model, out=out),
+    )
+    feed.description += f'; held out: {held}'
+    return feed
+
+
+def _capture_evaluator(
+    config: Config, held_out: Sequence[SceneCaptures]
+) -> CaptureEvaluator | None:
+    if not config.eval.in_loop:
+        return None
+    return CaptureEvaluator(config.model, regions(config, held_out))
+
+
+def regions(config: Config, held_out: Sequence[SceneCaptures]) -> list[SceneCaptures]:
+    """What is evaluated of what is held out, in the range of the network."""
+    chosen = evaluated_regions.choose(held_out, config)
+    return [own_captures.in_range(scene, config.model) for scene in chosen]
