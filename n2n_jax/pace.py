@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
+from n2n_jax.config import Config
 from n2n_jax.progress import duration
 
 _log = logging.getLogger(__name__)
@@ -155,6 +156,24 @@ class Pace:
     def start(self) -> None:
         """The first step begins."""
         self._start = self._clock()
+
+    def replanned(self, config: Config, step: int) -> Config:
+        """The config with the steps of `steps`; itself if they are those that it has.
+
+        In a longer run evaluations lie further apart, so that patience means the same; in a shorter
+        one there are fewer.
+        """
+        before, now = config.train.steps, self.steps(step, config.train.steps)
+        if now == before:
+            return config
+        every = config.eval.every
+        if now > before:
+            every = math.ceil(every * now / before / self._multiple) * self._multiple
+        return dataclasses.replace(
+            config,
+            train=dataclasses.replace(config.train, steps=now, checkpoint_every=every),
+            eval=dataclasses.replace(config.eval, every=every),
+        )
 
     def steps(self, step: int, num_steps: int) -> int:
         """How many steps the run should have, from what the first `step` took with evaluations.

@@ -15,7 +15,7 @@ class Throughput:
       clock: seconds that only go up.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._restart()
 
@@ -37,12 +37,14 @@ class Throughput:
 
         Args:
           previous: arrays that the step before makes. If they are ready when the data is, the
-            device had nothing to do for some of that time; all of it counts as waiting.
+            device had nothing to do for some of that time; all of it counts as waiting. None, if
+            the loop has just waited for them itself: that is no fault of the data.
           num_images: how many there are.
         """
         start = self._clock()
         yield
-        if all(array.is_ready() for array in jax.tree.leaves(previous)):
+        arrays = jax.tree.leaves(previous)
+        if arrays and all(array.is_ready() for array in arrays):
             self._starved += self._clock() - start
         self._num_images += num_images
 

@@ -345,18 +345,16 @@ def _loop(
 
 def _in_time(config: Config, pace: Pace, step: int, workdir: Workdir) -> Config:
     """The config with as many steps as fit into the time; another number is said and saved."""
-    num_steps = pace.steps(step, config.train.steps)
-    if num_steps == config.train.steps:
-        return config
-    _log.info(
-        'Steps take %s than they did when the run was planned: %d in place of %d.',
-        'longer' if num_steps < config.train.steps else 'less time',
-        num_steps,
-        config.train.steps,
-    )
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=num_steps))
-    workdir.keep(config)
-    return config
+    changed = pace.replanned(config, step)
+    if changed is not config:
+        _log.info(
+            'Steps take %s than when the run was planned: it will have %d in place of %d.',
+            'longer' if changed.train.steps < config.train.steps else 'less time',
+            changed.train.steps,
+            config.train.steps,
+        )
+        workdir.keep(changed)
+    return changed
 
 
 def _say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:

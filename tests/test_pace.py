@@ -1,6 +1,7 @@
 """How a run divides its time, and that it keeps to it: on a clock of our own."""
 
 import pytest
+from tiny import tiny_config
 
 from n2n_jax import pace
 from n2n_jax.pace import Pace, Timing
@@ -69,6 +70,22 @@ def test_a_machine_that_becomes_slower_ends_in_time_all_the_same():
         num_steps = kept.steps(step, num_steps)
     assert num_steps < 460
     assert clock.now - 50 + 10 == pytest.approx(360, rel=0.15)
+
+
+def test_a_machine_that_becomes_quicker_does_more_steps_with_as_many_evaluations():
+    clock = Clock()
+    kept = Pace(360, 10, clock=clock)
+    kept.start()
+    clock.now += 0.2 * 160
+    config = tiny_config(**{'train.steps': 800, 'eval.every': 80, 'train.checkpoint_every': 80})
+    changed = kept.replanned(config, 160)
+    assert changed.train.steps == pytest.approx(1730, abs=20)
+    assert changed.eval.every == changed.train.checkpoint_every == pytest.approx(173, abs=2)
+    assert kept.replanned(config, 700) is config
+    clock.now += 0.6 * 160
+    shorter = kept.replanned(config, 160)
+    assert shorter.train.steps < 800
+    assert shorter.eval.every == 80
 
 
 def test_a_plan_that_holds_is_left_alone_and_none_is_changed_late():

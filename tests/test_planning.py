@@ -14,6 +14,7 @@ from n2n_jax import cli, own_training, prepared, train, train_step
 from n2n_jax.config import DataConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.pace import Pace
 from n2n_jax.parallel import make_layout
 from n2n_jax.workdir import Workdir
 
@@ -145,11 +146,11 @@ def run_config(captures, **changes):
     )  # fmt: skip
 
 
-class SlowMachine:
+class SlowMachine(Pace):
     """A pace by which 20 steps become 12 after four."""
 
-    def start(self):
-        pass
+    def __init__(self):
+        super().__init__(60, 1)
 
     def steps(self, step, num_steps):
         return 12 if step == 4 else num_steps

@@ -44,3 +44,12 @@ def test_only_a_device_without_work_waits_for_data():
             clock.now += 1.0
         clock.now += 1.0
     assert throughput.finish()['data_wait'] == pytest.approx(0.25)
+
+
+def test_a_wait_of_the_loop_for_its_own_log_is_not_one_for_data():
+    clock = Clock()
+    throughput = Throughput(clock)
+    with throughput.fetching([], 4):
+        clock.now += 1.0
+    clock.now += 1.0
+    assert throughput.finish()['data_wait'] == 0

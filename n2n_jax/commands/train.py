@@ -128,6 +128,8 @@ def _planned(
     }
     if 'init_from' in given:
         given['init_from'] = str(given['init_from'])
+    if not ('steps' in given or 'minutes' in given):
+        _log.info('It will train for %g minutes: --minutes sets another time.', Options().minutes)
     try:
         planned = own_training.plan(captures, Options(**given))
     except KeyboardInterrupt:
