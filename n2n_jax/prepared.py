@@ -110,21 +110,23 @@ def prepare(
     layout = make_layout(config.data.batch_size)
     if config.captures.paths:
         loaded = loaded or load(config)
-        config = own_captures.resolve(config, loaded.raw)
+        with heartbeat('Measuring the range and the noise of the values'):
+            config = own_captures.resolve(config, loaded.raw)
         if config.captures.single:
             _check_single(loaded, config)
     check(config)
     held_out: Sequence[SceneCaptures] = ()
     trained: Sequence[TrainedScene] = ()
-    if loaded is not None:
-        trained = trained_captures.record(loaded, config)
-    if not config.captures.paths:
+    if loaded is None:
         feed, evaluator = _images(config, layout)
-    elif config.captures.single:
-        feed, evaluator = _single(config, loaded.fixed, layout)
     else:
-        feed, held_out = _captures(config, loaded.fixed, layout)
-        evaluator = _capture_evaluator(config, held_out)
+        with heartbeat('Placing the captures on the device'):
+            trained = trained_captures.record(loaded, config)
+            if config.captures.single:
+                feed, evaluator = _single(config, loaded.fixed, layout)
+            else:
+                feed, held_out = _captures(config, loaded.fixed, layout)
+                evaluator = _capture_evaluator(config, held_out)
     step_of = _compiling_once(functools.partial(compile_step, config, task, feed, layout))
     return Prepared(config, task, layout, feed, evaluator, step_of, trained, held_out)
 
