@@ -67,7 +67,7 @@ class Prepared:
     def settled(self, config: Config) -> 'Prepared':
         """For a config that differs in its plan, its cadences or its evaluation alone."""
         evaluator = self.evaluator
-        if self.held_out:
+        if self.held_out and config.eval != self.config.eval:
             evaluator = _capture_evaluator(config, self.held_out)
         return dataclasses.replace(self, config=config, evaluator=evaluator, held_out=())
 

@@ -99,6 +99,7 @@ def train(
 
     if prepared is None:
         prepared = prepare(config, check=check)
+        prepared = prepared.settled(prepared.config)
     else:
         check(prepared.config)
     config = prepared.config

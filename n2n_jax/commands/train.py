@@ -119,7 +119,8 @@ def _planned(
 
     if (workdir.path / 'config.json').exists():
         config = _resumed(workdir, captures, arguments)
-        return Planned(prepare(config, check=workdir.check))
+        prepared = prepare(config, check=workdir.check)
+        return Planned(prepared.settled(prepared.config))
     workdir.check(Config())  # planning takes a while
     given = {
         name: getattr(arguments, name)
