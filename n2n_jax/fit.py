@@ -33,6 +33,8 @@ def compile_step(
     Raises:
       UserError: it needs more memory than a device has; says what would fit.
     """
+    if jax.config.jax_disable_jit:
+        raise UserError('JAX_DISABLE_JIT keeps the training step from being compiled: unset it.')
     compiled = _compile(config, task, feed, layout, num_steps)
     needed, limit = program_bytes(compiled), device_bytes()
     if needed > limit:

@@ -59,3 +59,21 @@ def test_a_crop_too_large_on_its_own_is_said_to_be(image_folder, monkeypatch):
 def test_the_last_candidate_within_the_limit():
     for limit, want in [(5, None), (10, 1), (39, 3), (1000, 8)]:
         assert fit.largest_that_fits(list(range(1, 9)), lambda n: 10 * n, limit) == want
+
+
+def test_without_compilation_there_is_no_training_step():
+    with jax.disable_jit(), pytest.raises(UserError, match='JAX_DISABLE_JIT'):
+        fit.compile_step(tiny_config(), None, None, None, 1)
+
+
+def test_parts_are_not_advised_where_they_would_be_another_run(monkeypatch):
+    monkeypatch.setattr(fit, 'program_bytes', lambda compiled: 3 * compiled)
+    monkeypatch.setattr(
+        fit, '_compile', lambda config, *_: config.data.batch_size // config.optim.accumulate
+    )
+    layout = make_layout(8, jax.devices()[:1])
+    for norm, advised in (('none', True), ('batch', False)):
+        config = tiny_config(**{'model.norm': norm})
+        words = fit._what_fits(config, None, None, layout, 24, 12)
+        assert ('optim.accumulate=2' in words) == advised
+        assert 'data.batch_size=4' in words
