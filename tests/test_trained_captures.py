@@ -182,7 +182,7 @@ def test_a_model_folder_that_cannot_be_written_is_scored_all_the_same(
     assert score(trained / 'cells', '--model', run, '--json', scores) == 0
     log = capsys.readouterr().err
     assert 'Calibrated for this time only: ' in log
-    assert 'uncertainty.json cannot be written (Permission denied).' in log
+    assert 'uncertainty.json cannot be kept (Permission denied).' in log
     assert 'Intervals for a new capture' in log
     assert scores.exists()
     assert log.rstrip().splitlines()[-1].startswith('The model is not worth using yet: it is no')
