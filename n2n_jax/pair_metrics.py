@@ -257,6 +257,8 @@ def estimate_psnr(
         the PSNR of their mean squared error, which needs that mean to be measurable alone.
       seed: of the draws.
     """
+    # A scene of which nothing counts, such as a strip that is all border, says nothing.
+    scenes = [scene for scene in scenes if np.isfinite(scene.mse)] or scenes
     mse = float(np.mean([scene.mse for scene in scenes]))
     mse_error = float(np.sqrt(sum(np.sum(s.deviations_P**2) for s in scenes))) / len(scenes)
     psnr = float(_psnr(mse) if mean_of == 'mse' else np.mean([_psnr(s.mse) for s in scenes]))
@@ -281,6 +283,7 @@ def difference(
     Returns:
       The difference and the ends of its interval; NaN where an error is too small to be measured.
     """
+    scenes = [pair for pair in scenes if all(np.isfinite(p.mse) for p in pair)] or scenes
     with np.errstate(invalid='ignore'):
         value = float(np.mean([_psnr(a.mse) - _psnr(b.mse) for a, b in scenes]))
         first_D, second_D = _drawn(scenes, seed)

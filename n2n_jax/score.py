@@ -256,8 +256,8 @@ def _over_scenes(
 ) -> list[dict[str, Any]]:
     # One scene whose error is too small to be measured has no dB to be averaged. Then all methods
     # are averaged in another way, as two ways in one table could not be compared.
-    every = [patches for sums in overall.values() for patches in sums.patches]
-    mean_of: Literal['dB', 'mse'] = 'dB' if all(p.mse > 0 for p in every) else 'mse'
+    every = [patches.mse for sums in overall.values() for patches in sums.patches]
+    mean_of: Literal['dB', 'mse'] = 'mse' if any(mse <= 0 for mse in every) else 'dB'
     found = []
     for name, sums in overall.items():
         row = _row('', name, sums.patches, _mean_truths(sums.truths, mean_of), why, mean_of)
@@ -374,7 +374,8 @@ def _psnr(mse: float | None) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    return None if None in values else float(np.mean(values))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def read_truth(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.ndarray]:

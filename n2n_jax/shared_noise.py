@@ -19,12 +19,13 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import brightness, regions
+from n2n_jax import brightness
 
 _WINDOW = 5  # pixels a side of the mean that is taken off, to leave mostly noise
 _BLOCK = 8  # pixels a side
 _PLAINEST = 0.5  # share of the blocks that is looked at, those where the scene does least
 _LEAST = 0.1  # correlation that matters
+_FEWEST_BLOCKS = 8  # that the products have to be spread over
 _DEPENDENT = 3.0  # times the variance of a mean of independent values
 _SIGNIFICANT = 4.5  # standard errors, for one pair
 
@@ -51,12 +52,13 @@ def find(captures_NHWC: np.ndarray) -> SharedNoise | None:
     """The two captures that share most noise; None if none are seen to.
 
     Args:
-      captures_NHWC: in any unit; nothing is said of fewer than three.
+      captures_NHWC: in any unit, or regions of them side by side; nothing is said of fewer than
+        three.
     """
     num = len(captures_NHWC)
     if num < 3:
         return None
-    x_NHWC = regions.sample(captures_NHWC).astype(np.float64)
+    x_NHWC = captures_NHWC.astype(np.float64)
     found = brightness.compare(x_NHWC)
     if found.differs:  # of brighter captures the scene's products are larger
         x_NHWC = x_NHWC / found.gain_N.reshape(-1, 1, 1, 1)
@@ -69,6 +71,9 @@ def find(captures_NHWC: np.ndarray) -> SharedNoise | None:
     pair = max(pairs, key=lambda pair: correlation_NN[pair])
     excess_B = (products_NNB[pair] - products_NNB[least]) / (scale_N[pair[0]] * scale_N[pair[1]])
     error = excess_B.std() / np.sqrt(max(len(excess_B) - 1, 1))
+    # A few bright specks on black say nothing of the rest.
+    if (excess_B**2).sum() ** 2 < _FEWEST_BLOCKS * (excess_B**4).sum():
+        return None
     # Few blocks may happen to agree; products of so many independent values do not.
     error = max(error, np.sqrt(_DEPENDENT / (len(excess_B) * _BLOCK**2)))
     # The pairs are the most and the least alike of many.

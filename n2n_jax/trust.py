@@ -5,9 +5,8 @@ N captures of a scene, H height, W width, C channels.
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from n2n_jax import audit, regions, shared_noise
+from n2n_jax import audit, shared_noise
+from n2n_jax.audit.view import View
 from n2n_jax.data.own_captures import SceneCaptures
 
 _SHARED = 'shared noise'
@@ -32,27 +31,20 @@ def why_not_trusted(scene: SceneCaptures, *, raw: SceneCaptures | None = None) -
       scene: captures as they are scored.
       raw: the same as they were read, in the type of the files, if something was put right since.
     """
+    view = View(scene.captures_NHWC)
+    # What is clipped shows in the type of the files alone.
+    of_files = view if raw is None or raw is scene else View(raw.captures_NHWC)
     reasons = []
     for name in BREAKING:
-        if name == _SHARED:
-            continue
-        # What is clipped shows in the type of the files alone.
-        looked_at = raw if raw is not None and name in _OF_FILES else scene
-        finding = _check(name, looked_at.captures_NHWC)
-        if finding.verdict != audit.FINE:
-            reasons.append(f'{name} {finding.text}')
+        if name != _SHARED:  # the audit itself would run checks too that do not matter here
+            finding = audit.CHECKS[name](of_files if name in _OF_FILES else view)
+            if finding.verdict != audit.FINE:
+                reasons.append(f'{name} {finding.text}')
     if not any(reason.startswith('duplicates') for reason in reasons):
-        shared = shared_noise.find(scene.captures_NHWC)
+        shared = shared_noise.find(view.captures_NHWC)
         if shared is not None:
             reasons.append(f'{_SHARED} of {shared.in_words()}')
     return '; '.join(reasons)
-
-
-def _check(name: str, captures_NHWC: np.ndarray) -> audit.Finding:
-    """One check of the audit; the audit itself would run those too that do not matter here."""
-    if name != 'shift':  # which a seam between regions would look like
-        captures_NHWC = regions.sample(captures_NHWC)
-    return audit.CHECKS[name](captures_NHWC)
 
 
 def explanations(whys: Sequence[str]) -> list[str]:

@@ -69,10 +69,18 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
     for scene in scenes:
         if errors and time.monotonic() - start > _SECONDS:
             break
-        x_NHWC = _middle(scene.captures_NHWC)
+        x_NHWC = _middle(scene.captures_NHWC)[:3]
+        mask_HWC = np.ones(x_NHWC.shape[1:], bool)
+        if scene.measured_HWC is not None:
+            mask_HWC = _middle(scene.measured_HWC[None])[0]
+        if not mask_HWC.any():
+            continue
         restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC))
         results = [np.stack([of(x) for x in x_NHWC]) for of in restores]
-        errors.append([pair_metrics.error_maps(f_NHWC, x_NHWC).mean() for f_NHWC in results])
+        maps = [pair_metrics.error_maps(f_NHWC, x_NHWC)[:, mask_HWC] for f_NHWC in results]
+        errors.append([map_NP.mean() for map_NP in maps])
+    if not errors:
+        return Verdict(None, None)
     raw, model, nlm = np.mean(errors, axis=0)
     return Verdict(_decibels(raw, model), _decibels(nlm, model))
 
@@ -80,7 +88,7 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
 def _middle(captures_NHWC: np.ndarray) -> np.ndarray:
     h, w = captures_NHWC.shape[1:3]
     top, left = max(h - _CROP, 0) // 2, max(w - _CROP, 0) // 2
-    return captures_NHWC[:3, top : top + _CROP, left : left + _CROP]
+    return captures_NHWC[:, top : top + _CROP, left : left + _CROP]
 
 
 def _decibels(other: float, model: float) -> float | None:

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from n2n_jax import cli, io, trained_captures
+from n2n_jax import cli, io, trained_captures, uncertainty
 from n2n_jax.config import CapturesConfig, Config
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
@@ -168,3 +168,23 @@ def test_what_a_run_started_from_counts_as_trained_on(trained, tmp_path):
     (tmp_path / trained_captures.FILE).write_text(json.dumps(content)[:-20])
     with pytest.raises(ValueError, match='is damaged: remove it'):
         trained_captures.of_run(tmp_path, config)
+
+
+def test_a_model_folder_that_cannot_be_written_is_scored_all_the_same(
+    trained, tmp_path, monkeypatch, capsys
+):
+    run = shutil.copytree(trained / 'run', tmp_path / 'run')
+    (run / uncertainty.FILE).unlink()
+
+    def read_only(path, text):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(uncertainty, 'write_text', read_only)
+    scores = tmp_path / 'scores.json'
+    assert score(trained / 'cells', '--model', run, '--json', scores) == 0
+    log = capsys.readouterr().err
+    assert 'Calibrated for this time only: ' in log
+    assert 'uncertainty.json cannot be kept (Permission denied).' in log
+    assert 'Intervals for a new capture' in log
+    assert scores.exists()
+    assert log.rstrip().splitlines()[-1].startswith('The model is not worth using yet: it is no')
