@@ -11,7 +11,7 @@ import optax
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate, optim, train
+from n2n_jax import evaluate, follow, optim, train
 from n2n_jax import train_step as steps
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.data import feed as feed_module
@@ -272,7 +272,7 @@ def test_the_side_car_gives_the_numbers_of_the_loop(image_folder, tmp_path):
     apart = loop_config(image_folder, **{'train.keep_checkpoints': 9, 'eval.in_loop': False})
     train.train(apart, tmp_path / 'apart')
     assert not Workdir(tmp_path / 'apart').rows()
-    evaluate.follow(apart, tmp_path / 'apart')
+    follow.follow(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
     evaluate.evaluate_checkpoint(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
@@ -302,6 +302,6 @@ def test_the_side_car_goes_on_past_a_checkpoint_that_was_deleted(
         return real(checkpoints, step, sharding)
 
     monkeypatch.setattr(evaluate, 'shipped_variables', too_late_for_two)
-    evaluate.follow(config, tmp_path / 'run')
+    follow.follow(config, tmp_path / 'run')
     assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [4]
     assert 'Checkpoint 2 was deleted' in caplog.text
