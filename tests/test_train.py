@@ -283,7 +283,7 @@ def test_a_disk_without_room_is_seen_before_a_write(image_folder, tmp_path, monk
     full = shutil.disk_usage(tmp_path)._replace(free=100)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'disk_usage', lambda path: full)
-        with pytest.raises(CheckpointError, match=r'needs 0\.\d MB and 0\.0 MB are free'):
+        with pytest.raises(CheckpointError, match=r'needs \d+\.\d kB and 0\.1 kB are free'):
             train.train(config, tmp_path / 'run')
     assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
     assert train.train(config, tmp_path / 'run')
