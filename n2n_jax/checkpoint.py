@@ -7,8 +7,10 @@ never seen.
 """
 
 import contextlib
+import re
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,10 @@ BEST_FOLDER = 'best'  # the one with the best score, if a run selects by score
 
 _META = 'meta'
 
+_DELETION_SECONDS = 0.2  # in which a checkpoint that is being deleted loses a file
+# How TensorStore begins what it says when a file cannot be written: 'RESOURCE_EXHAUSTED: Error ...'
+_STORAGE_STATUS = re.compile(r'[A-Z]+(_[A-Z]+)*: ')
+
 
 class Checkpoints:
     """The checkpoints of one workdir.
@@ -38,7 +44,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, *, keep: int | None = None, folder: str = FOLDER):
-        self._workdir, self._folder = workdir, folder
+        self._workdir, self._path = workdir, workdir / folder
         self._read_only = keep is None
         options = ocp.CheckpointManagerOptions(
             create=not self._read_only,
@@ -47,15 +53,23 @@ class Checkpoints:
                 None if self._read_only else preservation_policy.LatestN(keep + 1)
             ),
         )
-        self._manager = ocp.CheckpointManager((workdir / folder).absolute(), options=options)
+        self._manager = ocp.CheckpointManager(self._path.absolute(), options=options)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is None or not issubclass(kind, CheckpointError):
-            with interrupts.deferred(signal.SIGINT), self._errors_named():
-                self._manager.close()  # waits for a save under way
+            self.close()
+
+    def close(self) -> None:
+        """Waits for a save under way, and ends the threads that save and read.
+
+        Raises:
+          CheckpointError: the checkpoint could not be written.
+        """
+        with interrupts.deferred(signal.SIGINT), self._errors_named():
+            self._manager.close()
 
     @property
     def last_step(self) -> int | None:
@@ -89,7 +103,7 @@ class Checkpoints:
         num_bytes = sum(x.nbytes for x in jax.tree.leaves(items))
         free = shutil.disk_usage(self._workdir).free
         if free < num_bytes:
-            raise self._error(f'it needs {num_bytes / 1e6:.1f} MB and {free / 1e6:.1f} MB are free')
+            raise self._error(f'it needs {_megabytes(num_bytes)} and {_megabytes(free)} are free')
 
     def delete(self, step: int) -> None:
         """Deletes the checkpoint of `step`; every process calls this."""
@@ -108,21 +122,29 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _errors_named(self) -> Iterator[None]:
-        """A failed write comes as one of many errors, often with the save after it."""
+        """A failed write comes as one of many errors, often with the save after it.
+
+        What is no failed write, such as a mistake of ours in what is to be saved, stays as it is.
+        """
         try:
             yield
-        except (OSError, ValueError, RuntimeError) as error:
-            full = 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error)
-            raise self._error('the disk is full' if full else str(error)[:200]) from error
+        except OSError as error:
+            raise self._error(error.strerror or str(error)) from error
+        except (ValueError, RuntimeError) as error:
+            words = str(error)
+            if not _STORAGE_STATUS.match(words):
+                raise
+            full = words.startswith('RESOURCE_EXHAUSTED') or 'No space left' in words
+            raise self._error('the disk is full' if full else words[:200]) from error
 
     def _error(self, reason: str) -> CheckpointError:
-        last = self.last_step
+        steps = [int(path.name) for path in self._path.glob('*') if path.name.isdecimal()]
         return CheckpointError(
-            f'A checkpoint could not be written to {self._workdir / self._folder}: {reason}. '
+            f'A checkpoint could not be written to {self._path}: {reason}. '
             + (
-                'None has been saved so far.'
-                if last is None
-                else f'Once that is mended, the same command goes on from step {last} or later.'
+                f'Once that is mended, the same command resumes at step {max(steps)}.'
+                if steps
+                else 'None has been saved so far.'
             )
         )
 
@@ -131,17 +153,30 @@ class Checkpoints:
         return self._manager.reached_preemption(step)
 
     def meta(self, step: int) -> dict[str, Any]:
-        """What was saved as JSON."""
+        """What was saved as JSON.
+
+        Raises:
+          UserError: the checkpoint is damaged.
+          FileNotFoundError: it is gone.
+        """
         arguments = ocp.args.Composite(**{_META: ocp.args.JsonRestore()})
         with self._damage_named(step):
-            return self._manager.restore(step, args=arguments)[_META]
+            meta = self._manager.restore(step, args=arguments)[_META]
+            if not (isinstance(meta, dict) and isinstance(meta.get('config'), dict)):
+                raise TypeError('no config in it')
+            return meta
 
     def config(self, step: int) -> Config:
-        """The resolved config of the run."""
+        """The resolved config of the run; raises as `meta` does."""
         return from_config_dict(self.meta(step)['config'], saved=True)
 
     def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
-        """The items named in `abstract`: pytrees of `jax.ShapeDtypeStruct` with shardings."""
+        """The items named in `abstract`: pytrees of `jax.ShapeDtypeStruct` with shardings.
+
+        Raises:
+          UserError: the checkpoint is damaged, or of another network.
+          FileNotFoundError: it is gone.
+        """
         arguments = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
         with self._damage_named(step):
             restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
@@ -149,16 +184,28 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _damage_named(self, step: int) -> Iterator[None]:
+        """Damage comes as any error at all, a bare Exception among them."""
+        folder = self._path / str(step)
         try:
-            yield
-        except FileNotFoundError:  # deleted by the run, see `follow`
-            raise
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            folder = self._workdir / self._folder / str(step)
+            with _LateAnswersDropped():
+                yield
+        except Exception as error:
+            if self._is_being_deleted(folder):
+                raise FileNotFoundError(f'{folder} was deleted.') from error
+            best = self._path.name == BEST_FOLDER
+            instead = 'the last weights are used' if best else 'the one before it is used'
             raise UserError(
-                f'{folder} cannot be read ({type(error).__name__}): it is damaged or of another '
-                'network. Delete that folder, and the run goes on from the checkpoint before it.'
+                f'{folder} cannot be read ({type(error).__name__}): it is damaged, incomplete or '
+                f'of another network. If it is a copy, copy the run again; else delete that '
+                f'folder, and {instead}.'
             ) from error
+
+    @staticmethod
+    def _is_being_deleted(folder: Path) -> bool:
+        """True if the run removes an old checkpoint, which takes a moment (see `follow`)."""
+        before = sum(1 for _ in folder.rglob('*'))
+        time.sleep(_DELETION_SECONDS)
+        return not folder.exists() or sum(1 for _ in folder.rglob('*')) < before
 
     def follow(
         self, *, finished: Callable[[], bool], first_after: int, poll_seconds: float = 2.0
@@ -194,6 +241,7 @@ def open_for_reading(workdir: Path) -> Checkpoints:
             checkpoints = Checkpoints(workdir, folder=folder)
             if checkpoints.last_step is not None:
                 return checkpoints
+            checkpoints.close()
     raise UserError(
         f'{workdir} holds no whole checkpoint: give the --workdir of a run that has saved one.'
     )
@@ -202,3 +250,30 @@ def open_for_reading(workdir: Path) -> Checkpoints:
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     """Shapes and types of `tree`, to be restored onto `sharding`."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+class _LateAnswersDropped:
+    """As `sys.unraisablehook`, keeps what asyncio says of reads nobody waits for from the screen.
+
+    Once one read has failed, TensorStore's threads answer for all others, at any time, to a loop
+    that is closed. So after a failure the hook stays.
+    """
+
+    def __init__(self) -> None:
+        self._previous = sys.unraisablehook
+
+    def __enter__(self) -> None:
+        if not isinstance(sys.unraisablehook, _LateAnswersDropped):
+            sys.unraisablehook = self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None and sys.unraisablehook is self:
+            sys.unraisablehook = self._previous
+
+    def __call__(self, unraisable: 'sys.UnraisableHookArgs') -> None:
+        if str(unraisable.exc_value) != 'Event loop is closed':
+            self._previous(unraisable)
+
+
+def _megabytes(num_bytes: int) -> str:
+    return f'{num_bytes / 1e6:.1f} MB' if num_bytes >= 1e6 else f'{num_bytes / 1e3:.1f} kB'

@@ -1,23 +1,47 @@
-"""Runs against each other, image by image: what a training choice gains, with its uncertainty.
+"""Runs compared with each other, image by image: what a training choice gains, and how surely.
 
 The same images with the same noise were denoised by both, so the differences per image are paired
 and their interval is far narrower than those of the two means.
 """
 
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from n2n_jax import json_files
 from n2n_jax.config import Config, flatten
 from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
+from n2n_jax.result_rows import decibels
 from n2n_jax.workdir import Workdir
+
+PIXELS, NAMES = 'pixels', 'names'  # what tells that two images are the same
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    """A row of results.json and the scores behind it.
+
+    Attributes:
+      row: of results.json.
+      paired_by: PIXELS, or NAMES in files of early versions.
+      scores: PSNR and SSIM of each image, by the hash of its pixels or by its name.
+    """
+
+    row: dict[str, Any]
+    paired_by: str
+    scores: dict[str, dict[str, float]]
+
+
+_Pair = tuple[_Evaluation, _Evaluation]
 
 
 def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
-    """Compares the last evaluations of two runs on the sets and noises that both have.
+    """Compares the last evaluations of two runs on the images and noises that both have.
+
+    Images are the same if their pixels are, whatever they and their sets are called.
 
     Args:
       reference: workdir of the run to compare with.
@@ -25,74 +49,116 @@ def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
 
     Returns:
       One row per set and noise: means of both in dB, 'difference' (other minus reference, dB) with
-      the bootstrap interval 'ci95' over images, the same for SSIM, and 'n', the number of images.
+      the bootstrap interval 'ci95' over images, the same for SSIM, 'n', the number of images that
+      both have, of 'n_of', and 'paired_by', PIXELS or NAMES.
 
     Raises:
       UserError: a run has no evaluation, or the two have none in common.
     """
-    workdirs = Workdir(reference), Workdir(other)
-    rows_a, rows_b = (_last_rows(workdir) for workdir in workdirs)
-    rows = []
-    for key in rows_a.keys() & rows_b.keys():
-        pair = rows_a[key], rows_b[key]
-        if pair[0]['protocol'] != pair[1]['protocol']:
-            continue
-        scores = [_scores(workdir, row) for workdir, row in zip(workdirs, pair, strict=True)]
-        images = sorted(scores[0].keys() & scores[1].keys())
-        if images:
-            rows.append(_row(key, pair, *([s[name] for name in images] for s in scores)))
-    if not rows:
-        raise UserError(
-            f'{reference} and {other} were not evaluated on the same images under the same '
-            'protocol: run `python -m n2n_jax.main --mode evaluate` on both with one config.'
-        )
-    return sorted(rows, key=lambda row: (row['set'], row['noise']))
+    found = [_last_evaluations(Workdir(path)) for path in (reference, other)]
+    best: dict[tuple[str, str, str], _Pair] = {}
+    for a in found[0]:
+        for b in found[1]:
+            key = a.row['set'], a.row['noise'], a.row['protocol']
+            rank = _rank(a, b)
+            if rank[0] and (key not in best or rank > _rank(*best[key])):
+                best[key] = a, b
+    if not best:
+        raise UserError(_why_none(reference, other, *found))
+    return [_row(*best[key]) for key in sorted(best)]
 
 
-def _last_rows(workdir: Workdir) -> dict[tuple[str, str], dict[str, Any]]:
-    last = {(row['set'], row['noise']): row for row in workdir.rows()}  # steps ascend
+def _rank(a: _Evaluation, b: _Evaluation) -> tuple[int, bool]:
+    """How well two evaluations suit each other; (0, ...): not at all."""
+    same_set = a.row['set'] == b.row['set']
+    by_names = NAMES in (a.paired_by, b.paired_by)
+    if (
+        any(a.row[key] != b.row[key] for key in ('noise', 'protocol'))
+        or a.paired_by != b.paired_by
+        or (by_names and not same_set)
+    ):
+        return 0, same_set
+    return len(a.scores.keys() & b.scores.keys()), same_set
+
+
+def _why_none(
+    reference: Path, other: Path, of_a: list[_Evaluation], of_b: list[_Evaluation]
+) -> str:
+    again = 'run `python -m n2n_jax.main --mode evaluate` on'
+    by = [{evaluation.paired_by for evaluation in found} for found in (of_a, of_b)]
+    for path, mine, others in ((reference, *by), (other, *by[::-1])):
+        if mine == {NAMES} and others == {PIXELS}:
+            return (
+                f'{path} was evaluated by an early version, whose noise followed from the names of '
+                f'the files, and is not comparable: {again} it, with the config of the other run.'
+            )
+    return (
+        f'{reference} and {other} were not evaluated on the same images under the same protocol: '
+        f'{again} both with one config.'
+    )
+
+
+def _last_evaluations(workdir: Workdir) -> list[_Evaluation]:
+    """Those of the last step of each set and noise."""
+    rows = [row for row in workdir.rows() if 'psnr' in row]
+    last = {(row['set'], row['noise']): row['step'] for row in rows}  # steps ascend
     if not last:
-        raise UserError(f'{workdir.path} holds no evaluation: results.json is missing.')
-    return last
+        raise UserError(f'{workdir.path} holds no evaluation on clean images in results.json.')
+    return [
+        _evaluation(workdir, row) for row in rows if row['step'] == last[row['set'], row['noise']]
+    ]
 
 
-def _scores(workdir: Workdir, row: dict[str, Any]) -> dict[str, dict[str, float]]:
+def _evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
     """PSNR and SSIM of each image, the mean of its noisy versions: those are no new images."""
     file = workdir.scores_file(row)
+    way_out = f'evaluate {workdir.path} again.'
     try:
-        captures = json.loads(file.read_text())['images']
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f'{file} cannot be read: {error}') from None
-    names = {capture['image'] for capture in captures}
-    return {
-        name: {
-            metric: float(np.mean([c[metric] for c in captures if c['image'] == name]))
-            for metric in ('psnr', 'ssim')
+        captures = json_files.read(file, way_out=way_out)['images']
+        paired_by = PIXELS if all('sha256' in capture for capture in captures) else NAMES
+        by_image: dict[str, list[dict[str, Any]]] = {}
+        for capture in captures:
+            key = capture['sha256' if paired_by == PIXELS else 'image']
+            by_image.setdefault(key, []).append(capture)
+        scores = {
+            image: {
+                metric: float(np.mean([_finite_or_exact(c[metric]) for c in versions]))
+                for metric in ('psnr', 'ssim')
+            }
+            for image, versions in by_image.items()
         }
-        for name in names
-    }
+    except FileNotFoundError:
+        raise UserError(f'{file} is missing: {way_out}') from None
+    except (KeyError, TypeError):
+        raise UserError(f'{file} is damaged: {way_out}') from None
+    return _Evaluation(row, paired_by, scores)
 
 
-def _row(
-    key: tuple[str, str],
-    pair: tuple[dict[str, Any], dict[str, Any]],
-    images_a: list[dict[str, float]],
-    images_b: list[dict[str, float]],
-) -> dict[str, Any]:
+def _finite_or_exact(value: float | None) -> float:
+    return float('inf') if value is None else float(value)
+
+
+def _row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
+    images = sorted(a.scores.keys() & b.scores.keys())
+    names = dict.fromkeys([a.row['set'], b.row['set']])
     row: dict[str, Any] = {
-        'set': key[0],
-        'noise': key[1],
-        'n': len(images_a),
-        'steps': [row['step'] for row in pair],
-        'protocol': pair[0]['protocol'],
+        'set': ' / '.join(names),
+        'noise': a.row['noise'],
+        'n': len(images),
+        'n_of': [len(a.scores), len(b.scores)],
+        'steps': [a.row['step'], b.row['step']],
+        'protocol': a.row['protocol'],
+        'paired_by': a.paired_by,
     }
     for name, ending in (('psnr', ''), ('ssim', '_ssim')):
-        a, b = (np.array([image[name] for image in images]) for images in (images_a, images_b))
-        low, high = bootstrap_interval(b - a)
+        first, second = (np.array([one.scores[image][name] for image in images]) for one in (a, b))
+        with np.errstate(invalid='ignore'):
+            difference = np.where(first == second, 0.0, second - first)  # both may be exact
+        low, high = bootstrap_interval(difference)
         row |= {
-            f'{name}_reference': float(a.mean()),
-            name: float(b.mean()),
-            f'difference{ending}': float((b - a).mean()),
+            f'{name}_reference': float(first.mean()),
+            name: float(second.mean()),
+            f'difference{ending}': float(difference.mean()),
             f'ci95{ending}': [float(low), float(high)],
         }
     return row
@@ -117,12 +183,23 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
         '|---|---|---:|---:|---:|---:|---:|---:|---:|',
     ]
     lines += [
-        f'| {row["set"]} | {row["noise"]} | {row["n"]} '
-        f'| {row["psnr_reference"]:.2f} | {row["psnr"]:.2f} '
+        f'| {row["set"]} | {row["noise"]} | {_images(row)} '
+        f'| {decibels(row["psnr_reference"])} | {decibels(row["psnr"])} '
         f'| **{row["difference"]:+.2f}** ({row["ci95"][0]:+.2f} to {row["ci95"][1]:+.2f}) '
         f'| {row["ssim_reference"]:.4f} | {row["ssim"]:.4f} '
         f'| {row["difference_ssim"]:+.4f} '
         f'({row["ci95_ssim"][0]:+.4f} to {row["ci95_ssim"][1]:+.4f}) |'
         for row in rows
     ]
+    if any(row['paired_by'] == NAMES for row in rows):
+        lines += [
+            '',
+            'Images are paired by their names: an early version evaluated these runs, and kept no '
+            'hash of the pixels. Files of one name count as the same image.',
+        ]
     return '\n'.join(lines) + '\n'
+
+
+def _images(row: dict[str, Any]) -> str:
+    most = max(row['n_of'])
+    return str(row['n']) if row['n'] == most else f'{row["n"]} of {most}'

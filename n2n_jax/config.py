@@ -7,6 +7,8 @@ otherwise.
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 import typing
 from typing import Any
@@ -213,7 +215,8 @@ class Config:
         return self.noise.input if self.noise.target == 'same' else self.noise.target
 
 
-# Sections and keys that may differ when a run is resumed: they do not enter the weights.
+# Sections and keys that may differ when a run is resumed: they do not enter the weights. (Off the
+# CPU the cadences decide how many steps make a dispatch, which may change the last bits.)
 _FREE_ON_RESUME = (
     'eval',
     'model.remat',
@@ -268,10 +271,18 @@ def changes_on_resume(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {
         key: (old_flat[key], new_flat[key])
         for key in old_flat
-        if old_flat[key] != new_flat[key]
-        and key not in _FREE_ON_RESUME
-        and key.split('.')[0] not in _FREE_ON_RESUME
+        if old_flat[key] != new_flat[key] and _enters_weights(key)
     }
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of what enters the weights, the seed apart: runs that repeat each other share it."""
+    kept = {k: v for k, v in flatten(config).items() if _enters_weights(k) and k != 'seed'}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _enters_weights(key: str) -> bool:
+    return key not in _FREE_ON_RESUME and key.split('.')[0] not in _FREE_ON_RESUME
 
 
 def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:

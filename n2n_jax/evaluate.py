@@ -3,33 +3,47 @@
 B batch, H height, W width, C channels.
 
 The protocol is fixed and printed with every number. The noise of a capture depends on the seed of
-the evaluation, the image's name and the replica alone: every model, on any machine, in any batch,
-sees the same noisy images. A score against a clean image is called PSNR; nothing else is.
+the evaluation, the image's pixels and the replica alone: every model, on any machine, in any batch,
+sees the same noisy images, whatever their files are called. A score against a clean image is called
+PSNR; nothing else is.
 """
 
 import dataclasses
 import functools
-import json
+import hashlib
 import logging
-import re
 import shlex
-import zlib
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from n2n_jax import corruptions, metrics, models, pair_metrics, path_list, pictures, streams
+from n2n_jax import (
+    corruptions,
+    json_files,
+    metrics,
+    models,
+    pair_metrics,
+    path_list,
+    pictures,
+    protocol,
+    result_rows,
+    streams,
+)
 from n2n_jax.checkpoint import Checkpoints, abstract_like, open_for_reading
-from n2n_jax.config import Config, EvalConfig
+from n2n_jax.config import Config, config_hash
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data import open_named_sets
 from n2n_jax.data.source import ImageSource, to_float, with_channels
 from n2n_jax.errors import UserError
+from n2n_jax.models.weights import weights_hash
 from n2n_jax.parallel import Layout, is_main_process, make_layout
+from n2n_jax.pixel_hash import key_words, pixel_hash
 from n2n_jax.progress import ProgressLine
-from n2n_jax.workdir import Workdir, markdown_table, write_text
+from n2n_jax.workdir import Workdir, devices, file_name, write_text
 
 _log = logging.getLogger(__name__)
 
@@ -57,15 +71,45 @@ class Report:
     triptychs: dict[str, np.ndarray]
 
 
-def protocol(config: EvalConfig, channels: int) -> str:
-    """The protocol in words."""
-    return (
-        f'{"RGB" if channels == 3 else "gray"} whole images, all values, peak 1; noise not clipped '
-        f'nor rounded, evaluation seed {config.seed}, {config.replicas} noisy version(s) of each '
-        'image; psnr, ssim: output clamped and rounded to 8 bits; psnr_float: clamped only; '
-        'psnr_input, ssim_input: the noisy image as it is; mean of per-image values; '
-        'ci95: bootstrap over images'
-    )
+class _CleanImages:
+    """A set of an evaluation: images as the network takes them, and the hash of their pixels.
+
+    Args:
+      name: of the set.
+      source: of its images.
+      channels: of the network.
+      most: how many of the images to take; 0: all.
+    """
+
+    def __init__(self, name: str, source: ImageSource, *, channels: int, most: int):
+        self.name, self._source, self._channels = name, source, channels
+        num_images = min(len(source.names), most or len(source.names))
+        self.names = source.names[:num_images]
+        self.sizes = [tuple(source.size(i)) for i in range(num_images)]
+        self._hashes: dict[int, str] = {}
+        for image, (height, width) in zip(self.names, self.sizes, strict=True):
+            if min(height, width) < metrics.SSIM_WINDOW:
+                raise UserError(
+                    f'{image} of the evaluation set {name} is {width}x{height}: leave it out, '
+                    f'SSIM needs {metrics.SSIM_WINDOW} pixels a side.'
+                )
+
+    def read(self, i: int) -> np.ndarray:
+        """Image i, (H, W, C) float32 in [0, 1]."""
+        image_HWC = self._source.read(i)
+        if i not in self._hashes:
+            self._hashes[i] = pixel_hash(image_HWC)
+        return to_float(with_channels(image_HWC, self._channels))
+
+    def hash(self, i: int) -> str:
+        """See `pixel_hash`."""
+        if i not in self._hashes:
+            self.read(i)
+        return self._hashes[i]
+
+    def hashes(self) -> list[str]:
+        """Those of all images, in order."""
+        return [self.hash(i) for i in range(len(self.names))]
 
 
 class Evaluator:
@@ -76,25 +120,19 @@ class Evaluator:
       layout: where arrays go.
 
     Raises:
-      UserError: a set cannot be opened or a noise is not understood.
+      UserError: a set cannot be opened, or a noise is not understood or named twice.
     """
 
     def __init__(self, config: Config, layout: Layout):
         self._config, self._layout = config.eval, layout
         self._channels = config.model.channels
         self._realisations = config.noise.realisations
-        self._corruptors = [
-            corruptions.parse(spec.strip()) for spec in config.eval.noise.split(',')
+        self._corruptors = _corruptors(config.eval.noise)
+        sources = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
+        self._sets = [
+            _CleanImages(name, source, channels=self._channels, most=config.eval.max_images)
+            for name, source in sources.items()
         ]
-        self._sets = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
-        for set_name, source in self._sets.items():
-            for i, name in enumerate(source.names):
-                if min(source.size(i)) < metrics.SSIM_WINDOW:
-                    height, width = source.size(i)
-                    raise UserError(
-                        f'{name} of the evaluation set {set_name} is {width}x{height}: leave it '
-                        f'out, SSIM needs {metrics.SSIM_WINDOW} pixels a side.'
-                    )
         self._model = models.build(config.model)
         shared = config.eval.batch_size % layout.num_devices == 0
         self._batch_axis = 0 if shared else None
@@ -107,108 +145,142 @@ class Evaluator:
     def __call__(self, variables: Any, step: int) -> Report:
         """Scores the weights of `step` on every set under every noise."""
         report = Report([], [], {})
-        for set_name, source in self._sets.items():
-            num_images = len(source.names)
-            num_images = min(num_images, self._config.max_images or num_images)
+        for images in self._sets:
             for corruptor in self._corruptors:
-                self._score_set(report, variables, step, set_name, source, num_images, corruptor)
+                start = time.monotonic()
+                items, scores = self._score_set(variables, images, corruptor)
+                row = self._row(images, corruptor, items, scores)
+                row = {'step': step, **row, 'seconds': time.monotonic() - start}
+                report.rows.append(row)
+                report.images.append(
+                    [
+                        {
+                            'image': images.names[item.image],
+                            'sha256': images.hash(item.image),
+                            'replica': item.replica,
+                            **scores[item],
+                        }
+                        for item in items
+                    ]
+                )
+                stem = file_name(images.name, corruptor.spec, row['id'])
+                for word, item in _shown(items, scores):
+                    drawn = self._triptych(variables, images, corruptor, item, scores[item])
+                    report.triptychs[f'{stem}_{word}.png'] = drawn
         return report
 
     def _score_set(
-        self,
-        report: Report,
-        variables: Any,
-        step: int,
-        set_name: str,
-        source: ImageSource,
-        num_images: int,
-        corruptor: Corruptor,
-    ) -> None:
-        items = [Item(i, r) for i in range(num_images) for r in range(self._config.replicas)]
+        self, variables: Any, images: _CleanImages, corruptor: Corruptor
+    ) -> tuple[list[Item], dict[Item, dict[str, float]]]:
+        """All captures of a set, in order, and the scores of each."""
+        items = [Item(i, r) for i in range(len(images.names)) for r in range(self._config.replicas)]
         scores: dict[Item, dict[str, float]] = {}
-        with ProgressLine(f'evaluating {set_name}', len(items)) as progress:
-            for batch in _batches(items, source, self._config.batch_size):
-                values, _, _ = self._score_items(variables, source, batch, corruptor)
+        with ProgressLine(f'evaluating {images.name}', len(items)) as progress:
+            for batch in _batches(items, images, self._config.batch_size):
+                values, _, _ = self._score_items(variables, images, batch, corruptor)
                 for b, item in enumerate(batch):
                     scores[item] = {name: float(value[b]) for name, value in values.items()}
                 progress.update(len(scores))
+        return items, scores
 
+    def _row(
+        self,
+        images: _CleanImages,
+        corruptor: Corruptor,
+        items: list[Item],
+        scores: dict[Item, dict[str, float]],
+    ) -> dict[str, Any]:
         columns = {
             name: np.array([scores[item][name] for item in items]) for name in scores[items[0]]
         }
-        per_image = columns['psnr'].reshape(num_images, -1).mean(axis=1)
-        low, high = metrics.bootstrap_interval(per_image)
-        report.rows.append(
-            {
-                'step': step,
-                'set': set_name,
-                'noise': corruptor.spec,
-                **{name: float(values.mean()) for name, values in columns.items()},
-                'ci95': [low, high],
-                'n': num_images,
-                'replicas': self._config.replicas,
-                'protocol': protocol(self._config, self._channels),
-                'seed': self._config.seed,
-                **({'realisations': self._realisations} if self._realisations else {}),
-            }
-        )
-        report.images.append(
-            [
-                {'image': source.names[item.image], 'replica': item.replica, **scores[item]}
-                for item in items
-            ]
-        )
-        order = np.argsort(columns['psnr'])
-        for word, rank in (('worst', 0), ('median', len(order) // 2), ('best', -1)):
-            item = items[order[rank]]
-            _, noisy_BHWC, denoised_BHWC = self._score_items(variables, source, [item], corruptor)
-            row = [
-                (f'noisy {scores[item]["psnr_input"]:.2f} dB', noisy_BHWC[0]),
-                (f'denoised {scores[item]["psnr"]:.2f} dB', denoised_BHWC[0]),
-                (f'clean {source.names[item.image]}', self._clean(source, item.image)),
-            ]
-            name = re.sub(r'[^\w.-]+', '_', f'{set_name}_{corruptor.spec}_{word}')
-            report.triptychs[f'{name}.png'] = pictures.grid([row])
+        per_image = columns['psnr'].reshape(len(images.names), -1).mean(axis=1)
+        hashes = sorted(images.hashes())
+        words = protocol.in_words(self._config, self._channels, corruptor)
+        return {
+            'set': images.name,
+            'noise': corruptor.spec,
+            **{name: float(values.mean()) for name, values in columns.items()},
+            'ci95': list(metrics.bootstrap_interval(per_image)),
+            'n': len(images.names),
+            'replicas': self._config.replicas,
+            'protocol': words,
+            'seed': self._config.seed,
+            **({'realisations': self._realisations} if self._realisations else {}),
+            'images_sha256': hashlib.sha256(''.join(hashes).encode()).hexdigest(),
+            'id': result_rows.row_id(images.name, corruptor.spec, words, hashes),
+        }
 
-    def _clean(self, source: ImageSource, i: int) -> np.ndarray:
-        return to_float(with_channels(source.read(i), self._channels))
+    def _triptych(
+        self,
+        variables: Any,
+        images: _CleanImages,
+        corruptor: Corruptor,
+        item: Item,
+        scores: dict[str, float],
+    ) -> np.ndarray:
+        _, noisy_BHWC, denoised_BHWC = self._score_items(variables, images, [item], corruptor)
+        row = [
+            (f'noisy {scores["psnr_input"]:.2f} dB', noisy_BHWC[0]),
+            (f'denoised {scores["psnr"]:.2f} dB', denoised_BHWC[0]),
+            (f'clean {images.names[item.image]}', images.read(item.image)),
+        ]
+        return pictures.grid([row])
 
     def _score_items(
-        self, variables: Any, source: ImageSource, items: list[Item], corruptor: Corruptor
+        self, variables: Any, images: _CleanImages, items: list[Item], corruptor: Corruptor
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         # A short batch is filled up, so that each image size compiles once.
         filled = [*items, *items[:1] * (self._config.batch_size - len(items))]
-        clean_BHWC = np.stack([self._clean(source, item.image) for item in filled])
-        identity_B2 = np.array(
-            [[zlib.crc32(source.names[item.image].encode()), item.replica] for item in filled],
-            np.uint32,
+        clean_BHWC = np.stack([images.read(item.image) for item in filled])
+        identity_B3 = np.array(
+            [[*key_words(images.hash(item.image)), item.replica] for item in filled], np.uint32
         )
         outputs = self._score(
             variables,
             self._layout.place(clean_BHWC, batch_axis=self._batch_axis),
-            self._layout.place(identity_B2, batch_axis=self._batch_axis),
+            self._layout.place(identity_B3, batch_axis=self._batch_axis),
             corruptor=corruptor,
             seed=self._config.seed,
         )
         return jax.device_get(outputs)
 
 
+def _corruptors(specs: str) -> list[Corruptor]:
+    """Those of a comma-separated list.
+
+    Raises:
+      UserError: one is not understood, or is there twice.
+    """
+    found: list[Corruptor] = []
+    for spec in specs.split(','):
+        corruptor = corruptions.parse(spec.strip())
+        if any(corruptor.stages == other.stages for other in found):
+            raise UserError(f'eval.noise={specs} names {corruptor.spec} twice: name it once.')
+        found.append(corruptor)
+    return found
+
+
+def _shown(items: list[Item], scores: dict[Item, dict[str, float]]) -> Iterator[tuple[str, Item]]:
+    """The captures whose pictures are kept, by a word for each."""
+    order = np.argsort([scores[item]['psnr'] for item in items])
+    for word, rank in (('worst', 0), ('median', len(order) // 2), ('best', -1)):
+        yield word, items[order[rank]]
+
+
 def _score(
     model: models.Restorer,
     variables: Any,
     clean_BHWC: jax.Array,
-    identity_B2: jax.Array,
+    identity_B3: jax.Array,
     *,
     corruptor: Corruptor,
     seed: int,
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
     """Scores of each capture, the noisy images and the denoised ones."""
     root = streams.stream(seed, streams.EVALUATION)
-    keys_B = jax.vmap(
-        lambda identity_2: jax.random.fold_in(
-            jax.random.fold_in(root, identity_2[0]), identity_2[1]
-        )
-    )(identity_B2)
+    keys_B = jax.vmap(lambda words_3: functools.reduce(jax.random.fold_in, words_3, root))(
+        identity_B3
+    )
     noisy_BHWC = corruptor.sample_with_keys(keys_B, clean_BHWC).image_BHWC
     denoised_BHWC = model.apply(variables, noisy_BHWC)
     rounded_BHWC = metrics.round_to_uint8(denoised_BHWC)
@@ -225,11 +297,11 @@ def _score(
     return values, noisy_BHWC, denoised_BHWC
 
 
-def _batches(items: list[Item], source: ImageSource, batch_size: int) -> list[list[Item]]:
+def _batches(items: list[Item], images: _CleanImages, batch_size: int) -> list[list[Item]]:
     """Items of one image size together, at most `batch_size` at a time."""
     by_size: dict[tuple[int, int], list[Item]] = {}
     for item in items:
-        by_size.setdefault(tuple(source.size(item.image)), []).append(item)
+        by_size.setdefault(images.sizes[item.image], []).append(item)
     return [
         group[i : i + batch_size]
         for group in by_size.values()
@@ -237,22 +309,41 @@ def _batches(items: list[Item], source: ImageSource, batch_size: int) -> list[li
     ]
 
 
-def record(report: Report, step: int, workdir: Workdir) -> None:
-    """Writes a report into the workdir and prints its table; the first process does."""
+def origin(config: Config, variables: Any) -> dict[str, Any]:
+    """Which weights are scored, of which training, and where, for the rows about them."""
+    return {
+        'training_seed': config.seed,
+        'config_sha256': config_hash(config),
+        'weights_sha256': weights_hash(variables),
+        'device': devices(),
+    }
+
+
+def record(report: Report, step: int, workdir: Workdir, of: dict[str, Any]) -> None:
+    """Writes a report into the workdir and prints its table; the first process does.
+
+    Args:
+      report: to be written.
+      step: of the weights.
+      workdir: of their run.
+      of: see `origin`.
+    """
     if not is_main_process():
         return
     folder = workdir.evaluation_folder(step)
-    for row, images in zip(report.rows, report.images, strict=True):
-        write_text(workdir.scores_file(row), json.dumps({**row, 'images': images}, indent=1))
     for name, pixels in report.triptychs.items():
         pictures.save(folder / name, pixels)
-    if not report.rows:
+    rows = [{**row, **of} for row in report.rows]
+    for row, images in zip(rows, report.images, strict=True):
+        content = {**row, 'num_rows': len(rows), 'images': images}
+        write_text(workdir.scores_file(row), json_files.dumps(content, indent=1))
+    if not rows:
         _log.info('step %d: nothing can be measured; pictures in %s', step, folder)
         return
-    workdir.add_rows(report.rows)  # last: a row means that its pictures are there
+    workdir.add_rows(rows)  # last: a row means that its pictures are there
     lines = [summary(report)]
-    if any('psnr' in row for row in report.rows):  # of an estimate the sentence says all
-        lines.append(markdown_table(report.rows).split('\n\nProtocol')[0])
+    if any('psnr' in row for row in rows):  # of an estimate the sentence says all
+        lines.append(result_rows.markdown_table(rows).split('\n\nProtocol')[0])
     _log.info('%s\nPictures in %s', '\n'.join(lines), folder)
 
 
@@ -268,8 +359,8 @@ def _in_words(row: dict[str, Any]) -> str:
             f'{pair_metrics.with_gain_in_words(row)}'
         )
     return (
-        f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR {row["psnr"]:.2f} dB '
-        f'({row["psnr"] - row["psnr_input"]:+.2f}), SSIM {row["ssim"]:.4f} '
+        f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR '
+        f'{result_rows.decibels(row["psnr"])} dB ({result_rows.gain(row)}), SSIM {row["ssim"]:.4f} '
         f'({row["ssim"] - row["ssim_input"]:+.4f})'
     )
 
@@ -282,7 +373,12 @@ def shipped_variables(checkpoints: Checkpoints, step: int, layout_sharding: Any)
     return checkpoints.restore(step, {name: abstract_like(shapes, layout_sharding)})[name]
 
 
-def _needs_clean_images(config: Config, path: Path) -> None:
+def needs_clean_images(config: Config, path: Path) -> None:
+    """Looks whether the run in `path` can be scored on clean images.
+
+    Raises:
+      UserError: it was trained on captures, without any.
+    """
     if config.captures.single:
         raise UserError(
             f'{path} was trained on single images: without a second capture or a clean image there '
@@ -302,24 +398,7 @@ def evaluate_checkpoint(config: Config, path: Path) -> None:
     with open_for_reading(path) as checkpoints:
         step = checkpoints.last_step
         config = dataclasses.replace(checkpoints.config(step), eval=config.eval)
-        _needs_clean_images(config, path)
+        needs_clean_images(config, path)
         evaluator = Evaluator(config, layout)
         variables = shipped_variables(checkpoints, step, layout.replicated)
-    record(evaluator(variables, step), step, workdir)
-
-
-def follow(config: Config, path: Path) -> None:
-    """Scores each new checkpoint of a running workdir until the run is complete."""
-    workdir = Workdir(path)
-    layout = make_layout(batch_size=jax.device_count())
-    config = dataclasses.replace(workdir.config(), eval=config.eval)
-    _needs_clean_images(config, path)
-    evaluator = Evaluator(config, layout)
-    with Checkpoints(path) as checkpoints:
-        for step in checkpoints.follow(finished=lambda: workdir.done, first_after=-1):
-            try:
-                variables = shipped_variables(checkpoints, step, layout.replicated)
-            except FileNotFoundError:  # deleted by the run before its turn
-                _log.warning('Checkpoint %d was deleted before it could be evaluated.', step)
-                continue
-            record(evaluator(variables, step), step, workdir)
+    record(evaluator(variables, step), step, workdir, origin(config, variables))

@@ -11,7 +11,7 @@ from n2n_jax import evaluate
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import Config, ModelConfig
 from n2n_jax.errors import UserError
-from n2n_jax.train_step import weights_hash
+from n2n_jax.models.weights import weights_hash
 
 _log = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ _MODE = flags.DEFINE_enum(
     'mode',
     'train',
     ['train', 'evaluate', 'follow'],
-    'train; evaluate the last checkpoint of the workdir; or follow a run that is being trained '
-    'and evaluate each of its checkpoints.',
+    'train; evaluate the last checkpoint of the workdir; or follow a run that is being trained, or '
+    'will be, and evaluate each of its checkpoints.',
 )
 
 
@@ -43,7 +43,7 @@ def _main(argv: Sequence[str]) -> int:
     console.silence_orbax()
     with console.errors_in_one_sentence():
         # Here, as it takes seconds, in which Ctrl-C shall end in a sentence too.
-        from n2n_jax import evaluate, parallel, train
+        from n2n_jax import evaluate, follow, parallel, train
 
         console.keep_compiled_code()
         config = config_lib.from_config_dict(_CONFIG.value)
@@ -54,7 +54,7 @@ def _main(argv: Sequence[str]) -> int:
         if _MODE.value == 'evaluate':
             evaluate.evaluate_checkpoint(config, workdir)
         elif _MODE.value == 'follow':
-            evaluate.follow(config, workdir)
+            return 0 if follow.follow(config, workdir) else console.EXIT_FAILED
         elif not train.train(config, workdir):
             return console.EXIT_INTERRUPTED
     return 0

@@ -67,8 +67,15 @@ def ssim(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
 def bootstrap_interval(
     values: np.ndarray, *, share: float = 0.95, num_draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` (one per image)."""
+    """Percentile bootstrap interval of the mean of `values` (one per image).
+
+    An end is infinite where that share of the drawn means is: infinite is the PSNR of an image
+    without an error.
+    """
     values = np.asarray(values, np.float64)
     rows = np.random.default_rng(seed).integers(len(values), size=(num_draws, len(values)))
-    low, high = np.quantile(values[rows].mean(axis=1), [(1 - share) / 2, (1 + share) / 2])
+    means = values[rows].mean(axis=1)
+    # Between two draws there is nothing to interpolate if one of them is infinite.
+    method = 'linear' if np.isfinite(means).all() else 'nearest'
+    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2], method=method)
     return float(low), float(high)

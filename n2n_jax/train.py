@@ -20,13 +20,15 @@ from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
 from n2n_jax.divergence import give_up
 from n2n_jax.fine_tuning import check_start, starting_weights
+from n2n_jax.models.weights import weights_hash
 from n2n_jax.pace import Pace
 from n2n_jax.parallel import Layout, from_main_process, is_main_process, on_main_process
 from n2n_jax.prepared import Prepared, new_state, placed_plan, prepare
 from n2n_jax.progress import ProgressLine, duration
 from n2n_jax.run_checks import check_new
+from n2n_jax.run_time import RunTime
 from n2n_jax.throughput import Throughput
-from n2n_jax.train_step import Task, TrainState, init_state, weights_hash
+from n2n_jax.train_step import Task, TrainState, init_state
 from n2n_jax.workdir import Workdir, provenance, write_text
 from n2n_jax.writers import Writer, make_writers
 
@@ -223,6 +225,8 @@ def _loop(
     rows = [row for row in from_main_process(workdir.rows) if row['step'] <= first_step]
     evaluated = {row['step'] for row in rows}
     meta = {'config': dataclasses.asdict(config), 'provenance': provenance()}
+    resumed = checkpoints.last_step is not None
+    run_time = RunTime(checkpoints.meta(step) if resumed else None)
     pending: list[dict[str, jax.Array]] = []
     start, throughput = time.monotonic(), Throughput()
     if pace is not None:
@@ -234,7 +238,7 @@ def _loop(
     def save(step: int) -> None:
         if bool(state.failed):  # what is called `step` would be an earlier state
             give_up(config, int(state.step), step, checkpoints, best)
-        checkpoints.save(step, _items(state), meta)
+        checkpoints.save(step, _items(state), {**meta, **run_time.as_dict()})
 
     with ProgressLine('step', num_steps) as progress:
         # The order is a contract: at step i the state holds i updates, and the log, the checkpoint
@@ -284,7 +288,8 @@ def _loop(
                     report = evaluator(variables, step)
                     if best is not None:  # before the row that keeps it from being done again
                         _keep_best(best, report, step, state, meta)
-                    evaluate.record(report, step, workdir)
+                    of = evaluate.origin(config, variables)
+                    evaluate.record(report, step, workdir, of)
                     rows += report.rows  # as results.json has them
                     if best is not None and best.last_step != step:
                         _log.info('The best estimate is still that of step %d.', best.last_step)
@@ -312,7 +317,7 @@ def _loop(
                     break
 
             if step == first_step and is_main_process():
-                workdir.mark_not_done()  # it had stopped early, and is to go on
+                workdir.mark_not_done(config)  # it had stopped early, and is to go on
             num_now = min(prepared.per_dispatch, _next_stop(step, config) - step)
             with throughput.fetching(pending[-1:], num_now * num_crops):
                 inputs = feed.inputs(step, num_now)
@@ -330,6 +335,8 @@ def _loop(
         beyond, _ = prepared.step_of(num_now)(state, feed.constants, inputs)
         if bool(beyond.failed) and int(beyond.step) == step:
             give_up(config, step, step, checkpoints, best)
+    # What was trained earlier keeps the command, commit and date that it was trained by.
+    meta = {**meta, **run_time.as_dict()} if step > first_step else checkpoints.meta(step)
     if is_main_process():
         workdir.mark_done({'step': step, 'ended': ended, 'weights_sha256': digest, **meta})
     _log.info(

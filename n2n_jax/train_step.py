@@ -5,7 +5,6 @@ K steps of a dispatch, B batch, H height, W width, C channels.
 
 import dataclasses
 import functools
-import hashlib
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,7 +12,6 @@ from typing import Any, Protocol
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from n2n_jax import corruptions, loss_choice, losses, models, neighbor_pairs, optim, streams
@@ -371,12 +369,3 @@ def make_train_step(
         return jax.lax.scan(lambda s, x: one_step(s, constants, x), state, inputs)
 
     return jax.jit(steps, donate_argnums=0, out_shardings=(layout.replicated, layout.replicated))
-
-
-def weights_hash(variables: Any) -> str:
-    """SHA-256 over all weights, in the order of their names: equal runs have equal hashes."""
-    digest = hashlib.sha256()
-    for path, value in jax.tree_util.tree_leaves_with_path(variables):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(value).tobytes())
-    return digest.hexdigest()

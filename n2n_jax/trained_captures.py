@@ -12,7 +12,6 @@ import collections
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from n2n_jax import json_files
 from n2n_jax.config import CapturesConfig, Config
 from n2n_jax.data import fixes, own_captures
 from n2n_jax.errors import UserError
@@ -186,7 +186,7 @@ def write(run: Path, scenes: Sequence[TrainedScene], config: Config) -> None:
             for scene in scenes
         ],
     }
-    write_text(run / FILE, json.dumps(content))
+    write_text(run / FILE, json_files.dumps(content))
 
 
 def of_run(run: Path, config: Config) -> Record:
@@ -241,10 +241,10 @@ def located(run: Path, captures: CapturesConfig) -> CapturesConfig:
 def _content(run: Path) -> dict[str, Any]:
     file = run / FILE
     try:
-        content = json.loads(file.read_text(encoding='utf-8'))
+        content = json_files.loads(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (ValueError, RecursionError):
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         raise _damaged(file)

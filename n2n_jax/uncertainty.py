@@ -17,7 +17,6 @@ prediction (Papadopoulos et al. 2002; Lei et al. 2018) with the score |b - f(a)|
 """
 
 import dataclasses
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import pair_metrics, trained_captures
+from n2n_jax import json_files, pair_metrics, trained_captures
 from n2n_jax.baselines import Restore
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.data import fixes, own_captures
@@ -278,7 +277,7 @@ def load(run: Path, *, step: int) -> Calibration | None:
     """
     file = run / FILE
     try:
-        calibration = Calibration.from_dict(json.loads(file.read_text()))
+        calibration = Calibration.from_dict(json_files.loads(file.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -324,7 +323,7 @@ def calibrate_run(
         held_out = held_out_captures(run, denoiser)
     calibration = calibrate(held_out, denoiser.denoise, step=denoiser.step)
     try:
-        write_text(run / FILE, json.dumps(calibration.as_dict(), indent=1))
+        write_text(run / FILE, json_files.dumps(calibration.as_dict(), indent=1))
     except OSError as error:
         _log.info(
             'Calibrated for this time only: %s cannot be kept (%s).', run / FILE, error.strerror

@@ -14,14 +14,13 @@ DONE.json         written last: the run is complete
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import platform
 import re
 import subprocess
 import sys
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -29,11 +28,12 @@ from typing import Any
 
 import jax
 
-from n2n_jax import pair_metrics
+from n2n_jax import json_files, result_rows
 from n2n_jax.config import Config, changes_on_resume, from_config_dict
 from n2n_jax.errors import UserError
 
-_RUN_LOCK = '.training.lock'  # held as long as a training goes on
+_RUN_LOCK = '.training.lock'  # held as long as a run is trained
+_LOCK_ATTEMPTS = 10
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -44,12 +44,17 @@ def provenance() -> dict[str, Any]:
         'commit': _commit(),
         'python': platform.python_version(),
         'packages': {name: metadata.version(name) for name in _PACKAGES},
-        'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'device': devices(),
         'cpu_count': os.cpu_count(),
         'xla_flags': os.environ.get('XLA_FLAGS', ''),
         'command': ' '.join(sys.argv),
         'date': time.strftime('%Y-%m-%d %H:%M:%S %z'),
     }
+
+
+def devices() -> str:
+    """What this program computes on, such as '8 x NVIDIA H100'."""
+    return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
 
 
 def _installed(package: str) -> bool:
@@ -70,20 +75,32 @@ def _commit() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    """Writes a file whole or not at all; who may read it is left to the umask.
+
+    Raises:
+      UserError: a folder lies where the file belongs, or a file where its folder does.
+    """
+    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open('x', encoding='utf-8') as file:
             file.write(text)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):
+        raise _in_the_way(path) from None
     except OSError as error:  # a full disk is told without a name, or with the temporary one
-        os.unlink(temporary)
         raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        with contextlib.suppress(OSError):  # it is there only if it was not written whole
+            temporary.unlink()
+
+
+def _in_the_way(path: Path) -> UserError:
+    if path.is_dir():
+        return UserError(f'{path} is a folder where a file belongs: move it away.')
+    parents = [parent for parent in path.absolute().parents if parent.is_file()]
+    blocking = parents[0] if parents else path
+    return UserError(f'{blocking} is a file where a folder belongs: move it away.')
 
 
 class Workdir:
@@ -149,22 +166,54 @@ class Workdir:
         """
         self._check_access()
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / _RUN_LOCK, 'w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f'A training is going on in {self.path}: wait for it, or choose another '
-                    '--workdir.'
-                ) from None
+        with self._kept_from_others():
             self.check(config)
-            self.keep(config)
+            if not self.done:  # else the provenance of what was trained stays
+                self.keep(config)
+            if not (self.path / 'results.json').exists() and self.rows():
+                self.add_rows([])  # it was lost
             yield
+
+    @contextlib.contextmanager
+    def _kept_from_others(self) -> Iterator[None]:
+        lock = self.path / _RUN_LOCK
+        try:
+            file = lock.open('w')
+        except IsADirectoryError:
+            raise _in_the_way(lock) from None
+        with file:
+            for attempt in range(_LOCK_ATTEMPTS):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if attempt == _LOCK_ATTEMPTS - 1:
+                        raise UserError(
+                            f'A training is going on in {self.path}: wait for it, or choose '
+                            'another --workdir.'
+                        ) from None
+                    time.sleep(0.05)  # somebody may only be asking `in_training`
+                else:
+                    break
+            yield
+
+    @property
+    def in_training(self) -> bool:
+        """True as long as a process trains here, on whatever machine that sees this folder."""
+        try:
+            file = (self.path / _RUN_LOCK).open()
+        except FileNotFoundError:
+            return False
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def keep(self, config: Config) -> None:
         """Writes the config of the run, in place of an earlier one; see `check` before."""
         content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
-        write_text(self.path / 'config.json', json.dumps(content, indent=2))
+        write_text(self.path / 'config.json', json_files.dumps(content, indent=2))
 
     def config(self) -> Config:
         """The config of the run.
@@ -174,54 +223,58 @@ class Workdir:
         """
         file = self.path / 'config.json'
         try:
-            return from_config_dict(json.loads(file.read_text())['config'], saved=True)
+            content = json_files.read(file, way_out='choose another --workdir.')['config']
+            if not isinstance(content, dict):
+                raise TypeError
+            return from_config_dict(content, saved=True)
         except FileNotFoundError:
             raise UserError(f'There is no run in {self.path}: {file.name} is missing.') from None
         except NotADirectoryError:
             raise UserError(f'There is no run in {self.path}: it is not a folder.') from None
         except UserError as error:
-            raise UserError(f'{file}: {error}') from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f'{file} is not that of a run, or it is damaged: choose another --workdir.'
-            ) from None
+            named = str(error).startswith(str(file))
+            raise UserError(str(error) if named else f'{file}: {error}') from None
+        except (KeyError, TypeError):
+            raise UserError(f'{file} is not that of a run: choose another --workdir.') from None
+
+    @property
+    def started(self) -> bool:
+        """True once there is a run; or a file in place of the folder, which `config` names."""
+        return (self.path / 'config.json').exists() or self.path.is_file()
 
     @property
     def done(self) -> bool:
-        """True once the run is complete."""
-        return (self.path / 'DONE.json').exists()
+        """True once the run is complete, and says so in a file that is whole."""
+        try:
+            return isinstance(json_files.loads((self.path / 'DONE.json').read_bytes()), dict)
+        except (OSError, ValueError):
+            return False
 
     def mark_done(self, content: dict[str, Any]) -> None:
-        """Says that the run is complete; nothing is written after this."""
-        write_text(self.path / 'DONE.json', json.dumps(content, indent=2))
+        """Says that the run is complete; what a complete run says of itself is left as it is."""
+        if not self.done:
+            write_text(self.path / 'DONE.json', json_files.dumps(content, indent=2))
 
-    def mark_not_done(self) -> None:
-        """Takes `mark_done` back."""
+    def mark_not_done(self, config: Config) -> None:
+        """Takes `mark_done` back: the run is continued, under this config."""
+        if self.done:
+            self.keep(config)
         (self.path / 'DONE.json').unlink(missing_ok=True)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The evaluation rows written so far.
+        """The evaluation rows written so far, see `n2n_jax.result_rows`.
 
         Raises:
           UserError: the file is damaged.
         """
-        file = self.path / 'results.json'
-        try:
-            return json.loads(file.read_text()) if file.exists() else []
-        except ValueError:
-            raise UserError(f'{file} is damaged: move it away, and evaluate again.') from None
+        return result_rows.read(self.path / 'results.json', self.path / 'evaluation')
 
     def add_rows(self, rows: list[dict[str, Any]]) -> None:
-        """Adds evaluation rows, in place of earlier ones of the same step, set and noise."""
-
-        def identity(row: dict[str, Any]) -> tuple[Any, ...]:
-            return row['step'], row['set'], row['noise']
-
+        """Adds evaluation rows; only one of the same step and identity is replaced."""
         with self._locked():  # a side-car evaluator may write at the same time
-            merged = {identity(row): row for row in [*self.rows(), *rows]}
-            content = [merged[key] for key in sorted(merged)]
-            write_text(self.path / 'results.json', json.dumps(content, indent=2))
-            write_text(self.path / 'results.md', markdown_table(content))
+            content = result_rows.merged(self.rows(), rows)
+            write_text(self.path / 'results.json', json_files.dumps(content, indent=2))
+            write_text(self.path / 'results.md', result_rows.markdown_table(content))
 
     def evaluation_folder(self, step: int) -> Path:
         """Where the per-image scores and pictures of an evaluation go."""
@@ -229,8 +282,8 @@ class Workdir:
 
     def scores_file(self, row: dict[str, Any]) -> Path:
         """Where the per-image scores behind a row of `rows()` are."""
-        name = re.sub(r'[^\w.-]+', '_', f'{row["set"]}_{row["noise"]}.json')
-        return self.evaluation_folder(row['step']) / name
+        name = file_name(row['set'], row['noise'], row.get('id', ''))
+        return self.evaluation_folder(row['step']) / f'{name}.json'
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -239,41 +292,6 @@ class Workdir:
             yield
 
 
-def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Evaluation rows for people; the protocol under the tables."""
-    tables = []
-    measured = [row for row in rows if 'psnr' in row]
-    estimated = [row for row in rows if 'psnr_estimate' in row]
-    if measured:
-        lines = [
-            '| step | set | noise | images | PSNR in | PSNR out (95 %) | gain '
-            '| SSIM in | SSIM out |',
-            '|---:|---|---|---:|---:|---:|---:|---:|---:|',
-        ]
-        for row in measured:
-            low, high = row['ci95']
-            lines.append(
-                f'| {row["step"]} | {row["set"]} | {row["noise"]} | {row["n"]} '
-                f'| {row["psnr_input"]:.2f} | **{row["psnr"]:.2f}** ({low:.2f} to {high:.2f}) '
-                f'| {row["psnr"] - row["psnr_input"]:+.2f} '
-                f'| {row["ssim_input"]:.4f} | {row["ssim"]:.4f} |'
-            )
-        tables.append('\n'.join(lines))
-    if estimated:
-        lines = [
-            '| step | scenes held out | PSNR in, estimated | PSNR out, estimated (95 %) | gain |',
-            '|---:|---:|---:|---:|---:|',
-        ]
-        for row in estimated:
-            raw = row['psnr_estimate_input']
-            lines.append(
-                f'| {row["step"]} | {row["n"]} | {"" if raw is None else f"{raw:.2f}"} '
-                f'| {pair_metrics.in_words(row)} | {pair_metrics.gain_in_words(row)} |'
-            )
-        tables.append('\n'.join(lines))
-    for num in dict.fromkeys(row.get('realisations', 0) for row in rows):
-        if num:
-            tables.append(f'Trained on {num} fixed noisy version{"s" * (num > 1)} of each image.')
-    for protocol in dict.fromkeys(row['protocol'] for row in rows):
-        tables.append(f'Protocol: {protocol}.')
-    return '\n\n'.join(tables) + '\n'
+def file_name(*words: str) -> str:
+    """The words as the stem of a file; empty ones, which early rows have, are left out."""
+    return re.sub(r'[^\w.-]+', '_', '_'.join(word for word in words if word))

@@ -4,7 +4,6 @@ H height, W width, C channels.
 """
 
 import importlib.util
-import json
 import logging
 import math
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from n2n_jax import json_files
+from n2n_jax.errors import UserError
 from n2n_jax.workdir import write_text
 
 _log = logging.getLogger(__name__)
@@ -35,20 +36,34 @@ class JsonlWriter:
 
     Args:
       path: of the file; lines of later steps than `first_step` are dropped, because a resumed run
-        writes them again.
+        writes them again, and so is what is no line of this file: curves never stop a run.
       first_step: where the run starts.
+
+    Raises:
+      UserError: a folder lies there.
     """
 
     def __init__(self, path: Path, *, first_step: int):
+        if path.is_dir():
+            raise UserError(f'{path} is a folder where a file belongs: move it away.')
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= first_step]
-            write_text(path, ''.join(line + '\n' for line in kept))
+            lines = [line for line in path.read_bytes().split(b'\n') if line.strip()]
+            steps = [_step(line) for line in lines]
+            if None in steps:
+                num = steps.count(None)
+                _log.warning('%s: dropped %d damaged line%s.', path, num, 's' * (num > 1))
+            kept = [
+                line.decode() + '\n'
+                for line, step in zip(lines, steps, strict=True)
+                if step is not None and step <= first_step
+            ]
+            write_text(path, ''.join(kept))
         self._path, self._lines = path, ''
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
         """Adds a line; what is not finite becomes null, as JSON has no word for it."""
         finite = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
-        self._lines += json.dumps({'step': step, **finite}) + '\n'
+        self._lines += json_files.dumps({'step': step, **finite}) + '\n'
 
     def write_image(self, step: int, name: str, pixels_HWC: np.ndarray) -> None:
         """Nothing: pictures are files of the evaluation folder."""
@@ -63,11 +78,13 @@ class JsonlWriter:
         self._lines = ''
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> int | None:
+    """The step that a line is about, None if it is damaged: a crash may cut it off."""
     try:
-        return json.loads(line)['step']
-    except (json.JSONDecodeError, KeyError):  # cut off by a crash
-        return math.inf
+        step = json_files.loads(line)['step']
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if type(step) is int else None
 
 
 class TensorBoardWriter:

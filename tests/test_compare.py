@@ -9,29 +9,38 @@ from tiny import tiny_config
 from n2n_jax import cli, compare
 from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
+from n2n_jax.result_rows import row_id
 from n2n_jax.workdir import Workdir, write_text
 
 
 @pytest.fixture
 def make_run(tmp_path):
-    """(name, {image: psnr}, protocol, config keys...) -> workdir of a run so evaluated."""
+    """(name, {image: psnr}, protocol, ...) -> workdir of a run so evaluated.
 
-    def make_run(name, psnr, protocol='p', **changes):
+    With `hashes`, {image: hash of its pixels}, as present versions do it, else as early ones did.
+    """
+
+    def make_run(name, psnr, protocol='p', hashes=None, set_name='photos', **changes):
         workdir = Workdir(tmp_path / name)
         with workdir.claimed(tiny_config(**changes)):
             pass
         for step in (2, 4):
             values = list(psnr.values())
             row = {
-                'step': step, 'set': 'photos', 'noise': 'gaussian:25', 'n': len(psnr),
+                'step': step, 'set': set_name, 'noise': 'gaussian:25', 'n': len(psnr),
                 'psnr': float(np.mean(values)), 'psnr_input': 20.0, 'ssim': 0.5, 'ssim_input': 0.2,
                 'ci95': [0, 0], 'protocol': protocol, 'seed': 0,
             }  # fmt: skip
+            if hashes:
+                row['id'] = row_id(set_name, 'gaussian:25', protocol, hashes.values())
             offset = 0 if step == 4 else -9  # only the last evaluation counts
             images = [
-                {'image': image, 'replica': 0, 'psnr': value + offset, 'ssim': value / 40}
+                {
+                    'image': image, 'replica': 0, 'psnr': value + offset, 'ssim': value / 40,
+                    **({'sha256': hashes[image]} if hashes else {}),
+                }
                 for image, value in psnr.items()
-            ]
+            ]  # fmt: skip
             write_text(workdir.scores_file(row), json.dumps({**row, 'images': images}))
             workdir.add_rows([row])
         return workdir.path
@@ -90,8 +99,63 @@ def test_runs_that_cannot_be_compared_are_refused(make_run, tmp_path):
         compare.compare(a, tmp_path / 'd')
     (file,) = (a / 'evaluation' / 'step_0000004').glob('*.json')
     file.write_text('{')
-    with pytest.raises(UserError, match='photos_gaussian_25.json cannot be read'):
+    with pytest.raises(UserError, match=r'photos_gaussian_25\.json is damaged: evaluate .* again'):
         compare.compare(a, make_run('e', {'x': 20.0}))
+
+
+def test_images_are_paired_by_their_pixels_whatever_they_and_their_sets_are_called(make_run):
+    psnr = {'01.png': 20.0, '02.png': 30.0, '03.png': 40.0}
+    a = make_run('a', psnr, hashes=dict(zip(psnr, 'pqr', strict=True)), set_name='kodak')
+    psnr = {'kodim02': 30.5, 'kodim01': 20.1, '03.png': 99.0}  # the last is another image
+    b = make_run('b', psnr, hashes=dict(zip(psnr, 'qpx', strict=True)), set_name='kodak24')
+    (row,) = compare.compare(a, b)
+    assert (row['set'], row['n'], row['n_of']) == ('kodak / kodak24', 2, [3, 3])
+    assert (row['paired_by'], row['psnr_reference'], row['psnr']) == ('pixels', 25.0, 25.3)
+    table = compare.markdown_table([row])
+    assert '| 2 of 3 |' in table
+    assert 'early version' not in table
+
+
+def test_runs_of_an_early_version_are_paired_by_name_and_that_is_said(make_run):
+    (row,) = compare.compare(make_run('a', {'x': 20.0}), make_run('b', {'x': 21.0}))
+    assert row['paired_by'] == 'names'
+    assert 'paired by their names: an early version' in compare.markdown_table([row])
+    with pytest.raises(UserError, match='same images'):  # names of another set say nothing
+        compare.compare(make_run('c', {'x': 20.0}), make_run('d', {'x': 21.0}, set_name='other'))
+
+
+def test_noise_by_names_is_not_compared_with_noise_by_pixels(make_run):
+    old = make_run('old', {'x': 20.0})
+    new = make_run('new', {'x': 20.0}, protocol='q', hashes={'x': 'p'})
+    for pair in ((old, new), (new, old)):
+        with pytest.raises(UserError, match='/old was evaluated by an early version'):
+            compare.compare(*pair)
+
+
+def test_a_quick_look_does_not_take_the_place_of_the_whole_set(make_run):
+    hashes = {'x': 'p', 'y': 'q', 'z': 'r'}
+    runs = [make_run(name, {'x': 20.0, 'y': 21.0, 'z': 22.0}, hashes=hashes) for name in 'ab']
+    for run in runs:
+        workdir = Workdir(run)
+        whole = workdir.rows()[-1]
+        images = json.loads(workdir.scores_file(whole).read_text())['images'][:1]
+        quick = {**whole, 'n': 1, 'id': row_id('photos', 'gaussian:25', 'p', ['p'])}
+        write_text(workdir.scores_file(quick), json.dumps({**quick, 'images': images}))
+        workdir.add_rows([quick])
+    (row,) = compare.compare(*runs)
+    assert row['n'] == 3
+
+
+def test_exact_images_are_compared_too(make_run):
+    a, b = make_run('a', {'x': 20.0, 'y': 30.0}), make_run('b', {'x': 21.0, 'y': 30.0})
+    for run in (a, b):
+        file = Workdir(run).scores_file(Workdir(run).rows()[-1])
+        content = json.loads(file.read_text())
+        content['images'][1]['psnr'] = None  # as JSON has what is infinite
+        write_text(file, json.dumps(content))
+    (row,) = compare.compare(a, b)
+    assert row['difference'] == 0.5
+    assert '| exact | exact | **+0.50**' in compare.markdown_table([row])
 
 
 def test_the_command_prints_a_table_and_writes_json(make_run, tmp_path, capsys):

@@ -1,16 +1,19 @@
 """The protocol: fixed noise, any batch, hand-computed scores."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate, io, models
+from n2n_jax import corruptions, evaluate, io, models, protocol
 from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
+from n2n_jax.models.weights import weights_hash
 from n2n_jax.parallel import make_layout
+from n2n_jax.workdir import Workdir
 
 
 def evaluator_and_weights(**changes):
@@ -108,3 +111,116 @@ def test_evaluating_a_folder_without_a_run_says_so(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match='no whole checkpoint'):
         evaluate.evaluate_checkpoint(config, tmp_path / 'empty')
+
+
+def on_one_device(**changes):
+    """An evaluator that is compiled in seconds, and weights that change nothing."""
+    config = tiny_config(**{'eval.max_images': 0, 'model.residual': True, **changes})
+    variables = zero(models.init(config.model, jax.random.key(0)))
+    layout = make_layout(8, devices=jax.devices()[:1])
+    return evaluate.Evaluator(config, layout), variables, config
+
+
+@pytest.fixture
+def one_image_in_two_sets(tmp_path):
+    """The same pixels as 01.png of one folder and as sub/kodim01.tif of another."""
+    rng = np.random.default_rng(3)
+    pixels_HWC = rng.integers(0, 256, (24, 28, 3), np.uint8)
+    (tmp_path / 'b' / 'sub').mkdir(parents=True)
+    (tmp_path / 'a').mkdir()
+    io.write_pixels(tmp_path / 'a' / '01.png', pixels_HWC)
+    io.write_pixels(tmp_path / 'b' / 'sub' / 'kodim01.tif', pixels_HWC)
+    return f'a=folder:{tmp_path / "a"},b=folder:{tmp_path / "b"}'
+
+
+def test_an_image_has_the_same_noise_whatever_it_is_called(one_image_in_two_sets):
+    evaluator, variables, _ = on_one_device(**{'eval.sets': one_image_in_two_sets})
+    report = evaluator(variables, 0)
+    (a,), (b,) = report.images
+    assert (a['image'], b['image']) == ('01.png', 'sub/kodim01.tif')
+    assert a['sha256'] == b['sha256']
+    assert a['psnr_input'] == b['psnr_input']
+    assert a['psnr'] == b['psnr']
+    rows = report.rows
+    assert rows[0]['images_sha256'] == rows[1]['images_sha256']
+    assert rows[0]['id'] != rows[1]['id']  # another set is another row
+    assert rows[0]['psnr_input'] == pytest.approx(20.0990, abs=1e-3)  # golden
+
+
+def test_another_pixel_is_another_noise(tmp_path):
+    pixels_HWC = np.full((24, 28, 3), 128, np.uint8)
+    io.write_pixels(tmp_path / 'a.png', pixels_HWC)
+    pixels_HWC[0, 0] = 129
+    io.write_pixels(tmp_path / 'b.png', pixels_HWC)
+    evaluator, variables, _ = on_one_device(**{'eval.sets': f'folder:{tmp_path}'})
+    (images,) = evaluator(variables, 0).images
+    assert images[0]['psnr_input'] != pytest.approx(images[1]['psnr_input'], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('spec', 'words'),
+    [
+        ('gaussian:25', 'noise not clipped nor rounded'),
+        ('poisson:30', 'noise not clipped nor rounded'),
+        ('gaussian:25+clip', 'noise of gaussian:25+clip: clipped to [0, 1] by clip'),
+        ('gaussian:25+quantise:8', 'clipped to [0, 1] and rounded to 8 bits by quantise'),
+        ('quantise:4-8', 'rounded to 4 to 8 bits by quantise'),
+        ('gaussian:9+poisson:30', 'below 0 set to 0 ahead of poisson'),
+        ('clip+gaussian:5+quantise:8', 'by clip, then clipped to [0, 1] and rounded to 8 bits by'),
+    ],
+)
+def test_the_protocol_says_what_was_done_to_the_noise(spec, words):
+    text = protocol.in_words(tiny_config().eval, 3, corruptions.parse(spec))
+    assert words in text
+    assert ('not clipped nor rounded' in text) == ('not clipped nor rounded' in words)
+
+
+def test_every_stage_that_cuts_values_says_so():
+    noisy_HWC = np.linspace(-0.5, 1.5, 300, dtype=np.float32).reshape(10, 10, 3)
+    for name in ('clip', 'quantise:8', 'gaussian:1'):
+        (stage,) = corruptions.parse(name).stages
+        image_HWC, _ = stage.corruption.sample_image(jax.random.key(0), noisy_HWC, stage.low)
+        cuts = bool(image_HWC.min() >= 0 and image_HWC.max() <= 1)
+        assert cuts == bool(stage.corruption.cuts), name
+
+
+def test_the_same_noise_twice_is_refused(image_folder):
+    sets = {'eval.sets': f'folder:{image_folder}'}
+    for twice in ('gaussian:25,gaussian:25', 'poisson:3, poisson:3.0'):
+        with pytest.raises(UserError, match='twice: name it once'):
+            on_one_device(**sets, **{'eval.noise': twice})
+
+
+def test_an_exact_image_leaves_json_that_every_program_reads(tmp_path):
+    io.write_pixels(tmp_path / 'black.png', np.zeros((16, 16, 3), np.uint8))
+    evaluator, variables, config = on_one_device(
+        **{'eval.sets': f'folder:{tmp_path}', 'eval.noise': 'clip'}
+    )
+    report = evaluator(variables, 2)
+    workdir = Workdir(tmp_path / 'run')
+    evaluate.record(report, 2, workdir, evaluate.origin(config, variables))
+    files = sorted((tmp_path / 'run').rglob('*.json'))
+    assert len(files) == 2
+    for file in files:
+        json.loads(file.read_text(), parse_constant=pytest.fail)
+    (row,) = workdir.rows()
+    assert row['psnr'] is None
+    assert row['not_finite']['psnr'] == 'Infinity'
+    assert '**exact**' in (tmp_path / 'run' / 'results.md').read_text()
+
+
+def test_a_row_says_which_weights_of_which_run_were_scored_and_how_long_it_took(tmp_path):
+    io.write_pixels(tmp_path / 'x.png', np.zeros((16, 16, 3), np.uint8))
+    evaluator, variables, config = on_one_device(
+        **{'eval.sets': f'folder:{tmp_path}', 'seed': 7, 'eval.seed': 3}
+    )
+    workdir = Workdir(tmp_path / 'run')
+    evaluate.record(evaluator(variables, 2), 2, workdir, evaluate.origin(config, variables))
+    (row,) = workdir.rows()
+    assert (row['training_seed'], row['seed'], row['n']) == (7, 3, 1)
+    assert row['device'] == f'{jax.device_count()} x cpu'
+    assert len(row['config_sha256']) == len(row['weights_sha256']) == 64
+    assert row['weights_sha256'] == weights_hash(variables)
+    scores = json.loads(workdir.scores_file(row).read_text())
+    assert scores['seconds'] > 0
+    assert scores['images'][0]['image'] == 'x.png'

@@ -89,7 +89,6 @@ def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, 
         (['--config.trian.steps=5'], ["Did you mean 'train.steps'"]),
         (['--config.train.steps=many'], ['train.steps', 'many']),
         (['--config', 'README.md'], ['README.md is no config file', 'SyntaxError']),
-        (['--mode', 'follow'], ['no run in', 'config.json is missing']),
         slow(['--config.data.crop=4096'], ['larger than every image', 'data.crop=40']),
         slow(['--config.noise.input=gausian:25'], ["Did you mean 'gaussian'"]),
         slow(['--config.model.name=unett'], ["Did you mean 'unet'"]),
@@ -107,6 +106,16 @@ def test_what_is_wrong_is_said_in_a_sentence(small_run, extra, words, tmp_path):
     assert 'Traceback' not in output
     assert len(output.strip().splitlines()) <= 4, output
     assert not (tmp_path / 'run' / 'checkpoints').exists()
+
+
+def test_following_before_there_is_a_run_says_that_it_waits(small_run, tmp_path):
+    process = start(*small_run, '--mode', 'follow', '--workdir', tmp_path / 'run')
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
+    assert f'Waiting for a run to start in {tmp_path / "run"}' in first
+    assert process.returncode == 130
+    assert 'Traceback' not in output
 
 
 def test_missing_flags_are_named():

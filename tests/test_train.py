@@ -11,7 +11,7 @@ import optax
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate, optim, train
+from n2n_jax import evaluate, follow, optim, run_time, train
 from n2n_jax import train_step as steps
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.data import feed as feed_module
@@ -84,9 +84,14 @@ def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
     assert Workdir(tmp_path / 'run').config() == config
     assert done(tmp_path / 'run')['provenance']['packages']['jax'] == jax.__version__
     row = Workdir(tmp_path / 'run').rows()[-1]
-    wanted = 'step set noise psnr psnr_input ssim ssim_input ci95 n protocol seed'
+    wanted = (
+        'step set noise psnr psnr_input ssim ssim_input ci95 n protocol seed id images_sha256 '
+        'training_seed config_sha256 weights_sha256 device'
+    )
     assert set(wanted.split()) <= set(row)
     assert row['ci95'][0] <= row['psnr'] <= row['ci95'][1]
+    assert done(tmp_path / 'run')['wall_seconds'] > 0
+    assert done(tmp_path / 'run')['devices'] == [f'{jax.device_count()} x cpu']
     pictures = list((tmp_path / 'run' / 'evaluation' / 'step_0000004').glob('*.png'))
     assert sorted(p.stem.rsplit('_')[-1] for p in pictures) == ['best', 'median', 'worst']
 
@@ -189,12 +194,39 @@ def test_damaged_files_of_a_run_are_named(image_folder, tmp_path):
         Workdir(tmp_path / 'run').rows()
 
 
-def test_a_complete_run_is_not_trained_again(image_folder, tmp_path):
+def test_a_complete_run_is_not_trained_again_and_keeps_its_history(
+    image_folder, tmp_path, monkeypatch
+):
     config = loop_config(image_folder)
     train.train(config, tmp_path / 'run')
     first = done(tmp_path / 'run')
+    before = (tmp_path / 'run' / 'config.json').read_text()
+    monkeypatch.setattr('sys.argv', ['looked again a year later'])
     assert train.train(config, tmp_path / 'run')
-    assert done(tmp_path / 'run')['weights_sha256'] == first['weights_sha256']
+    assert done(tmp_path / 'run') == first
+    assert (tmp_path / 'run' / 'config.json').read_text() == before
+    (tmp_path / 'run' / 'DONE.json').unlink()  # lost: what it said is in the checkpoint too
+    assert train.train(config, tmp_path / 'run')
+    again = done(tmp_path / 'run')
+    assert again['provenance'] == first['provenance']
+    assert again['weights_sha256'] == first['weights_sha256']
+    assert 0 < again['wall_seconds'] <= first['wall_seconds']
+
+
+def test_the_time_of_a_resumed_run_counts_all_its_parts(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(run_time.time, 'monotonic', lambda: now[0])
+    first = run_time.RunTime()
+    now[0] += 60
+    saved = first.as_dict()
+    monkeypatch.setattr(run_time, 'devices', lambda: '1 x H100')
+    second = run_time.RunTime(saved)
+    now[0] += 5
+    assert second.as_dict() == {
+        'wall_seconds': 65.0, 'devices': [f'{jax.device_count()} x cpu', '1 x H100']
+    }  # fmt: skip
+    of_an_early_version = run_time.RunTime({'config': {}})
+    assert of_an_early_version.as_dict()['wall_seconds'] is None
 
 
 def exploding(monkeypatch, step):
@@ -272,7 +304,7 @@ def test_the_side_car_gives_the_numbers_of_the_loop(image_folder, tmp_path):
     apart = loop_config(image_folder, **{'train.keep_checkpoints': 9, 'eval.in_loop': False})
     train.train(apart, tmp_path / 'apart')
     assert not Workdir(tmp_path / 'apart').rows()
-    evaluate.follow(apart, tmp_path / 'apart')
+    follow.follow(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
     evaluate.evaluate_checkpoint(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
@@ -283,7 +315,7 @@ def test_a_disk_without_room_is_seen_before_a_write(image_folder, tmp_path, monk
     full = shutil.disk_usage(tmp_path)._replace(free=100)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'disk_usage', lambda path: full)
-        with pytest.raises(CheckpointError, match=r'needs 0\.\d MB and 0\.0 MB are free'):
+        with pytest.raises(CheckpointError, match=r'needs \d+\.\d kB and 0\.1 kB are free'):
             train.train(config, tmp_path / 'run')
     assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
     assert train.train(config, tmp_path / 'run')
@@ -302,6 +334,6 @@ def test_the_side_car_goes_on_past_a_checkpoint_that_was_deleted(
         return real(checkpoints, step, sharding)
 
     monkeypatch.setattr(evaluate, 'shipped_variables', too_late_for_two)
-    evaluate.follow(config, tmp_path / 'run')
+    follow.follow(config, tmp_path / 'run')
     assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [4]
     assert 'Checkpoint 2 was deleted' in caplog.text

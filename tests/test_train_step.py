@@ -13,6 +13,7 @@ from n2n_jax import train_step as steps
 from n2n_jax.data.feed import DeviceFeed
 from n2n_jax.data.photos import photos
 from n2n_jax.data.source import ArraySource
+from n2n_jax.models.weights import weights_hash
 from n2n_jax.parallel import make_layout
 
 
@@ -70,9 +71,9 @@ def test_the_first_losses_are_unchanged(name, noise):
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not():
     config = tiny_config()
-    hashes = [steps.weights_hash(run(config, 3)[0].variables) for _ in range(2)]
+    hashes = [weights_hash(run(config, 3)[0].variables) for _ in range(2)]
     assert hashes[0] == hashes[1]
-    other = steps.weights_hash(run(dataclasses.replace(config, seed=1), 3)[0].variables)
+    other = weights_hash(run(dataclasses.replace(config, seed=1), 3)[0].variables)
     assert other != hashes[0]
 
 
@@ -167,8 +168,8 @@ def test_bfloat16_keeps_weights_and_output_in_float32():
 def test_clipping_and_the_average_change_what_they_should():
     base, _ = run(tiny_config(), 3)
     clipped, _ = run(tiny_config(**{'optim.clip_norm': 1e-3}), 3)
-    assert steps.weights_hash(base.variables) != steps.weights_hash(clipped.variables)
-    assert steps.weights_hash(base.ema) != steps.weights_hash(base.variables)
+    assert weights_hash(base.variables) != weights_hash(clipped.variables)
+    assert weights_hash(base.ema) != weights_hash(base.variables)
     assert run(tiny_config(**{'optim.ema_decay': 0.0}), 1)[0].ema is None
 
 

@@ -1,7 +1,6 @@
 """`n2n audit`: whether captures are fit to train on."""
 
 import argparse
-import json
 import logging
 import sys
 from typing import Any
@@ -36,7 +35,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import audit, audit_report
+    from n2n_jax import audit, audit_report, json_files
     from n2n_jax.data import own_captures
     from n2n_jax.progress import ProgressLine
     from n2n_jax.workdir import write_text
@@ -76,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
             _log.info('%s: %s: left out of all checks.', scene.name, constant.in_words())
     if arguments.json:
         content = {'verdict': verdict, 'scenes': [scene.as_dict() for scene in scenes]}
-        write_text(arguments.json, json.dumps(content, indent=1, allow_nan=False))
+        write_text(arguments.json, json_files.dumps(content, indent=1))
         _log.info('%s', arguments.json)
     if arguments.html:
         write_text(arguments.html, audit_report.page(scenes, details.by_scene()))

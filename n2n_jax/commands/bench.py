@@ -1,7 +1,6 @@
 """`n2n bench`: n2n_jax measured against others."""
 
 import argparse
-import json
 import logging
 from typing import Any
 
@@ -66,6 +65,7 @@ def run_speed(arguments: argparse.Namespace) -> None:
 
 def run_estimates(arguments: argparse.Namespace) -> None:
     """Runs the simulation."""
+    from n2n_jax import json_files
     from n2n_jax.bench import estimates
     from n2n_jax.workdir import write_text
 
@@ -76,5 +76,5 @@ def run_estimates(arguments: argparse.Namespace) -> None:
     print(estimates.markdown(rows))
     if arguments.json:
         content = {**estimates.surroundings(), 'rows': rows}
-        write_text(arguments.json, json.dumps(content, indent=1))
+        write_text(arguments.json, json_files.dumps(content, indent=1))
         _log.info('%s', arguments.json)

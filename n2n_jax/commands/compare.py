@@ -1,7 +1,6 @@
-"""`n2n compare`: runs held against each other, image by image."""
+"""`n2n compare`: evaluated runs, image by image."""
 
 import argparse
-import json
 import logging
 from typing import Any
 
@@ -30,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import compare
+    from n2n_jax import compare, json_files
     from n2n_jax.workdir import Workdir, write_text
 
     options.check_free(arguments.json, '--json', arguments)
@@ -44,5 +43,5 @@ def run(arguments: argparse.Namespace) -> None:
         names = {'reference': str(arguments.reference), 'run': str(run), 'differ_in': differing}
         rows += [{**names, **row} for row in found]
     if arguments.json:
-        write_text(arguments.json, json.dumps(rows, indent=1))
+        write_text(arguments.json, json_files.dumps(rows, indent=1))
         _log.info('%s', arguments.json)

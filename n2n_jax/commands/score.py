@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +62,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import baselines, score, score_table
+    from n2n_jax import baselines, json_files, score, score_table
     from n2n_jax.data import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import write_text
@@ -114,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
     for sentence in seen.warnings(held_out=arguments.held_out):
         _log.warning('%s', sentence)
     if arguments.json:
-        write_text(arguments.json, json.dumps(rows, indent=1))
+        write_text(arguments.json, json_files.dumps(rows, indent=1))
         _log.info('%s', arguments.json)
     warning = score_table.verdict(rows).warning()
     if warning:

@@ -65,6 +65,8 @@ class Corruption:
       nonnegative: True if an image without values below 0 comes back without any.
       mixes: True if a value is made of its neighbors too; a mask goes through the same, and what
         any missing value has a part in is missing.
+      cuts: what it does to the range and the steps of all values, in words that follow on
+        'values are', with {level} for its level; '' if it leaves both alone.
     """
 
     name: str
@@ -78,3 +80,4 @@ class Corruption:
     rectifies: bool = False
     nonnegative: bool = False
     mixes: bool = False
+    cuts: str = ''

@@ -36,6 +36,7 @@ CLIP = Corruption(
     untouched=all_of_them,  # of clean values, which lie in [0, 1]
     monotone=True,
     nonnegative=True,
+    cuts='clipped to [0, 1]',
 )
 QUANTISE = Corruption(
     name='quantise',
@@ -46,4 +47,5 @@ QUANTISE = Corruption(
     untouched=lambda bits: float(bits >= 8),  # to half a step, at most 0.5 of 255
     monotone=True,
     nonnegative=True,
+    cuts='clipped to [0, 1] and rounded to {level} bits',
 )

@@ -21,7 +21,7 @@ class ImageSource(Protocol):
     """A numbered set of images.
 
     Attributes:
-      names: one per image, unique within the source; noise for evaluation is keyed by it.
+      names: one per image, unique within the source; for people, nothing is keyed by it.
     """
 
     names: Sequence[str]

@@ -4,11 +4,11 @@ Each row is measured alternately: ours, theirs, ours, theirs, ... The quotient o
 what to read; the absolute times are those of this machine in that hour.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from n2n_jax import json_files
 from n2n_jax.bench.speed import denoising, inference, noise, peaks, pipeline, startup, training
 from n2n_jax.bench.speed.report import Row, markdown_table, plot, surroundings
 from n2n_jax.errors import UserError, did_you_mean
@@ -49,7 +49,7 @@ def run(sections: list[str], *, quick: bool, output: Path | None) -> list[Row]:
             _log.info('%s', row)
             if output is not None:  # after every row: a run that is stopped keeps what it has
                 content = {**surroundings(), 'rows': [r.as_dict() for r in rows]}
-                write_text(output, json.dumps(content, indent=1))
+                write_text(output, json_files.dumps(content, indent=1))
     if output is not None:
         write_text(output.with_suffix('.md'), markdown_table(rows))
         plot(rows, output.with_suffix('.png'))

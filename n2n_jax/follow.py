@@ -1,0 +1,89 @@
+"""The side-car: scores each new checkpoint of a run that is trained by another program."""
+
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+import jax
+
+from n2n_jax import evaluate
+from n2n_jax.checkpoint import Checkpoints
+from n2n_jax.config import Config
+from n2n_jax.parallel import make_layout
+from n2n_jax.workdir import Workdir
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 2.0
+_GRACE_SECONDS = 60.0  # a scheduler may start a run again, which then resumes
+
+
+def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS) -> bool:
+    """Scores each new checkpoint of a workdir until the run is complete.
+
+    A run that does not exist yet is waited for.
+
+    Args:
+      config: its evaluation settings are used.
+      path: the workdir.
+      grace_seconds: how long a run that is not complete may go without anybody training it.
+
+    Returns:
+      True if the run is complete, False if it was given up on.
+    """
+    workdir = Workdir(path)
+    _wait_for_start(workdir)
+    layout = make_layout(batch_size=jax.device_count())
+    config = dataclasses.replace(workdir.config(), eval=config.eval)
+    evaluate.needs_clean_images(config, path)
+    evaluator = evaluate.Evaluator(config, layout)
+    abandoned = _Abandoned(workdir, grace_seconds)
+    with Checkpoints(path) as checkpoints:
+        steps = checkpoints.follow(
+            finished=lambda: workdir.done or abandoned(),
+            first_after=-1,
+            poll_seconds=_POLL_SECONDS,
+        )
+        for step in steps:
+            try:
+                variables = evaluate.shipped_variables(checkpoints, step, layout.replicated)
+            except FileNotFoundError:  # deleted by the run before its turn
+                _log.warning('Checkpoint %d was deleted before it could be evaluated.', step)
+                continue
+            of = evaluate.origin(config, variables)
+            evaluate.record(evaluator(variables, step), step, workdir, of)
+        last_step = checkpoints.last_step
+    if workdir.done:
+        return True
+    _log.error(
+        'error: The run in %s ended %s, of %d steps, without being complete: the command that '
+        'trained it resumes it, and this one can be started beside it again.',
+        path,
+        'before its first checkpoint' if last_step is None else f'at step {last_step}',
+        config.train.steps,
+    )
+    return False
+
+
+def _wait_for_start(workdir: Workdir) -> None:
+    said = False
+    while not workdir.started:
+        if not said:
+            _log.info('Waiting for a run to start in %s. Ctrl-C ends this.', workdir.path)
+        said = True
+        time.sleep(_POLL_SECONDS)
+
+
+class _Abandoned:
+    """Tells a run that nobody trains any more, nor has for a while."""
+
+    def __init__(self, workdir: Workdir, grace_seconds: float):
+        self._workdir, self._grace_seconds = workdir, grace_seconds
+        self._last_seen = time.monotonic()
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._workdir.in_training:
+            self._last_seen = now
+        return now - self._last_seen >= self._grace_seconds
