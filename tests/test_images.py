@@ -85,6 +85,54 @@ def test_what_is_refused_is_refused_by_all_with_one_sentence(name, tmp_path):
     assert sentence == outcome(io.read_image, path) == outcome(io.image_size, path)
 
 
+def copied(source_path, target_path):
+    """What `n2n denoise` writes if it changes no pixel."""
+    with (
+        image_bands.open_source(source_path) as source,
+        image_bands.open_target(target_path, source) as target,
+    ):
+        for index, frame in enumerate(source.frames):
+            for top in range(0, frame.height, 7):
+                target.write(index, source.read(index, top, min(top + 7, frame.height)))
+
+
+@pytest.mark.parametrize('name', odd_files.READ)
+def test_what_is_written_as_tiff_is_read_as_it_was(name, tmp_path):
+    path, want = written(name, odd_files.READ[name], tmp_path)
+    copied(path, tmp_path / 'copy.tif')
+    found = by_denoising(tmp_path / 'copy.tif')
+    for image_HWC, want_HWC in zip(found, want, strict=True):
+        np.testing.assert_array_equal(image_HWC, want_HWC)
+    with images.open_image(path) as before, images.open_image(tmp_path / 'copy.tif') as after:
+        assert list(after.frames) == list(before.frames)
+        for index, frame in enumerate(before.frames):
+            kept = [image.read(index)[..., frame.channels :] for image in (before, after)]
+            np.testing.assert_array_equal(*kept)
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'int16', 'float32'])
+def test_where_white_is_zero_a_denoised_image_looks_as_the_noisy_one(dtype, tmp_path):
+    """Larger values look darker in both, or brighter in both."""
+    stored = (odd_files.DEEP[0] // 16).astype(dtype)
+    tifffile.imwrite(tmp_path / 'a.tif', stored, photometric='miniswhite')
+    copied(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    with tifffile.TiffFile(tmp_path / 'b.tif') as tif:
+        page = tif.pages.first
+        is_dark = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        top = {'uint8': 255, 'uint16': 65535}.get(dtype, 0)
+        np.testing.assert_array_equal(page.asarray(), stored if is_dark else top - stored)
+        assert is_dark == (dtype in ('int16', 'float32'))
+
+
+def test_truth_values_in_an_archive_come_out_as_gray(tmp_path):
+    np.savez(tmp_path / 'a.npz', mask=odd_files.DEEP > 2000)
+    for name in ('b.npz', 'b.npy'):
+        copied(tmp_path / 'a.npz', tmp_path / name)
+        loaded = np.load(tmp_path / name)
+        array = loaded if name == 'b.npy' else loaded['mask']
+        np.testing.assert_array_equal(array, np.uint8(255) * (odd_files.DEEP > 2000))
+
+
 def test_photographs_are_read_as_captures_are(tmp_path):
     for name in ('palette.tif', 'rgb and two samples.tif', 'planar.tif', 'on its side.jpg'):
         folder = tmp_path / name[:4]

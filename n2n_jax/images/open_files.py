@@ -20,6 +20,8 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self._opened: dict[Path, tuple[ImageFile, contextlib.ExitStack]] = {}
+        self._last: tuple[Path, int] | None = None
+        self._last_HWC = np.empty(0)
 
     def __enter__(self) -> Self:
         return self
@@ -40,6 +42,14 @@ class OpenFiles:
         return [self._read(path, index) for path, index in places]
 
     def _read(self, path: Path, index: int) -> np.ndarray:
+        # The channels of an image may be the captures, and each is asked for by itself.
+        if self._last != (path, index):
+            self._last, self._last_HWC = None, np.empty(0)
+            self._last_HWC = self._read_again(path, index)
+            self._last = path, index
+        return self._last_HWC
+
+    def _read_again(self, path: Path, index: int) -> np.ndarray:
         if path not in self._opened:
             with contextlib.ExitStack() as stack:
                 image = stack.enter_context(open_image(path))
