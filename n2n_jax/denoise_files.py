@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, io, stacks
+from n2n_jax import image_bands, stacks
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Denoiser, Read
 from n2n_jax.errors import UserError
@@ -488,7 +488,7 @@ def _check_kind(source: Path, target: Path) -> None:
             f'{target} cannot be written: let its name end in {endings}; or write {target}/ for a '
             'folder.'
         )
-    for kinds in (image_bands.NUMPY_SUFFIXES, (exr.SUFFIX,)):
+    for kinds in (image_bands.NUMPY_SUFFIXES, (image_bands.EXR_SUFFIX,)):
         if new in kinds and old not in kinds:
             raise UserError(
                 f'{source} cannot become {target}: only {" and ".join(kinds)} files become {new} '

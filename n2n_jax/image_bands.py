@@ -24,10 +24,11 @@ from n2n_jax.images import ImageFile as Source
 from n2n_jax.images import open_image as open_source
 from n2n_jax.images.exr_file import ExrFile
 from n2n_jax.images.numpy_file import NumpyFile
-from n2n_jax.images.suffixes import NUMPY_SUFFIXES, TIFF_SUFFIXES, either, suffix_of
+from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, TIFF_SUFFIXES, either, suffix_of
 from n2n_jax.images.tiff_file import TiffFile
 
 __all__ = [
+    'EXR_SUFFIX',
     'NUMPY_SUFFIXES',
     'TIFF_SUFFIXES',
     'Frame',
@@ -80,7 +81,7 @@ def open_target(
                 arrays = _ArrayTarget(source, indices)
                 yield arrays
                 np.savez_compressed(file, **{source.key or 'arr_0': arrays.array(source, only)})
-    elif suffix == exr.SUFFIX and isinstance(source, ExrFile):
+    elif suffix == EXR_SUFFIX and isinstance(source, ExrFile):
         arrays = _ArrayTarget(source, indices)
         yield arrays
         with named_in_errors(source.path):

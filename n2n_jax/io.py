@@ -21,9 +21,9 @@ import numpy as np
 from n2n_jax import images
 from n2n_jax.codecs import pillow, png, tiff
 from n2n_jax.errors import UserError
+from n2n_jax.folders import files_below
 from n2n_jax.images import Metadata
 from n2n_jax.images.suffixes import either
-from n2n_jax.natural_sort import natural_key
 
 _CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
 _MODES = {channels: mode for mode, channels in _CHANNELS.items()}
@@ -50,8 +50,8 @@ class ImageFile:
 def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]:
     """Image files in a folder and the folders below, 'img2' before 'img10', no hidden ones.
 
-    Symbolic links to folders are not followed, and pipes and devices are left out. `also` has
-    suffixes to look for beside those of images.
+    Links to folders are followed, see `folders.files_below`; pipes and devices are left out. `also`
+    has suffixes to look for beside those of images.
 
     Raises:
       UserError: no such folder, or no image inside.
@@ -61,19 +61,15 @@ def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]
         raise UserError(f'{folder}: no such folder.')
     if not root.is_dir():
         raise UserError(f'{folder}: this is a file; give the folder that holds the images.')
-    found = []
-    for parent, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        found += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith('.') and Path(name).suffix.lower() in (*IMAGE_SUFFIXES, *also)
-        ]
     # A dangling link stays, to be named as what cannot be read.
-    found = [path for path in found if path.is_file() or not path.exists()]
+    found = [
+        path
+        for path in files_below(root, (*IMAGE_SUFFIXES, *also))
+        if path.is_file() or not path.exists()
+    ]
     if not found:
         raise UserError(f'{folder}: no image inside; looked for {either((*_SUFFIXES, *also))}.')
-    return sorted(found, key=lambda path: _natural_order(path.relative_to(root)))
+    return found
 
 
 def image_size(path: str | Path) -> tuple[int, int, int]:
@@ -260,10 +256,6 @@ def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
 
 def _color_channels(image: ImageFile) -> int:
     return 3 if image.mode.startswith('rgb') else 1
-
-
-def _natural_order(path: Path) -> tuple[list[list[str | int]], str]:
-    return [natural_key(part) for part in path.parts], str(path)
 
 
 class _Format(NamedTuple):

@@ -2,8 +2,10 @@
 
 import re
 
+Key = list[str | tuple[int, str]]
 
-def natural_key(text: str) -> list[str | tuple[int, str]]:
+
+def natural_key(text: str) -> Key:
     """Sorts 'img2' before 'img10', whatever the case of the letters."""
     # Splitting at digits puts text at even and numbers at odd places, so that like meets like.
     parts = re.split(r'(\d+)', text.casefold())
