@@ -14,8 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, io, stacks
-from n2n_jax.codecs import exr
+from n2n_jax import image_bands, stacks
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Denoiser, Read
 from n2n_jax.errors import UserError
@@ -259,14 +258,9 @@ def _num_pixels(job: Job, options: Options) -> int:
         if why := why_no_file(path):
             raise UserError(f'{path} cannot be read: {why}.')
     path, only = job.sources[0], job.frames[0]
-    if path.suffix.lower() in (*image_bands.TIFF_SUFFIXES, *image_bands.NUMPY_SUFFIXES):
-        with image_bands.open_source(path) as source:
-            frames = source.frames if only is None else [source.frames[only]]
-            count = sum(frame.height * frame.width for frame in frames)
-    else:
-        read_size = exr.read_size if path.suffix.lower() == exr.SUFFIX else io.image_size
-        height, width, *_ = read_size(path)
-        count = height * width
+    with image_bands.open_source(path) as source:
+        frames = source.frames if only is None else [source.frames[only]]
+        count = sum(frame.height * frame.width for frame in frames)
     return count * (len(job.sources) if options.combine == 'results' else 1)
 
 
@@ -494,7 +488,7 @@ def _check_kind(source: Path, target: Path) -> None:
             f'{target} cannot be written: let its name end in {endings}; or write {target}/ for a '
             'folder.'
         )
-    for kinds in (image_bands.NUMPY_SUFFIXES, (exr.SUFFIX,)):
+    for kinds in (image_bands.NUMPY_SUFFIXES, (image_bands.EXR_SUFFIX,)):
         if new in kinds and old not in kinds:
             raise UserError(
                 f'{source} cannot become {target}: only {" and ".join(kinds)} files become {new} '

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from n2n_jax.natural_sort import natural_key
+from n2n_jax.natural_sort import Key, natural_key
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(found, key=lambda path: natural_order(path.relative_to(folder).as_posix()))
 
 
-def natural_order(name: str) -> tuple[list[list[str | int]], str]:
+def natural_order(name: str) -> tuple[list[Key], str]:
     """Sorts names with slashes part by part, 'a2/x' before 'a10/x'."""
     return [natural_key(part) for part in name.split('/')], name
 

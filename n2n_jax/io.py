@@ -1,4 +1,4 @@
-"""Reads and writes images of any depth without changing them.
+"""Single images of any depth, read and written without changing them.
 
 What a file holds comes back in its own type, and what is written goes out in the type, mode and
 metadata of the image it was made from.
@@ -12,41 +12,22 @@ import os
 import shutil
 import struct
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from n2n_jax import images
 from n2n_jax.codecs import pillow, png, tiff
 from n2n_jax.errors import UserError
-from n2n_jax.natural_sort import natural_key
+from n2n_jax.folders import files_below
+from n2n_jax.images import Metadata
+from n2n_jax.images.suffixes import either
 
 _CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
 _MODES = {channels: mode for mode, channels in _CHANNELS.items()}
 _FULL_SCALE = {'bool': 1, 'uint8': 255, 'uint16': 65535}
-TIFF_MARKS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-
-
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-    """What an image hands down to those made from it.
-
-    Attributes:
-      format: 'PNG', 'JPEG', 'TIFF', 'BMP' or 'WEBP'; '' if the image did not come from a file.
-      icc_profile: colour profile.
-      exif: EXIF, from its byte-order mark on; of a TIFF file, all tags that describe the image.
-      dpi: pixels per inch across and down.
-      native: what only this format knows, as keyword arguments of its encoder: JPEG's
-        quantization tables, PNG's chunks, whether a TIFF was compressed.
-    """
-
-    format: str = ''
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    native: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +35,7 @@ class ImageFile:
     """An image as it lies on disk.
 
     Attributes:
-      pixels: (H, W) if gray, else (H, W, C); uint8, uint16, float16, float32 or float64.
+      pixels: (H, W) if gray, else (H, W, C); of a type of `images.KINDS`.
       mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
       path: where it came from, for messages.
       metadata: what must survive.
@@ -63,14 +44,14 @@ class ImageFile:
     pixels: np.ndarray
     mode: str
     path: Path
-    metadata: Metadata = Metadata()
+    metadata: Metadata = dataclasses.field(default_factory=Metadata)
 
 
 def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]:
     """Image files in a folder and the folders below, 'img2' before 'img10', no hidden ones.
 
-    Symbolic links to folders are not followed. `also` has suffixes to look for beside those of
-    images.
+    Links to folders are followed, see `folders.files_below`; pipes and devices are left out. `also`
+    has suffixes to look for beside those of images.
 
     Raises:
       UserError: no such folder, or no image inside.
@@ -80,17 +61,15 @@ def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]
         raise UserError(f'{folder}: no such folder.')
     if not root.is_dir():
         raise UserError(f'{folder}: this is a file; give the folder that holds the images.')
-    found = []
-    for parent, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        found += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith('.') and Path(name).suffix.lower() in (*IMAGE_SUFFIXES, *also)
-        ]
+    # A dangling link stays, to be named as what cannot be read.
+    found = [
+        path
+        for path in files_below(root, (*IMAGE_SUFFIXES, *also))
+        if path.is_file() or not path.exists()
+    ]
     if not found:
-        raise UserError(f'{folder}: no image inside; looked for {_either((*_SUFFIXES, *also))}.')
-    return sorted(found, key=lambda path: _natural_order(path.relative_to(root)))
+        raise UserError(f'{folder}: no image inside; looked for {either((*_SUFFIXES, *also))}.')
+    return found
 
 
 def image_size(path: str | Path) -> tuple[int, int, int]:
@@ -99,24 +78,53 @@ def image_size(path: str | Path) -> tuple[int, int, int]:
     Raises:
       UserError: as `read_image`, as far as the header shows.
     """
-    with _opened(path) as (file, codec):
-        return codec.read_size(file)
+    with images.open_image(Path(path)) as file:
+        frame, mode = _only_frame(file)
+        return frame.height, frame.width, _CHANNELS[mode]
 
 
 def read_image(path: str | Path) -> ImageFile:
-    """Reads an image at its full depth.
+    """Reads the image of a file that holds one, at its full depth.
 
-    Palettes become RGB or RGBA, samples of 1 to 4 bits become uint8 with full scale 255, a
-    transparent colour becomes an alpha channel, and 'white is zero' TIFFs are inverted; all of
-    them stay so when written. Pixels lie as in the file: EXIF orientation is not applied.
+    Pixels are those of `images.ImageFile.read`, without extra samples if there are several.
+    Palettes are colors, and 'white is zero' TIFFs of unsigned integers are inverted, and stay so
+    when written.
 
     Raises:
-      UserError: the file is missing, unreadable, damaged, cut short, of an unknown kind, CMYK,
-        of 32-bit or signed integers, or holds several images.
+      UserError: the file is missing, damaged, cut short, of a kind that is not read, holds several
+        images, or one that is neither gray nor RGB.
     """
-    with _opened(path) as (file, codec):
-        pixels, mode, found = codec.read(file)
-    return ImageFile(pixels, mode, Path(path), Metadata(**found))
+    with images.open_image(Path(path)) as file:
+        _, mode = _only_frame(file)
+        pixels = file.read(0)[..., : _CHANNELS[mode]]
+        if mode == 'gray':
+            pixels = pixels[..., 0]
+        return ImageFile(pixels, mode, Path(path), file.metadata())
+
+
+def _only_frame(file: images.ImageFile) -> tuple[images.Frame, str]:
+    """The one image of a file and its mode."""
+    frame = file.frames[0]
+    count = len(file.frames) * frame.planes  # three gray planes are no RGB image
+    if count > 1:
+        raise UserError(
+            f'{file.path} holds {count} images, and only one per file is read. Save them as one '
+            'file each (in ImageJ: File > Save As > Image Sequence).'
+        )
+    mode = mode_of(frame)
+    if not mode:
+        raise UserError(
+            f'{file.path} holds {frame.samples} channels; gray and RGB are read, with or without '
+            'alpha. Save the channels as one gray file each.'
+        )
+    return frame, mode
+
+
+def mode_of(frame: images.Frame) -> str:
+    """'gray', 'gray+alpha', 'rgb' or 'rgba', as far as it is; '' if there are other channels."""
+    if frame.channels not in (1, 3):
+        return ''
+    return _MODES[frame.channels + (frame.extra == 1)]
 
 
 def write_image(path: str | Path, image: ImageFile) -> None:
@@ -131,7 +139,7 @@ def write_image(path: str | Path, image: ImageFile) -> None:
     """
     name = _SUFFIXES.get(Path(path).suffix.lower())
     if name is None:
-        raise UserError(f'{path}: the name must end in {_either(_SUFFIXES)}.')
+        raise UserError(f'{path}: the name must end in {either(_SUFFIXES)}.')
     target = _FORMATS[name]
     dtype = image.pixels.dtype.name
     if dtype not in target.dtypes or image.mode not in target.modes:
@@ -142,7 +150,7 @@ def write_image(path: str | Path, image: ImageFile) -> None:
         ]
         raise UserError(
             f'{path}: {name} cannot hold {dtype} {image.mode} pixels; '
-            + (f'write {_either(able)} instead.' if able else 'no format written here can.')
+            + (f'write {either(able)} instead.' if able else 'no format written here can.')
         )
     metadata = image.metadata
     native = metadata.native if metadata.format == name else {}
@@ -212,7 +220,7 @@ def check_range(image: ImageFile, *, margin: float) -> None:
 
 
 def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
-    """The image with other colours, in its own type: the inverse of `color_and_alpha`.
+    """The image with other colors, in its own type: the inverse of `color_and_alpha`.
 
     Integers are rounded to the nearest (halves to even), and all types saturate at the end of
     their range. Alpha stays as it was.
@@ -228,7 +236,7 @@ def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
     dtype = image.pixels.dtype
     if color_HWC.shape != (*image.pixels.shape[:2], colors):
         raise UserError(
-            f'{image.path} needs colours of shape {(*image.pixels.shape[:2], colors)}, not '
+            f'{image.path} needs colors of shape {(*image.pixels.shape[:2], colors)}, not '
             f'{color_HWC.shape}.'
         )
     bad = color_HWC.size - np.count_nonzero(np.isfinite(color_HWC))
@@ -246,59 +254,8 @@ def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
     return dataclasses.replace(image, pixels=pixels_HWC.reshape(image.pixels.shape))
 
 
-def full_scale(dtype: np.dtype) -> float:
-    """The value that is 1 in the range [0, 1] of `color_and_alpha`."""
-    return float(_FULL_SCALE.get(dtype.name, 1))
-
-
 def _color_channels(image: ImageFile) -> int:
     return 3 if image.mode.startswith('rgb') else 1
-
-
-def _natural_order(path: Path) -> tuple[list[list[str | int]], str]:
-    return [natural_key(part) for part in path.parts], str(path)
-
-
-@contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, ModuleType]]:
-    """Opens an image file, picks its codec, and names the file in all errors of the body."""
-    with named_in_errors(path), Path(path).open('rb') as file:
-        # A raw photograph, for one, is a TIFF whose first image is a thumbnail.
-        if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
-            raise UserError(f'is not read: the name must end in {_either(_SUFFIXES)}.')
-        mark = file.read(4)
-        file.seek(0)
-        if not mark:
-            raise UserError('is empty.')
-        yield file, tiff if mark in TIFF_MARKS else pillow
-
-
-def is_tiff(path: str | Path) -> bool:
-    """Whether a file begins as TIFF does, whatever its name says."""
-    with named_in_errors(path), Path(path).open('rb') as file:
-        return file.read(4) in TIFF_MARKS
-
-
-@contextlib.contextmanager
-def named_in_errors(path: str | Path) -> Iterator[None]:
-    """Turns all that can go wrong while a file is read into a UserError that names it.
-
-    One that is raised inside has a predicate for its message.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UserError(f'{path}: no such file.') from error
-    except IsADirectoryError as error:
-        raise UserError(f'{path} is a folder, not an image.') from error
-    except PermissionError as error:
-        raise UserError(f'{path}: no permission to read it.') from error
-    except UserError as error:
-        raise UserError(f'{path} {error}') from error
-    except MemoryError as error:  # also where a damaged header promises a huge image
-        raise UserError(f'{path} is damaged, or too large for the memory: {error}.') from error
-    except Exception as error:  # decoders meet damaged bytes with errors of every kind
-        raise UserError(f'{path} is damaged or cut short ({error}).') from error
 
 
 class _Format(NamedTuple):
@@ -310,26 +267,16 @@ class _Format(NamedTuple):
 _ALL_MODES = tuple(_CHANNELS)
 _FORMATS = {
     'PNG': _Format(('uint8', 'uint16'), _ALL_MODES, png.encode),
-    'TIFF': _Format(('uint8', 'uint16', 'float16', 'float32', 'float64'), _ALL_MODES, tiff.encode),
+    'TIFF': _Format(images.KINDS, _ALL_MODES, tiff.encode),
     'JPEG': _Format(('uint8',), ('gray', 'rgb'), pillow.encode_jpeg),
     'BMP': _Format(('uint8',), ('gray', 'rgb'), pillow.encode_bmp),
     'WEBP': _Format(('uint8',), ('rgb', 'rgba'), pillow.encode_webp),
 }
 _SUFFIXES = {
-    '.png': 'PNG',
-    '.tif': 'TIFF',
-    '.tiff': 'TIFF',
-    '.jpg': 'JPEG',
-    '.jpeg': 'JPEG',
-    '.bmp': 'BMP',
-    '.webp': 'WEBP',
+    suffix: {'tif': 'TIFF', 'jpg': 'JPEG'}.get(suffix[1:], suffix[1:].upper())
+    for suffix in images.PICTURE_SUFFIXES
 }
 IMAGE_SUFFIXES = frozenset(_SUFFIXES)
-
-
-def _either(words: Iterable[str]) -> str:
-    *others, last = words
-    return f'{", ".join(others)} or {last}' if others else last
 
 
 def _replace_file(path: str | Path, data: bytes) -> None:

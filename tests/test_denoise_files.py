@@ -18,6 +18,7 @@ from n2n_jax.config import ModelConfig
 from n2n_jax.denoise_files import Job, Options
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
+from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.uncertainty import Calibration
 
 
@@ -255,7 +256,7 @@ def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
     image = pixels(300, 20, dtype='uint16')
     tifffile.imwrite(tmp_path / 'in.tif', image, rowsperstrip=8)
     asked, written = [], []
-    read, write = image_bands._TiffSource.read, image_bands._TiffTarget.write
+    read, write = TiffFile.read, image_bands._TiffTarget.write
 
     def watched_read(self, index, start, stop):
         asked.append(stop - start)
@@ -265,7 +266,7 @@ def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
         written.append(len(rows_hWC))
         return write(self, index, rows_hWC)
 
-    monkeypatch.setattr(image_bands._TiffSource, 'read', watched_read)
+    monkeypatch.setattr(TiffFile, 'read', watched_read)
     monkeypatch.setattr(image_bands._TiffTarget, 'write', watched_write)
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
     assert max(asked) == 24  # core 16 and halo 4 on both sides
@@ -719,7 +720,7 @@ def test_progress_counts_pixels_whatever_their_colors(tmp_path, monkeypatch):
 def test_endings_that_are_not_known_are_told_with_those_that_are(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(8, 8))
     (failure,) = denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.xyz')
-    assert 'out.xyz cannot be written: let its name end in .bmp, .exr' in failure
+    assert 'out.xyz cannot be written: let its name end in .png, .tif,' in failure
     (tmp_path / 'in.csv').write_text('scene,path')
     (failure,) = denoise(identity(), tmp_path / 'in.csv', tmp_path / 'out.tif')
     assert 'in.csv is not read: ' in failure

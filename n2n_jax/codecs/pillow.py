@@ -3,41 +3,66 @@
 H height, W width, C channels.
 """
 
+import contextlib
 import io
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, JpegImagePlugin, WebPImagePlugin  # noqa: F401 (so that WebP is known)
 
 from n2n_jax.codecs import png
+from n2n_jax.codecs.damage import decoding
 from n2n_jax.errors import UserError
 
 _MODES = {'1': 'gray', 'L': 'gray', 'I;16': 'gray', 'LA': 'gray+alpha', 'RGB': 'rgb'}
 _MODES |= {'RGBA': 'rgba', 'P': 'rgb'}
 _WITH_ALPHA = {'gray': 'gray+alpha', 'rgb': 'rgba'}
-_CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
 _EXIF_MARK = b'Exif\0\0'
 _JPEG_SEGMENT_BYTES = 65533
 
 
-def read_size(file: BinaryIO) -> tuple[int, int, int]:
-    """(H, W, C), from the header; errors as in `read`."""
+class Header(NamedTuple):
+    """What an image will be.
+
+    Attributes:
+      height: rows.
+      width: columns.
+      mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
+      dtype: of a sample.
+    """
+
+    height: int
+    width: int
+    mode: str
+    dtype: np.dtype
+
+
+def read_header(file: BinaryIO) -> Header:
+    """What `read` gives, from the header; errors as in `read`."""
     with _opened(file) as image:
-        return image.height, image.width, _CHANNELS[_mode(image)]
+        is_deep = image.mode == 'I;16' or '16' in _rawmode(image)
+        dtype = np.dtype(np.uint16 if is_deep else np.uint8)
+        return Header(image.height, image.width, _mode(image), dtype)
 
 
 def read(file: BinaryIO) -> tuple[np.ndarray, str, dict[str, Any]]:
     """Reads an image.
 
+    Palettes become RGB or RGBA, samples of 1 to 4 bits become uint8 with full scale 255, a
+    transparent color becomes an alpha channel. Pixels lie as in the file: EXIF orientation is not
+    applied.
+
     Returns:
-      pixels, mode, and the metadata that `n2n_jax.io.Metadata` lists.
+      pixels, mode, and the metadata that `n2n_jax.images.Metadata` lists.
 
     Raises:
-      UserError: not an image of these formats, CMYK, an animation, or too large.
+      UserError: not an image of these formats, CMYK, an animation, too large, or damaged.
     """
     with _opened(file) as image:
         mode = _mode(image)
-        pixels = _pixels(file, image)
+        with decoding():
+            pixels = _pixels(file, image)
         return pixels, mode, _metadata(file, image)
 
 
@@ -80,7 +105,7 @@ def encode_webp(
     dpi: tuple[float, float] | None = None,
     **like: Any,
 ) -> bytes:
-    """A lossless WebP file, colours under full transparency included."""
+    """A lossless WebP file, colors under full transparency included."""
     return _saved(
         pixels, 'WEBP', lossless=True, exact=True, icc_profile=icc_profile, exif=exif, **like
     )
@@ -93,7 +118,15 @@ def _saved(pixels: np.ndarray, name: str, **settings: Any) -> bytes:
     return file.getvalue()
 
 
-def _opened(file: BinaryIO) -> Image.Image:
+@contextlib.contextmanager
+def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+    with decoding():
+        image = _identified(file)
+    with image:
+        yield image
+
+
+def _identified(file: BinaryIO) -> Image.Image:
     try:
         image = Image.open(file, formats=('PNG', 'JPEG', 'BMP', 'WEBP'))
     except Image.UnidentifiedImageError as error:
@@ -108,7 +141,7 @@ def _opened(file: BinaryIO) -> Image.Image:
     if frames > 1 and image.format != 'MPO':
         raise UserError(f'is an animation of {frames} images. Save them as one file each.')
     if image.mode not in _MODES:
-        raise UserError(f'holds {image.mode} colours. Convert it to RGB or gray first.')
+        raise UserError(f'holds {image.mode} colors. Convert it to RGB or gray first.')
     return image
 
 
@@ -120,7 +153,7 @@ def _rawmode(image: Image.Image) -> str:
 
 def _mode(image: Image.Image) -> str:
     mode = 'gray+alpha' if _rawmode(image) == 'LA;16B' else _MODES[image.mode]
-    # As an index, per palette entry, or as the one colour that is transparent.
+    # As an index, per palette entry, or as the one color that is transparent.
     return _WITH_ALPHA[mode] if 'transparency' in image.info else mode
 
 
@@ -131,13 +164,13 @@ def _pixels(file: BinaryIO, image: Image.Image) -> np.ndarray:
     if rawmode == 'LA;16B':
         return png.decode_16bit_gray_alpha(file)
     if rawmode in ('RGB;16B', 'RGBA;16B'):
-        pixels = png.decode_16bit(file, image.mode, 'big')
+        pixels = png.decode_16bit(file, image.mode)
     else:
         pixels = np.asarray(image.convert('L') if image.mode == '1' else image)
     key = image.info.get('transparency')
     if key is None:
         return pixels
-    # Pillow scales samples of 2 and 4 bits to 8, but not the transparent colour among them.
+    # Pillow scales samples of 2 and 4 bits to 8, but not the transparent color among them.
     key = np.multiply(key, {'L;2': 85, 'L;4': 17}.get(rawmode, 1))
     pixels_HWC = np.atleast_3d(pixels)
     opaque_HW1 = (pixels_HWC != key).any(axis=2, keepdims=True)

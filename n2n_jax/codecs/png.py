@@ -1,7 +1,6 @@
-"""What Pillow leaves out of PNG: 16-bit colour, and metadata kept byte for byte.
+"""What Pillow leaves out of PNG: 16-bit color, and metadata kept byte for byte.
 
-Of a 16-bit RGB file Pillow (and imageio, which asks Pillow) gives the high bytes only, and it
-cannot write one.
+Of a 16-bit RGB file Pillow gives the high bytes only, and it cannot write one.
 
 H height, W width, C channels.
 """
@@ -13,23 +12,24 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from n2n_jax.errors import UserError
+
 Chunk = tuple[bytes, bytes]  # type, data
 
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _COLOR_TYPE = {'gray': 0, 'rgb': 2, 'gray+alpha': 4, 'rgba': 6}
 # Chunks that stay true when pixel values change, although PNG calls them unsafe to copy: they
-# describe the colour space and the scale.
+# describe the color space and the scale.
 _DESCRIPTIVE = frozenset(
     (b'cHRM', b'cICP', b'cLLI', b'gAMA', b'iCCP', b'mDCV', b'pCAL', b'sCAL', b'sRGB')
 )
 _BAND_BYTES = 1 << 20  # rows are filtered in bands of this size, to bound the memory in use
 
 
-def decode_as(file: BinaryIO, rawmode: str, page: int = 0) -> np.ndarray:
+def decode_as(file: BinaryIO, rawmode: str) -> np.ndarray:
     """Decodes with Pillow, but lays the samples out in memory as `rawmode` says."""
     file.seek(0)
-    with Image.open(file) as image:
-        image.seek(page)
+    with Image.open(file, formats=('PNG',)) as image:
         image.tile = [
             tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
             for tile in image.tile
@@ -37,21 +37,18 @@ def decode_as(file: BinaryIO, rawmode: str, page: int = 0) -> np.ndarray:
         return np.asarray(image)
 
 
-def decode_16bit(file: BinaryIO, mode: str, byteorder: str, page: int = 0) -> np.ndarray:
-    """Decodes an image of 16-bit samples, which Pillow can only do one byte at a time.
+def decode_16bit(file: BinaryIO, mode: str) -> np.ndarray:
+    """Decodes a PNG file of 16-bit colors, which Pillow can only do one byte at a time.
 
     Args:
-      file: a PNG file, or a TIFF file that Pillow reads.
+      file: a PNG file.
       mode: 'RGB' or 'RGBA', as Pillow names it.
-      byteorder: 'big' or 'little', that of the decompressed samples.
-      page: of a TIFF file, from 0.
 
     Returns:
       pixels_HWC, uint16.
     """
-    high, low = ('B', 'L') if byteorder == 'big' else ('L', 'B')
-    high_HWC = decode_as(file, f'{mode};16{high}', page).astype(np.uint16)
-    return (high_HWC << 8) | decode_as(file, f'{mode};16{low}', page)
+    high_HWC = decode_as(file, f'{mode};16B').astype(np.uint16)
+    return (high_HWC << 8) | decode_as(file, f'{mode};16L')
 
 
 def decode_16bit_gray_alpha(file: BinaryIO) -> np.ndarray:
@@ -60,11 +57,11 @@ def decode_16bit_gray_alpha(file: BinaryIO) -> np.ndarray:
 
 
 def lasting_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
-    """The chunks that stay true when the pixels change: colour space, resolution, text, EXIF.
+    """The chunks that stay true when the pixels change: color space, resolution, text, EXIF.
 
     Raises:
       EOFError: the file ends before its last chunk.
-      ValueError: a checksum is wrong; Pillow does not look at that of the pixels.
+      UserError: a checksum is wrong; Pillow does not look at that of the pixels.
     """
     file.seek(len(_SIGNATURE))
     chunks = []
@@ -76,7 +73,7 @@ def lasting_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
         length, kind = struct.unpack('>I4s', head)
         content = file.read(length)
         if file.read(4) != struct.pack('>I', _crc(kind, content)):
-            raise ValueError(f'wrong checksum of chunk {kind!r}')
+            raise UserError(f'is damaged: wrong checksum of chunk {kind!r}.')
         safe_to_copy = kind[:1].islower() and kind[3:].islower()
         if safe_to_copy or kind in _DESCRIPTIVE:
             chunks.append((kind, content))
@@ -97,7 +94,7 @@ def encode(
     Args:
       pixels: (H, W) or (H, W, C), uint8 or uint16.
       mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
-      icc_profile: colour profile.
+      icc_profile: color profile.
       exif: EXIF, from its byte-order mark on.
       dpi: pixels per inch across and down.
       chunks: from `lasting_chunks`; they stand in for the three above.

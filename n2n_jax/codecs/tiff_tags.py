@@ -20,6 +20,8 @@ _FORMATS = {SHORT: 'H', LONG: 'I', RATIONAL: 'I', LONG8: 'Q'}
 DESCRIPTION = 270
 ICC_PROFILE = 34675
 _DIRECTORIES = frozenset((34665, 34853, 40965))  # EXIF, GPS, interoperability
+MOST_TAGS = 4096  # of a directory, as tifffile has it
+_MOST_DIRECTORIES = 16  # below one; damaged pointers could lead to thousands
 # Tags about the layout of the samples, about other pictures in the file, or about its old pixels
 # (37724: Photoshop's layers). All others are kept.
 _OF_THE_PIXELS = frozenset(
@@ -59,20 +61,32 @@ def text(code: int, words: bytes) -> Tag:
 
 
 def profile(icc_profile: bytes) -> Tag:
-    """The tag of a colour profile."""
+    """The tag of a color profile."""
     return Tag(ICC_PROFILE, UNDEFINED, len(icc_profile), icc_profile)
 
 
 def lasting(tags: Sequence[Tag]) -> list[Tag]:
-    """Those that stay true when the pixels change; without the colour profile."""
+    """Those that stay true when the pixels change; without the color profile."""
     return [tag for tag in tags if tag.code not in _OF_THE_PIXELS]
 
 
 def read_directory(file: BinaryIO, offset: int, order: str, big: bool = False) -> list[Tag]:
     """The tags of the directory at `offset`; damaged ones are left out."""
+    return _read_directory(file, offset, order, big, {offset})
+
+
+def _read_directory(
+    file: BinaryIO, offset: int, order: str, big: bool, seen: set[int]
+) -> list[Tag]:
+    """As `read_directory`, but none that is among the `seen`."""
     count_format, entry_format = ('Q', 'HHQ8s') if big else ('H', 'HHI4s')
+    end = file.seek(0, io.SEEK_END)
+    if offset >= end:
+        return []
     file.seek(offset)
-    (length,) = struct.unpack(order + count_format, file.read(struct.calcsize(count_format)))
+    (length,) = struct.unpack(order + count_format, file.read(struct.calcsize('=' + count_format)))
+    if length > MOST_TAGS:
+        return []
     entry_bytes = struct.calcsize('=' + entry_format)
     table = file.read(length * entry_bytes)
     table = table[: len(table) - len(table) % entry_bytes]
@@ -80,11 +94,17 @@ def read_directory(file: BinaryIO, offset: int, order: str, big: bool = False) -
     for code, kind, count, field in struct.iter_unpack(order + entry_format, table):
         position = struct.unpack(order + ('Q' if big else 'I'), field)[0]
         if code in _DIRECTORIES:
+            if position in seen or len(seen) > _MOST_DIRECTORIES:
+                continue
+            seen.add(position)
             with contextlib.suppress(struct.error):
-                tags.append(Tag(code, LONG, 1, read_directory(file, position, order, big)))
+                if below := _read_directory(file, position, order, big, seen):
+                    tags.append(Tag(code, LONG, 1, below))
             continue
         size = count * _TYPE_BYTES.get(kind, 0)
         if size > len(field):
+            if position + size > end:
+                continue
             file.seek(position)
             value = file.read(size)
         else:
@@ -100,7 +120,7 @@ def exif_tags(exif: bytes) -> list[Tag]:
     try:
         (offset,) = struct.unpack(order + 'I', exif[4:8])
         tags = read_directory(io.BytesIO(exif), offset, order)
-    except (struct.error, RecursionError):  # damaged EXIF is common and no reason to fail
+    except struct.error:  # damaged EXIF is common and no reason to fail
         return []
     return lasting(tags)
 

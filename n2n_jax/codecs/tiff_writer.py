@@ -30,9 +30,10 @@ class Page:
       width: columns.
       samples: per pixel.
       dtype: of a sample: integers or floats.
-      rgb: whether the first three samples are a colour; else the first one is gray.
+      rgb: whether the first three samples are a color; else the first one is gray.
       extra: what the other samples are (ExtraSamples): 0 unknown, 1 alpha that colours are
         multiplied by, 2 alpha that they are not.
+      white_is_zero: whether larger samples are darker.
       compressed: with Deflate, after differences along each row if the samples are integers.
       tags: more of them, none about the layout of the pixels.
     """
@@ -43,6 +44,7 @@ class Page:
     dtype: np.dtype
     rgb: bool = False
     extra: tuple[int, ...] = ()
+    white_is_zero: bool = False
     compressed: bool = True
     tags: tuple[Tag, ...] = ()
 
@@ -145,7 +147,7 @@ class TiffWriter:
             numbers(257, LONG, page.height),
             numbers(258, SHORT, *[8 * page.dtype.itemsize] * page.samples),
             numbers(259, SHORT, 8 if page.compressed else 1),
-            numbers(262, SHORT, 2 if page.rgb else 1),
+            numbers(262, SHORT, 2 if page.rgb else 0 if page.white_is_zero else 1),
             numbers(273, LONG8 if self._big else LONG, *self._starts[index]),
             numbers(277, SHORT, page.samples),
             numbers(278, LONG, self._strip_rows(page)),

@@ -22,6 +22,7 @@ scene k. A file that is alone in its scene is a stack of captures.
 """
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -39,6 +40,7 @@ import numpy as np
 from n2n_jax import stacks
 from n2n_jax.errors import UserError
 from n2n_jax.folders import files_below, natural_order, why_no_file
+from n2n_jax.images.open_files import OpenFiles
 
 _log = logging.getLogger(__name__)
 
@@ -160,20 +162,16 @@ def read_scenes(scenes: Iterable[Scene]) -> Iterator[np.ndarray]:
     Raises:
       UserError: a file is not read, or captures differ in size, channels or type.
     """
-    opened: dict[Path, stacks.Stack] = {}
-    for scene in scenes:
-        frames: dict[Path, list[int]] = collections.defaultdict(list)
-        for capture in scene.captures:
-            frames[capture.path].append(capture.frame)
-        # Many scenes may lie in one file.
-        opened = {path: opened.get(path) or stacks.open_stack(path) for path in frames}
-        images_of = {path: iter(opened[path].read(rows)) for path, rows in frames.items()}
-        yield _one_kind(scene, [next(images_of[capture.path]) for capture in scene.captures])
+    with OpenFiles() as files:
+        for scene in scenes:
+            places = [(capture.path, capture.frame) for capture in scene.captures]
+            yield _one_kind(scene, files.read(places))
 
 
 def read_scene(scene: Scene) -> np.ndarray:
     """The captures of one scene; see `read_scenes`."""
-    return next(read_scenes([scene]))
+    with contextlib.closing(read_scenes([scene])) as found:
+        return next(found)
 
 
 def _one_kind(scene: Scene, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -227,9 +225,12 @@ def _in_stack(path: Path, interleaved: int) -> list[Scene]:
     captures = _frames(path)
     num_frames = len(captures)
     if num_frames < 2:
-        channels = stacks.open_stack(path).read([0]).shape[-1]
+        stack = stacks.open_stack(path)
+        channels = stack.read([0]).shape[-1]
         seen = f' (it was read as one image of {channels} channels)' if channels > 1 else ''
-        raise UserError(f'{path} holds one capture{seen}, and two of a scene are needed. {FORMS}')
+        raise UserError(
+            f'{path} holds one capture{seen}, and two of a scene are needed.{stack.doubt} {FORMS}'
+        )
     group = interleaved or num_frames
     if group < 2 or num_frames % group:
         raise UserError(
@@ -421,7 +422,7 @@ def _each_once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _scenes(groups: Mapping[str, Sequence[Path]], where: Path, *, sort: bool = True) -> list[Scene]:
     """Groups of files as scenes, if every capture has a partner. One file can be a stack."""
-    scenes, alone = [], []
+    scenes, alone, doubt = [], [], ''
     for name in sorted(groups, key=natural_order) if sort else groups:
         files = groups[name]
         if len(set(files)) < len(files):
@@ -432,10 +433,11 @@ def _scenes(groups: Mapping[str, Sequence[Path]], where: Path, *, sort: bool = T
             scenes.append(Scene(name, tuple(captures)))
         else:
             alone.append(files[0].name)
+            doubt = stacks.open_stack(files[0]).doubt
     if alone:
         raise UserError(
             f'{len(alone)} of {len(groups)} scenes in {where} have one capture only: '
-            f'{listed(alone)}. {FORMS}'
+            f'{listed(alone)}.{doubt} {FORMS}'
         )
     return scenes
 

@@ -1,0 +1,284 @@
+"""A page of a TIFF file, decoded some rows at a time.
+
+tifffile and imagecodecs decode strips and tiles; `TiffPage.segments` of tifffile goes over all of a
+page and its Zarr store needs another package, hence which of them some rows touch is found here.
+Uncompressed rows are read in place, as a single strip often holds the whole of a large image. What
+tifffile gives as the file stores it becomes what people see: palettes are looked up, and samples of
+less than 8 bits get the full scale of 8.
+
+H height, W width, C samples. An h in place of H: some rows.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from n2n_jax.codecs.damage import decoding
+from n2n_jax.errors import UserError
+
+_PHOTOMETRIC = tifffile.PHOTOMETRIC
+_GRAY = (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE)
+_RGB = (_PHOTOMETRIC.RGB, _PHOTOMETRIC.YCBCR, _PHOTOMETRIC.PALETTE)
+_JPEG = (6, 7, 33007, 34892)  # the ways of JPEG that tifffile decodes to RGB
+_SEPARATE = tifffile.PLANARCONFIG.SEPARATE
+
+
+class TiffPage:
+    """Reads rows of a page.
+
+    Args:
+      file: stays open as long as rows are read.
+      source: the page, as tifffile parsed it.
+
+    Attributes:
+      height: rows.
+      width: columns.
+      samples: of a pixel, as it is read.
+      dtype: of a sample, in the byte order of the machine.
+      rgb: whether the first three samples are a color.
+      extra: what the others are (ExtraSamples), unknown (0) where the file does not say.
+      white_is_zero: whether larger samples are darker. Unsigned ones are turned over when they are
+        read, which makes this False.
+
+    Raises:
+      UserError: samples or colors of a kind that is not read.
+      EOFError: pixels are missing.
+    """
+
+    def __init__(self, file: BinaryIO, source: tifffile.TiffPage):
+        self._file, self.source = file, source
+        _check_numbers(source)
+        self.rgb = source.photometric in _RGB
+        if not self.rgb and source.photometric not in _GRAY:
+            kind = getattr(source.photometric, 'name', source.photometric)
+            raise UserError(f'holds {kind} colors. Convert it to RGB or gray first.')
+        if source.imagedepth != 1 or source.tiledepth != 1:
+            raise UserError('holds volumes in single pages. Save it with a page per image.')
+        self.height, self.width = source.imagelength, source.imagewidth
+        self._is_palette = source.photometric == _PHOTOMETRIC.PALETTE
+        if self._is_palette and source.samplesperpixel != 1:
+            raise UserError('holds a palette and more. Convert it to RGB first.')
+        self.samples = 3 if self._is_palette else source.samplesperpixel
+        num_extra = max(0, self.samples - (3 if self.rgb else 1))
+        extra = tuple(int(kind) for kind in source.extrasamples)[:num_extra]
+        self.extra = extra + (0,) * (num_extra - len(extra))
+        self.dtype = self._dtype()
+        _check_compression(source)
+        is_dark = source.photometric == _PHOTOMETRIC.MINISWHITE
+        self._is_turned_over = is_dark and self.dtype.kind == 'u'
+        self.white_is_zero = is_dark and not self._is_turned_over
+        self._check_whole()
+        self._begun: dict[int, _Block] = {}  # segments whose last rows have not been asked for
+        self._whole: np.ndarray | None = None  # what can only be decoded at once
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the pixels as they are in memory."""
+        return self.height * self.width * self.samples * self.dtype.itemsize
+
+    def forget(self) -> None:
+        """Lets go of pixels that were kept for the rows to come."""
+        self._begun, self._whole = {}, None
+
+    def read(self, start: int, stop: int, *, skipped_bytes: int = 0) -> np.ndarray:
+        """Rows `start` to `stop`, (h, W, C).
+
+        Args:
+          start: the first row.
+          stop: behind the last row.
+          skipped_bytes: how far behind the first image this one lies, where one directory is for
+            several.
+        """
+        shape = (stop - start, self.width, 1 if self._is_palette else self.samples)
+        stored_hWC = np.empty(shape, self.source.dtype.newbyteorder('='))
+        if self.reads_in_place:
+            self._read_in_place(stored_hWC, start, skipped_bytes)
+        else:
+            for block in self._blocks(start, stop):
+                h, w, c = block.pixels_hWC.shape
+                first, last = max(block.top, start), min(block.top + h, stop)
+                stored_hWC[
+                    first - start : last - start,
+                    block.left : block.left + w,
+                    block.sample : block.sample + c,
+                ] = block.pixels_hWC[first - block.top : last - block.top]
+        return self._as_seen(stored_hWC)
+
+    @property
+    def reads_in_place(self) -> bool:
+        """Whether any rows of it lie in the file as they will in memory."""
+        source = self.source
+        return (
+            source.compression == tifffile.COMPRESSION.NONE
+            and not source.is_tiled
+            and source.photometric != _PHOTOMETRIC.YCBCR
+            and source.bitspersample == 8 * source.dtype.itemsize
+            and source.fillorder == 1
+            and source.predictor == 1
+        )
+
+    def _dtype(self) -> np.dtype:
+        source = self.source
+        if source.dtype is None or not isinstance(source.bitspersample, int):
+            bits = source.bitspersample
+            raise UserError(
+                f'holds samples of {bits} bits and format {int(source.sampleformat)}, which are '
+                'not read. Convert it to integers of 8 or 16 bits or to floats first.'
+            )
+        if self._is_palette or source.bitspersample < 8:
+            return np.dtype(np.uint8)
+        return source.dtype.newbyteorder('=')
+
+    def _check_whole(self) -> None:
+        """Raises EOFError where pixels are missing; they would come back as zeros."""
+        source, end = self.source, self._file.seek(0, 2)
+        starts, lengths = source.dataoffsets, source.databytecounts
+        num_segments = math.prod(self._segments)
+        if not num_segments <= min(len(starts), len(lengths)):
+            raise EOFError('it ends before its last pixel')
+        for start, length in zip(starts[:num_segments], lengths, strict=False):
+            if not (start and length and start + length <= end):
+                raise EOFError('it ends before its last pixel')
+
+    @property
+    def _segments(self) -> tuple[int, int, int]:
+        """How many there are: planes, down, across."""
+        source = self.source
+        planes = source.samplesperpixel if source.planarconfig == _SEPARATE else 1
+        if source.is_tiled:
+            across = -(-self.width // source.tilewidth)
+            return planes, -(-self.height // source.tilelength), across
+        return planes, -(-self.height // source.rowsperstrip), 1
+
+    def _read_in_place(self, rows_hWC: np.ndarray, start: int, skipped_bytes: int) -> None:
+        planes, num_strips, _ = self._segments
+        dtype = self.source.dtype.newbyteorder(self.source.parent.byteorder)
+        row_bytes = self.width * rows_hWC.shape[2] // planes * dtype.itemsize
+        strip_rows = self.source.rowsperstrip
+        stop = start + len(rows_hWC)
+        for plane in range(planes):
+            row = start
+            while row < stop:
+                strip, above = divmod(row, strip_rows)
+                count = min(strip_rows - above, stop - row)
+                offset = self.source.dataoffsets[plane * num_strips + strip] + above * row_bytes
+                self._file.seek(offset + skipped_bytes)
+                data = self._file.read(count * row_bytes)
+                if len(data) < count * row_bytes:
+                    raise EOFError('it ends before its last pixel')
+                block = np.frombuffer(data, dtype).reshape(count, self.width, -1)
+                target = rows_hWC[row - start : row - start + count]
+                target[..., plane : plane + block.shape[2]] = block
+                row += count
+
+    def _blocks(self, start: int, stop: int) -> Iterator['_Block']:
+        """The decoded strips or tiles that touch some rows, or all of the page."""
+        source = self.source
+        if source.photometric == _PHOTOMETRIC.YCBCR and source.compression not in _JPEG:
+            yield _Block(self._by_libtiff(), 0, 0, 0)
+            return
+        high = source.tilelength if source.is_tiled else source.rowsperstrip
+        planes, down, across = self._segments
+        begun = {}
+        for plane in range(planes):
+            for row in range(start // high, -(-stop // high)):
+                for column in range(across):
+                    segment = (plane * down + row) * across + column
+                    block = self._begun.get(segment) or self._decode(segment)
+                    if block.top + len(block.pixels_hWC) > stop:
+                        begun[segment] = block
+                    yield block
+        self._begun = begun
+
+    def _decode(self, segment: int) -> '_Block':
+        source = self.source
+        self._file.seek(source.dataoffsets[segment])
+        data = self._file.read(source.databytecounts[segment])
+        with decoding():
+            pixels, (plane, _, top, left, _), _ = source.decode(
+                data, segment, jpegtables=source.jpegtables, jpegheader=source.jpegheader
+            )
+        of_one_bit = source.dtype == bool and pixels.dtype == np.uint8  # as fax is decoded
+        if pixels.dtype.newbyteorder('=') != source.dtype.newbyteorder('=') and not of_one_bit:
+            raise UserError(
+                f'is damaged: its tags say {source.dtype}, and its pixels are {pixels.dtype}.'
+            )
+        pixels_hWC = pixels[0, : self.height - top, : self.width - left]
+        return _Block(pixels_hWC, top, left, plane)
+
+    def _by_libtiff(self) -> np.ndarray:
+        """Colors as luminance and chrominance, which only libtiff, and so Pillow, turns to RGB."""
+        if self._whole is None:
+            with decoding():
+                self._file.seek(0)
+                image = Image.open(self._file, formats=('TIFF',))
+                image.seek(self.source.index)
+                self._whole = np.asarray(image.convert('RGB'))
+            if self._whole.shape != (self.height, self.width, self.samples):
+                raise UserError('holds YCBCR colors and more. Convert it to RGB first.')
+        return self._whole
+
+    def _as_seen(self, stored_hWC: np.ndarray) -> np.ndarray:
+        """Samples of the file as people see them, 0 black where that is known."""
+        if self._is_palette:
+            return self._palette()[stored_hWC[..., 0]]
+        bits = self.source.bitspersample
+        if bits < 8:
+            scale = 255 / (2**bits - 1)
+            stored_hWC = np.rint(stored_hWC * np.float32(scale)).astype(np.uint8)
+        if self._is_turned_over:
+            white = 255 if bits < 8 else 2**bits - 1
+            stored_hWC = (white - stored_hWC).astype(self.dtype)
+        return stored_hWC
+
+    def _palette(self) -> np.ndarray:
+        """Colors by index, uint8 of shape (entries, 3)."""
+        colors = np.asarray(self.source.colormap)
+        num_entries = 2**self.source.bitspersample
+        if colors.shape != (3, num_entries) or colors.dtype.kind not in 'iu':
+            raise UserError('is damaged: its palette is of another size than its pixels say.')
+        # 16 bits each, although some programs write 8.
+        return (colors // 256 if colors.max() > 255 else colors).T.astype(np.uint8)
+
+
+class _Block(NamedTuple):
+    pixels_hWC: np.ndarray
+    top: int
+    left: int
+    sample: int  # that its first one is
+
+
+def _check_numbers(source: tifffile.TiffPage) -> None:
+    """Damaged tags may hold anything in place of a number."""
+    numbers = [source.imagewidth, source.imagelength, source.samplesperpixel, source.imagedepth]
+    numbers += [source.compression, source.planarconfig, source.predictor, source.fillorder]
+    if source.is_tiled:
+        numbers += [source.tilewidth, source.tilelength, source.tiledepth]
+    else:
+        numbers.append(source.rowsperstrip)
+    lists = (source.dataoffsets, source.databytecounts, source.extrasamples)
+    are_numbers = all(isinstance(number, int) and number > 0 for number in numbers)
+    are_lists = all(
+        isinstance(items, tuple) and all(isinstance(item, int) and item >= 0 for item in items)
+        for items in lists
+    )
+    if not (are_numbers and are_lists and isinstance(source.photometric, int)):
+        raise UserError('is damaged: what its tags say of the size of the image makes no sense.')
+
+
+def _check_compression(source: tifffile.TiffPage) -> None:
+    code = source.compression
+    if code == tifffile.COMPRESSION.NONE:
+        return
+    try:
+        tifffile.TIFF.DECOMPRESSORS[code]
+    except KeyError as error:
+        name = getattr(code, 'name', f'scheme {code}')
+        raise UserError(
+            f'is compressed in a way that is not read ({name}): save it uncompressed or with '
+            'Deflate (ZIP).'
+        ) from error

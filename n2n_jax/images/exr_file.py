@@ -1,0 +1,28 @@
+"""EXR files as image files: one image, decoded when it is first read.
+
+h some rows, W width, C channels.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from n2n_jax.codecs import exr
+from n2n_jax.images.frames import Frame
+from n2n_jax.images.image_file import ImageFile
+
+
+class ExrFile(ImageFile):
+    """Keeps its image in memory once it is decoded."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        header = exr.read_header(path)
+        axes = 'YXS' if header.channels > 1 else 'YX'
+        self.frames = [Frame(header.height, header.width, header.channels, 0, header.dtype, axes)]
+        self._pixels_HWC: np.ndarray | None = None
+
+    def _read(self, index: int, start: int, stop: int) -> np.ndarray:
+        if self._pixels_HWC is None:
+            self._pixels_HWC = exr.read(self.path)
+        return self._pixels_HWC[start:stop]

@@ -1,0 +1,53 @@
+"""TIFF files as image files.
+
+h some rows, W width, C samples.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from n2n_jax.codecs.tiff_reader import TiffReader
+from n2n_jax.images.frames import Frame, Metadata, num_extra
+from n2n_jax.images.image_file import ImageFile
+
+
+class TiffFile(ImageFile):
+    """Reads the pages that an image lies on.
+
+    Attributes:
+      tiff: the reader of pages.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._file = path.open('rb')
+        try:
+            self.tiff = TiffReader(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+        self.frames = [self._frame(places) for places in self.tiff.images]
+
+    def _frame(self, places: tuple[int, ...]) -> Frame:
+        pages = [self.tiff.pages[place] for place in places]
+        first = pages[0]
+        samples = sum(page.samples for page in pages)
+        extra = 0
+        if len(pages) == 1:
+            extra = num_extra(samples, rgb=first.rgb, extrasamples=first.extra)
+        axes = first.source.axes if len(pages) == 1 else f'C{first.source.axes}'
+        planes = len(pages)
+        channels = samples - extra
+        return Frame(first.height, first.width, channels, extra, first.dtype, axes, planes)
+
+    def _read(self, index: int, start: int, stop: int) -> np.ndarray:
+        parts = [self.tiff.read(place, start, stop) for place in self.tiff.images[index]]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+    def _metadata(self, index: int) -> Metadata:
+        return Metadata(**self.tiff.metadata(self.tiff.images[index][0]))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

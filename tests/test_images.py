@@ -1,0 +1,346 @@
+"""One reader: training, clean images, photographs and denoising see the same pixels."""
+
+import logging
+import os
+import shutil
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import odd_files
+import pytest
+import tifffile
+from PIL import Image
+
+from n2n_jax import image_bands, images, io, stacks
+from n2n_jax.data.captures import Capture, Scene, find_scenes, read_scene, read_scenes
+from n2n_jax.data.folder import FolderSource
+from n2n_jax.errors import UserError
+
+
+def by_training(path):
+    """Every image as a capture of its own, without alpha."""
+    count = stacks.open_stack(path).num_images
+    scenes = [Scene(str(k), (Capture(path, k),)) for k in range(count)]
+    return [captures_NHWC[0] for captures_NHWC in read_scenes(scenes)]
+
+
+def by_denoising(path):
+    """Every image in pieces of seven rows, without alpha."""
+    with image_bands.open_source(path) as source:
+        found = []
+        for index, frame in enumerate(source.frames):
+            rows = [
+                source.read(index, top, min(top + 7, frame.height))
+                for top in range(0, frame.height, 7)
+            ]
+            assert all(part.dtype == frame.dtype for part in rows)
+            found.append(np.concatenate(rows)[..., : frame.channels])
+        return found
+
+
+def outcome(read, path):
+    try:
+        return read(path)
+    except UserError as error:
+        return str(error)
+
+
+def written(name, write, folder):
+    path = folder / name
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of the libraries that write
+        return path, write(path)
+
+
+@pytest.mark.parametrize('name', odd_files.READ)
+def test_training_and_denoising_see_the_same_pixels(name, tmp_path):
+    path, want = written(name, odd_files.READ[name], tmp_path)
+    for read in (by_training, by_denoising):
+        found = outcome(read, path)
+        assert not isinstance(found, str), found
+        assert len(found) == len(want)
+        for image_HWC, want_HWC in zip(found, want, strict=True):
+            np.testing.assert_array_equal(image_HWC, want_HWC)
+            assert image_HWC.dtype == want_HWC.dtype.newbyteorder('=')
+    one = outcome(io.read_image, path)
+    if len(want) == 1 and not isinstance(one, str):  # else of too many channels
+        colors_HWC = np.atleast_3d(one.pixels)[..., : 3 if 'rgb' in one.mode else 1]
+        np.testing.assert_array_equal(colors_HWC, want[0])
+        assert io.image_size(path)[:2] == want[0].shape[:2]
+
+
+@pytest.mark.parametrize('name', odd_files.REFUSED)
+def test_what_is_refused_is_refused_by_all_with_one_sentence(name, tmp_path):
+    write, words = odd_files.REFUSED[name]
+    path, _ = written(name, write, tmp_path)
+    sentences = {outcome(read, path) for read in (by_training, by_denoising)}
+    assert len(sentences) == 1
+    (sentence,) = sentences
+    assert isinstance(sentence, str), 'it was read'
+    with pytest.raises(UserError, match=words):
+        io.read_image(path)
+    assert sentence == outcome(io.read_image, path) == outcome(io.image_size, path)
+
+
+def copied(source_path, target_path):
+    """What `n2n denoise` writes if it changes no pixel."""
+    with (
+        image_bands.open_source(source_path) as source,
+        image_bands.open_target(target_path, source) as target,
+    ):
+        for index, frame in enumerate(source.frames):
+            for top in range(0, frame.height, 7):
+                target.write(index, source.read(index, top, min(top + 7, frame.height)))
+
+
+@pytest.mark.parametrize('name', odd_files.READ)
+def test_what_is_written_as_tiff_is_read_as_it_was(name, tmp_path):
+    path, want = written(name, odd_files.READ[name], tmp_path)
+    copied(path, tmp_path / 'copy.tif')
+    found = by_denoising(tmp_path / 'copy.tif')
+    for image_HWC, want_HWC in zip(found, want, strict=True):
+        np.testing.assert_array_equal(image_HWC, want_HWC)
+    with images.open_image(path) as before, images.open_image(tmp_path / 'copy.tif') as after:
+        assert list(after.frames) == list(before.frames)
+        for index, frame in enumerate(before.frames):
+            kept = [image.read(index)[..., frame.channels :] for image in (before, after)]
+            np.testing.assert_array_equal(*kept)
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'int16', 'float32'])
+def test_where_white_is_zero_a_denoised_image_looks_as_the_noisy_one(dtype, tmp_path):
+    """Larger values look darker in both, or brighter in both."""
+    stored = (odd_files.DEEP[0] // 16).astype(dtype)
+    tifffile.imwrite(tmp_path / 'a.tif', stored, photometric='miniswhite')
+    copied(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    with tifffile.TiffFile(tmp_path / 'b.tif') as tif:
+        page = tif.pages.first
+        is_dark = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        top = {'uint8': 255, 'uint16': 65535}.get(dtype, 0)
+        np.testing.assert_array_equal(page.asarray(), stored if is_dark else top - stored)
+        assert is_dark == (dtype in ('int16', 'float32'))
+
+
+def test_truth_values_in_an_archive_come_out_as_gray(tmp_path):
+    np.savez(tmp_path / 'a.npz', mask=odd_files.DEEP > 2000)
+    for name in ('b.npz', 'b.npy'):
+        copied(tmp_path / 'a.npz', tmp_path / name)
+        loaded = np.load(tmp_path / name)
+        array = loaded if name == 'b.npy' else loaded['mask']
+        np.testing.assert_array_equal(array, np.uint8(255) * (odd_files.DEEP > 2000))
+
+
+def test_photographs_are_read_as_captures_are(tmp_path):
+    for name in ('palette.tif', 'rgb and two samples.tif', 'planar.tif', 'on its side.jpg'):
+        folder = tmp_path / name[:4]
+        folder.mkdir()
+        _, (want,) = written(name, odd_files.READ[name], folder)
+        source = FolderSource(folder)
+        assert source.size(0) == want.shape[:2]
+        np.testing.assert_array_equal(source.read(0), want)
+
+
+def test_each_file_of_an_ome_set_holds_its_own_image(tmp_path):
+    files = odd_files.ome_set(tmp_path)
+    (scene,) = find_scenes([tmp_path])
+    assert [capture.path for capture in scene.captures] == files
+    np.testing.assert_array_equal(read_scene(scene)[..., 0], odd_files.DEEP[:3])
+    files[2].unlink()  # which the others name
+    (scene,) = find_scenes([tmp_path])
+    np.testing.assert_array_equal(read_scene(scene)[..., 0], odd_files.DEEP[:2])
+
+
+def test_three_captures_that_tifffile_saved_as_colors_are_told_apart(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        tifffile.imwrite(tmp_path / 'three.tif', odd_files.DEEP[:3])
+    for given in (tmp_path / 'three.tif', tmp_path):
+        with pytest.raises(UserError, match="tifffile.imwrite.*photometric='minisblack'"):
+            find_scenes([given])
+
+
+def test_a_fourth_capture_that_is_called_alpha_is_warned_of(tmp_path, caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        tifffile.imwrite(tmp_path / 'four.tif', odd_files.DEEP[:4])
+    for read in (by_training, by_denoising):
+        caplog.clear()
+        read(tmp_path / 'four.tif')
+        (record,) = caplog.records
+        assert 'four.tif: sample 4 of each pixel is alpha by its tags' in record.getMessage()
+        assert record.levelno == logging.WARNING
+
+
+def test_true_alpha_is_not_warned_of(tmp_path, caplog):
+    alpha = np.zeros((64, 64), np.uint8)
+    alpha[8:50, 8:50] = 255
+    alpha[20:40, 20:40] = np.arange(20) * 12  # soft edges
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(np.dstack([noise, alpha])).save(tmp_path / 'a.png')
+    by_training(tmp_path / 'a.png')
+    assert not caplog.records
+
+
+def test_a_stack_is_opened_once_however_many_scenes_it_holds(tmp_path, monkeypatch):
+    from n2n_jax.codecs import tiff_reader
+
+    odd_files.pages(tmp_path / 's.tif', odd_files.DEEP)
+    scenes = find_scenes([tmp_path / 's.tif'], interleaved=2)
+    opened = []
+    real = tiff_reader.TiffReader.__init__
+    monkeypatch.setattr(
+        tiff_reader.TiffReader, '__init__', lambda self, file: opened.append(1) or real(self, file)
+    )
+    found = np.concatenate(list(read_scenes(scenes)))
+    np.testing.assert_array_equal(found[..., 0], odd_files.DEEP)
+    assert len(opened) == 1
+
+
+def test_our_own_mistakes_keep_their_traceback(tmp_path, monkeypatch):
+    from n2n_jax.images.tiff_file import TiffFile
+
+    path, _ = written('a.tif', odd_files.by_tifffile(odd_files.DEEP[0]), tmp_path)
+
+    def mistaken(self, index, start, stop):
+        return None + 1
+
+    monkeypatch.setattr(TiffFile, '_read', mistaken)
+    for read in (by_training, by_denoising, io.read_image):
+        with pytest.raises(TypeError):
+            read(path)
+
+
+def entries(*tags, following=0):
+    return (
+        struct.pack('<H', len(tags))
+        + b''.join(struct.pack('<HHII', *tag) for tag in sorted(tags))
+        + struct.pack('<I', following)
+    )
+
+
+def small_tiff(*, width=10, height=10, compression=1, start=300, length=100, following=0, more=()):
+    """One directory at byte 8, and zeros up to byte 300."""
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, compression),
+        (262, 3, 1, 1), (273, 4, 1, start), (277, 3, 1, 1), (278, 4, 1, height),
+        (279, 4, 1, length), *more,
+    ]  # fmt: skip
+    head = b'II*\0' + struct.pack('<I', 8) + entries(*tags, following=following)
+    return head + bytes(300 - len(head))
+
+
+def pages_in_a_circle():
+    return small_tiff(following=8) + bytes(100)
+
+
+def two_pages_in_a_circle():
+    first = small_tiff(following=400) + bytes(100)
+    return first + small_tiff(following=8)[8:]
+
+
+def wide_in_tiny_tiles():
+    """Eight million columns in tiles of 16, one of which is there."""
+    tags = [(256, 4, 1, 7_900_000), (257, 4, 1, 4000), (258, 3, 1, 8), (259, 3, 1, 8)]
+    tags += [(262, 3, 1, 1), (277, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16), (324, 4, 1, 300)]
+    head = b'II*\0' + struct.pack('<I', 8) + entries(*tags, (325, 4, 1, 100))
+    return head.ljust(400, b'\0')
+
+
+def a_strip_that_inflates():
+    data = zlib.compress(bytes(50_000_000), 9)
+    return small_tiff(compression=8, length=len(data)) + data
+
+
+def a_width_in_words():
+    return small_tiff().replace(struct.pack('<HHI', 256, 4, 1), struct.pack('<HHI', 256, 2, 9))
+
+
+DAMAGED = [
+    (pages_in_a_circle, 'point at each other in a circle'),
+    (two_pages_in_a_circle, 'point at each other in a circle'),
+    (wide_in_tiny_tiles, 'ends before its last pixel'),
+    (a_strip_that_inflates, 'is damaged'),
+    (a_width_in_words, 'is damaged'),
+    (lambda: small_tiff(width=0), 'is damaged'),
+    (lambda: small_tiff(following=10_000), 'page 2 is missing'),
+    (lambda: b'II*\0' + bytes(4), 'holds no images'),
+]
+
+
+@pytest.mark.parametrize(('make', 'words'), DAMAGED)
+def test_small_files_that_promise_much_are_refused_at_once(make, words, tmp_path):
+    (tmp_path / 'a.tif').write_bytes(make())
+    for read in (by_training, by_denoising, io.read_image):
+        with pytest.raises(UserError, match=f'a.tif .*{words}'):
+            read(tmp_path / 'a.tif')
+
+
+def test_exif_that_points_at_itself_twice_per_step_is_read_once(tmp_path):
+    """26 directories, each of which is pointed at twice by the one before: 2^26 ways."""
+    chain = b''
+    for place in range(400, 400 + 26 * 30, 30):
+        chain += entries((34665, 4, 1, place + 30), (34853, 4, 1, place + 30))
+    chain += entries((271, 2, 4, 0x41414141))
+    data = small_tiff(more=[(34665, 4, 1, 400)]) + bytes(100) + chain
+    (tmp_path / 'a.tif').write_bytes(data)
+    assert io.read_image(tmp_path / 'a.tif').pixels.shape == (10, 10)
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='pipes of POSIX')
+def test_a_pipe_among_the_images_is_left_out_and_refused_by_name(tmp_path):
+    os.mkfifo(tmp_path / 'a.png')
+    Image.fromarray(odd_files.RGB).save(tmp_path / 'b.png')
+    assert io.find_images(tmp_path) == [tmp_path / 'b.png']
+    for read in (by_training, by_denoising, io.read_image):
+        with pytest.raises(UserError, match='a.png is a pipe'):
+            read(tmp_path / 'a.png')
+
+
+def test_renders_with_layers_only_are_told_how_to_be_saved(tmp_path):
+    OpenEXR = pytest.importorskip('OpenEXR')
+    layers = {f'ViewLayer.Combined.{c}': np.zeros((5, 7), np.float16) for c in 'RGB'}
+    header = {'compression': OpenEXR.ZIP_COMPRESSION, 'type': OpenEXR.scanlineimage}
+    OpenEXR.File(header, layers).write(str(tmp_path / 'a.exr'))
+    for read in (by_training, by_denoising):
+        with pytest.raises(UserError, match="save it as 'OpenEXR' rather than 'OpenEXR Multi"):
+            read(tmp_path / 'a.exr')
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.uint32])
+def test_an_exr_is_known_by_its_header_and_damage_is_named(tmp_path, dtype):
+    OpenEXR = pytest.importorskip('OpenEXR')
+    colors = np.arange(5 * 7 * 3).reshape(5, 7, 3).astype(dtype)
+    header = {'compression': OpenEXR.ZIP_COMPRESSION, 'type': OpenEXR.scanlineimage}
+    channels = {name: colors[..., k].copy() for k, name in enumerate('RGB')}
+    OpenEXR.File(header, channels).write(str(tmp_path / 'a.exr'))
+    with images.open_image(tmp_path / 'a.exr') as image:
+        assert image.frames == [images.Frame(5, 7, 3, 0, np.dtype(dtype))]
+        np.testing.assert_array_equal(image.read(0, 2, 5), colors[2:5])
+    data = (tmp_path / 'a.exr').read_bytes()
+    (tmp_path / 'a.exr').write_bytes(data[:-40])
+    for read in (by_training, by_denoising):
+        with pytest.raises(UserError, match='a.exr is damaged'):
+            read(tmp_path / 'a.exr')
+
+
+def test_a_stack_of_imagej_that_lost_its_end_is_no_single_image(tmp_path):
+    odd_files.READ['ImageJ, one directory.tif'](tmp_path / 'a.tif')
+    data = (tmp_path / 'a.tif').read_bytes()
+    (tmp_path / 'a.tif').write_bytes(data[:-1000])
+    for read in (by_training, by_denoising):
+        with pytest.raises(UserError, match='says that it holds 6 images'):
+            read(tmp_path / 'a.tif')
+
+
+def test_a_file_that_is_read_is_let_go(tmp_path):
+    path, _ = written('a.tif', odd_files.by_tifffile(odd_files.DEEP), tmp_path)
+    before = len(os.listdir('/proc/self/fd')) if Path('/proc/self/fd').exists() else None
+    with images.open_image(path) as image:
+        image.read(3, 2, 9)
+    by_training(path)
+    if before is not None:
+        assert len(os.listdir('/proc/self/fd')) == before
+    shutil.move(path, tmp_path / 'b.tif')
