@@ -30,14 +30,24 @@ class MeasuredPart:
     areas: tuple[Area, ...] = ()
 
 
-def measured_part(captures_NHWC: np.ndarray) -> MeasuredPart:
+def measured_part(
+    captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None
+) -> MeasuredPart:
     """Cuts off borders that hold a constant, and fills in what is left of constants.
 
     What is filled in is the nearest value of the same capture: it has the noise that it should
     have, and moves as the capture does.
+
+    Args:
+      captures_NHWC: one or more.
+      measured_HWC: False where they held a constant, if that is known; it may be filled in already.
     """
-    mask_HWC, areas = constant_areas.find(captures_NHWC)
-    if not areas:
+    areas: list[Area] = []
+    if measured_HWC is None:
+        mask_HWC, areas = constant_areas.find(captures_NHWC)
+    else:
+        mask_HWC = ~measured_HWC
+    if not mask_HWC.any():
         return MeasuredPart(captures_NHWC)
     mask_HW = mask_HWC.any(axis=-1)
     if mask_HW.all():  # no pixel with all of its channels: nothing can be cut off

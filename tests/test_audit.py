@@ -585,7 +585,7 @@ def test_a_set_without_images_is_not_fine(tmp_path, capsys):
     for name in 'ab':
         np.save(tmp_path / f'{name}.npy', np.zeros((0, 64, 64), np.uint16))
     assert run(tmp_path / 'a.npy', tmp_path / 'b.npy') == 2
-    assert 'hold' in capsys.readouterr().err
+    assert 'There are no images in ' in capsys.readouterr().err
 
 
 def test_names_that_are_no_text_are_shown(tmp_path, texture):
@@ -624,3 +624,13 @@ def test_a_single_image_with_a_border_is_looked_at_without_it():
     plain = audit.audit_single(SceneCaptures('s', x_NHWC[:, 64:]))
     x_NHWC[:, :64] = -9999
     assert audit.audit_single(SceneCaptures('s', x_NHWC)).findings == plain.findings
+
+
+def test_what_was_filled_in_before_is_left_out_too(clean_HW1):
+    x_NHWC = noisy(clean_HW1, clean_HW1)[:, :120, :120]
+    plain = audit.audit_scene(SceneCaptures('s', x_NHWC[:, 40:]))
+    measured_HWC = np.ones((120, 120, 1), bool)
+    measured_HWC[:40] = False
+    x_NHWC[:, :40] = x_NHWC[:, 40:41]
+    found = audit.audit_scene(SceneCaptures('s', x_NHWC, measured_HWC))
+    assert found.findings == plain.findings

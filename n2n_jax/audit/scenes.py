@@ -119,7 +119,7 @@ def audit_scene(scene: SceneCaptures) -> SceneAudit:
     Borders and other constants (see `n2n_jax.constant_areas`) are left out of all checks.
     """
     captures_NHWC = scene.captures_NHWC
-    view = View(captures_NHWC)
+    view = View(captures_NHWC, scene.measured_HWC)
     why = _why_not_measurable(view.captures_NHWC)
     if why:
         return _unusable(scene.name, why, captures_NHWC.shape, str(captures_NHWC.dtype))

@@ -26,8 +26,8 @@ class View:
       constants: what is left out, such as a border.
     """
 
-    def __init__(self, captures_NHWC: np.ndarray):
-        part = measured_part(captures_NHWC)
+    def __init__(self, captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None):
+        part = measured_part(captures_NHWC, measured_HWC)
         self.whole_NHWC = part.captures_NHWC
         self.captures_NHWC = regions.sample(part.captures_NHWC)
         self._filled_HWC = None

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     options.check_free(arguments.html, '--html', arguments)
     found = own_captures.find(options.captures(arguments))
     if not found:
-        raise UserError(f'{", ".join(map(str, arguments.paths))} holds no images.')
+        raise UserError(f'There are no images in {", ".join(map(str, arguments.paths))}.')
     options.check_no_input([arguments.json, arguments.html], found)
     details = audit_report.Details()
     scenes, first = [], None

@@ -41,6 +41,11 @@ class Fixed:
     done: str = ''
 
 
+def _part(scene: SceneCaptures) -> np.ndarray:
+    """The captures without borders and other constants."""
+    return measured_part(scene.captures_NHWC, scene.measured_HWC).captures_NHWC
+
+
 def match_gain(scene: SceneCaptures) -> Fixed:
     """Brings all captures to the mean brightness, if their gains or offsets differ.
 
@@ -48,7 +53,7 @@ def match_gain(scene: SceneCaptures) -> Fixed:
     other constants are left as they are.
     """
     x = scene.captures_NHWC
-    found = brightness.compare_channels(measured_part(x).captures_NHWC)
+    found = brightness.compare_channels(_part(scene))
     if not found.differs:
         return Fixed(scene)
     of_channels = found.to_match()
@@ -99,7 +104,7 @@ def undo_shift(scene: SceneCaptures) -> Fixed:
       UserError: a shift of more than a quarter of a side.
     """
     x = scene.captures_NHWC
-    part_NHWC = measured_part(x).captures_NHWC
+    part_NHWC = _part(scene)
     position_N2 = np.zeros((len(x), 2))  # of each capture against the mean position of all
     for _ in range(_MOST_ROUNDS):  # a large shift blurs what the others are compared with
         found = registration.register(_moved(part_NHWC, -position_N2))
@@ -178,7 +183,7 @@ def move(image_HWC: np.ndarray, by_2: np.ndarray) -> np.ndarray:
 
 
 def _check_values(scene: SceneCaptures) -> None:
-    x = measured_part(scene.captures_NHWC).captures_NHWC
+    x = _part(scene)
     largest = max(abs(float(x.max(initial=0))), abs(float(x.min(initial=0))))
     if largest > _LARGEST_VALUE:
         raise UserError(
@@ -248,7 +253,7 @@ def near_copies_of(
     found: dict[str, list[tuple[int, int]]] = {}
     warnings = []
     for scene in scenes:
-        part_NHWC = regions.sample(measured_part(scene.captures_NHWC).captures_NHWC)
+        part_NHWC = regions.sample(_part(scene))
         num = len(part_NHWC)
         if num < 2:
             continue
