@@ -30,6 +30,7 @@ _SENTENCES = {
 # What each check looks at, for the reader who meets the table for the first time.
 _MEANINGS = {
     'duplicates': 'captures that are the same image, perhaps saved twice',
+    'shared noise': 'captures whose noise is alike, as of averages that overlap',
     'same scene': 'how much of what one capture shows the others show too (1: all)',
     'shift': 'how far a capture lies from the others, in pixels',
     'brightness': 'gain and offset of a capture against the others, in the color that drifts most',

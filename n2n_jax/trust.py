@@ -31,9 +31,9 @@ def why_not_trusted(scene: SceneCaptures, *, raw: SceneCaptures | None = None) -
       scene: captures as they are scored.
       raw: the same as they were read, in the type of the files, if something was put right since.
     """
-    view = View(scene.captures_NHWC)
+    view = View(scene.captures_NHWC, scene.measured_HWC)
     # What is clipped shows in the type of the files alone.
-    of_files = view if raw is None or raw is scene else View(raw.captures_NHWC)
+    of_files = view if raw is None or raw is scene else View(raw.captures_NHWC, raw.measured_HWC)
     reasons = []
     for name in BREAKING:
         if name != _SHARED:  # the audit itself would run checks too that do not matter here

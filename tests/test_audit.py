@@ -634,3 +634,21 @@ def test_what_was_filled_in_before_is_left_out_too(clean_HW1):
     x_NHWC[:, :40] = x_NHWC[:, 40:41]
     found = audit.audit_scene(SceneCaptures('s', x_NHWC, measured_HWC))
     assert found.findings == plain.findings
+
+
+def test_averages_that_overlap_share_noise():
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:96, :112]
+    clean_HW1 = (1500 + 500 * np.sin(x / 9) * np.cos(y / 7))[..., None]
+    frames = clean_HW1 + 150 * rng.standard_normal((12, 96, 112, 1))
+    windows = np.stack([frames[2 * k : 2 * k + 4].mean(axis=0) for k in range(3)])
+    rolling = np.stack([frames[k : k + 4].mean(axis=0) for k in range(8)])
+    for captures_NHWC in (windows, rolling):
+        finding = audit.shares_noise(captures_NHWC)
+        assert finding.verdict == audit.WARNING
+        assert finding.value > 0.3
+        first, second = finding.numbers['pair']
+        assert second - first <= 2
+    apart = np.stack([frames[4 * k : 4 * k + 4].mean(axis=0) for k in range(3)])
+    assert audit.shares_noise(apart).verdict == audit.FINE
+    assert audit.shares_noise(apart[:2]).text == 'needs three captures'

@@ -16,7 +16,7 @@ the variance, a tenth to what is left: 0.4 dB.
 """
 
 from n2n_jax.audit.alignment import brightness, residual, shift
-from n2n_jax.audit.belonging import duplicates, outliers, same_scene
+from n2n_jax.audit.belonging import duplicates, outliers, same_scene, shares_noise
 from n2n_jax.audit.clipping import saturation
 from n2n_jax.audit.findings import (
     FINE,
@@ -66,6 +66,7 @@ __all__ = [
     'residual',
     'same_scene',
     'saturation',
+    'shares_noise',
     'shift',
     'with_copies_between',
     'worst',

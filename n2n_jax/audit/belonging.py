@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from n2n_jax import shared_noise
 from n2n_jax.audit.block_means import means
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.audit.view import View
-from n2n_jax.near_copies import near_copies
 
 _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
 _LEAST_ALIKE = 0.5  # correlation of the scene in two captures of it, noise apart
+_MOST_CAPTURES, _LARGEST_PART = 16, 512  # and pixels a side, in which shared noise is looked for
 _OUTLIER = 1.5  # times the usual difference: twice the noise of the others
 
 
@@ -21,7 +22,7 @@ def duplicates(scene: np.ndarray | View) -> Finding:
     """Captures that hold the same noise: the network would learn to copy it."""
     view = View.of(scene)
     num = len(view.captures_NHWC)
-    alike = near_copies(view.captures_NHWC, view.differences_NN)
+    alike = view.copies
     words = ', '.join(f'{i + 1} and {j + 1}' for i, j in alike)
     copies = {j for _, j in alike}
     verdict = FINE if not alike else UNUSABLE if num - len(copies) < 2 else WARNING
@@ -34,6 +35,33 @@ def duplicates(scene: np.ndarray | View) -> Finding:
     text = f'{words} alike' if alike else 'none'
     numbers = {'pairs': [[i + 1, j + 1] for i, j in alike]}
     return finding_of('duplicates', len(alike), text, verdict, advice, numbers)
+
+
+def shares_noise(scene: np.ndarray | View) -> Finding:
+    """Captures whose noise is alike, as of averages over frames that overlap; of three or more.
+
+    See `n2n_jax.shared_noise`; of many captures or a large scene a part is looked at.
+    """
+    view = View.of(scene)
+    x = view.captures_NHWC
+    if len(x) < 3:
+        return finding_of('shared noise', float('nan'), 'needs three captures', FINE)
+    if view.copies:
+        return finding_of('shared noise', float('nan'), 'that of duplicates', FINE)
+    top, left = (max(0, (side - _LARGEST_PART) // 2) for side in x.shape[1:3])
+    part_NHWC = x[:_MOST_CAPTURES, top : top + _LARGEST_PART, left : left + _LARGEST_PART]
+    found = shared_noise.find(part_NHWC)
+    if found is None:
+        return finding_of('shared noise', 0.0, 'none', FINE)
+    advice = (
+        f'{found.in_words()} share noise, as rolling means and windows that overlap do: a network '
+        'learns to keep what they share. Train on the frames themselves, or on averages of '
+        'frames that no other capture has'
+    )
+    pair = [k + 1 for k in found.pair]
+    return finding_of(
+        'shared noise', found.correlation, found.in_words(), WARNING, advice, {'pair': pair}
+    )
 
 
 def same_scene(scene: np.ndarray | View) -> Finding:

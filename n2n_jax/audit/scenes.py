@@ -12,7 +12,7 @@ import numpy as np
 
 from n2n_jax import regions
 from n2n_jax.audit.alignment import brightness, residual, shift
-from n2n_jax.audit.belonging import duplicates, outliers, same_scene
+from n2n_jax.audit.belonging import duplicates, outliers, same_scene, shares_noise
 from n2n_jax.audit.clipping import saturation
 from n2n_jax.audit.constants import Constant
 from n2n_jax.audit.findings import (
@@ -40,6 +40,7 @@ _LARGEST_VALUE, _SMALLEST_VALUE = 1e150, 1e-150
 Check = Callable[[View], Finding]
 CHECKS: dict[str, Check] = {
     'duplicates': duplicates,
+    'shared noise': shares_noise,
     'same scene': same_scene,
     'shift': shift,
     'brightness': brightness,

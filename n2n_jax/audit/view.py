@@ -13,6 +13,7 @@ from n2n_jax.audit.block_means import without_local_mean
 from n2n_jax.audit.constants import constants
 from n2n_jax.channel_names import channel_names
 from n2n_jax.measured_part import measured_part
+from n2n_jax.near_copies import near_copies
 from n2n_jax.noise_model import NoiseModel
 
 
@@ -50,6 +51,11 @@ class View:
     def differences_NN(self) -> np.ndarray:
         """Mean squares of the differences of captures."""
         return noise_model.mean_squares(self.captures_NHWC)
+
+    @functools.cached_property
+    def copies(self) -> list[tuple[int, int]]:
+        """Captures that are the same image."""
+        return near_copies(self.captures_NHWC, self.differences_NN)
 
     @functools.cached_property
     def pair(self) -> tuple[int, int]:
