@@ -22,7 +22,7 @@ from n2n_jax.data.own_captures import SceneCaptures
 _SIDE = 256
 _SIDE_OF_WHOLE = 512  # for networks that see all of an image at once
 _MOST_WHOLE_PIXELS = 512**2  # of a capture: of larger ones activations take gigabytes
-_MOST_CAPTURES = 8  # of a tile; more would only make it last longer
+_MOST_CAPTURES = 4  # of a tile: for the time of more, further tiles tell more of the scene
 
 
 def choose(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCaptures]:

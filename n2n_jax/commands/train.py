@@ -149,12 +149,15 @@ def _finish(run: 'Path', prepared: 'Prepared') -> None:
     from n2n_jax import uncertainty, verdict
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.evaluate_captures import CaptureEvaluator
+    from n2n_jax.heartbeat import heartbeat
 
     if isinstance(prepared.evaluator, CaptureEvaluator):
         denoiser = Denoiser.load(run)
         held_out = prepared.evaluator.scenes
-        uncertainty.calibrate_run(run, denoiser, held_out=held_out)
-        said = verdict.after_training(held_out, denoiser.denoise, run)
+        with heartbeat('Calibrating intervals'):
+            uncertainty.calibrate_run(run, denoiser, held_out=held_out)
+        with heartbeat('Comparing it with non-local means'):
+            said = verdict.after_training(held_out, denoiser.denoise, run)
     else:
         said = verdict.use(run)
     for what, name in (('Scores', 'results.md'), ('Pictures', 'evaluation')):
