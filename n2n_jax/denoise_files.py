@@ -269,7 +269,7 @@ class _Channel:
 
     def __init__(self, source: Source, index: int, channel: int) -> None:
         self.path = source.path
-        self.frames = [source.frames[index]._replace(channels=1, has_alpha=False)]
+        self.frames = [dataclasses.replace(source.frames[index], channels=1, extra=0)]
         self._source, self._index, self._channel = source, index, channel
 
     def read(self, index: int, start: int, stop: int) -> np.ndarray:

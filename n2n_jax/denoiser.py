@@ -105,7 +105,7 @@ class Denoiser:
         has_alpha = channels in (2, 4) and self.config.channels in (1, 3)
         return self._restored(image, channels - has_alpha, 'image', tta=tta)
 
-    def restore(self, image: io.ImageFile, *, tta: bool = False) -> io.ImageFile:
+    def restore(self, image: io.Picture, *, tta: bool = False) -> io.Picture:
         """Denoises an image file: same size, type, mode and metadata; alpha is kept.
 
         Raises:

@@ -197,7 +197,7 @@ class _ArrayTarget:
         return one_HWC if source.shape[-1] == one_HWC.shape[-1] else one_HWC[..., 0]
 
 
-def _like(source: Source, index: int, pixels_HWC: np.ndarray) -> io.ImageFile:
+def _like(source: Source, index: int, pixels_HWC: np.ndarray) -> io.Picture:
     """An image with the metadata of a source, whatever its format."""
     frame = source.frames[index]
     mode = io.mode_of(frame)
@@ -206,8 +206,9 @@ def _like(source: Source, index: int, pixels_HWC: np.ndarray) -> io.ImageFile:
             f'{name_of(source, index)} has {frame.samples} channels: only TIFF can hold them.'
         )
     pixels = pixels_HWC[..., 0] if mode == 'gray' else pixels_HWC
-    metadata = source.metadata() if len(source.frames) == 1 else images.Metadata()
-    return io.ImageFile(pixels, mode, source.path, metadata)
+    is_alone = isinstance(source, images.ImageFile) and len(source.frames) == 1
+    metadata = source.metadata() if is_alone else images.Metadata()
+    return io.Picture(pixels, mode, source.path, metadata)
 
 
 def _plain_page(frame: Frame) -> Page:

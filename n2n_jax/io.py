@@ -31,7 +31,7 @@ _FULL_SCALE = {'bool': 1, 'uint8': 255, 'uint16': 65535}
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageFile:
+class Picture:
     """An image as it lies on disk.
 
     Attributes:
@@ -83,7 +83,7 @@ def image_size(path: str | Path) -> tuple[int, int, int]:
         return frame.height, frame.width, _CHANNELS[mode]
 
 
-def read_image(path: str | Path) -> ImageFile:
+def read_image(path: str | Path) -> Picture:
     """Reads the image of a file that holds one, at its full depth.
 
     Pixels are those of `images.ImageFile.read`, without extra samples if there are several.
@@ -99,7 +99,7 @@ def read_image(path: str | Path) -> ImageFile:
         pixels = file.read(0)[..., : _CHANNELS[mode]]
         if mode == 'gray':
             pixels = pixels[..., 0]
-        return ImageFile(pixels, mode, Path(path), file.metadata())
+        return Picture(pixels, mode, Path(path), file.metadata())
 
 
 def _only_frame(file: images.ImageFile) -> tuple[images.Frame, str]:
@@ -127,7 +127,7 @@ def mode_of(frame: images.Frame) -> str:
     return _MODES[frame.channels + (frame.extra == 1)]
 
 
-def write_image(path: str | Path, image: ImageFile) -> None:
+def write_image(path: str | Path, image: Picture) -> None:
     """Writes an image in the format that the suffix names, with all metadata it can hold.
 
     A JPEG made from a JPEG gets the same quantization tables and chroma subsampling, any other
@@ -173,10 +173,10 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     mode = 'gray' if pixels.ndim == 2 else _MODES[pixels.shape[2]]
-    write_image(path, ImageFile(pixels, mode, Path(path)))
+    write_image(path, Picture(pixels, mode, Path(path)))
 
 
-def color_and_alpha(image: ImageFile) -> tuple[np.ndarray, np.ndarray | None]:
+def color_and_alpha(image: Picture) -> tuple[np.ndarray, np.ndarray | None]:
     """Splits an image into what is denoised and what is not.
 
     Returns:
@@ -193,7 +193,7 @@ def color_and_alpha(image: ImageFile) -> tuple[np.ndarray, np.ndarray | None]:
     return color_HWC, pixels_HWC[:, :, colors] if pixels_HWC.shape[2] > colors else None
 
 
-def check_range(image: ImageFile, *, margin: float) -> None:
+def check_range(image: Picture, *, margin: float) -> None:
     """Looks whether an image's values are what networks work on.
 
     Raises:
@@ -219,7 +219,7 @@ def check_range(image: ImageFile, *, margin: float) -> None:
         )
 
 
-def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
+def with_color(image: Picture, color_HWC: np.ndarray) -> Picture:
     """The image with other colors, in its own type: the inverse of `color_and_alpha`.
 
     Integers are rounded to the nearest (halves to even), and all types saturate at the end of
@@ -254,7 +254,7 @@ def with_color(image: ImageFile, color_HWC: np.ndarray) -> ImageFile:
     return dataclasses.replace(image, pixels=pixels_HWC.reshape(image.pixels.shape))
 
 
-def _color_channels(image: ImageFile) -> int:
+def _color_channels(image: Picture) -> int:
     return 3 if image.mode.startswith('rgb') else 1
 
 

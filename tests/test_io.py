@@ -123,7 +123,7 @@ def test_round_trip_is_bit_exact(tmp_path, suffix, dtype, mode):
     for height, width in ((1, 1), (1, 2), (3, 1), (2, 3), (3, 3), (131, 257)):
         pixels = random_pixels(dtype, mode, height, width)
         path = tmp_path / f'a{suffix}'
-        io.write_image(path, io.ImageFile(pixels, mode, path))
+        io.write_image(path, io.Picture(pixels, mode, path))
         read = io.read_image(path)
         assert read.mode == mode
         assert read.pixels.dtype == pixels.dtype
@@ -137,7 +137,7 @@ def test_round_trip_is_bit_exact(tmp_path, suffix, dtype, mode):
     ('suffix', 'dtype', 'mode'), [c for c in COMBINATIONS if 'int32' not in c[1] and c[1][0] != 'i']
 )
 def test_colours_and_alpha_come_back(tmp_path, suffix, dtype, mode):
-    image = io.ImageFile(random_pixels(dtype, mode), mode, tmp_path / f'a{suffix}')
+    image = io.Picture(random_pixels(dtype, mode), mode, tmp_path / f'a{suffix}')
     color_HWC, alpha_HW = io.color_and_alpha(image)
     assert color_HWC.dtype == np.float32
     assert color_HWC.shape == (5, 7, 3 if 'rgb' in mode else 1)
@@ -173,26 +173,26 @@ def test_all_16_bit_values_survive(tmp_path, suffix, mode):
 
 @pytest.mark.parametrize(('dtype', 'largest'), [('uint8', 255), ('uint16', 65535)])
 def test_integers_round_and_saturate(dtype, largest):
-    image = io.ImageFile(np.zeros((1, 6), dtype), 'gray', Path('a.png'))
+    image = io.Picture(np.zeros((1, 6), dtype), 'gray', Path('a.png'))
     values = [-3, 1.7, 3e38, 0.4 / largest, 0.6 / largest, (largest - 0.6) / largest]
     new = io.with_color(image, np.float32(values).reshape(1, 6, 1))
     assert new.pixels.tolist() == [[0, largest, largest, 0, 1, largest - 1]]
 
 
 def test_half_floats_saturate():
-    image = io.ImageFile(np.zeros((1, 2), np.float16), 'gray', Path('a.tif'))
+    image = io.Picture(np.zeros((1, 2), np.float16), 'gray', Path('a.tif'))
     new = io.with_color(image, np.float32([[[1e6], [-1e6]]]))
     assert new.pixels.tolist() == [[65504, -65504]]
 
 
 def test_floats_keep_their_units():
-    image = io.ImageFile(np.float32([[-7.5, 1200]]), 'gray', Path('a.tif'))
+    image = io.Picture(np.float32([[-7.5, 1200]]), 'gray', Path('a.tif'))
     assert io.color_and_alpha(image)[0].tolist() == [[[-7.5], [1200]]]
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(value):
-    image = io.ImageFile(np.zeros((2, 2), np.uint8), 'gray', Path('a.png'))
+    image = io.Picture(np.zeros((2, 2), np.uint8), 'gray', Path('a.png'))
     color_HWC = np.zeros((2, 2, 1), np.float32)
     color_HWC[1, 0] = value
     with pytest.raises(UserError, match=r'a\.png: 1 of 4'):
@@ -200,7 +200,7 @@ def test_values_that_are_not_finite_are_refused(value):
 
 
 def test_colours_of_another_size_are_refused():
-    image = io.ImageFile(np.zeros((2, 2, 4), np.uint8), 'rgba', Path('a.png'))
+    image = io.Picture(np.zeros((2, 2, 4), np.uint8), 'rgba', Path('a.png'))
     with pytest.raises(UserError, match=r'\(2, 2, 3\), not \(2, 2, 1\)'):
         io.with_color(image, np.zeros((2, 2, 1), np.float32))
 
@@ -507,7 +507,7 @@ def test_five_channels_are_refused(tmp_path):
     ],
 )
 def test_formats_refuse_what_they_cannot_hold(tmp_path, name, dtype, mode, way_out):
-    image = io.ImageFile(np.zeros((2, 2, *CHANNELS[mode]), dtype), mode, Path('source.tif'))
+    image = io.Picture(np.zeros((2, 2, *CHANNELS[mode]), dtype), mode, Path('source.tif'))
     with pytest.raises(UserError, match=f'{name}: .*{way_out}'):
         io.write_image(tmp_path / name, image)
     assert list(tmp_path.iterdir()) == []
@@ -579,7 +579,7 @@ def test_folders_without_images_are_errors(tmp_path):
 
 
 def test_images_do_not_change(tmp_path):
-    image = io.ImageFile(random_pixels('uint8', 'rgba'), 'rgba', tmp_path / 'a.png')
+    image = io.Picture(random_pixels('uint8', 'rgba'), 'rgba', tmp_path / 'a.png')
     before = image.pixels.copy()
     color_HWC, alpha_HW = io.color_and_alpha(image)
     color_HWC[:] = 0
