@@ -19,9 +19,13 @@ def send(number):
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """A stop leaves signals ignored, which the next test must not inherit."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
+    """As a shell starts a program; a stop leaves signals ignored, which no test must inherit."""
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,  # ignored in the background of a shell
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,  # ignored under nohup
+    }
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
