@@ -167,7 +167,7 @@ def test_targets_that_no_loss_suits_are_refused_and_the_culprit_is_named(noise, 
 
 def test_captures_are_warned_of_a_loss_that_learns_no_mean(caplog):
     captures = {'captures.paths': 'a.tif,b.tif'}
-    assert make_task(tiny_config(**captures)).loss_name == 'l2'
+    assert make_task(tiny_config(**captures)).loss_name == 'masked_l2'
     assert not caplog.records
     make_task(tiny_config(**captures, **{'optim.loss': 'l1'}))
     assert 'learns the median of the captures' in caplog.text
