@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _TAIL_PERCENT = 0.1  # of the values that may lie outside the extent
+_MIDDLE_PERCENT = 1.0  # outside the middle, which a few stars or beads must not set
 _MOST_VALUES = 1 << 22  # of a channel that percentiles are taken of
 _BLOCK = 16  # pixels a side, over which the standard deviation is taken
 _FEWEST = 4  # measured pixels of a block
@@ -23,11 +24,13 @@ class Values:
     Attributes:
       low: that a tenth of a percent of the values lie below.
       high: that as many lie above.
+      middle: ends of what all but a percent at either side lie between.
       noise: standard deviation; 0 where captures do not differ.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    middle: tuple[tuple[float, float], ...]
     noise: tuple[float, ...]
 
 
@@ -38,7 +41,7 @@ def measure(scenes: Sequence[np.ndarray], measured: Sequence[np.ndarray | None])
       scenes: (N, H, W, C) each.
       measured: of each scene, True where its values were measured, (H, W, C); None: everywhere.
     """
-    low, high, noise = [], [], []
+    low, high, middle, noise = [], [], [], []
     for channel in range(scenes[0].shape[-1]):
         parts = [
             (x[..., channel], None if mask is None else mask[..., channel])
@@ -50,8 +53,12 @@ def measure(scenes: Sequence[np.ndarray], measured: Sequence[np.ndarray | None])
             least, most = values_P.min(), values_P.max()
         low.append(float(least))
         high.append(float(most))
+        ends = np.percentile(values_P, [_MIDDLE_PERCENT, 100 - _MIDDLE_PERCENT])
+        middle.append(
+            (float(ends[0]), float(ends[1])) if ends[0] < ends[1] else (low[-1], high[-1])
+        )
         noise.append(_noise(parts))
-    return Values(tuple(low), tuple(high), tuple(noise))
+    return Values(tuple(low), tuple(high), tuple(middle), tuple(noise))
 
 
 _Part = tuple[np.ndarray, np.ndarray | None]  # captures of one channel (N, H, W), mask (H, W)

@@ -187,7 +187,8 @@ def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
 
 
 def _with_noise(model: ModelConfig, values: capture_values.Values) -> ModelConfig:
-    low_C, high_C, noise_C = (np.array(x) for x in (values.low, values.high, values.noise))
+    low_C, high_C = np.array(values.middle).T
+    noise_C = np.array(values.noise)
     extent = model.white - model.black
     return dataclasses.replace(
         model,
