@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from n2n_jax import brightness
 
+_ROUNDING = 1e-12  # of the values
 _WINDOW = 5  # pixels a side of the mean that is taken off, to leave mostly noise
 _BLOCK = 8  # pixels a side
 _PLAINEST = 0.5  # share of the blocks that is looked at, those where the scene does least
@@ -66,7 +67,10 @@ def find(captures_NHWC: np.ndarray) -> SharedNoise | None:
     pairs = list(itertools.combinations(range(num), 2))
     least = min(pairs, key=lambda pair: products_NNB[pair].mean())
     noise_NN = products_NNB.mean(axis=-1) - products_NNB[least].mean()
-    scale_N = np.sqrt(np.maximum(np.diag(noise_NN), 1e-30))
+    # Plain blocks that hold one value, such as no photon at all, leave what the filter rounds.
+    if np.diag(noise_NN).min() <= (_ROUNDING * np.abs(x_NHWC).max()) ** 2:
+        return None
+    scale_N = np.sqrt(np.diag(noise_NN))
     correlation_NN = noise_NN / np.outer(scale_N, scale_N)
     pair = max(pairs, key=lambda pair: correlation_NN[pair])
     excess_B = (products_NNB[pair] - products_NNB[least]) / (scale_N[pair[0]] * scale_N[pair[1]])

@@ -653,3 +653,10 @@ def test_averages_that_overlap_share_noise():
     apart = np.stack([frames[4 * k : 4 * k + 4].mean(axis=0) for k in range(3)])
     assert audit.shares_noise(apart).verdict == audit.FINE
     assert audit.shares_noise(apart[:2]).text == 'needs three captures'
+
+
+def test_where_no_photon_came_no_noise_is_shared():
+    what, x_NHWC = clean_set(801)
+    assert 'spots' in what
+    assert (x_NHWC == 0).mean() > 0.9
+    assert audit.shares_noise(x_NHWC).verdict == audit.FINE
