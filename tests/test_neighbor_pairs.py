@@ -143,14 +143,9 @@ def test_eight_devices_choose_the_same_pixels_as_one():
         @jax.jit
         def pair(constants, inputs, feed=feed):
             return task.pair(
-                feed,
-                constants,
-                inputs,
-                seed=0,
-                step=jnp.int32(1),
-                progress=0.25,
-                denoise=lambda x: x,
-            )
+                feed, constants, inputs, seed=0, step=jnp.int32(1), progress=0.25,
+                denoise=lambda x: 0.5 * x,
+            )  # fmt: skip
 
         pairs.append(pair(feed.constants, feed.inputs(1, 1)[0])[:2])
     for one, eight in zip(*pairs, strict=True):

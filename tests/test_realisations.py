@@ -42,7 +42,7 @@ def batches(config, *, num_steps=30, first=0, devices=None, images=None):
     task = steps.make_task(config)
     pair = jax.jit(
         lambda constants, inputs: task.pair(
-            feed, constants, inputs, seed=0, step=0, denoise=lambda noisy_BHWC: noisy_BHWC
+            feed, constants, inputs, seed=0, step=0, progress=0, denoise=lambda x_BHWC: x_BHWC
         )
     )
     made = [
