@@ -33,19 +33,25 @@ def choose(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCaptu
       config: of the run.
 
     Returns:
-      Regions as views of `held_out`. With a larger area come the same ones and further ones, spread
-      over all scenes as evenly as their number allows.
+      Regions as views of `held_out`, in the order of the scenes. With a larger area come the same
+      ones and further ones, spread over all scenes as evenly as their number allows.
     """
     area = config.eval.captures_area
     if not area:
         return list(held_out)
-    ordered = in_order(held_out, config)
-    totals = np.cumsum([pixels(region) for region in ordered])
-    return ordered[: max(1, int(np.searchsorted(totals, area, side='right')))]
+    ordered = _in_order(held_out, config)
+    totals = np.cumsum([pixels(region) for _, region in ordered])
+    chosen = ordered[: max(1, int(np.searchsorted(totals, area, side='right')))]
+    return [region for _, region in sorted(chosen, key=lambda place: place[0])]
 
 
 def in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCaptures]:
     """All regions, those to be evaluated first at the front."""
+    return [region for _, region in _in_order(held_out, config)]
+
+
+def _in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[tuple[int, SceneCaptures]]:
+    """The same with the number of each region's scene."""
     side = _SIDE if models.geometry(config.model).halo else _SIDE_OF_WHOLE
     rng = np.random.default_rng([config.eval.seed, zlib.crc32(b'regions')])
     of_scenes = [_tiles(scene, side) for scene in held_out]
@@ -53,7 +59,7 @@ def in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCap
         rng.shuffle(tiles)
     order = rng.permutation(len(of_scenes))
     most = max(len(tiles) for tiles in of_scenes)
-    return [of_scenes[s][k] for k in range(most) for s in order if k < len(of_scenes[s])]
+    return [(int(s), of_scenes[s][k]) for k in range(most) for s in order if k < len(of_scenes[s])]
 
 
 def pixels(scene: SceneCaptures) -> int:

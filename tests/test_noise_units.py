@@ -178,7 +178,9 @@ def compare_forms(tmp_path, **settings):
         for i, (name, (to_file, back, border)) in enumerate(forms.items())
     }
     assert errors['float32'] < 3  # of 4
-    off_dB = {name: float(20 * np.log10(error / errors['float32'])) for name, error in errors.items()}
+    off_dB = {
+        name: float(20 * np.log10(error / errors['float32'])) for name, error in errors.items()
+    }
     assert all(abs(off) <= 0.2 for off in off_dB.values()), str(off_dB)
 
 
