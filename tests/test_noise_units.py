@@ -177,7 +177,6 @@ def compare_forms(tmp_path, **settings):
         )
         for i, (name, (to_file, back, border)) in enumerate(forms.items())
     }
-    assert errors['float32'] < 3  # of 4
     off_dB = {
         name: float(20 * np.log10(error / errors['float32'])) for name, error in errors.items()
     }
