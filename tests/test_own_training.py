@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from n2n_jax import cli, evaluate, io, models, own_training, train
+from n2n_jax import cli, evaluate, follow, io, models, own_training, train
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import CapturesConfig, ModelConfig
 from n2n_jax.data import own_captures
@@ -110,7 +110,7 @@ def test_a_run_on_captures_is_scored_by_another_command(tmp_path):
     captures_of(tmp_path / 'in')
     config = tiny(tmp_path / 'in')
     assert train.train(config, tmp_path / 'run')
-    for mode in (evaluate.evaluate_checkpoint, evaluate.follow):
+    for mode in (evaluate.evaluate_checkpoint, follow.follow):
         with pytest.raises(UserError, match='write n2n score'):
             mode(config, tmp_path / 'run')
 

@@ -191,7 +191,7 @@ def _resumed(
     if arguments.patience is not None:
         settings = dataclasses.replace(config.train, patience=arguments.patience)
         config = dataclasses.replace(config, train=settings)
-        check(config)
+    check(config)
     return config
 
 
