@@ -113,6 +113,14 @@ def test_each_channel_has_units_of_its_own():
     assert first == pytest.approx(second, rel=0.1)
 
 
+def test_an_empty_channel_takes_no_units_from_the_others():
+    x_NHW = integer_captures()
+    scene = SceneCaptures('stain', np.stack([x_NHW, 0 * x_NHW], axis=-1).astype(np.float32))
+    model = own_captures.resolve(Config(), [scene]).model
+    noise, of_empty = noise_units.numbers(model.noise, 'model.noise', 2)
+    assert noise == of_empty > 0
+
+
 def test_the_middle_of_nine_is_exact():
     image_BHWC = np.random.default_rng(0).normal(size=(2, 13, 17, 3)).astype(np.float32)
     expected = np.stack([ndimage.median_filter(x, (3, 3, 1), mode='mirror') for x in image_BHWC])

@@ -180,7 +180,7 @@ def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
         _log.info('Pixel values from %g (0 to the network) to %g (1).', black, white)
     constants = {f'{value:.9g}' for scene in scenes for value in scene.constants}
     model = dataclasses.replace(model, constants=','.join(sorted(constants)))
-    if not model.noise and min(values.noise) > 0:
+    if not model.noise and max(values.noise) > 0:
         model = _with_noise(model, values)
         _log.info('The noise has a standard deviation of %s.', _listed(values.noise))
     return dataclasses.replace(config, model=model)
@@ -189,6 +189,7 @@ def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
 def _with_noise(model: ModelConfig, values: capture_values.Values) -> ModelConfig:
     low_C, high_C = np.array(values.middle).T
     noise_C = np.array(values.noise)
+    noise_C[noise_C == 0] = noise_C.max()  # an empty channel: any unit does
     extent = model.white - model.black
     return dataclasses.replace(
         model,
