@@ -18,6 +18,7 @@ from n2n_jax import evaluate, io, memory, models, tiles
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
+from n2n_jax.measured_part import far, fill
 from n2n_jax.models.noise_units import numbers
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.scale_check import ScaleCheck
@@ -268,7 +269,9 @@ class Denoiser:
         """The network on a padded tile of any number of channels; NaN where that holds NaN."""
         constant_HWC = np.isnan(noisy_HWC)
         if constant_HWC.any():
-            filled_HWC = np.where(constant_HWC, models.stand_in(self.config), noisy_HWC)
+            filled_HWC = fill(noisy_HWC[None], constant_HWC)[0]
+            far_HWC = far(constant_HWC, models.STAND_IN_DISTANCE)
+            filled_HWC = np.where(far_HWC, models.stand_in(self.config), filled_HWC)
             return np.where(constant_HWC, np.float32(np.nan), self._see(filled_HWC))
         channels = noisy_HWC.shape[-1]
         if channels == self.config.channels:

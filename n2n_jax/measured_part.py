@@ -73,6 +73,15 @@ def fill(captures_NHWC: np.ndarray, mask_HWC: np.ndarray) -> np.ndarray:
     return filled_NHWC
 
 
+def far(mask_HWC: np.ndarray, distance: float) -> np.ndarray:
+    """Where the mask is True and nothing else nearer than so many pixels, (H, W, C)."""
+    far_HWC = np.zeros(mask_HWC.shape, bool)
+    for channel in range(mask_HWC.shape[-1]):
+        mask_HW = mask_HWC[..., channel]
+        far_HWC[..., channel] = mask_HW.all() or ndimage.distance_transform_edt(mask_HW) >= distance
+    return far_HWC
+
+
 def _rectangle(mask_HW: np.ndarray) -> tuple[slice, slice]:
     """The part to look at: what bounds all that was measured, or less if that is mostly constant.
 

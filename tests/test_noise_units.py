@@ -85,8 +85,8 @@ def test_one_bright_pixel_is_seen_and_changes_nothing_else():
         seen(integer_captures()),
         seen(with_bright_pixel(integer_captures())),
     )
-    assert (bright_NHW[:, 20, 20] > 3).all()
-    assert bright_NHW.max() < 20
+    assert (bright_NHW[:, 20, 20] > 1.5).all()
+    assert bright_NHW.max() < 4
     reference_NHW[:, 19:22, 19:22] = bright_NHW[:, 19:22, 19:22] = 0  # its medians are others
     # The median keeps it out of the slow part; ranks next to it move by one.
     np.testing.assert_allclose(bright_NHW, reference_NHW, rtol=0, atol=0.02)
@@ -96,7 +96,7 @@ def test_a_border_without_data_changes_nothing_inside():
     reference_NHW = seen(integer_captures())
     inside = (slice(None), slice(8, -8), slice(8, -8))
     bordered_NHW = seen(with_border(integer_captures()))[inside]
-    core = (slice(None), slice(8, -8), slice(8, -8))
+    core = (slice(None), slice(1, -1), slice(1, -1))  # beyond, mirrored and repeated values differ
     # The blocks that the noise is measured in lie elsewhere.
     np.testing.assert_allclose(bordered_NHW[core], reference_NHW[core], rtol=0.02, atol=0.005)
 
@@ -171,8 +171,9 @@ def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
     assert train.train(config, folder / 'run')
     denoised_HW = back(Denoiser.load(folder / 'run')(x_NHW[0].astype(np.float32)))
     error_HW = denoised_HW[border : border + SIDE, border : border + SIDE] - clean_image()
-    error_HW[19:22, 19:22] = 0
-    return np.sqrt(np.mean(error_HW**2))
+    error_HW[18:23, 18:23] = 0  # what the tiny network sees of a bright pixel
+    # Without what a network sees beyond the sides of an image, which a border changes.
+    return np.sqrt(np.mean(error_HW[8:-8, 8:-8] ** 2))
 
 
 def compare_forms(tmp_path, **settings):

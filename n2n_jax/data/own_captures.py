@@ -242,7 +242,9 @@ def in_range(
     """
     x_NHWC = to_network(scene.captures_NHWC, model.black, model.white, out=out)
     if scene.measured_HWC is not None:
-        np.copyto(x_NHWC, models.stand_in(model), where=~scene.measured_HWC)
+        # Beside what was measured the values from there stay, as the network sees that far.
+        far_HWC = measured_part.far(~scene.measured_HWC, models.STAND_IN_DISTANCE)
+        np.copyto(x_NHWC, models.stand_in(model), where=far_HWC)
     return dataclasses.replace(scene, captures_NHWC=x_NHWC)
 
 

@@ -6,6 +6,7 @@ Linen module with the fields of its call below, a class attribute `stride`, and
 images are cut into tiles if it has an attribute `halo` too, see `n2n_jax.tiles.Geometry`.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,10 @@ def geometry(config: ModelConfig) -> Geometry:
     if halo is not None and model.units is not None:
         halo += padded(REACH, stride)
     return Geometry(stride, halo)
+
+
+# Pixels from what was measured, from where on a stand-in is shown; nearer, the nearest value is.
+STAND_IN_DISTANCE = math.sqrt(2) * (REACH + 1)
 
 
 def stand_in(config: ModelConfig) -> np.ndarray:

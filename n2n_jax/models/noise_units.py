@@ -9,8 +9,8 @@ the contrast, and the detail beside it, in units of the noise. What the network 
 of the noise too, and so is the loss. Captures times any gain plus any offset are then the same to
 it, and so is one scene at any noise level, but for the detail that rises above it.
 
-Values far beyond both are squashed by a logarithm: an edge or a star of a thousand standard
-deviations says where it is, and no more.
+Values far beyond both are squashed: an edge or a star of a thousand standard deviations says where
+it is, and no more.
 """
 
 import dataclasses
@@ -118,9 +118,9 @@ def _array(numbers_C: tuple[float, ...]) -> jax.Array:
 
 
 def _squash(x: jax.Array) -> jax.Array:
-    """The identity within [-1, 1], a logarithm beyond."""
+    """The identity within [-1, 1], and beyond a curve of the same slope that ends at 2 and -2."""
     size = jnp.maximum(jnp.abs(x), 1.0)
-    return jnp.clip(x, -1.0, 1.0) + jnp.sign(x) * jnp.log(size)
+    return jnp.clip(x, -1.0, 1.0) + jnp.sign(x) * (1.0 - 1.0 / size)
 
 
 def _slow(image_BHWC: jax.Array) -> jax.Array:
