@@ -189,7 +189,9 @@ def compare_forms(tmp_path, names, **settings):
     off_dB = {
         name: float(20 * np.log10(error / errors['float32'])) for name, error in errors.items()
     }
-    assert all(abs(off) <= 0.2 for off in off_dB.values()), str(off_dB)
+    assert all(abs(off_dB[name]) <= 0.01 for name in names), str(off_dB)
+    # Other pixels are other gradients: what is learned may be a little better by chance, not worse.
+    assert all(-0.5 <= off_dB[name] <= 0.2 for name in ('bright', 'border')), str(off_dB)
 
 
 def test_a_run_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
