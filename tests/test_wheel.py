@@ -50,6 +50,7 @@ def test_every_file_of_the_package_is_in_the_wheel(site):
     assert 'n2n = n2n_jax.cli:main' in script.read_text()
 
 
+@pytest.mark.slow  # minutes, on a busy machine
 def test_own_captures_from_files_to_a_clean_one(site, tmp_path):
     """Two files and a third capture, in a folder of which nothing is ASCII or without a space."""
     folder = tmp_path / 'mesures ü 1'
