@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 
-# Tests and the programs they start share compiled code, of this session alone.
-_COMPILED = tempfile.mkdtemp(prefix='n2n_jax_compiled_')
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _COMPILED
-atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
+# Tests, workers and the programs they start share compiled code, of this session alone.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    _COMPILED = tempfile.mkdtemp(prefix='n2n_jax_compiled_')
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = _COMPILED
+    atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 
 import jax
 import numpy as np
