@@ -151,6 +151,7 @@ class Scene:
       why: what makes an estimate from these captures worthless; '' if nothing is known to.
       brightness: how the captures differed in it before they were put right.
       truth_noise: of the clean image.
+      measured_HWC: see `SceneCaptures`.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Scene:
     why: str
     brightness: Brightness
     truth_noise: TruthNoise | None
+    measured_HWC: np.ndarray | None = None
 
 
 def prepare(
@@ -207,6 +209,7 @@ def prepare(
                     why,
                     compare(of_raw.captures_NHWC),
                     truth_noise,
+                    None if of_fixed.measured_HWC is None else of_fixed.measured_HWC[:, first:],
                 )
             )
             progress.update(k + 1)
