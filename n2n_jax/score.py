@@ -269,7 +269,7 @@ def _over_scenes(
     for name, other, key in _COMPARED:
         if name in overall and other in overall:
             pairs = zip(overall[name].patches, overall[other].patches, strict=True)
-            value, ci95 = pair_metrics.difference(list(pairs))
+            value, ci95 = pair_metrics.difference(list(pairs), mean_of=mean_of)
             numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
             row = next(r for r in found if r['method'] == name)
             row |= {key: numbers[0], f'{key}_ci95': numbers[1:]}

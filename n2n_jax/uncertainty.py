@@ -172,6 +172,9 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
       scenes: in the range of the network.
       restore: the denoiser.
       step: of its weights.
+
+    Raises:
+      UserError: nothing was measured in them, or each holds one image alone.
     """
     rng = np.random.default_rng(0)
     scores: list[np.ndarray] = []
@@ -190,6 +193,8 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
             squares.append(maps_NHWC[known_NHWC] / scale_NHWC[known_NHWC] ** 2)
             progress.update(k + 1)
     pooled = np.sort(np.concatenate(scores))
+    if not len(pooled):
+        raise UserError('There is nothing to calibrate on: no two captures of what was measured.')
     # The rank that holds for a finite number of scores.
     ranks = {level: int(np.ceil((len(pooled) + 1) * level)) - 1 for level in LEVELS}
     quantiles = {level: float(pooled[min(r, len(pooled) - 1)]) for level, r in ranks.items()}

@@ -131,3 +131,10 @@ def test_the_edge_of_a_border_is_no_detail():
     found = uncertainty.detail(with_border, np.where(np.isfinite(with_border), scale, 0))
     assert np.abs(found - uncertainty.detail(x, scale))[:, 50:].max() < 1e-2
     assert found[:, 40:48].mean() < 2 * uncertainty.detail(x, scale)[:, 40:48].mean()
+
+
+def test_captures_held_out_of_which_nothing_was_measured_are_told():
+    whole = scene('coffee', seed=1)
+    none = dataclasses.replace(whole, measured_HWC=np.zeros(whole.captures_NHWC.shape[1:], bool))
+    with pytest.raises(UserError, match='nothing to calibrate on'):
+        uncertainty.calibrate([none], blur)
