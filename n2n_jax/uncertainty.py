@@ -202,9 +202,7 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
     return Calibration(quantiles, details_K, errors_K, step, len(scenes))
 
 
-def _denoised(
-    scene: SceneCaptures, restore: Restore
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _denoised(scene: SceneCaptures, restore: Restore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Captures, what is made of each, and the scale of its noise, (N, H, W, C).
 
     Where nothing was measured the result is NaN, as it is of an image that is denoised.
