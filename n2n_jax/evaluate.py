@@ -14,7 +14,7 @@ import hashlib
 import logging
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,27 @@ class Evaluator:
                     drawn = self._triptych(variables, images, corruptor, item, scores[item])
                     report.triptychs[f'{stem}_{word}.png'] = drawn
         return report
+
+    def has_scored(self, rows: Sequence[dict[str, Any]], step: int) -> bool:
+        """Whether rows hold all scores of the weights of `step`.
+
+        Args:
+          rows: of results.json.
+          step: of a checkpoint.
+        """
+        names = 'set', 'noise', 'protocol', 'n'
+        known = {tuple(row.get(name) for name in names) for row in rows if row['step'] == step}
+        return all(
+            (
+                images.name,
+                corruptor.spec,
+                protocol.in_words(self._config, self._channels, corruptor),
+                len(images.names),
+            )
+            in known
+            for images in self._sets
+            for corruptor in self._corruptors
+        )
 
     def _score_set(
         self, variables: Any, images: _CleanImages, corruptor: Corruptor
