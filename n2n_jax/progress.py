@@ -8,7 +8,7 @@ from typing import Self, TextIO
 
 _log = logging.getLogger(__name__)
 
-_PLAIN_EVERY_SECONDS = 10.0  # where lines cannot be overwritten
+_PLAIN_EVERY_SECONDS = 8.0  # where lines cannot be overwritten
 _LIVE_EVERY_SECONDS = 0.1
 
 

@@ -324,6 +324,8 @@ def _loop(
             with jax.transfer_guard('disallow'):  # nothing may cross to the host unasked
                 state, metrics = prepared.step_of(num_now)(state, feed.constants, inputs)
             pending.append(metrics)
+            # At most two dispatches ahead of the device, so that the line and Ctrl-C mean now.
+            jax.block_until_ready(pending[-2:-1])
             step += num_now
             if step % config.train.log_every and step < num_steps:  # else with what is logged then
                 progress.update(step, rate)
