@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 _NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Windows knows no SIGHUP
-_NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Stop:
@@ -41,8 +41,8 @@ def stoppable() -> Iterator[Stop]:
     """
     stop = Stop()
     previous = {}
-    if _is_main_thread():
-        for number in _NUMBERS:
+    if is_main_thread():
+        for number in NUMBERS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 hangs_up = number == getattr(signal, 'SIGHUP', None)
                 previous[number] = signal.signal(number, stop.hang_up if hangs_up else stop.handle)
@@ -62,8 +62,8 @@ def deferred(*numbers: int) -> Iterator[None]:
     """
     came: list[int] = []
     previous = {}
-    if _is_main_thread():
-        for number in numbers or _NUMBERS:
+    if is_main_thread():
+        for number in numbers or NUMBERS:
             handler = signal.getsignal(number)
             if callable(handler):  # others are ignored, end the process, or are not Python's
                 previous[number] = handler
@@ -77,5 +77,6 @@ def deferred(*numbers: int) -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def _is_main_thread() -> bool:
+def is_main_thread() -> bool:
+    """True where signals can be handled."""
     return threading.current_thread() is threading.main_thread()
