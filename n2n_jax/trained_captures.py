@@ -224,7 +224,8 @@ def changed(run: Path, scenes: Sequence[TrainedScene]) -> list[str]:
       scenes: as they are now, see `record`.
     """
     kept: dict[str, set[int]] = {}
-    for scene in _read(run) or []:
+    before = _kept(run) or Record([])
+    for scene in before.scenes:
         kept.setdefault(scene.name, set()).update(_hashes(scene))
     return [
         scene.name
