@@ -269,7 +269,7 @@ def estimate_psnr(
     noise = interval([dataclasses.replace(scene, lever=None) for scene in scenes])
     if all(scene.lever is None for scene in scenes):
         return Estimate(psnr, noise, noise, mse, mse_error)
-    # A drift mostly adds to the error: over many scenes nearly all draws may lie below the estimate.
+    # A drift mostly adds to the error: over many scenes most draws may lie below the estimate.
     low, high = interval(scenes)
     return Estimate(psnr, (min(low, psnr), max(high, psnr)), noise, mse, mse_error)
 
