@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import corruptions, evaluate, io, models, protocol
+from n2n_jax.config import CapturesConfig, Config
 from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
 from n2n_jax.models.weights import weights_hash
@@ -234,3 +236,13 @@ def test_an_evaluation_that_is_there_is_known(tmp_path):
     assert not evaluator.has_scored(rows, 4)
     assert not evaluator.has_scored([{**rows[0], 'protocol': 'another'}], 2)
     assert not evaluator.has_scored([], 2)
+
+
+def test_the_command_that_scores_a_run_on_captures_can_be_pasted():
+    captures = CapturesConfig(paths='my cells', pattern='{scene}_{capture}', fix='gain')
+    with pytest.raises(UserError) as raised:
+        evaluate.needs_clean_images(Config(captures=captures), Path('my run'))
+    assert str(raised.value).endswith(
+        "write n2n score 'my cells' --model 'my run' --pattern '{scene}_{capture}' --fix gain "
+        '--held-out'
+    )
