@@ -382,12 +382,16 @@ def _denoise_frame(
         for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
             rows = slice(first_row, first_row + _WRITTEN_ROWS)
             values_hWC = band.mean_hWC[rows]
-            original_hWC = None
-            if frame.has_alpha or scale.constants:
+            original_hWC = constant_hWC = kept_hWC = None
+            if frame.has_alpha or band.constant_hWC is not None:
                 start = band.start + first_row
                 original_hWC = source.read(first, start, start + len(values_hWC))
-            kept_hWC = original_hWC[..., : frame.channels] if scale.constants else None
-            rows_hWC = scale.to_pixels(values_hWC, name=name, original=kept_hWC)
+            if band.constant_hWC is not None:
+                constant_hWC = band.constant_hWC[rows]
+                kept_hWC = original_hWC[..., : frame.channels]
+            rows_hWC = scale.to_pixels(
+                values_hWC, name=name, original=kept_hWC, constant=constant_hWC
+            )
             if frame.has_alpha:
                 alpha_hW1 = original_hWC[..., frame.channels :]
                 rows_hWC = np.concatenate((rows_hWC, alpha_hW1), axis=-1)
@@ -419,11 +423,18 @@ def _read_colors(source: Source, index: int, start: int, stop: int) -> np.ndarra
 
 
 def _read_mean(reads: Sequence[Read], scale: PixelRange, start: int, stop: int) -> np.ndarray:
-    """The mean of captures in the range of the network."""
+    """The mean, in the range of the network, of the captures that measured a pixel."""
     total_hWC = scale.to_network(reads[0](start, stop))
+    num_hWC = np.int32(~np.isnan(total_hWC))
+    total_hWC[num_hWC == 0] = 0
     for read in reads[1:]:
-        total_hWC += scale.to_network(read(start, stop))
-    return total_hWC / np.float32(len(reads))
+        part_hWC = scale.to_network(read(start, stop))
+        measured_hWC = ~np.isnan(part_hWC)
+        np.add(total_hWC, part_hWC, out=total_hWC, where=measured_hWC)
+        num_hWC += measured_hWC
+    mean_hWC = total_hWC / np.maximum(num_hWC, 1).astype(np.float32)
+    mean_hWC[num_hWC == 0] = np.nan
+    return mean_hWC
 
 
 def _unchanged(pixels: np.ndarray) -> np.ndarray:

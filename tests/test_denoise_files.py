@@ -739,3 +739,29 @@ def test_shape_of_tifffile_is_told_truly(tmp_path):
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
     with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
         assert json.loads(tif.pages[0].description)['shape'] == [2, 3, 20, 24]
+
+
+def test_a_broken_model_of_captures_with_a_border_writes_no_copies(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(24, 24, dtype='float32'))
+    network = identity(shift=np.nan, black=0.0, white=200.0, constants='-9999')
+    (failure,) = denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif')
+    assert 'infinite or not a number' in failure
+    assert not (tmp_path / 'out.tif').exists()
+
+
+@pytest.mark.parametrize('combine', ['results', 'captures'])
+def test_where_one_capture_has_a_border_the_others_count(combine, tmp_path):
+    stack = np.stack([pixels(24, 24, dtype='float32') + k for k in range(3)])
+    stack[0, :, :8] = -9999
+    stack[1, :, :4] = -9999
+    stack[2, :, :2] = -9999
+    for k, image in enumerate(stack):
+        tifffile.imwrite(tmp_path / f'{k}.tif', image)
+    job = Job(tuple(tmp_path / f'{k}.tif' for k in range(3)), (0,) * 3, tmp_path / 'out.tif')
+    network = identity(shift=0.1, black=0.0, white=200.0, constants='-9999')
+    assert denoise_files.denoise_files(network, [job], Options(combine=combine)) == []
+    written = tifffile.imread(tmp_path / 'out.tif')
+    np.testing.assert_array_equal(written[:, :2], -9999)
+    for columns, captures in ((np.s_[2:4], [2]), (np.s_[4:8], [1, 2]), (np.s_[8:], [0, 1, 2])):
+        want = stack[captures][:, :, columns].mean(axis=0) + 20
+        np.testing.assert_allclose(written[:, columns], want, rtol=1e-4)
