@@ -76,9 +76,10 @@ class TiffPage:
         self._whole: np.ndarray | None = None  # what can only be decoded at once
 
     @property
-    def num_bytes(self) -> int:
-        """Of the pixels as they are in memory."""
-        return self.height * self.width * self.samples * self.dtype.itemsize
+    def stored_bytes(self) -> int:
+        """Of the pixels as they lie in the file, if `reads_in_place`."""
+        samples = 1 if self._is_palette else self.samples
+        return self.height * self.width * samples * self.source.dtype.itemsize
 
     def forget(self) -> None:
         """Lets go of pixels that were kept for the rows to come."""

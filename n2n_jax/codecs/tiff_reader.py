@@ -148,15 +148,15 @@ class TiffReader:
             return
         page = self.pages[0]
         if series and series[0].dataoffset is not None:
-            num_bytes = math.prod(series[0].get_shape(False)) * page.dtype.itemsize
-            count = num_bytes // page.num_bytes
+            num_bytes = math.prod(series[0].get_shape(False)) * page.source.dtype.itemsize
+            count = num_bytes // page.stored_bytes
         else:
             count = (self._tif.imagej_metadata or {}).get('images', 1)
         if not isinstance(count, int) or count < 2 or not page.reads_in_place:
             return
-        if page.source.dataoffsets[0] + count * page.num_bytes > self._file.seek(0, 2):
+        if page.source.dataoffsets[0] + count * page.stored_bytes > self._file.seek(0, 2):
             raise EOFError(f'it says that it holds {count} images, and ends before the last')
-        self._image_bytes = page.num_bytes
+        self._image_bytes = page.stored_bytes
         self.pages *= count
 
     def _by_axes(self, series: Sequence[tifffile.TiffPageSeries]) -> list[tuple[int, ...]]:

@@ -44,6 +44,9 @@ class ImageFile:
         frame = self.frames[index]
         with named_in_errors(self.path):
             rows_hWC = self._read(index, start, frame.height if stop is None else stop)
+            if rows_hWC.dtype != frame.dtype or rows_hWC.shape[1:] != (frame.width, frame.samples):
+                found = f'{rows_hWC.dtype}, {rows_hWC.shape[1]}x{rows_hWC.shape[2]}'
+                raise UserError(f'is damaged: its header promises other pixels than {found}.')
         if frame.extra:
             self._watch.look(rows_hWC, frame.channels)
         return rows_hWC
