@@ -264,20 +264,6 @@ def _num_pixels(job: Job, options: Options) -> int:
     return count * (len(job.sources) if options.combine == 'results' else 1)
 
 
-class _Channel:
-    """One channel of an image, as a file of its own."""
-
-    def __init__(self, source: Source, index: int, channel: int) -> None:
-        self.path = source.path
-        self.frames = [dataclasses.replace(source.frames[index], channels=1, extra=0)]
-        self._source, self._index, self._channel = source, index, channel
-
-    def read(self, index: int, start: int, stop: int) -> np.ndarray:
-        """As a `Source` does."""
-        rows_hWC = self._source.read(self._index, start, stop)
-        return rows_hWC[..., self._channel : self._channel + 1]
-
-
 @contextlib.contextmanager
 def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
     """The captures of a job: where each is, and which image; see `Job.frames`."""
@@ -291,7 +277,7 @@ def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
             yield list(zip(sources, job.frames, strict=True))
             return
         yield [
-            (_Channel(source, frame or 0, channel), 0)
+            (image_bands.OneChannel(source, frame or 0, channel), 0)
             for source, frame, channel in zip(sources, job.frames, job.channels, strict=True)
         ]
 

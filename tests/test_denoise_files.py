@@ -765,3 +765,71 @@ def test_where_one_capture_has_a_border_the_others_count(combine, tmp_path):
     for columns, captures in ((np.s_[2:4], [2]), (np.s_[4:8], [1, 2]), (np.s_[8:], [0, 1, 2])):
         want = stack[captures][:, :, columns].mean(axis=0) + 20
         np.testing.assert_allclose(written[:, columns], want, rtol=1e-4)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
+def test_a_photograph_that_becomes_a_tiff_keeps_its_profile_and_stays_upright(suffix, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = 'a maker', 6  # lies on its side
+    path = tmp_path / f'in{suffix}'
+    Image.fromarray(pixels(20, 30, 3)).save(
+        path, exif=exif, dpi=(300, 150), icc_profile=b'a profile'
+    )
+    maps = {'spread': tmp_path / 'out_spread.tif'}
+    assert (
+        denoise(identity(), path, tmp_path / 'out.tif', maps=maps, options=Options(tta=True)) == []
+    )
+    for name in ('out.tif', 'out_spread.tif'):
+        with tifffile.TiffFile(tmp_path / name) as tif:
+            tags = tif.pages[0].tags
+            assert (tags[271].value, tags[274].value) == ('a maker', 6)
+            assert bytes(tags[34675].value) == b'a profile'
+            if suffix != '.webp':  # which has no room for it
+                resolution = [part for tag in (282, 283) for part in tags[tag].value]
+                np.testing.assert_allclose(
+                    [resolution[0] / resolution[1], resolution[2] / resolution[3]], (300, 150), 1e-3
+                )
+
+
+def test_channels_that_are_captures_keep_the_scale_of_the_image(tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    source = tmp_path / 'c.tif'
+    metadata = {'axes': 'CYX', 'unit': 'um', 'spacing': 2.0}
+    stack = pixels(4, 20, 20, dtype='uint16')
+    tifffile.imwrite(source, stack, imagej=True, metadata=metadata, resolution=(5.0, 5.0))
+    jobs = denoise_files.jobs_of_scenes(find_scenes([source]), [source], tmp_path / 'out.tif')
+    network = identity(black=0.0, white=200.0)
+    assert denoise_files.denoise_files(network, jobs, Options(combine='results')) == []
+    with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
+        assert tif.imagej_metadata['unit'] == 'um'
+        assert 'channels' not in tif.imagej_metadata
+        assert tif.pages[0].resolution == (5.0, 5.0)
+        np.testing.assert_allclose(tif.asarray(), stack.mean(axis=0), atol=1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'image', 'target', 'words'),
+    [
+        ('in.tif', pixels(20, 20, dtype='float32', high=1), 'out.png', 'PNG cannot hold float32'),
+        ('in.tif', pixels(20, 20, dtype='uint16'), 'out.jpg', 'JPEG cannot hold uint16'),
+        ('in.png', pixels(20, 20, 4), 'out.bmp', 'BMP cannot hold uint8 rgba'),
+        ('in.npy', pixels(20, 20, 2), 'out.png', '2 channels: only TIFF can hold them'),
+    ],
+)
+def test_what_a_format_cannot_hold_is_told_before_the_work(
+    name, image, target, words, tmp_path, monkeypatch
+):
+    def never(self, *arguments, **options):
+        raise AssertionError('the work was begun')
+
+    monkeypatch.setattr(Denoiser, 'bands', never)
+    if name == 'in.png':
+        Image.fromarray(image).save(tmp_path / name)
+    elif name == 'in.npy':
+        np.save(tmp_path / name, image)
+    else:
+        tifffile.imwrite(tmp_path / name, image)
+    (failure,) = denoise(identity(), tmp_path / name, tmp_path / target)
+    assert words in failure
+    assert not (tmp_path / target).exists()

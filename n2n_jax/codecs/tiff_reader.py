@@ -91,9 +91,11 @@ class TiffReader:
         return [first] + [dataclasses.replace(whole, tags=())] * (len(self.pages) - 1)
 
     def metadata(self, place: int) -> dict[str, Any]:
-        """What `n2n_jax.images.Metadata` lists, of a page."""
+        """What `n2n_jax.images.Metadata` lists, of a page; without words about a stack."""
         page = self.pages[place]
         tags = self._lasting_tags(page)
+        if len(self.pages) > 1:
+            tags = _without_stack(tags)
         directory = tiff_tags.packed_directory(tags, 8)
         return {
             'format': 'TIFF',
@@ -239,11 +241,15 @@ def alone(pages: Sequence[Page], first: Page) -> list[Page]:
         about.append(tiff_tags.text(tag.code, b'\n'.join(lines)))
     kept = []
     for page in pages:
-        tags = [tag for tag in page.tags if tag.code not in _IMAGEJ_TAGS]
-        tags = [tag for tag in tags if not _is_about_stack(_words(tag))]
-        kept.append(dataclasses.replace(page, tags=tuple(tags)))
+        kept.append(dataclasses.replace(page, tags=tuple(_without_stack(page.tags))))
     kept[0] = dataclasses.replace(kept[0], tags=(*kept[0].tags, *about))
     return kept
+
+
+def _without_stack(tags: Sequence[Tag]) -> list[Tag]:
+    """What is left when a page is taken out of a stack."""
+    tags = [tag for tag in tags if tag.code not in _IMAGEJ_TAGS]
+    return [tag for tag in tags if not _is_about_stack(_words(tag))]
 
 
 def _words(tag: Tag) -> bytes:
