@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, stacks
+from n2n_jax import image_bands, interrupts, stacks
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Denoiser, Read
 from n2n_jax.errors import UserError
@@ -202,6 +202,7 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
         try:
             size = _num_pixels(job, options)
         except Exception as error:  # one file must not stop the others
+            _heed_interrupts()
             failures.append(_in_words(error, job))
         sizes.append(size)
     todo = [(job, size) for job, size in zip(jobs, sizes, strict=True) if size]
@@ -209,10 +210,12 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
     with ProgressLine('denoising', total / 1e6, unit=' megapixels') as progress:
         before = 0
         for place, (job, size) in enumerate(todo, start=1):
+            _heed_interrupts()
             details = f'file {place} of {len(todo)}' if len(todo) > 1 else ''
             try:
                 _do(denoiser, job, options, _Count(progress, before, details))
             except Exception as error:  # see above
+                _heed_interrupts()
                 progress.clear()
                 if isinstance(error, ExistsError) and options.existing == 'skip':
                     _log.info('%s is there already.', job.target)
@@ -221,6 +224,12 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
             before += size
             progress.update(before / 1e6, details)
     return failures
+
+
+def _heed_interrupts() -> None:
+    """Some libraries make an interrupt an error of their own, or nothing at all."""
+    if interrupts.wanted():
+        raise KeyboardInterrupt
 
 
 def _in_words(error: Exception, job: Job) -> str:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import signal
+import time
 import zipfile
 
 import jax
@@ -12,7 +14,7 @@ import tifffile
 from PIL import Image
 from tiny import tiny_config
 
-from n2n_jax import cli, denoise_files, image_bands, io, models
+from n2n_jax import cli, denoise_files, image_bands, interrupts, io, models
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.config import ModelConfig
 from n2n_jax.denoise_files import Job, Options
@@ -833,3 +835,28 @@ def test_what_a_format_cannot_hold_is_told_before_the_work(
     (failure,) = denoise(identity(), tmp_path / name, tmp_path / target)
     assert words in failure
     assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize('where', ['_check', '_num_pixels'])
+def test_ctrl_c_that_a_library_takes_for_damage_ends_the_program(where, tmp_path, monkeypatch):
+    for name in 'abc':
+        tifffile.imwrite(tmp_path / f'{name}.tif', pixels(20, 20))
+    real = getattr(denoise_files, where)
+
+    def interrupted(*arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            raise ImportError('initialization failed') from None
+        return real(*arguments)
+
+    monkeypatch.setattr(denoise_files, where, interrupted)
+    jobs = [Job((tmp_path / f'{n}.tif',), (None,), tmp_path / f'out_{n}.tif') for n in 'abc']
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts.stoppable():
+            denoise_files.denoise_files(identity(), jobs, Options())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not list(tmp_path.glob('out_*'))
