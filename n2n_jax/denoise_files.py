@@ -20,6 +20,7 @@ from n2n_jax.denoiser import Denoiser, Read
 from n2n_jax.errors import UserError
 from n2n_jax.folders import files_below, why_no_file
 from n2n_jax.image_bands import Frame, Source, name_of
+from n2n_jax.images.open_files import FewFiles, ReopenedFile
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.progress import ProgressLine
 from n2n_jax.staged_files import ExistsError, staged
@@ -277,10 +278,13 @@ def _num_pixels(job: Job, options: Options) -> int:
 def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
     """The captures of a job: where each is, and which image; see `Job.frames`."""
     with contextlib.ExitStack() as stack:
+        files = stack.enter_context(FewFiles())
         opened: dict[Path, Source] = {}
         for path in job.sources:
-            if path not in opened:
+            if not opened:  # the first, which the output is like, stays open
                 opened[path] = stack.enter_context(image_bands.open_source(path))
+            elif path not in opened:
+                opened[path] = ReopenedFile(files, path)
         sources = [opened[path] for path in job.sources]
         if not job.channels:
             yield list(zip(sources, job.frames, strict=True))
@@ -322,7 +326,7 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
       UserError: it is not like the first capture of its scene, or holds what means nothing.
     """
     frame, name = source.frames[index], name_of(source, index)
-    if frame != like:
+    if _comparable(frame) != _comparable(like):
         raise UserError(
             f'Captures of one scene differ: {name} is {_kind(frame)}, the first is {_kind(like)}.'
         )
@@ -338,6 +342,11 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
         check.add(colors_hWC)
     if warning := check.warning(name):
         _log.warning('%s', warning)
+
+
+def _comparable(frame: Frame) -> tuple[int, int, int, np.dtype]:
+    """What is alike in all captures of a scene; some may have alpha, and others none."""
+    return frame.height, frame.width, frame.channels, frame.dtype
 
 
 def _kind(frame: Frame) -> str:

@@ -1,5 +1,6 @@
 """`n2n denoise` on files as people have them: stacks, channels, types, metadata, bad input."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -20,6 +21,7 @@ from n2n_jax.config import ModelConfig
 from n2n_jax.denoise_files import Job, Options
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
+from n2n_jax.images import open_files
 from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.uncertainty import Calibration
 
@@ -860,3 +862,48 @@ def test_ctrl_c_that_a_library_takes_for_damage_ends_the_program(where, tmp_path
     finally:
         signal.signal(signal.SIGINT, before)
     assert not list(tmp_path.glob('out_*'))
+
+
+def test_captures_with_and_without_alpha_are_combined(tmp_path):
+    image = pixels(20, 20, 3)
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    Image.fromarray(np.dstack([image, np.full((20, 20), 255, np.uint8)])).save(tmp_path / 'b.png')
+    for first, second, channels in (('a', 'b', 3), ('b', 'a', 4)):
+        job = Job(
+            (tmp_path / f'{first}.png', tmp_path / f'{second}.png'), (0, 0), tmp_path / 'c.png'
+        )
+        options = Options(combine='results', existing='replace')
+        assert denoise_files.denoise_files(identity(), [job], options) == []
+        written = io.read_image(tmp_path / 'c.png').pixels
+        np.testing.assert_array_equal(written[..., :3], image)
+        assert written.shape[-1] == channels
+
+
+@pytest.mark.parametrize('suffix', ['.tif', '.png'])
+@pytest.mark.parametrize('combine', ['results', 'captures'])
+def test_a_scene_may_have_more_captures_than_files_may_be_open(
+    suffix, combine, tmp_path, monkeypatch
+):
+    stack = pixels(40, 30, 20)
+    paths = [tmp_path / f'{k}{suffix}' for k in range(40)]
+    for path, image in zip(paths, stack, strict=True):
+        io.write_pixels(path, image)
+    num_open, most = 0, 0
+    real = open_files.open_image
+
+    @contextlib.contextmanager
+    def counted(path):
+        nonlocal num_open, most
+        with real(path) as image:
+            num_open += 1
+            most = max(most, num_open)
+            yield image
+        num_open -= 1
+
+    monkeypatch.setattr(open_files, 'open_image', counted)
+    job = Job(tuple(paths), (0,) * 40, tmp_path / f'out{suffix}')
+    assert denoise_files.denoise_files(identity(), [job], Options(combine=combine)) == []
+    written = io.read_image(job.target).pixels
+    np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
+    assert 1 <= most <= 8
+    assert num_open == 0

@@ -18,6 +18,7 @@ from n2n_jax import image_bands, images, io, stacks
 from n2n_jax.data.captures import Capture, Scene, find_scenes, read_scene, read_scenes
 from n2n_jax.data.folder import FolderSource
 from n2n_jax.errors import UserError
+from n2n_jax.images import open_files
 
 
 def by_training(path):
@@ -344,3 +345,16 @@ def test_a_file_that_is_read_is_let_go(tmp_path):
     if before is not None:
         assert len(os.listdir('/proc/self/fd')) == before
     shutil.move(path, tmp_path / 'b.tif')
+
+
+def test_more_stacks_than_files_may_be_open_are_read_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_files, '_MOST_OPEN', 2)
+    paths = [tmp_path / f'{k}.tif' for k in range(5)]
+    for k, path in enumerate(paths):
+        odd_files.pages(path, odd_files.DEEP[:3] + np.uint16(k))
+    before = len(os.listdir('/proc/self/fd')) if Path('/proc/self/fd').exists() else None
+    for index, captures_NHWC in enumerate(read_scenes(find_scenes(paths))):
+        for k in range(5):
+            np.testing.assert_array_equal(captures_NHWC[k, ..., 0], odd_files.DEEP[index] + k)
+        if before is not None:
+            assert len(os.listdir('/proc/self/fd')) <= before + 2

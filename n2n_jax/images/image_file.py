@@ -24,6 +24,7 @@ class ImageFile:
 
     Attributes:
       path: of the file.
+      watch: over samples that a file calls alpha.
       frames: its images, at least one, in the order of the file's axes: every position along the
         axes of a TIFF file that are neither space nor color, the first axis of a NumPy array.
     """
@@ -33,7 +34,7 @@ class ImageFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self._watch = Watch(path)
+        self.watch = Watch(path)
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows `start` to `stop`, by default all, of an image, (h, W, C), extra samples last.
@@ -48,7 +49,7 @@ class ImageFile:
                 found = f'{rows_hWC.dtype}, {rows_hWC.shape[1]}x{rows_hWC.shape[2]}'
                 raise UserError(f'is damaged: its header promises other pixels than {found}.')
         if frame.extra:
-            self._watch.look(rows_hWC, frame.channels)
+            self.watch.look(rows_hWC, frame.channels)
         return rows_hWC
 
     def read_channels(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
