@@ -141,10 +141,12 @@ def jobs_of_files(
         _not_inside(inputs, output.path)
         folder, pairs = output.path, []
         for given in inputs:
-            pairs += [
-                (file, folder / (file.relative_to(given) if given.is_dir() else file.name))
-                for file in (_images_in(given) if given.is_dir() else [given])
-            ]
+            if not given.is_dir():
+                pairs.append((given, folder / given.name))
+                continue
+            files = _images_in(given)
+            _not_inside(_folders_of(files, given), output.path)
+            pairs += [(file, folder / file.relative_to(given)) for file in files]
     jobs = [Job((source,), (None,), target, _map_files(target, maps)) for source, target in pairs]
     return _checked(jobs, folder)
 
@@ -174,6 +176,10 @@ def jobs_of_scenes(
         several = len(scenes) > 1
         output.check_folder('several scenes need a folder' if several else 'it ends in a slash')
         _not_inside(inputs, folder)
+        files = [capture.path for scene in scenes for capture in scene.captures]
+        for given in inputs:
+            if given.is_dir():
+                _not_inside(_folders_of(files, given), folder)
     jobs = []
     for scene in scenes:
         suffix = scene.captures[0].path.suffix
@@ -456,6 +462,13 @@ def _images_in(folder: Path) -> list[Path]:
             f'{folder} holds no image: {", ".join(sorted(stacks.SUFFIXES))} are denoised.'
         )
     return files
+
+
+def _folders_of(files: Iterable[Path], given: Path) -> list[Path]:
+    """Folders that were searched below the one that was given; they may be links."""
+    parents = dict.fromkeys(file.parent for file in files if file.is_relative_to(given))
+    folders = (folder for parent in parents for folder in (parent, *parent.parents))
+    return list(dict.fromkeys(folder for folder in folders if folder.is_relative_to(given)))
 
 
 def _not_inside(inputs: Iterable[Path], output: Path) -> None:

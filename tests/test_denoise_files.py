@@ -18,7 +18,7 @@ from tiny import tiny_config
 from n2n_jax import cli, denoise_files, image_bands, interrupts, io, models
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.config import ModelConfig
-from n2n_jax.denoise_files import Job, Options
+from n2n_jax.denoise_files import Job, Options, Output
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
 from n2n_jax.images import open_files
@@ -667,8 +667,6 @@ def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
 
 
 def test_a_name_with_a_slash_behind_is_a_folder(tmp_path):
-    from n2n_jax.denoise_files import Output
-
     inputs = [tmp_path / 'a.tif', tmp_path / 'b.tif']
     for path in inputs:
         tifffile.imwrite(path, pixels(9, 9))
@@ -907,3 +905,20 @@ def test_a_scene_may_have_more_captures_than_files_may_be_open(
     np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
     assert 1 <= most <= 8
     assert num_open == 0
+
+
+def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    far, given = tmp_path / 'far', tmp_path / 'cells'
+    (far / 'deep').mkdir(parents=True)
+    for name in ('1.tif', '2.tif'):
+        tifffile.imwrite(far / 'deep' / name, pixels(9, 9))
+    given.mkdir()
+    (given / 's1').symlink_to(far)
+    for output in (far, far / 'out', far / 'deep' / 'out'):
+        with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
+            denoise_files.jobs_of_files([given], output)
+        with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
+            denoise_files.jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
+    assert len(denoise_files.jobs_of_files([given], tmp_path / 'out')) == 2

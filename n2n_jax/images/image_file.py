@@ -12,6 +12,7 @@ import numpy as np
 
 from n2n_jax.codecs.damage import named_in_errors
 from n2n_jax.errors import UserError
+from n2n_jax.host_memory import check_fits
 from n2n_jax.images.alpha import Watch
 from n2n_jax.images.frames import KINDS, Frame, Metadata
 from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, SUFFIXES, either, suffix_of
@@ -44,7 +45,9 @@ class ImageFile:
         """
         frame = self.frames[index]
         with named_in_errors(self.path):
-            rows_hWC = self._read(index, start, frame.height if stop is None else stop)
+            stop = frame.height if stop is None else stop
+            check_fits((stop - start) * frame.width * frame.samples * frame.dtype.itemsize)
+            rows_hWC = self._read(index, start, stop)
             if rows_hWC.dtype != frame.dtype or rows_hWC.shape[1:] != (frame.width, frame.samples):
                 found = f'{rows_hWC.dtype}, {rows_hWC.shape[1]}x{rows_hWC.shape[2]}'
                 raise UserError(f'is damaged: its header promises other pixels than {found}.')
