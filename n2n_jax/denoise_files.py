@@ -196,8 +196,20 @@ def jobs_of_scenes(
     return _checked(jobs, folder)
 
 
-def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> list[str]:
-    """Does all jobs, as far as they can be done, whatever goes wrong with some.
+def denoise_files(
+    denoiser: Denoiser,
+    jobs: Sequence[Job],
+    options: Options,
+    *,
+    on_skipped: Callable[[Job], None] = lambda job: None,
+) -> list[str]:
+    """Does all jobs that can be done, whatever goes wrong with others.
+
+    Args:
+      denoiser: the model.
+      jobs: what to do.
+      options: how.
+      on_skipped: told of jobs whose outputs appeared meanwhile, and were to be skipped then.
 
     Returns:
       A sentence for each that failed; its outputs are as they were before.
@@ -226,6 +238,7 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
                 progress.clear()
                 if isinstance(error, ExistsError) and options.existing == 'skip':
                     _log.info('%s is there already.', job.target)
+                    on_skipped(job)
                 else:
                     failures.append(_in_words(error, job))
             before += size
@@ -309,9 +322,12 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
             (index, [(capture, index if at is None else at) for capture, at in captures])
             for index in (range(len(source.frames)) if only is None else [only])
         ]
+        doubts: dict[Path, list[str]] = {}
         for index, image in images:
             for capture, at in image:
-                _check(denoiser, capture, at, source.frames[index])
+                if doubt := _check(denoiser, capture, at, source.frames[index]):
+                    doubts.setdefault(capture.path, []).append(doubt)
+        _warn(doubts)
         overwrite = options.existing == 'replace'
         places = stack.enter_context(staged(job.outputs, overwrite=overwrite))
         target = stack.enter_context(image_bands.open_target(places[job.target], source, only=only))
@@ -325,8 +341,21 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
             _denoise_frame(denoiser, image, index, target, maps, options, count)
 
 
-def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
+def _warn(doubts: Mapping[Path, Sequence[str]]) -> None:
+    """One line a file, however many of its images are suspicious."""
+    for first, *others in doubts.values():
+        more = ''
+        if others:
+            several = f'{len(others)} other images' if len(others) > 1 else 'another image'
+            more = f' The same or a similar warning applies to {several} of this file.'
+        _log.warning('%s%s', first, more)
+
+
+def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> str:
     """Looks at all values of an image before any time goes into it.
+
+    Returns:
+      Why it may not be what the model is for; ''.
 
     Raises:
       UserError: it is not like the first capture of its scene, or holds what means nothing.
@@ -338,7 +367,7 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
         )
     scale = denoiser.pixel_range(frame.dtype, name)
     if frame.dtype.kind != 'f' and not scale.is_known:
-        return
+        return ''
     rows = max(1, _CHECKED_VALUES // (frame.width * frame.channels))
     check = denoiser.scale_check(frame.dtype, name)
     for start in range(0, frame.height, rows):
@@ -346,8 +375,7 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
         colors_hWC = source.read(index, start, stop)[..., : frame.channels]
         scale.check(colors_hWC, name=name)
         check.add(colors_hWC)
-    if warning := check.warning(name):
-        _log.warning('%s', warning)
+    return check.warning(name)
 
 
 def _comparable(frame: Frame) -> tuple[int, int, int, np.dtype]:

@@ -459,7 +459,7 @@ def test_a_file_that_meets_a_fault_of_ours_does_not_stop_the_others(tmp_path, mo
     def check(denoiser, source, *rest):
         if source.path.stem in 'abc':
             raise {'a': RuntimeError, 'b': MemoryError, 'c': OSError}[source.path.stem](5, 'words')
-        real(denoiser, source, *rest)
+        return real(denoiser, source, *rest)
 
     monkeypatch.setattr(denoise_files, '_check', check)
     jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
@@ -922,3 +922,47 @@ def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
         with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
             denoise_files.jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
     assert len(denoise_files.jobs_of_files([given], tmp_path / 'out')) == 2
+
+
+def test_a_long_stack_on_another_scale_is_warned_of_in_one_line(tmp_path, caplog):
+    for count, words in ((1, 'do badly.'), (2, 'another image of'), (9, '8 other images of')):
+        caplog.clear()
+        stack = pixels(count, 20, 20, dtype='uint16', high=4000)
+        tifffile.imwrite(tmp_path / 'in.tif', stack, photometric='minisblack')
+        network = identity(black=0.0, white=255.0)
+        assert denoise(network, tmp_path / 'in.tif', tmp_path / f'{count}.tif') == []
+        (record,) = caplog.records
+        assert words in record.getMessage()
+
+
+def test_a_scene_of_many_captures_with_alpha_is_warned_of_once_a_capture(tmp_path, caplog):
+    paths = [tmp_path / f'{k}.png' for k in range(12)]
+    for path in paths:
+        Image.fromarray(pixels(40, 20, 4, high=256)).save(path)
+    job = Job(tuple(paths), (0,) * 12, tmp_path / 'out.png')
+    assert denoise_files.denoise_files(identity(), [job], Options(combine='results')) == []
+    told = [record.getMessage().partition(':')[0] for record in caplog.records]
+    assert sorted(told) == sorted(str(path) for path in paths)
+
+
+def test_files_that_appeared_meanwhile_are_not_counted_as_written(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'out').mkdir()
+    for name in 'ab':
+        tifffile.imwrite(tmp_path / 'in' / f'{name}.tif', pixels(20, 20))
+    real = Denoiser.bands
+
+    def bands(self, *arguments, **options):
+        (tmp_path / 'out' / 'a.tif').write_bytes(b"another's")
+        yield from real(self, *arguments, **options)
+
+    monkeypatch.setattr(Denoiser, 'bands', bands)
+    monkeypatch.setattr(Denoiser, 'load', classmethod(lambda cls, run: identity()))
+    arguments = (tmp_path / 'in', '-o', tmp_path / 'out', '--model', tmp_path, '--skip-existing')
+    assert command('denoise', *arguments) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-3:] == [
+        'Appeared meanwhile and left alone: 1.',
+        '1 written:',
+        str(tmp_path / 'out' / 'b.tif'),
+    ]

@@ -174,8 +174,17 @@ def test_a_fourth_capture_that_is_called_alpha_is_warned_of(tmp_path, caplog):
         caplog.clear()
         read(tmp_path / 'four.tif')
         (record,) = caplog.records
-        assert 'four.tif: sample 4 of each pixel is alpha by its tags' in record.getMessage()
+        assert 'four.tif: sample 4 of each pixel is marked as alpha' in record.getMessage()
+        assert "tifffile.imwrite(..., photometric='minisblack')" in record.getMessage()
         assert record.levelno == logging.WARNING
+
+
+def test_a_png_whose_alpha_is_a_capture_is_no_matter_of_tifffile(tmp_path, caplog):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 4)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'a.png')
+    by_denoising(tmp_path / 'a.png')
+    (record,) = caplog.records
+    assert 'tif' not in record.getMessage().replace('TIFF or NumPy file', '')
 
 
 def test_true_alpha_is_not_warned_of(tmp_path, caplog):

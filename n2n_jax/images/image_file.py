@@ -25,7 +25,7 @@ class ImageFile:
 
     Attributes:
       path: of the file.
-      watch: over samples that a file calls alpha.
+      watch: warns of captures that the file marks as alpha.
       frames: its images, at least one, in the order of the file's axes: every position along the
         axes of a TIFF file that are neither space nor color, the first axis of a NumPy array.
     """
