@@ -208,7 +208,7 @@ class Denoiser:
         return PixelRange.of(dtype, self.config, name=name)
 
     def scale_check(self, dtype: np.dtype, name: str) -> ScaleCheck:
-        """What looks whether pixels of a type are on the scale that the model was trained on."""
+        """A check that pixels of a type are on the scale that the model was trained on."""
         config, scale = self.config, self.pixel_range(dtype, name)
         noise = 0.0
         if config.noise:

@@ -225,10 +225,10 @@ def test_what_is_no_file_is_left_out_and_said(tmp_path, caplog):
     os.mkfifo(tmp_path / 'c_4.png')
     assert names(find_scenes([tmp_path])) == {'c': ['c_1.png', 'c_2.png']}
     left_out, pipe = [record.getMessage() for record in caplog.records]
-    assert 'c_3.png is left out: it is a link to what is not there' in left_out
-    assert 'c_4.png is left out: it is no file but a pipe' in pipe
+    assert 'c_3.png is left out: it is a link to nothing' in left_out
+    assert 'c_4.png is left out: it is a pipe' in pipe
     for find in (find_scenes, captures.find_images):
-        with pytest.raises(UserError, match='c_4.png cannot be read: it is no file but a pipe'):
+        with pytest.raises(UserError, match='c_4.png cannot be read: it is a pipe'):
             find([tmp_path / 'c_4.png'])
 
 
@@ -297,11 +297,11 @@ TIFF_STACKS = {
     'big-endian': ((4, 9, 8), lambda f, x: tifffile.imwrite(f, x, byteorder='>', **_GRAY), None),
     'page by page': ((4, 9, 8), lambda f, x: pages(f, x, compression='zlib', **_GRAY), None),
     'LZW': ((4, 9, 8), lambda f, x: by_pillow(f, x, compression='tiff_lzw'), None),
-    'colour pages': ((2, 9, 8, 3), lambda f, x: tifffile.imwrite(f, x, photometric='rgb'), ...),
-    'colour planes': (
+    'color pages': ((2, 9, 8, 3), lambda f, x: tifffile.imwrite(f, x, photometric='rgb'), ...),
+    'color planes': (
         (2, 3, 9, 8), lambda f, x: tifffile.imwrite(f, x, **_SEPARATE), (0, 2, 3, 1)
     ),
-    'compressed colour planes': (
+    'compressed color planes': (
         (2, 3, 9, 8),
         lambda f, x: tifffile.imwrite(f, x, compression='zlib', **_SEPARATE),
         (0, 2, 3, 1),

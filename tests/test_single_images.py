@@ -39,7 +39,7 @@ def test_one_image_to_a_model_for_it(tmp_path, capsys):
     run = tmp_path / 'run'
     log = capsys.readouterr().err
     assert 'No PSNR without a second capture: take two captures' in log
-    assert 'independent between neighbouring pixels' in log
+    assert 'independent between neighboring pixels' in log
     # Nothing was measured, and nothing says it was.
     assert Workdir(run).rows() == []
     assert not (run / 'results.json').exists()
@@ -110,7 +110,7 @@ def test_the_audit_says_whether_images_are_fit_for_it(tmp_path, capsys):
             ])  # fmt: skip
         assert stopped.value.code == status
         log = capsys.readouterr().err
-        assert 'unusable: blurred.png: the noise of neighbouring pixels is correlated' in log
+        assert 'unusable: blurred.png: the noise of neighboring pixels is correlated' in log
         assert '| correlated (+0.' in log
         found = json.loads((tmp_path / 'a.json').read_text())['scenes']
         assert found[0]['findings'][0]['value'] > 0.3
