@@ -69,6 +69,9 @@ def errors_in_one_sentence() -> Iterator[None]:
             _end_by(error)
         except KeyboardInterrupt:
             _end('Stopped.', EXIT_INTERRUPTED)
+        except SystemExit as end:  # who was asked to stop, and has: nothing may disturb the end
+            stop.wanted = stop.wanted or end.code == EXIT_INTERRUPTED
+            raise
 
 
 def _end_by(error: Exception) -> NoReturn:
@@ -115,5 +118,6 @@ def _about_devices() -> str:
 
 
 def _end(message: str, status: int) -> NoReturn:
-    print(f'error: {message}', file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be why it ends
+        print(f'error: {message}', file=sys.stderr)
     sys.exit(status)

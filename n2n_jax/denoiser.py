@@ -19,7 +19,7 @@ from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
 from n2n_jax.measured_part import far, fill
-from n2n_jax.models.noise_units import numbers
+from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.scale_check import ScaleCheck
 
@@ -209,11 +209,8 @@ class Denoiser:
 
     def scale_check(self, dtype: np.dtype, name: str) -> ScaleCheck:
         """A check that pixels of a type are on the scale that the model was trained on."""
-        config, scale = self.config, self.pixel_range(dtype, name)
-        noise = 0.0
-        if config.noise:
-            sigmas_C = numbers(config.noise, 'model.noise', config.channels)
-            noise = min(sigmas_C) * abs(scale.white - scale.black)
+        units, scale = NoiseUnits.of(self.config), self.pixel_range(dtype, name)
+        noise = 0.0 if units is None else min(units.noise) * abs(scale.white - scale.black)
         return ScaleCheck(scale, noise=noise)
 
     def doubt(self, pixels_HWC: np.ndarray, name: str) -> str:
