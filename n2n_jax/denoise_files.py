@@ -16,7 +16,7 @@ import numpy as np
 
 from n2n_jax import image_bands, images, interrupts, stacks
 from n2n_jax.data.captures import Scene
-from n2n_jax.denoiser import Denoiser, Read
+from n2n_jax.denoiser import Band, Denoiser, Read
 from n2n_jax.errors import UserError
 from n2n_jax.folders import readable_files, why_no_file
 from n2n_jax.image_bands import Frame, Source, name_of
@@ -420,21 +420,7 @@ def _denoise_frame(
     for band in bands:
         for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
             rows = slice(first_row, first_row + _WRITTEN_ROWS)
-            values_hWC = band.mean_hWC[rows]
-            original_hWC = constant_hWC = kept_hWC = None
-            if frame.has_extra or band.constant_hWC is not None:
-                start = band.start + first_row
-                original_hWC = source.read(first, start, start + len(values_hWC))
-            if band.constant_hWC is not None:
-                constant_hWC = band.constant_hWC[rows]
-                kept_hWC = original_hWC[..., : frame.channels]
-            rows_hWC = scale.to_pixels(
-                values_hWC, name=name, original=kept_hWC, constant=constant_hWC
-            )
-            if frame.has_extra:
-                extra_hWE = original_hWC[..., frame.channels :]
-                rows_hWC = np.concatenate((rows_hWC, extra_hWE), axis=-1)
-            target.write(index, rows_hWC)
+            target.write(index, _as_stored(scale, source, first, band, rows))
             if band.spread_hWC is not None:
                 maps[SPREAD].write(index, np.nan_to_num(band.spread_hWC[rows]) * units)
         if calibrated:
@@ -447,6 +433,22 @@ def _denoise_frame(
             map_HWC = _calibrated(kind, options.calibration)(noisy_HWC, denoised_HWC)
             map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants are certain
             maps[kind].write(index, np.float32(map_HWC) * units)
+
+
+def _as_stored(
+    scale: PixelRange, source: Source, index: int, band: Band, rows: slice
+) -> np.ndarray:
+    """Some rows of a band as pixels, with constants and extra samples of the source."""
+    frame, name = source.frames[index], name_of(source, index)
+    values_hWC = band.mean_hWC[rows]
+    if not frame.has_extra and band.constant_hWC is None:
+        return scale.to_pixels(values_hWC, name=name)
+    start = band.start + rows.start
+    original_hWC = source.read(index, start, start + len(values_hWC))
+    colors_hWC, extra_hWE = np.split(original_hWC, [frame.channels], axis=-1)
+    constant_hWC = None if band.constant_hWC is None else band.constant_hWC[rows]
+    pixels_hWC = scale.to_pixels(values_hWC, name=name, original=colors_hWC, constant=constant_hWC)
+    return np.concatenate((pixels_hWC, extra_hWE), axis=-1)
 
 
 def _calibrated(

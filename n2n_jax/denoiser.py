@@ -320,7 +320,7 @@ class Denoiser:
         return np.concatenate(answers, axis=-1)
 
     def _apply(self, noisy_HWC: np.ndarray) -> np.ndarray:
-        """The network on what it has the channels for; what it says about constants is no news."""
+        """The network on as many channels as it has; its answers at constants mean nothing."""
         constant_HWC = np.isnan(noisy_HWC)
         if constant_HWC.any():
             filled_HWC = fill(noisy_HWC[None], constant_HWC)[0]

@@ -168,11 +168,11 @@ def test_manifests(tmp_path):
     [
         ('a.json', b'[1]', r'a.json is not understood: it must read \{"scene"'),
         ('a.json', b'{"x": "one.png"}', 'with a list of paths for every scene'),
-        ('a.json', b'{"x"', 'a.json is no JSON file'),
+        ('a.json', b'{"x"', 'a.json is not a JSON file'),
         ('a.csv', b'scene;path\nx;one.png\n', 'first line must be scene,path .with a comma'),
         ('a.csv', b'', 'first line must be scene,path'),
         ('a.csv', b'scene,path\nx,one.png\nx\n', 'a.csv, line 3: the scene or the path is missing'),
-        ('a.csv', b'scene,path\nx,donn\xe9es.png\n', 'a.csv is no text in UTF-8: save it'),
+        ('a.csv', b'scene,path\nx,donn\xe9es.png\n', 'a.csv is not text in UTF-8: save it'),
     ],
 )
 def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
@@ -185,8 +185,8 @@ def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'content', 'words'),
     [
-        ('a.csv', 'scene,path\n' + 'a' * 200_000 + ',m.png\n', 'line 2: this is no CSV'),
-        ('a.json', '[' * 200_000, 'is no JSON file'),
+        ('a.csv', 'scene,path\n' + 'a' * 200_000 + ',m.png\n', 'line 2: this is not CSV'),
+        ('a.json', '[' * 200_000, 'is not a JSON file'),
         ('a.json', '{"a\\u0000": ["m.png"]}', 'it holds a zero byte'),
         ('a.json', '{"a\\ud800": ["m.png"]}', 'it holds half of a character'),
         ('a.json', '{"a": ["m.png"], "a": ["n.png"]}', 'names scenes twice: a. Put their paths'),
@@ -246,7 +246,7 @@ def test_captures_of_different_kind_are_refused_with_both_named(tmp_path):
     [
         (lambda p: np.save(p / 'x.npy', np.zeros((2, 4, 4), np.int64)), 'holds int64 numbers'),
         (lambda p: np.save(p / 'x.npy', np.zeros((2, 0, 4))), 'holds no images'),
-        (lambda p: (p / 'x.npy').write_bytes(b'no'), 'is no NumPy file'),
+        (lambda p: (p / 'x.npy').write_bytes(b'no'), 'is not a NumPy file'),
         (lambda p: np.savez(p / 'x.npz', a=[1], b=[2]), 'must hold one array'),
         (lambda p: np.save(p / 'x.npy', np.zeros((4, 4))), 'holds one capture'),
     ],
