@@ -149,7 +149,6 @@ def n2n(*arguments):
     ('options', 'words'),
     [
         (['--steps', '0'], '--steps 0: write a number above 0'),
-        (['--minutes', '-1'], '--minutes -1'),
         (['--held-out', '1.5'], 'captures.held_out=1.5 is not possible'),
         (['--held-out', '0'], 'captures.held_out=0 is not possible'),
         (['--batch-size', '0'], 'data.batch_size=0 is not possible'),

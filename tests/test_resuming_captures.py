@@ -72,6 +72,7 @@ def test_a_run_that_stopped_early_is_not_called_extended(command, capsys, monkey
     ('options', 'words'),
     [
         (['--steps', '2', '--minutes', '1'], 'not allowed with argument'),
+        (['--minutes', '-1'], '--minutes -1'),
         (['--minutes', 'nan'], '--minutes nan'),
         (['--minutes', 'inf'], '--minutes inf'),
     ],
