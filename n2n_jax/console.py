@@ -40,8 +40,6 @@ def set_up_logging() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    # It logs every oddity of a file, and the errors that it raises as well.
-    logging.getLogger('tifffile').setLevel(logging.CRITICAL)
 
 
 def show_errors_only() -> None:
@@ -77,7 +75,7 @@ def errors_in_one_sentence() -> Iterator[None]:
 
 
 def _end_by(error: Exception) -> NoReturn:
-    """Ends the program if there is a sentence for the error, which else goes its way."""
+    """Ends the program if there is a sentence for the error; others are raised again."""
     match error:
         case UserError():
             _end(str(error), EXIT_USER_ERROR)
