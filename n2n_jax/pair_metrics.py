@@ -261,7 +261,7 @@ def estimate_psnr(
     scenes = [scene for scene in scenes if np.isfinite(scene.mse)] or scenes
     mse = float(np.mean([scene.mse for scene in scenes]))
     mse_error = float(np.sqrt(sum(np.sum(s.deviations_P**2) for s in scenes))) / len(scenes)
-    psnr = float(_psnr(mse) if mean_of == 'mse' else np.mean([_psnr(s.mse) for s in scenes]))
+    psnr = _over_scenes([scene.mse for scene in scenes], mean_of)
 
     def interval(parts: Sequence[Patches]) -> tuple[float, float]:
         return _ends(_drawn([[part] for part in parts], seed, mean_of)[0])
@@ -272,23 +272,33 @@ def estimate_psnr(
 
 
 def difference(
-    scenes: Sequence[tuple[Patches, Patches]], *, seed: int = 0
+    scenes: Sequence[tuple[Patches, Patches]],
+    *,
+    mean_of: Literal['dB', 'mse'] = 'dB',
+    seed: int = 0,
 ) -> tuple[float, tuple[float, float]]:
-    """By how many dB the first of two methods is better, mean over scenes, with a 95 % interval.
+    """By how many dB the first of two methods is better over scenes, with a 95 % interval.
 
     Args:
       scenes: `patch_sums` of both methods, with the same mask and side of patches.
+      mean_of: as of `estimate_psnr`, so that the difference is that of two rows of a table.
       seed: of the draws.
 
     Returns:
-      The difference and the ends of its interval; NaN where an error is too small to be measured.
+      The difference and the ends of its interval; infinite where an error is too small to be
+      measured, NaN where both are.
     """
     scenes = [pair for pair in scenes if all(np.isfinite(p.mse) for p in pair)] or scenes
+    means = [_over_scenes([pair[k].mse for pair in scenes], mean_of) for k in (0, 1)]
     with np.errstate(invalid='ignore'):
-        value = float(np.mean([_psnr(a.mse) - _psnr(b.mse) for a, b in scenes]))
-        first_D, second_D = _drawn(scenes, seed)
+        first_D, second_D = _drawn(scenes, seed, mean_of)
         low, high = _ends(first_D - second_D)
-    return value, (low, high)
+        return float(np.subtract(*means)), (low, high)
+
+
+def _over_scenes(errors: Sequence[float], mean_of: Literal['dB', 'mse']) -> float:
+    """The PSNR of scenes with these squared errors."""
+    return float(_psnr(np.mean(errors)) if mean_of == 'mse' else np.mean(_psnr(np.array(errors))))
 
 
 def _drawn(

@@ -151,6 +151,7 @@ class Scene:
       why: what makes an estimate from these captures worthless; '' if nothing is known to.
       brightness: how the captures differed in it before they were put right.
       truth_noise: of the clean image.
+      measured_HWC: see `SceneCaptures`.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Scene:
     why: str
     brightness: Brightness
     truth_noise: TruthNoise | None
+    measured_HWC: np.ndarray | None = None
 
 
 def prepare(
@@ -207,6 +209,7 @@ def prepare(
                     why,
                     compare(of_raw.captures_NHWC),
                     truth_noise,
+                    None if of_fixed.measured_HWC is None else of_fixed.measured_HWC[:, first:],
                 )
             )
             progress.update(k + 1)
@@ -266,7 +269,7 @@ def _over_scenes(
     for name, other, key in _COMPARED:
         if name in overall and other in overall:
             pairs = zip(overall[name].patches, overall[other].patches, strict=True)
-            value, ci95 = pair_metrics.difference(list(pairs))
+            value, ci95 = pair_metrics.difference(list(pairs), mean_of=mean_of)
             numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
             row = next(r for r in found if r['method'] == name)
             row |= {key: numbers[0], f'{key}_ci95': numbers[1:]}

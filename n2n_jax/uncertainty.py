@@ -32,6 +32,7 @@ from n2n_jax.data import fixes, own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
+from n2n_jax.measured_part import fill
 from n2n_jax.prepared import regions
 from n2n_jax.progress import ProgressLine
 from n2n_jax.workdir import write_text
@@ -86,10 +87,13 @@ def detail(denoised_HWC: np.ndarray, scale_HWC: np.ndarray) -> np.ndarray:
       scale_HWC: see `noise_scale`.
     """
     value = denoised_HWC.astype(np.float64)
-    value = np.nan_to_num(value, nan=float(np.nanmean(value)) if np.isfinite(value).any() else 0.0)
+    unknown_HWC = ~np.isfinite(value)
+    if unknown_HWC.any():  # the edge of a border is no detail
+        value = np.nan_to_num(fill(value[None], unknown_HWC)[0])
     sigmas = (_DETAIL, _DETAIL, 0)
     fine = np.abs(value - ndimage.gaussian_filter(value, sigmas))
-    return ndimage.gaussian_filter(fine, sigmas) / np.sqrt(np.mean(scale_HWC**2))
+    squares = scale_HWC[~unknown_HWC & (scale_HWC > 0)] ** 2
+    return ndimage.gaussian_filter(fine, sigmas) / np.sqrt(squares.mean() if len(squares) else 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +172,9 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
       scenes: in the range of the network.
       restore: the denoiser.
       step: of its weights.
+
+    Raises:
+      UserError: nothing was measured in them, or each holds one image alone.
     """
     rng = np.random.default_rng(0)
     scores: list[np.ndarray] = []
@@ -175,27 +182,46 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
     squares: list[np.ndarray] = []
     with ProgressLine('calibrating intervals', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
-            x_NHWC = scene.captures_NHWC
-            f_NHWC = np.stack([restore(capture) for capture in x_NHWC])
-            scale_NHWC = np.stack([noise_scale(*pair) for pair in zip(x_NHWC, f_NHWC, strict=True)])
+            x_NHWC, f_NHWC, scale_NHWC = _denoised(scene, restore)
             scores.append(_some(_scores(x_NHWC, f_NHWC, scale_NHWC), rng))
-            details += [detail(*pair) for pair in zip(f_NHWC, scale_NHWC, strict=True)]
-            squares.append(pair_metrics.error_maps(f_NHWC, x_NHWC) / scale_NHWC**2)
+            known_NHWC = np.isfinite(f_NHWC)
+            details += [
+                detail(f_HWC, scale_HWC)[known_HWC]
+                for f_HWC, scale_HWC, known_HWC in zip(f_NHWC, scale_NHWC, known_NHWC, strict=True)
+            ]
+            maps_NHWC = pair_metrics.error_maps(f_NHWC, x_NHWC)
+            squares.append(maps_NHWC[known_NHWC] / scale_NHWC[known_NHWC] ** 2)
             progress.update(k + 1)
     pooled = np.sort(np.concatenate(scores))
+    if not len(pooled):
+        raise UserError('There is nothing to calibrate on: no two captures of what was measured.')
     # The rank that holds for a finite number of scores.
     ranks = {level: int(np.ceil((len(pooled) + 1) * level)) - 1 for level in LEVELS}
     quantiles = {level: float(pooled[min(r, len(pooled) - 1)]) for level, r in ranks.items()}
-    details_K, errors_K = _error_bins(
-        np.concatenate([d.ravel() for d in details]), np.concatenate([s.ravel() for s in squares])
-    )
+    details_K, errors_K = _error_bins(np.concatenate(details), np.concatenate(squares))
     return Calibration(quantiles, details_K, errors_K, step, len(scenes))
+
+
+def _denoised(
+    scene: SceneCaptures, restore: Restore
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Captures, what is made of each, and the scale of its noise, (N, H, W, C).
+
+    Where nothing was measured the result is NaN, as it is of an image that is denoised.
+    """
+    x_NHWC = scene.captures_NHWC
+    f_NHWC = np.stack([restore(capture) for capture in x_NHWC])
+    if scene.measured_HWC is not None:
+        f_NHWC = np.where(scene.measured_HWC, f_NHWC, np.nan)
+    scale_NHWC = np.stack([noise_scale(*pair) for pair in zip(x_NHWC, f_NHWC, strict=True)])
+    return x_NHWC, f_NHWC, scale_NHWC
 
 
 def _scores(x_NHWC: np.ndarray, f_NHWC: np.ndarray, scale_NHWC: np.ndarray) -> np.ndarray:
     """How far every capture is from what was made of every other, in units of the scale."""
+    known_NHWC = np.isfinite(f_NHWC)
     found = [
-        np.abs(b - f_NHWC[i]).ravel() / scale_NHWC[i].ravel()
+        np.abs(b - f_NHWC[i])[known_NHWC[i]] / scale_NHWC[i][known_NHWC[i]]
         for i, a in enumerate(x_NHWC)
         for b in x_NHWC
         if not np.array_equal(a, b)
@@ -248,10 +274,7 @@ def coverage(
     """
     shares = {}
     for scene in scenes:
-        x_NHWC = scene.captures_NHWC
-        f_NHWC = np.stack([restore(capture) for capture in x_NHWC])
-        scale_NHWC = np.stack([noise_scale(*pair) for pair in zip(x_NHWC, f_NHWC, strict=True)])
-        scores = _scores(x_NHWC, f_NHWC, scale_NHWC)
+        scores = _scores(*_denoised(scene, restore))
         if len(scores):
             shares[scene.name] = float(np.mean(scores <= calibration.quantiles[level]))
     return shares

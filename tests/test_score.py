@@ -250,3 +250,31 @@ def test_the_noise_of_a_clean_image_that_is_a_mean_is_found_and_taken_off(clean_
     words = score_table.markdown(rows)
     assert '| less its noise |' in words
     assert ('these among them' in words) == contains
+
+
+def test_a_model_far_behind_is_told_though_one_scene_is_too_good_to_be_measured(clean_HWC):
+    small_HWC = clean_HWC[:80, :80]
+    calls = []
+
+    def model(noisy_HWC):
+        """Perfect on the first scene, and blurs the others to nothing."""
+        calls.append(1)
+        if len(calls) <= 2:
+            return small_HWC
+        return ndimage.gaussian_filter(noisy_HWC, (20, 20, 0))
+
+    for seed in range(20):  # an error of 0 is measured as negative in every other draw
+        calls.clear()
+        scenes = [
+            SceneCaptures(f's{k}', noisy(small_HWC, 2, 0.03, seed + 50 * k).astype(np.float32))
+            for k in range(3)
+        ]
+        rows = score.score(score.prepare(scenes), lambda x: x, model, without=['nlm', 'bm3d'])
+        found = {row['method']: row for row in rows if not row['scene']}
+        if found[score.MODEL]['mean_of'] == 'mse':
+            break
+    behind = found[score.ONE]['psnr_estimate'] - found[score.MODEL]['psnr_estimate']
+    assert behind > 1
+    assert found[score.MODEL]['over_captures'] == pytest.approx(-behind)
+    assert found[score.MODEL]['over_captures_ci95'][1] < 0
+    assert 'no better than the captures' in score_table.verdict(rows).warning()

@@ -104,3 +104,37 @@ def test_it_is_kept_with_the_run(calibration, tmp_path):
     file.write_text('{}')
     with pytest.raises(UserError, match='is damaged: remove it'):
         uncertainty.load(tmp_path, step=7)
+
+
+def test_a_border_without_data_makes_no_interval_narrower():
+    # Half of every capture is a border, filled in with what is beside it: no error at all there.
+    whole = scene('coffee', num=4, seed=1)
+    measured_HWC = np.ones(whole.captures_NHWC.shape[1:], bool)
+    measured_HWC[:, :64] = False
+    captures_NHWC = np.where(measured_HWC, whole.captures_NHWC, 0.5)
+    half = SceneCaptures('half', captures_NHWC, measured_HWC, (-9999.0,))
+    calibrations = [uncertainty.calibrate([each], blur) for each in (whole, half)]
+    new = [scene('coffee', num=4, seed=2)]
+    for calibration in calibrations:
+        assert uncertainty.coverage(calibration, new, blur)['coffee'] == pytest.approx(0.9, abs=0.02)
+        assert min(calibration.errors_K) > 0.1  # no error bar of 0
+    # A border does not count as covered either.
+    share = uncertainty.coverage(calibrations[0], [half], blur)['half']
+    assert share == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_edge_of_a_border_is_no_detail():
+    x = clean('coffee')
+    with_border = x.copy()
+    with_border[:, :40] = np.nan
+    scale = np.full_like(x, 0.05)
+    found = uncertainty.detail(with_border, np.where(np.isfinite(with_border), scale, 0))
+    assert np.abs(found - uncertainty.detail(x, scale))[:, 50:].max() < 1e-2
+    assert found[:, 40:48].mean() < 2 * uncertainty.detail(x, scale)[:, 40:48].mean()
+
+
+def test_captures_held_out_of_which_nothing_was_measured_are_told():
+    whole = scene('coffee', seed=1)
+    none = dataclasses.replace(whole, measured_HWC=np.zeros(whole.captures_NHWC.shape[1:], bool))
+    with pytest.raises(UserError, match='nothing to calibrate on'):
+        uncertainty.calibrate([none], blur)

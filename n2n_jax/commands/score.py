@@ -281,7 +281,8 @@ def _coverage(
         return {}
     scenes = [
         own_captures.in_range(
-            own_captures.SceneCaptures(scene.name, scene.captures_NHWC), denoiser.config
+            own_captures.SceneCaptures(scene.name, scene.captures_NHWC, scene.measured_HWC),
+            denoiser.config,
         )
         for scene in scenes
     ]

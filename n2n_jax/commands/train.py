@@ -155,7 +155,10 @@ def _finish(run: 'Path', prepared: 'Prepared') -> None:
         denoiser = Denoiser.load(run)
         held_out = prepared.evaluator.scenes
         with heartbeat('Calibrating intervals'):
-            uncertainty.calibrate_run(run, denoiser, held_out=held_out)
+            try:
+                uncertainty.calibrate_run(run, denoiser, held_out=held_out)
+            except UserError as error:
+                _log.info('No intervals: they are calibrated on what is held out. %s', error)
         with heartbeat('Comparing it with non-local means'):
             said = verdict.after_training(held_out, denoiser.denoise, run)
     else:
