@@ -1,6 +1,7 @@
 """Which pixel values are 0 and 1 to a network, and the way back to a type of pixels."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -82,10 +83,7 @@ class PixelRange:
         mask_HWC = np.zeros(pixels_HWC.shape, bool)
         extent = abs(self.high - self.low)
         for value in self.constants:
-            if np.isnan(value):
-                mask_HWC |= np.isnan(pixels_HWC)
-                continue
-            holds_HWC = pixels_HWC == value
+            holds_HWC = _holds(pixels_HWC, value)
             if self.low - extent <= value <= self.high + extent and holds_HWC.any():
                 # Beyond the sides of the image it goes on.
                 area = np.ones((_AREA, _AREA, 1), bool)
@@ -93,6 +91,13 @@ class PixelRange:
                 holds_HWC &= ndimage.binary_dilation(inner_HWC, area)
             mask_HWC |= holds_HWC
         return mask_HWC
+
+    def may_be_constant(self, pixels: np.ndarray) -> np.ndarray:
+        """True where a pixel has the value of a constant, in an area or not."""
+        mask = np.zeros(pixels.shape, bool)
+        for value in self.constants:
+            mask |= _holds(pixels, value)
+        return mask
 
     def check(self, pixels: np.ndarray, *, name: str) -> None:
         """Looks whether values mean anything to the network.
@@ -103,10 +108,7 @@ class PixelRange:
         """
         if pixels.dtype.kind != 'f':
             return
-        bad = ~np.isfinite(pixels)
-        for value in self.constants:
-            bad &= ~(np.isnan(pixels) if np.isnan(value) else pixels == value)
-        num_bad = int(bad.sum())
+        num_bad = int((~np.isfinite(pixels) & ~self.may_be_constant(pixels)).sum())
         if num_bad:
             raise UserError(
                 f'{name} holds {num_bad} values that are not numbers (NaN or infinite): mend them '
@@ -126,11 +128,10 @@ class PixelRange:
 
         NaN where the image holds a constant.
         """
-        scaled = (pixels.astype(np.float64) - self.black) / (self.white - self.black)
-        scaled = scaled.astype(np.float32)
-        if self.constants:
-            scaled[self.is_constant(pixels)] = np.nan
-        return scaled
+        values = pixels.astype(np.float64)
+        if self.constants:  # before the arithmetic, which the largest of them would overflow
+            values[self.is_constant(pixels)] = np.nan
+        return ((values - self.black) / (self.white - self.black)).astype(np.float32)
 
     def to_pixels(
         self, values: np.ndarray, *, name: str, original: np.ndarray | None = None
@@ -165,9 +166,29 @@ class PixelRange:
         margin = abs(self.white - self.black) / 2
         low, high = sorted((self.black, self.white))
         beyond = (pixels < low - margin) | (pixels > high + margin)
-        for value in self.constants:
-            beyond &= pixels != value
-        return float(np.mean(beyond))
+        return float(np.mean(beyond & ~self.may_be_constant(pixels)))
+
+
+def constants_text(values: Iterable[float]) -> str:
+    """Values as `model.constants` has them: each with as many digits as tell it from all others."""
+    return ','.join(sorted({_exact(value) for value in values}))
+
+
+def _exact(value: float) -> str:
+    short = f'{value:.9g}'
+    return short if float(short) == value else repr(float(value))
+
+
+def _holds(pixels: np.ndarray, value: float) -> np.ndarray:
+    """Where pixels are a constant, as their type writes it."""
+    if np.isnan(value):
+        return np.isnan(pixels)
+    if pixels.dtype.kind == 'f':
+        with np.errstate(over='ignore'):
+            of_type = pixels.dtype.type(value)
+        if np.isinf(of_type) and np.isfinite(value):  # the type cannot hold it
+            return np.zeros(pixels.shape, bool)
+    return pixels == value
 
 
 def _trained_on(model: ModelConfig) -> tuple[float, float]:

@@ -34,9 +34,7 @@ class ScaleCheck:
         """Takes some rows of the image, as they are stored."""
         if not self._scale.is_known:
             return
-        used_hWC = np.ones(pixels_hWC.shape, bool)
-        for value in self._scale.constants:
-            used_hWC &= ~np.isnan(pixels_hWC) if np.isnan(value) else pixels_hWC != value
+        used_hWC = ~self._scale.may_be_constant(pixels_hWC)
         pixels = pixels_hWC[used_hWC]
         if not pixels.size:
             return

@@ -15,6 +15,7 @@ from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config, ModelConfig
 from n2n_jax.data import capture_values
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.errors import UserError
+from n2n_jax.pixel_range import constants_text
 
 _log = logging.getLogger(__name__)
 
@@ -178,8 +179,8 @@ def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
         black, white = (0.0, 255.0) if is_uint8 else (min(values.low), max(values.high))
         model = dataclasses.replace(model, black=black, white=white)
         _log.info('Pixel values from %g (0 to the network) to %g (1).', black, white)
-    constants = {f'{value:.9g}' for scene in scenes for value in scene.constants}
-    model = dataclasses.replace(model, constants=','.join(sorted(constants)))
+    constants = constants_text(value for scene in scenes for value in scene.constants)
+    model = dataclasses.replace(model, constants=constants)
     if not model.noise and max(values.noise) > 0:
         model = _with_noise(model, values)
         _log.info('The noise has a standard deviation of %s.', _listed(values.noise))

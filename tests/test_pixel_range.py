@@ -1,0 +1,61 @@
+"""Pixel values and the range of a network: constants in place of measurements above all.
+
+N captures of a scene, H height, W width.
+"""
+
+import numpy as np
+import pytest
+
+from n2n_jax.config import Config, ModelConfig
+from n2n_jax.data import own_captures
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.pixel_range import PixelRange
+
+NO_DATA = [
+    (np.int16, -32768),
+    (np.uint16, 65535),
+    (np.int32, -2147483648),
+    (np.uint32, 4294967295),
+    (np.float16, -65504.0),
+    (np.float32, -3.4028234663852886e38),
+    (np.float64, -3.4028234663852886e38),
+    (np.float64, -1.7976931348623157e308),
+    (np.float64, 1234567.8912),
+    (np.float32, -9999.0),
+    (np.float32, np.nan),
+    (np.float32, -np.inf),
+]
+
+
+@pytest.mark.parametrize(('dtype', 'no_data'), NO_DATA)
+def test_no_data_is_known_again_whatever_number_stands_for_it(dtype, no_data):
+    captures_NHW = np.random.default_rng(0).normal(1000, 100, (2, 64, 64)).astype(dtype)
+    captures_NHW[:, :, :12] = no_data
+    scene = own_captures.without_constants(SceneCaptures('a', captures_NHW[..., None]))
+    model = own_captures.resolve(Config(), [scene]).model
+    scale = PixelRange.of(captures_NHW.dtype, model, name='a')
+    image_HWC = captures_NHW[0][..., None]
+    scale.check(image_HWC, name='a')
+    seen_HWC = scale.to_network(image_HWC)
+    assert np.isnan(seen_HWC[:, :12]).all()
+    assert np.abs(seen_HWC[:, 12:]).max() < 3
+    assert scale.share_beyond(image_HWC) < 0.01
+
+
+def test_what_a_type_cannot_hold_is_no_infinity_of_it():
+    scale = PixelRange.of(
+        np.dtype(np.float32), ModelConfig(white=1000.0, constants='-1.7976931348623157e308'),
+        name='a',
+    )  # fmt: skip
+    image_HW1 = np.full((9, 9, 1), -np.inf, np.float32)
+    assert not scale.is_constant(image_HW1).any()
+    assert not scale.may_be_constant(image_HW1).any()
+
+
+def test_models_of_before_know_their_border():
+    """They have nine digits of a constant."""
+    scale = PixelRange.of(
+        np.dtype(np.float32), ModelConfig(white=1000.0, constants='-3.40282347e+38'), name='a'
+    )
+    image_HW1 = np.full((9, 9, 1), np.finfo(np.float32).min)
+    assert scale.is_constant(image_HW1).all()
