@@ -250,14 +250,13 @@ def in_range(
 
 
 def masks(scenes: Sequence[SceneCaptures]) -> list[np.ndarray] | None:
-    """1 where a value was measured, else 0, uint8 in the shape of each scene; None if all were."""
+    """1 where a value was measured, else 0, uint8 (H, W, C) of each scene; None if all were."""
     if all(scene.measured_HWC is None for scene in scenes):
         return None
     return [
-        np.broadcast_to(
-            np.uint8(1) if scene.measured_HWC is None else np.uint8(scene.measured_HWC),
-            scene.captures_NHWC.shape,
-        )
+        np.ones(scene.captures_NHWC.shape[1:], np.uint8)
+        if scene.measured_HWC is None
+        else scene.measured_HWC.astype(np.uint8)
         for scene in scenes
     ]
 
