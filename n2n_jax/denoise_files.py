@@ -14,12 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, stacks
+from n2n_jax import image_bands, interrupts, stacks
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Denoiser, Read
 from n2n_jax.errors import UserError
 from n2n_jax.folders import files_below, why_no_file
 from n2n_jax.image_bands import Frame, Source, name_of
+from n2n_jax.images.open_files import FewFiles, ReopenedFile
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.progress import ProgressLine
 from n2n_jax.staged_files import ExistsError, staged
@@ -140,10 +141,12 @@ def jobs_of_files(
         _not_inside(inputs, output.path)
         folder, pairs = output.path, []
         for given in inputs:
-            pairs += [
-                (file, folder / (file.relative_to(given) if given.is_dir() else file.name))
-                for file in (_images_in(given) if given.is_dir() else [given])
-            ]
+            if not given.is_dir():
+                pairs.append((given, folder / given.name))
+                continue
+            files = _images_in(given)
+            _not_inside(_folders_of(files, given), output.path)
+            pairs += [(file, folder / file.relative_to(given)) for file in files]
     jobs = [Job((source,), (None,), target, _map_files(target, maps)) for source, target in pairs]
     return _checked(jobs, folder)
 
@@ -173,6 +176,10 @@ def jobs_of_scenes(
         several = len(scenes) > 1
         output.check_folder('several scenes need a folder' if several else 'it ends in a slash')
         _not_inside(inputs, folder)
+        files = [capture.path for scene in scenes for capture in scene.captures]
+        for given in inputs:
+            if given.is_dir():
+                _not_inside(_folders_of(files, given), folder)
     jobs = []
     for scene in scenes:
         suffix = scene.captures[0].path.suffix
@@ -189,8 +196,20 @@ def jobs_of_scenes(
     return _checked(jobs, folder)
 
 
-def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> list[str]:
-    """Does all jobs, as far as they can be done, whatever goes wrong with some.
+def denoise_files(
+    denoiser: Denoiser,
+    jobs: Sequence[Job],
+    options: Options,
+    *,
+    on_skipped: Callable[[Job], None] = lambda job: None,
+) -> list[str]:
+    """Does all jobs that can be done, whatever goes wrong with others.
+
+    Args:
+      denoiser: the model.
+      jobs: what to do.
+      options: how.
+      on_skipped: told of jobs whose outputs appeared meanwhile, and were to be skipped then.
 
     Returns:
       A sentence for each that failed; its outputs are as they were before.
@@ -202,6 +221,7 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
         try:
             size = _num_pixels(job, options)
         except Exception as error:  # one file must not stop the others
+            _heed_interrupts()
             failures.append(_in_words(error, job))
         sizes.append(size)
     todo = [(job, size) for job, size in zip(jobs, sizes, strict=True) if size]
@@ -209,18 +229,27 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], options: Options) -> 
     with ProgressLine('denoising', total / 1e6, unit=' megapixels') as progress:
         before = 0
         for place, (job, size) in enumerate(todo, start=1):
+            _heed_interrupts()
             details = f'file {place} of {len(todo)}' if len(todo) > 1 else ''
             try:
                 _do(denoiser, job, options, _Count(progress, before, details))
             except Exception as error:  # see above
+                _heed_interrupts()
                 progress.clear()
                 if isinstance(error, ExistsError) and options.existing == 'skip':
                     _log.info('%s is there already.', job.target)
+                    on_skipped(job)
                 else:
                     failures.append(_in_words(error, job))
             before += size
             progress.update(before / 1e6, details)
     return failures
+
+
+def _heed_interrupts() -> None:
+    """Some libraries make an interrupt an error of their own, or nothing at all."""
+    if interrupts.wanted():
+        raise KeyboardInterrupt
 
 
 def _in_words(error: Exception, job: Job) -> str:
@@ -264,34 +293,23 @@ def _num_pixels(job: Job, options: Options) -> int:
     return count * (len(job.sources) if options.combine == 'results' else 1)
 
 
-class _Channel:
-    """One channel of an image, as a file of its own."""
-
-    def __init__(self, source: Source, index: int, channel: int) -> None:
-        self.path = source.path
-        self.frames = [dataclasses.replace(source.frames[index], channels=1, extra=0)]
-        self._source, self._index, self._channel = source, index, channel
-
-    def read(self, index: int, start: int, stop: int) -> np.ndarray:
-        """As a `Source` does."""
-        rows_hWC = self._source.read(self._index, start, stop)
-        return rows_hWC[..., self._channel : self._channel + 1]
-
-
 @contextlib.contextmanager
 def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
     """The captures of a job: where each is, and which image; see `Job.frames`."""
     with contextlib.ExitStack() as stack:
+        files = stack.enter_context(FewFiles())
         opened: dict[Path, Source] = {}
         for path in job.sources:
-            if path not in opened:
+            if not opened:  # the first, which the output is like, stays open
                 opened[path] = stack.enter_context(image_bands.open_source(path))
+            elif path not in opened:
+                opened[path] = ReopenedFile(files, path)
         sources = [opened[path] for path in job.sources]
         if not job.channels:
             yield list(zip(sources, job.frames, strict=True))
             return
         yield [
-            (_Channel(source, frame or 0, channel), 0)
+            (image_bands.OneChannel(source, frame or 0, channel), 0)
             for source, frame, channel in zip(sources, job.frames, job.channels, strict=True)
         ]
 
@@ -304,9 +322,12 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
             (index, [(capture, index if at is None else at) for capture, at in captures])
             for index in (range(len(source.frames)) if only is None else [only])
         ]
+        doubts: dict[Path, list[str]] = {}
         for index, image in images:
             for capture, at in image:
-                _check(denoiser, capture, at, source.frames[index])
+                if doubt := _check(denoiser, capture, at, source.frames[index]):
+                    doubts.setdefault(capture.path, []).append(doubt)
+        _warn(doubts)
         overwrite = options.existing == 'replace'
         places = stack.enter_context(staged(job.outputs, overwrite=overwrite))
         target = stack.enter_context(image_bands.open_target(places[job.target], source, only=only))
@@ -320,20 +341,33 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
             _denoise_frame(denoiser, image, index, target, maps, options, count)
 
 
-def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
+def _warn(doubts: Mapping[Path, Sequence[str]]) -> None:
+    """One line a file, however many of its images are suspicious."""
+    for first, *others in doubts.values():
+        more = ''
+        if others:
+            several = f'{len(others)} other images' if len(others) > 1 else 'another image'
+            more = f' The same or a similar warning applies to {several} of this file.'
+        _log.warning('%s%s', first, more)
+
+
+def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> str:
     """Looks at all values of an image before any time goes into it.
+
+    Returns:
+      Why it may not be what the model is for; ''.
 
     Raises:
       UserError: it is not like the first capture of its scene, or holds what means nothing.
     """
     frame, name = source.frames[index], name_of(source, index)
-    if frame != like:
+    if _comparable(frame) != _comparable(like):
         raise UserError(
             f'Captures of one scene differ: {name} is {_kind(frame)}, the first is {_kind(like)}.'
         )
     scale = denoiser.pixel_range(frame.dtype, name)
     if frame.dtype.kind != 'f' and not scale.is_known:
-        return
+        return ''
     rows = max(1, _CHECKED_VALUES // (frame.width * frame.channels))
     check = denoiser.scale_check(frame.dtype, name)
     for start in range(0, frame.height, rows):
@@ -341,8 +375,12 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> None:
         colors_hWC = source.read(index, start, stop)[..., : frame.channels]
         scale.check(colors_hWC, name=name)
         check.add(colors_hWC)
-    if warning := check.warning(name):
-        _log.warning('%s', warning)
+    return check.warning(name)
+
+
+def _comparable(frame: Frame) -> tuple[int, int, int, np.dtype]:
+    """What is alike in all captures of a scene; some may have alpha, and others none."""
+    return frame.height, frame.width, frame.channels, frame.dtype
 
 
 def _kind(frame: Frame) -> str:
@@ -382,12 +420,16 @@ def _denoise_frame(
         for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
             rows = slice(first_row, first_row + _WRITTEN_ROWS)
             values_hWC = band.mean_hWC[rows]
-            original_hWC = None
-            if frame.has_alpha or scale.constants:
+            original_hWC = constant_hWC = kept_hWC = None
+            if frame.has_alpha or band.constant_hWC is not None:
                 start = band.start + first_row
                 original_hWC = source.read(first, start, start + len(values_hWC))
-            kept_hWC = original_hWC[..., : frame.channels] if scale.constants else None
-            rows_hWC = scale.to_pixels(values_hWC, name=name, original=kept_hWC)
+            if band.constant_hWC is not None:
+                constant_hWC = band.constant_hWC[rows]
+                kept_hWC = original_hWC[..., : frame.channels]
+            rows_hWC = scale.to_pixels(
+                values_hWC, name=name, original=kept_hWC, constant=constant_hWC
+            )
             if frame.has_alpha:
                 alpha_hW1 = original_hWC[..., frame.channels :]
                 rows_hWC = np.concatenate((rows_hWC, alpha_hW1), axis=-1)
@@ -419,11 +461,18 @@ def _read_colors(source: Source, index: int, start: int, stop: int) -> np.ndarra
 
 
 def _read_mean(reads: Sequence[Read], scale: PixelRange, start: int, stop: int) -> np.ndarray:
-    """The mean of captures in the range of the network."""
+    """The mean, in the range of the network, of the captures that measured a pixel."""
     total_hWC = scale.to_network(reads[0](start, stop))
+    num_hWC = np.int32(~np.isnan(total_hWC))
+    total_hWC[num_hWC == 0] = 0
     for read in reads[1:]:
-        total_hWC += scale.to_network(read(start, stop))
-    return total_hWC / np.float32(len(reads))
+        part_hWC = scale.to_network(read(start, stop))
+        measured_hWC = ~np.isnan(part_hWC)
+        np.add(total_hWC, part_hWC, out=total_hWC, where=measured_hWC)
+        num_hWC += measured_hWC
+    mean_hWC = total_hWC / np.maximum(num_hWC, 1).astype(np.float32)
+    mean_hWC[num_hWC == 0] = np.nan
+    return mean_hWC
 
 
 def _unchanged(pixels: np.ndarray) -> np.ndarray:
@@ -441,6 +490,13 @@ def _images_in(folder: Path) -> list[Path]:
             f'{folder} holds no image: {", ".join(sorted(stacks.SUFFIXES))} are denoised.'
         )
     return files
+
+
+def _folders_of(files: Iterable[Path], given: Path) -> list[Path]:
+    """Folders that were searched below the one that was given; they may be links."""
+    parents = dict.fromkeys(file.parent for file in files if file.is_relative_to(given))
+    folders = (folder for parent in parents for folder in (parent, *parent.parents))
+    return list(dict.fromkeys(folder for folder in folders if folder.is_relative_to(given)))
 
 
 def _not_inside(inputs: Iterable[Path], output: Path) -> None:

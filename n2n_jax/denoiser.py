@@ -37,13 +37,67 @@ class Band(NamedTuple):
 
     Attributes:
       start: the first one.
-      mean_hWC: float32 in the range of the network.
+      mean_hWC: float32 in the range of the network; NaN where nothing was measured.
       spread_hWC: standard deviation over the orientations, if asked for.
+      constant_hWC: True where nothing was measured; None: all was.
     """
 
     start: int
     mean_hWC: np.ndarray
     spread_hWC: np.ndarray | None
+    constant_hWC: np.ndarray | None = None
+
+
+class _Sums:
+    """What becomes of some rows, added up over captures and orientations.
+
+    Args:
+      rows: of the image.
+      shape_hWC: of them.
+      orientations: that each capture is seen in.
+      spread: keep those apart.
+    """
+
+    def __init__(
+        self,
+        rows: tiles.Span,
+        shape_hWC: tuple[int, int, int],
+        orientations: Sequence[int],
+        *,
+        spread: bool,
+    ) -> None:
+        self._rows, self._orientations, self._spread = rows, orientations, spread
+        self._sums_OhWC = np.zeros((len(orientations) if spread else 1, *shape_hWC), np.float32)
+        self._lacking_hWC: np.ndarray | None = None  # captures that hold a constant there
+
+    def add(self, columns: tiles.Span, orientation: int, core_hwC: np.ndarray) -> None:
+        """Adds what the network answered."""
+        place = orientation if self._spread else 0
+        self._sums_OhWC[place, :, columns.start : columns.stop] += core_hwC
+
+    def lacks(self, columns: tiles.Span, constant_hwC: np.ndarray) -> None:
+        """Counts where a capture holds constants; what was added for it is 0 there."""
+        if not constant_hwC.any():
+            return
+        if self._lacking_hWC is None:
+            self._lacking_hWC = np.zeros(self._sums_OhWC.shape[1:], np.int32)
+        self._lacking_hWC[:, columns.start : columns.stop] += constant_hwC
+
+    def band(self, num_captures: int) -> Band:
+        """The mean over those captures that measured a pixel."""
+        sums_OhWC, lacking_hWC = self._sums_OhWC, self._lacking_hWC
+        of_each = len(self._orientations) // len(sums_OhWC)
+        constant_hWC = None
+        if lacking_hWC is None:
+            sums_OhWC /= np.float32(num_captures * of_each)
+        else:
+            constant_hWC = lacking_hWC == num_captures
+            sums_OhWC /= np.float32(of_each) * np.maximum(num_captures - lacking_hWC, 1)
+            sums_OhWC[:, constant_hWC] = np.nan
+        if not self._spread:
+            return Band(self._rows.start, sums_OhWC[0], None, constant_hWC)
+        mean_hWC, spread_hWC = sums_OhWC.mean(axis=0), sums_OhWC.std(axis=0)
+        return Band(self._rows.start, mean_hWC, spread_hWC, constant_hWC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +179,12 @@ class Denoiser:
         scale.check(color_HWC, name=name)
         if warning := self.doubt(color_HWC, name):
             _log.warning('%s', warning)
-        denoised_HWC = self.denoise(scale.to_network(color_HWC), name=name, tta=tta)
-        original_HWC = color_HWC if scale.constants else None
-        color_HWC[...] = scale.to_pixels(denoised_HWC, name=name, original=original_HWC)
+        noisy_HWC = scale.to_network(color_HWC)
+        denoised_HWC = self.denoise(noisy_HWC, name=name, tta=tta)
+        constant_HWC = np.isnan(noisy_HWC) if scale.constants else None
+        color_HWC[...] = scale.to_pixels(
+            denoised_HWC, name=name, original=color_HWC, constant=constant_HWC
+        )
         return pixels_HWC.reshape(pixels.shape)
 
     def denoise(
@@ -180,7 +237,8 @@ class Denoiser:
 
         Args:
           shape_HWC: of the image.
-          reads: give rows of it as they are stored; of several captures, the results are averaged.
+          reads: give rows of it as they are stored; of several captures, the results are averaged,
+            over those that hold no constant where the others were measured.
           to_network: brings what they give to the range of the network.
           tta: average over the 8 flips and rotations of the image, padded as the network does it.
           spread: find the standard deviation over them too.
@@ -206,30 +264,19 @@ class Denoiser:
                     if rows.stop <= done:
                         continue
                     rows = dataclasses.replace(rows, start=max(rows.start, done))
-                    sums_OhWC = np.zeros(
-                        (
-                            len(orientations) if spread else 1,
-                            rows.stop - rows.start,
-                            width,
-                            channels,
-                        ),
-                        np.float32,
-                    )
+                    shape_hWC = rows.stop - rows.start, width, channels
+                    sums = _Sums(rows, shape_hWC, orientations, spread=spread)
                     for read in reads:
                         part = self._answers(
                             (height, width), rows, tile_h, tile_w, read, to_network, orientations
                         )
-                        for columns, orientation, core_hwC in part:
-                            sums_OhWC[
-                                orientation if spread else 0, :, columns.start : columns.stop
-                            ] += core_hwC
+                        for columns, orientation, core_hwC, constant_hwC in part:
+                            sums.add(columns, orientation, core_hwC)
                             if orientation == orientations[-1]:
+                                sums.lacks(columns, constant_hwC)
                                 on_pixels(core_hwC.shape[0] * core_hwC.shape[1])
                     done = rows.stop
-                    num_sums = len(reads) * len(orientations) // len(sums_OhWC)
-                    sums_OhWC /= np.float32(num_sums)
-                    mean_hWC = sums_OhWC.mean(axis=0) if spread else sums_OhWC[0]
-                    yield Band(rows.start, mean_hWC, sums_OhWC.std(axis=0) if spread else None)
+                    yield sums.band(len(reads))
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -244,8 +291,8 @@ class Denoiser:
         read: Read,
         to_network: Callable[[np.ndarray], np.ndarray],
         orientations: Sequence[int],
-    ) -> Iterator[tuple[tiles.Span, int, np.ndarray]]:
-        """Denoised cores of a row of tiles, by columns and orientation."""
+    ) -> Iterator[tuple[tiles.Span, int, np.ndarray, np.ndarray]]:
+        """Denoised cores of a row of tiles, by columns and orientation; and where constants are."""
         stride = self._geometry.stride
         row_of, column_of = (tiles.reflected(length, stride) for length in size)
         wanted = row_of[rows.origin : rows.origin + tile_h]
@@ -254,25 +301,18 @@ class Denoiser:
         for columns in tiles.spans(size[1], tile_w, self._geometry):
             across = column_of[columns.origin : columns.origin + tile_w]
             tile_hwC = to_network(pixels_hWC[np.ix_(wanted - first, across)])
+            core = (
+                slice(rows.start - rows.origin, rows.stop - rows.origin),
+                slice(columns.start - columns.origin, columns.stop - columns.origin),
+            )
+            constant_hwC = np.isnan(tile_hwC[core])
             for orientation in orientations:
                 answer_hwC = self._see(tiles.oriented(tile_hwC, orientation))
-                yield (
-                    columns,
-                    orientation,
-                    tiles.put_back(answer_hwC, orientation)[
-                        rows.start - rows.origin : rows.stop - rows.origin,
-                        columns.start - columns.origin : columns.stop - columns.origin,
-                    ],
-                )
+                core_hwC = tiles.put_back(answer_hwC, orientation)[core]
+                yield columns, orientation, np.where(constant_hwC, 0, core_hwC), constant_hwC
 
     def _see(self, noisy_HWC: np.ndarray) -> np.ndarray:
-        """The network on a padded tile of any number of channels; NaN where that holds NaN."""
-        constant_HWC = np.isnan(noisy_HWC)
-        if constant_HWC.any():
-            filled_HWC = fill(noisy_HWC[None], constant_HWC)[0]
-            far_HWC = far(constant_HWC, models.STAND_IN_DISTANCE)
-            filled_HWC = np.where(far_HWC, models.stand_in(self.config), filled_HWC)
-            return np.where(constant_HWC, np.float32(np.nan), self._see(filled_HWC))
+        """The network on a padded tile of any number of channels, NaN for constants."""
         channels = noisy_HWC.shape[-1]
         if channels == self.config.channels:
             return self._apply(noisy_HWC)
@@ -283,6 +323,12 @@ class Denoiser:
         return np.concatenate(answers, axis=-1)
 
     def _apply(self, noisy_HWC: np.ndarray) -> np.ndarray:
+        """The network on what it has the channels for; what it says about constants is no news."""
+        constant_HWC = np.isnan(noisy_HWC)
+        if constant_HWC.any():
+            filled_HWC = fill(noisy_HWC[None], constant_HWC)[0]
+            far_HWC = far(constant_HWC, models.STAND_IN_DISTANCE)
+            noisy_HWC = np.where(far_HWC, models.stand_in(self.config), filled_HWC)
         compiled, _ = _compiled(self.config, noisy_HWC.shape)
         return np.asarray(compiled(self.variables, noisy_HWC[None]))[0]
 

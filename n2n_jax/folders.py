@@ -34,6 +34,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
         for parent, folders, names in os.walk(start, onerror=_tell):
             real = os.path.realpath(parent)
             if real in searched:  # inside a link to a folder above it
+                _tell_again(parent, searched[real])
                 folders[:] = []
                 continue
             searched[real] = parent
@@ -68,16 +69,18 @@ def why_no_file(path: Path) -> str:
 def _leads_back(link: Path, folder: Path, searched: Mapping[str, str]) -> bool:
     real = os.path.realpath(link)
     if real in searched:
-        _log.warning(
-            '%s is left out: it is another name of %s, which is searched already.',
-            link,
-            searched[real],
-        )
+        _tell_again(link, searched[real])
     elif Path(os.path.realpath(folder)).is_relative_to(real):
         _log.warning('%s is left out: it leads back to a folder around it.', link)
     else:
         return False
     return True
+
+
+def _tell_again(path: str | Path, before: str) -> None:
+    _log.warning(
+        '%s is left out: it is another name of %s, which is searched already.', path, before
+    )
 
 
 def _tell(error: OSError) -> None:

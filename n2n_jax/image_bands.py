@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from n2n_jax import images, io
-from n2n_jax.codecs import exr, tiff_reader
+from n2n_jax.codecs import exr, tiff, tiff_reader
 from n2n_jax.codecs.damage import named_in_errors
 from n2n_jax.codecs.tiff_writer import Page, TiffWriter
 from n2n_jax.errors import UserError
@@ -32,6 +32,7 @@ __all__ = [
     'NUMPY_SUFFIXES',
     'TIFF_SUFFIXES',
     'Frame',
+    'OneChannel',
     'Source',
     'Target',
     'name_of',
@@ -41,6 +42,32 @@ __all__ = [
 
 _NOT_ALPHA = 0  # ExtraSamples: not said
 _ALPHA = 2
+
+
+class OneChannel(images.ImageFile):
+    """One channel of an image, as a file of one image.
+
+    Attributes:
+      source: the open file; it is closed by whoever opened it.
+      index: the image in there.
+      channel: of that image.
+    """
+
+    def __init__(self, source: Source, index: int, channel: int) -> None:
+        super().__init__(source.path)
+        self.source, self.index, self.channel = source, index, channel
+        frame = source.frames[index]
+        self.frames = [dataclasses.replace(frame, channels=1, extra=0, axes='YX', planes=1)]
+
+    # In place of `_read` and `_metadata`: the errors of the source have its name already.
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """As that of the source."""
+        rows_hWC = self.source.read(self.index, start, stop)
+        return rows_hWC[..., self.channel : self.channel + 1]
+
+    def metadata(self, index: int = 0) -> images.Metadata:
+        """As that of the source."""
+        return self.source.metadata(self.index)
 
 
 class Target(Protocol):
@@ -89,10 +116,13 @@ def open_target(
         with io.replacing(path) as file:
             file.write(data)
     elif len(indices) == 1 and suffix in images.PICTURE_SUFFIXES:
+        frame, mode = source.frames[indices[0]], _mode(source, indices[0])
+        io.check_writable(path, frame.dtype, mode)
         arrays = _ArrayTarget(source, indices)
         yield arrays
-        pixels_HWC = arrays.images[indices[0]]
-        io.write_image(path, _like(source, indices[0], pixels_HWC))
+        pixels = arrays.images[indices[0]]
+        pixels = pixels[..., 0] if mode == 'gray' else pixels
+        io.write_image(path, io.Picture(pixels, mode, source.path, source.metadata(indices[0])))
     elif suffix not in images.SUFFIXES:
         raise UserError(f'{path} cannot be written: let its name end in {either(images.SUFFIXES)}.')
     else:
@@ -117,18 +147,16 @@ class _TiffTarget:
     def __init__(self, file: BinaryIO, source: Source, indices: Sequence[int], *, is_map: bool):
         self._is_map = is_map
         if isinstance(source, TiffFile):
-            with named_in_errors(source.path):
-                every_page = source.tiff.pages_to_write()
             order = source.tiff.order
             groups = {index: source.tiff.images[index] for index in indices}
-            pages = {page: every_page[page] for group in groups.values() for page in group}
-            if len(pages) < len(every_page):
-                kept = tiff_reader.alone([pages[page] for page in sorted(pages)], every_page[0])
-                pages = dict(zip(sorted(pages), kept, strict=True))
+            pages = _pages_like(source, [page for group in groups.values() for page in group])
+        elif isinstance(source, OneChannel) and isinstance(source.source, TiffFile):
+            order = source.source.tiff.order
+            groups, pages = {0: (0,)}, {0: _page_of_channel(source.source, source)}
         else:
             order = '<'
             groups = {index: (place,) for place, index in enumerate(indices)}
-            pages = {groups[index][0]: _plain_page(source.frames[index]) for index in indices}
+            pages = {groups[index][0]: _plain_page(source, index) for index in indices}
         if is_map:
             pages = {
                 place: _map_page(page, source.frames[index])
@@ -197,25 +225,46 @@ class _ArrayTarget:
         return one_HWC if source.shape[-1] == one_HWC.shape[-1] else one_HWC[..., 0]
 
 
-def _like(source: Source, index: int, pixels_HWC: np.ndarray) -> io.Picture:
-    """An image with the metadata of a source, whatever its format."""
+def _mode(source: Source, index: int) -> str:
+    """Of an image that has to be gray or RGB."""
     frame = source.frames[index]
     mode = io.mode_of(frame)
     if not mode or frame.extra > 1:
         raise UserError(
             f'{name_of(source, index)} has {frame.samples} channels: only TIFF can hold them.'
         )
-    pixels = pixels_HWC[..., 0] if mode == 'gray' else pixels_HWC
-    is_alone = isinstance(source, images.ImageFile) and len(source.frames) == 1
-    metadata = source.metadata() if is_alone else images.Metadata()
-    return io.Picture(pixels, mode, source.path, metadata)
+    return mode
 
 
-def _plain_page(frame: Frame) -> Page:
+def _pages_like(source: TiffFile, places: Sequence[int]) -> dict[int, Page]:
+    """Pages of a file as they will be written, by their places in there."""
+    with named_in_errors(source.path):
+        every_page = source.tiff.pages_to_write()
+    kept = [every_page[place] for place in sorted(places)]
+    if len(kept) < len(every_page):
+        kept = tiff_reader.alone(kept, every_page[0])
+    return dict(zip(sorted(places), kept, strict=True))
+
+
+def _page_of_channel(source: TiffFile, one: OneChannel) -> Page:
+    """The page that a channel lies on, for this channel alone."""
+    places = source.tiff.images[one.index]
+    of_channels = [place for place in places for _ in range(source.tiff.pages[place].samples)]
+    place = of_channels[one.channel]
+    page = _pages_like(source, [place])[place]
+    return dataclasses.replace(page, samples=1, rgb=False, extra=())
+
+
+def _plain_page(source: Source, index: int) -> Page:
+    frame, metadata = source.frames[index], source.metadata(index)
     rgb = frame.channels == 3
     num_extra = 0 if rgb else frame.channels - 1
     extra = (_NOT_ALPHA,) * num_extra + (_ALPHA,) * frame.extra
-    return Page(frame.height, frame.width, frame.samples, frame.dtype, rgb=rgb, extra=extra)
+    tags = tiff.tags_of(metadata.icc_profile, metadata.exif, metadata.dpi)
+    return Page(
+        frame.height, frame.width, frame.samples, frame.dtype, rgb=rgb, extra=extra,
+        tags=tuple(tags),
+    )  # fmt: skip
 
 
 def _map_page(page: Page, frame: Frame) -> Page:

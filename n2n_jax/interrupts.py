@@ -1,13 +1,17 @@
 """Ctrl-C, SIGTERM and SIGHUP end a program alike: it cleans up, and never stops inside a save."""
 
 import contextlib
+import math
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 _NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Windows knows no SIGHUP
+_PATIENCE = 2.0  # seconds in which more signals are taken for the first
 _NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
@@ -20,26 +24,42 @@ class Stop:
 
     def __init__(self) -> None:
         self.wanted = False
+        self._raised = -math.inf  # when
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The first signal is a KeyboardInterrupt; more of them leave it the time to clean up."""
-        if not self.wanted:
-            self.wanted = True
-            raise KeyboardInterrupt
+        """The first signal is a KeyboardInterrupt; more of them leave it the time to clean up.
+
+        One that went nowhere, as in a callback of the garbage collector, which cannot raise
+        anything, is raised again by the next signal.
+        """
+        now = time.monotonic()
+        if now - self._raised < _PATIENCE or _is_cleaning_up():
+            return
+        self.wanted, self._raised = True, now
+        raise KeyboardInterrupt
 
     def hang_up(self, number: int, frame: FrameType | None) -> None:
         """A terminal that is gone asks as SIGTERM does, whoever listens to that by now."""
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+_inside: list[Stop] = []  # of the `stoppable` that are running
+
+
+def wanted() -> bool:
+    """Whether this program has been asked to stop, whatever became of its KeyboardInterrupt."""
+    return any(stop.wanted for stop in _inside)
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Inside, the signals raise KeyboardInterrupt in the main thread, once.
+    """Inside, the signals raise KeyboardInterrupt in the main thread, once if it has an effect.
 
     Signals that the parent has told to be ignored, as nohup does, still are. After a stop they all
     are, so that nothing disturbs the end of the program; else all is as before.
     """
     stop = Stop()
+    _inside.append(stop)
     previous = {}
     if _is_main_thread():
         for number in _NUMBERS:
@@ -49,6 +69,7 @@ def stoppable() -> Iterator[Stop]:
     try:
         yield stop
     finally:
+        _inside.remove(stop)
         for number, handler in previous.items():
             signal.signal(number, signal.SIG_IGN if stop.wanted else handler)
 
@@ -75,6 +96,14 @@ def deferred(*numbers: int) -> Iterator[None]:
             signal.signal(number, handler)
         for number in dict.fromkeys(came):
             signal.raise_signal(number)
+
+
+def _is_cleaning_up() -> bool:
+    """Whether a KeyboardInterrupt, or what was made of it, is on its way up."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _is_main_thread() -> bool:

@@ -137,25 +137,12 @@ def write_image(path: str | Path, image: Picture) -> None:
     Raises:
       UserError: the format cannot hold this type of pixels, or the file cannot be written.
     """
-    name = _SUFFIXES.get(Path(path).suffix.lower())
-    if name is None:
-        raise UserError(f'{path}: the name must end in {either(_SUFFIXES)}.')
-    target = _FORMATS[name]
-    dtype = image.pixels.dtype.name
-    if dtype not in target.dtypes or image.mode not in target.modes:
-        able = [
-            suffix
-            for suffix, other in _SUFFIXES.items()
-            if dtype in _FORMATS[other].dtypes and image.mode in _FORMATS[other].modes
-        ]
-        raise UserError(
-            f'{path}: {name} cannot hold {dtype} {image.mode} pixels; '
-            + (f'write {either(able)} instead.' if able else 'no format written here can.')
-        )
+    check_writable(path, image.pixels.dtype, image.mode)
+    name = _SUFFIXES[Path(path).suffix.lower()]
     metadata = image.metadata
     native = metadata.native if metadata.format == name else {}
     try:
-        data = target.encode(
+        data = _FORMATS[name].encode(
             image.pixels,
             image.mode,
             icc_profile=metadata.icc_profile,
@@ -166,6 +153,27 @@ def write_image(path: str | Path, image: Picture) -> None:
     except (OSError, ValueError, struct.error) as error:
         raise UserError(f'{path}: this image cannot be written as {name}: {error}.') from error
     _replace_file(path, data)
+
+
+def check_writable(path: str | Path, dtype: np.dtype, mode: str) -> None:
+    """Whether `write_image` can write pixels of a type and a mode there, before there are any.
+
+    Raises:
+      UserError: the suffix names no format, or one that cannot hold them.
+    """
+    name = _SUFFIXES.get(Path(path).suffix.lower())
+    if name is None:
+        raise UserError(f'{path}: the name must end in {either(_SUFFIXES)}.')
+
+    def holds(name: str) -> bool:
+        return dtype.name in _FORMATS[name].dtypes and mode in _FORMATS[name].modes
+
+    if not holds(name):
+        able = [suffix for suffix, other in _SUFFIXES.items() if holds(other)]
+        raise UserError(
+            f'{path}: {name} cannot hold {dtype.name} {mode} pixels; '
+            + (f'write {either(able)} instead.' if able else 'no format written here can.')
+        )
 
 
 def write_pixels(path: str | Path, pixels: np.ndarray) -> None:

@@ -1,12 +1,13 @@
 """Memory of the devices and of compiled programs."""
 
 import os
-from pathlib import Path
 
 import jax
 
-_CGROUP = Path('/sys/fs/cgroup')  # of a container
-_CGROUP_LIMIT = _CGROUP / 'memory.max'  # 'max' where there is none
+from n2n_jax import host_memory
+from n2n_jax.host_memory import readable
+
+__all__ = ['available_bytes', 'device_bytes', 'program_bytes', 'readable']
 
 
 def device_bytes() -> int:
@@ -15,7 +16,8 @@ def device_bytes() -> int:
     if 'bytes_limit' in stats:
         return stats['bytes_limit']
     machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.exists() else 'max'
+    cgroup = host_memory.CGROUP_LIMIT
+    limit = cgroup.read_text().strip() if cgroup.exists() else 'max'
     if limit.isdigit():
         machine = min(machine, int(limit))
     return machine // jax.local_device_count()
@@ -26,22 +28,7 @@ def available_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats() or {}
     if 'bytes_limit' in stats:
         return stats['bytes_limit'] - stats['bytes_in_use']
-    available = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    try:
-        for line in Path('/proc/meminfo').read_text().splitlines():
-            if line.startswith('MemAvailable:'):
-                available = int(line.split()[1]) * 1024
-        limit = _CGROUP_LIMIT.read_text().strip()
-        if limit.isdigit():
-            used = int((_CGROUP / 'memory.current').read_text())
-            # Files that are kept in memory only as long as nobody else needs it.
-            for line in (_CGROUP / 'memory.stat').read_text().splitlines():
-                if line.startswith('inactive_file '):
-                    used -= int(line.split()[1])
-            available = min(available, int(limit) - used)
-    except OSError:  # not Linux, or no container
-        pass
-    return available
+    return host_memory.available_bytes()
 
 
 def program_bytes(compiled: jax.stages.Compiled) -> int:
@@ -55,9 +42,3 @@ def program_bytes(compiled: jax.stages.Compiled) -> int:
         - analysis.alias_size_in_bytes
         + analysis.temp_size_in_bytes
     )
-
-
-def readable(num_bytes: float) -> str:
-    """'512 MiB', '23.4 GiB'."""
-    mebibytes = num_bytes / 2**20
-    return f'{mebibytes:.0f} MiB' if mebibytes < 1024 else f'{mebibytes / 1024:.1f} GiB'

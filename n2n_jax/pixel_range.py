@@ -134,21 +134,29 @@ class PixelRange:
         return ((values - self.black) / (self.white - self.black)).astype(np.float32)
 
     def to_pixels(
-        self, values: np.ndarray, *, name: str, original: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        *,
+        name: str,
+        original: np.ndarray | None = None,
+        constant: np.ndarray | None = None,
     ) -> np.ndarray:
         """The inverse. Integers are rounded to the nearest (halves to even); all types saturate.
 
         Args:
-          values: in the range of the network, NaN for constants.
+          values: in the range of the network.
           name: of the image, for messages.
-          original: pixels of the image, of which constants are kept; None: it has none.
+          original: pixels of the image.
+          constant: True where those are kept, whatever the values are there; None: nowhere.
 
         Raises:
-          UserError: values that are not finite.
+          UserError: values that are not finite where they count.
         """
-        if original is not None:
-            pixels = self.to_pixels(np.nan_to_num(values, nan=0.5), name=name)
-            return np.where(np.isnan(values), original, pixels)
+        if constant is not None:
+            if original is None:
+                raise ValueError('constants need the pixels to keep')
+            pixels = self.to_pixels(np.where(constant, 0.5, values), name=name)
+            return np.where(constant, original, pixels)
         num_bad = values.size - np.count_nonzero(np.isfinite(values))
         if num_bad:
             raise UserError(

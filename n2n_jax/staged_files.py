@@ -1,4 +1,8 @@
-"""Output files that appear together, whole, or not at all, and over nobody else's."""
+"""Output files that appear whole or not at all, and over nobody else's.
+
+Several appear one right after the other when all are done. If that fails for one of them, those
+before it are taken away again; with `overwrite` they stay, as what they replaced is gone.
+"""
 
 import contextlib
 import errno
@@ -70,15 +74,17 @@ def staged(targets: Sequence[Path], *, overwrite: bool) -> Iterator[Mapping[Path
 
 def _publish(places: Mapping[Path, tuple[Path, Path]], *, overwrite: bool) -> None:
     done: list[Path] = []
+    replaced: list[Path] = []
     try:
         for target, (place, temporary) in places.items():
             if not temporary.exists():
                 continue
-            with _named(target):
+            with _named(target, replaced):
                 if overwrite:
                     if place.exists():
                         shutil.copymode(place, temporary)
                     os.replace(temporary, place)
+                    replaced.append(target)
                 else:
                     _link(temporary, place)
                     done.append(place)
@@ -99,11 +105,16 @@ def _link(temporary: Path, place: Path) -> None:
             raise
         # A file system without hard links: the name is taken first, empty for a moment.
         os.close(os.open(place, os.O_CREAT | os.O_EXCL))
-        os.replace(temporary, place)
+        try:
+            os.replace(temporary, place)
+        except BaseException:
+            place.unlink()
+            raise
 
 
 @contextlib.contextmanager
-def _named(target: Path) -> Iterator[None]:
+def _named(target: Path, replaced: Sequence[Path] = ()) -> Iterator[None]:
+    """Errors as sentences; `replaced` has the targets that are new already."""
     try:
         yield
     except FileExistsError:
@@ -118,4 +129,7 @@ def _named(target: Path) -> Iterator[None]:
         if isinstance(error, UserError):
             raise
         reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'{target} cannot be written: {reason}. Nothing was changed.') from error
+        changed = f'Written before it: {", ".join(map(str, replaced))}.' if replaced else ''
+        raise UserError(
+            f'{target} cannot be written: {reason}. {changed or "Nothing was changed."}'
+        ) from error

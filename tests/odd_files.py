@@ -215,6 +215,33 @@ def lossy_tiff(path: Path, compression: str, **options) -> Frames:
     return [tifffile.imread(path)]
 
 
+PALETTE = np.stack([np.arange(256), 255 - np.arange(256), np.arange(256) // 2], 0) * 256
+
+
+def palette_stack(path: Path, **options) -> Frames:
+    """ImageJ with a lookup table, in one directory."""
+    indices = np.uint8(DEEP % 256)
+    tifffile.imwrite(
+        path, indices, photometric='palette', colormap=np.uint16(PALETTE), truncate=True,
+        metadata={'axes': 'TYX'}, **options,
+    )  # fmt: skip
+    return [np.uint8(PALETTE // 256).T[image] for image in indices]
+
+
+def bitmap_of_16_bits(path: Path) -> Frames:
+    """Red 5, green 6, blue 5 bits."""
+    size = 16
+    pixels = _RNG.integers(0, 1 << 16, (size, size)).astype('<u2')
+    info = struct.pack('<IiiHHIIiiII', 40, size, size, 1, 16, 3, pixels.nbytes, 0, 0, 0, 0)
+    info += struct.pack('<III', 0xF800, 0x7E0, 0x1F)
+    head = b'BM' + struct.pack('<IHHI', 14 + len(info) + pixels.nbytes, 0, 0, 14 + len(info))
+    path.write_bytes(head + info + pixels.tobytes())
+    parts = [pixels >> 11, pixels >> 5 & 63, pixels & 31]
+    tops = (31, 63, 31)
+    return [np.stack([p * 255 // top for p, top in zip(parts, tops, strict=True)], -1)[::-1].astype(
+        np.uint8)]  # fmt: skip
+
+
 def then(frames: Frames, action):
     """What an action writes, with these pixels."""
 
@@ -254,6 +281,9 @@ READ = {
     'shaped, one directory.tif': lambda p: then(
         gray(*DEEP), lambda q: tifffile.imwrite(q, DEEP, truncate=True, **GRAY)
     )(p),
+    'palette, ImageJ, one directory.tif': lambda p: palette_stack(p, imagej=True),
+    'palette, shaped, one directory.tif': palette_stack,
+    'red 5, green 6, blue 5 bits.bmp': bitmap_of_16_bits,
     'palette.tif': by_pillow(Image.fromarray(RGB).quantize(16)),
     'palette of 4 bits.png': by_pillow(Image.fromarray(RGB).quantize(16), bits=4),
     'one bit, fax.tif': by_pillow(_BITS, compression='group4'),

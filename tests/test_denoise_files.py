@@ -1,8 +1,11 @@
 """`n2n denoise` on files as people have them: stacks, channels, types, metadata, bad input."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
+import time
 import zipfile
 
 import jax
@@ -12,12 +15,13 @@ import tifffile
 from PIL import Image
 from tiny import tiny_config
 
-from n2n_jax import cli, denoise_files, image_bands, io, models
+from n2n_jax import cli, denoise_files, image_bands, interrupts, io, models
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.config import ModelConfig
-from n2n_jax.denoise_files import Job, Options
+from n2n_jax.denoise_files import Job, Options, Output
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
+from n2n_jax.images import open_files
 from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.uncertainty import Calibration
 
@@ -455,7 +459,7 @@ def test_a_file_that_meets_a_fault_of_ours_does_not_stop_the_others(tmp_path, mo
     def check(denoiser, source, *rest):
         if source.path.stem in 'abc':
             raise {'a': RuntimeError, 'b': MemoryError, 'c': OSError}[source.path.stem](5, 'words')
-        real(denoiser, source, *rest)
+        return real(denoiser, source, *rest)
 
     monkeypatch.setattr(denoise_files, '_check', check)
     jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
@@ -663,8 +667,6 @@ def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
 
 
 def test_a_name_with_a_slash_behind_is_a_folder(tmp_path):
-    from n2n_jax.denoise_files import Output
-
     inputs = [tmp_path / 'a.tif', tmp_path / 'b.tif']
     for path in inputs:
         tifffile.imwrite(path, pixels(9, 9))
@@ -739,3 +741,228 @@ def test_shape_of_tifffile_is_told_truly(tmp_path):
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
     with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
         assert json.loads(tif.pages[0].description)['shape'] == [2, 3, 20, 24]
+
+
+def test_a_broken_model_of_captures_with_a_border_writes_no_copies(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', pixels(24, 24, dtype='float32'))
+    network = identity(shift=np.nan, black=0.0, white=200.0, constants='-9999')
+    (failure,) = denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif')
+    assert 'infinite or not a number' in failure
+    assert not (tmp_path / 'out.tif').exists()
+
+
+@pytest.mark.parametrize('combine', ['results', 'captures'])
+def test_where_one_capture_has_a_border_the_others_count(combine, tmp_path):
+    stack = np.stack([pixels(24, 24, dtype='float32') + k for k in range(3)])
+    stack[0, :, :8] = -9999
+    stack[1, :, :4] = -9999
+    stack[2, :, :2] = -9999
+    for k, image in enumerate(stack):
+        tifffile.imwrite(tmp_path / f'{k}.tif', image)
+    job = Job(tuple(tmp_path / f'{k}.tif' for k in range(3)), (0,) * 3, tmp_path / 'out.tif')
+    network = identity(shift=0.1, black=0.0, white=200.0, constants='-9999')
+    assert denoise_files.denoise_files(network, [job], Options(combine=combine)) == []
+    written = tifffile.imread(tmp_path / 'out.tif')
+    np.testing.assert_array_equal(written[:, :2], -9999)
+    for columns, captures in ((np.s_[2:4], [2]), (np.s_[4:8], [1, 2]), (np.s_[8:], [0, 1, 2])):
+        want = stack[captures][:, :, columns].mean(axis=0) + 20
+        np.testing.assert_allclose(written[:, columns], want, rtol=1e-4)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
+def test_a_photograph_that_becomes_a_tiff_keeps_its_profile_and_stays_upright(suffix, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = 'a maker', 6  # lies on its side
+    path = tmp_path / f'in{suffix}'
+    Image.fromarray(pixels(20, 30, 3)).save(
+        path, exif=exif, dpi=(300, 150), icc_profile=b'a profile'
+    )
+    maps = {'spread': tmp_path / 'out_spread.tif'}
+    assert (
+        denoise(identity(), path, tmp_path / 'out.tif', maps=maps, options=Options(tta=True)) == []
+    )
+    for name in ('out.tif', 'out_spread.tif'):
+        with tifffile.TiffFile(tmp_path / name) as tif:
+            tags = tif.pages[0].tags
+            assert (tags[271].value, tags[274].value) == ('a maker', 6)
+            assert bytes(tags[34675].value) == b'a profile'
+            if suffix != '.webp':  # which has no room for it
+                resolution = [part for tag in (282, 283) for part in tags[tag].value]
+                np.testing.assert_allclose(
+                    [resolution[0] / resolution[1], resolution[2] / resolution[3]], (300, 150), 1e-3
+                )
+
+
+def test_channels_that_are_captures_keep_the_scale_of_the_image(tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    source = tmp_path / 'c.tif'
+    metadata = {'axes': 'CYX', 'unit': 'um', 'spacing': 2.0}
+    stack = pixels(4, 20, 20, dtype='uint16')
+    tifffile.imwrite(source, stack, imagej=True, metadata=metadata, resolution=(5.0, 5.0))
+    jobs = denoise_files.jobs_of_scenes(find_scenes([source]), [source], tmp_path / 'out.tif')
+    network = identity(black=0.0, white=200.0)
+    assert denoise_files.denoise_files(network, jobs, Options(combine='results')) == []
+    with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
+        assert tif.imagej_metadata['unit'] == 'um'
+        assert 'channels' not in tif.imagej_metadata
+        assert tif.pages[0].resolution == (5.0, 5.0)
+        np.testing.assert_allclose(tif.asarray(), stack.mean(axis=0), atol=1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'image', 'target', 'words'),
+    [
+        ('in.tif', pixels(20, 20, dtype='float32', high=1), 'out.png', 'PNG cannot hold float32'),
+        ('in.tif', pixels(20, 20, dtype='uint16'), 'out.jpg', 'JPEG cannot hold uint16'),
+        ('in.png', pixels(20, 20, 4), 'out.bmp', 'BMP cannot hold uint8 rgba'),
+        ('in.npy', pixels(20, 20, 2), 'out.png', '2 channels: only TIFF can hold them'),
+    ],
+)
+def test_what_a_format_cannot_hold_is_told_before_the_work(
+    name, image, target, words, tmp_path, monkeypatch
+):
+    def never(self, *arguments, **options):
+        raise AssertionError('the work was begun')
+
+    monkeypatch.setattr(Denoiser, 'bands', never)
+    if name == 'in.png':
+        Image.fromarray(image).save(tmp_path / name)
+    elif name == 'in.npy':
+        np.save(tmp_path / name, image)
+    else:
+        tifffile.imwrite(tmp_path / name, image)
+    (failure,) = denoise(identity(), tmp_path / name, tmp_path / target)
+    assert words in failure
+    assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize('where', ['_check', '_num_pixels'])
+def test_ctrl_c_that_a_library_takes_for_damage_ends_the_program(where, tmp_path, monkeypatch):
+    for name in 'abc':
+        tifffile.imwrite(tmp_path / f'{name}.tif', pixels(20, 20))
+    real = getattr(denoise_files, where)
+
+    def interrupted(*arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            raise ImportError('initialization failed') from None
+        return real(*arguments)
+
+    monkeypatch.setattr(denoise_files, where, interrupted)
+    jobs = [Job((tmp_path / f'{n}.tif',), (None,), tmp_path / f'out_{n}.tif') for n in 'abc']
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts.stoppable():
+            denoise_files.denoise_files(identity(), jobs, Options())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not list(tmp_path.glob('out_*'))
+
+
+def test_captures_with_and_without_alpha_are_combined(tmp_path):
+    image = pixels(20, 20, 3)
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    Image.fromarray(np.dstack([image, np.full((20, 20), 255, np.uint8)])).save(tmp_path / 'b.png')
+    for first, second, channels in (('a', 'b', 3), ('b', 'a', 4)):
+        job = Job(
+            (tmp_path / f'{first}.png', tmp_path / f'{second}.png'), (0, 0), tmp_path / 'c.png'
+        )
+        options = Options(combine='results', existing='replace')
+        assert denoise_files.denoise_files(identity(), [job], options) == []
+        written = io.read_image(tmp_path / 'c.png').pixels
+        np.testing.assert_array_equal(written[..., :3], image)
+        assert written.shape[-1] == channels
+
+
+@pytest.mark.parametrize('suffix', ['.tif', '.png'])
+@pytest.mark.parametrize('combine', ['results', 'captures'])
+def test_a_scene_may_have_more_captures_than_files_may_be_open(
+    suffix, combine, tmp_path, monkeypatch
+):
+    stack = pixels(40, 30, 20)
+    paths = [tmp_path / f'{k}{suffix}' for k in range(40)]
+    for path, image in zip(paths, stack, strict=True):
+        io.write_pixels(path, image)
+    num_open, most = 0, 0
+    real = open_files.open_image
+
+    @contextlib.contextmanager
+    def counted(path):
+        nonlocal num_open, most
+        with real(path) as image:
+            num_open += 1
+            most = max(most, num_open)
+            yield image
+        num_open -= 1
+
+    monkeypatch.setattr(open_files, 'open_image', counted)
+    job = Job(tuple(paths), (0,) * 40, tmp_path / f'out{suffix}')
+    assert denoise_files.denoise_files(identity(), [job], Options(combine=combine)) == []
+    written = io.read_image(job.target).pixels
+    np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
+    assert 1 <= most <= 8
+    assert num_open == 0
+
+
+def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
+    from n2n_jax.data.captures import find_scenes
+
+    far, given = tmp_path / 'far', tmp_path / 'cells'
+    (far / 'deep').mkdir(parents=True)
+    for name in ('1.tif', '2.tif'):
+        tifffile.imwrite(far / 'deep' / name, pixels(9, 9))
+    given.mkdir()
+    (given / 's1').symlink_to(far)
+    for output in (far, far / 'out', far / 'deep' / 'out'):
+        with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
+            denoise_files.jobs_of_files([given], output)
+        with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
+            denoise_files.jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
+    assert len(denoise_files.jobs_of_files([given], tmp_path / 'out')) == 2
+
+
+def test_a_long_stack_on_another_scale_is_warned_of_in_one_line(tmp_path, caplog):
+    for count, words in ((1, 'do badly.'), (2, 'another image of'), (9, '8 other images of')):
+        caplog.clear()
+        stack = pixels(count, 20, 20, dtype='uint16', high=4000)
+        tifffile.imwrite(tmp_path / 'in.tif', stack, photometric='minisblack')
+        network = identity(black=0.0, white=255.0)
+        assert denoise(network, tmp_path / 'in.tif', tmp_path / f'{count}.tif') == []
+        (record,) = caplog.records
+        assert words in record.getMessage()
+
+
+def test_a_scene_of_many_captures_with_alpha_is_warned_of_once_a_capture(tmp_path, caplog):
+    paths = [tmp_path / f'{k}.png' for k in range(12)]
+    for path in paths:
+        Image.fromarray(pixels(40, 20, 4, high=256)).save(path)
+    job = Job(tuple(paths), (0,) * 12, tmp_path / 'out.png')
+    assert denoise_files.denoise_files(identity(), [job], Options(combine='results')) == []
+    told = [record.getMessage().partition(':')[0] for record in caplog.records]
+    assert sorted(told) == sorted(str(path) for path in paths)
+
+
+def test_files_that_appeared_meanwhile_are_not_counted_as_written(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'out').mkdir()
+    for name in 'ab':
+        tifffile.imwrite(tmp_path / 'in' / f'{name}.tif', pixels(20, 20))
+    real = Denoiser.bands
+
+    def bands(self, *arguments, **options):
+        (tmp_path / 'out' / 'a.tif').write_bytes(b"another's")
+        yield from real(self, *arguments, **options)
+
+    monkeypatch.setattr(Denoiser, 'bands', bands)
+    monkeypatch.setattr(Denoiser, 'load', classmethod(lambda cls, run: identity()))
+    arguments = (tmp_path / 'in', '-o', tmp_path / 'out', '--model', tmp_path, '--skip-existing')
+    assert command('denoise', *arguments) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-3:] == [
+        'Appeared meanwhile and left alone: 1.',
+        '1 written:',
+        str(tmp_path / 'out' / 'b.tif'),
+    ]

@@ -356,3 +356,41 @@ def test_a_target_that_is_another_input_is_refused(run_folder, tmp_path):
 def test_help_shows_examples(capsys):
     assert command('--help') == 0
     assert 'n2n denoise photo.jpg' in capsys.readouterr().out
+
+
+def with_constants(*, channels=1, shift=0.0):
+    """A network that adds `shift`, and knows -9999 as no data."""
+    config = ModelConfig(
+        name='tiny', channels=channels, black=0.0, white=1000.0, constants='-9999'
+    )  # fmt: skip
+    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    bias = variables['params']['network']['Conv_1']['bias']
+    variables['params']['network']['Conv_1']['bias'] = np.full_like(bias, shift)
+    return Denoiser(config, variables, step=0)
+
+
+def bordered(*shape):
+    image = np.random.default_rng(0).uniform(100, 900, shape).astype(np.float32)
+    image[:, :8] = -9999
+    return image
+
+
+@pytest.mark.parametrize('shift', [np.nan, np.inf])
+def test_a_broken_model_of_captures_with_a_border_is_an_error(shift):
+    network = with_constants(shift=shift)
+    with pytest.raises(UserError, match='infinite or not a number'):
+        network(bordered(24, 24))
+    with pytest.raises(UserError, match='infinite or not a number'):
+        network(np.float32(bordered(24, 24)[:, 8:]))  # without the border too
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 5])
+@pytest.mark.parametrize('of_model', [1, 3])
+def test_a_border_is_kept_whatever_channels_an_image_has(of_model, channels):
+    network = with_constants(channels=of_model, shift=0.1)
+    image = bordered(24, 24, channels)
+    denoised = network(image)
+    np.testing.assert_array_equal(denoised[:, :8], -9999)
+    colors = channels - (channels in (2, 4))
+    want = image[:, 8:, :colors] + 100
+    np.testing.assert_allclose(denoised[:, 8:, :colors], want, rtol=1e-4)

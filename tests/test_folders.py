@@ -90,3 +90,13 @@ def test_pipes_and_dangling_links_are_no_files(tmp_path):
 @pytest.mark.parametrize('name', ['a\0b', 'x' * 5000])
 def test_impossible_names_are_no_files(name, tmp_path):
     assert why_no_file(tmp_path / name) == 'no such file'
+
+
+def test_a_folder_that_two_links_lead_to_is_told_to_be_left_out(tmp_path, caplog):
+    touch(tmp_path / 'data' / 'sub' / 'a.png', tmp_path / 'data' / 'b.png')
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / 'a').symlink_to(tmp_path / 'data' / 'sub')
+    (tmp_path / 'in' / 'z').symlink_to(tmp_path / 'data')
+    assert found(tmp_path / 'in') == ['a/a.png', 'z/b.png']
+    (record,) = caplog.records
+    assert 'z/sub is left out: it is another name of' in record.getMessage()

@@ -1,23 +1,27 @@
 """One reader: training, clean images, photographs and denoising see the same pixels."""
 
+import io as io_module
 import logging
 import os
 import shutil
 import struct
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import odd_files
 import pytest
 import tifffile
 from PIL import Image
 
-from n2n_jax import image_bands, images, io, stacks
+from n2n_jax import host_memory, image_bands, images, io, stacks
 from n2n_jax.data.captures import Capture, Scene, find_scenes, read_scene, read_scenes
 from n2n_jax.data.folder import FolderSource
 from n2n_jax.errors import UserError
+from n2n_jax.images import open_files
 
 
 def by_training(path):
@@ -170,8 +174,17 @@ def test_a_fourth_capture_that_is_called_alpha_is_warned_of(tmp_path, caplog):
         caplog.clear()
         read(tmp_path / 'four.tif')
         (record,) = caplog.records
-        assert 'four.tif: sample 4 of each pixel is alpha by its tags' in record.getMessage()
+        assert 'four.tif: sample 4 of each pixel is marked as alpha' in record.getMessage()
+        assert "tifffile.imwrite(..., photometric='minisblack')" in record.getMessage()
         assert record.levelno == logging.WARNING
+
+
+def test_a_png_whose_alpha_is_a_capture_is_no_matter_of_tifffile(tmp_path, caplog):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 4)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'a.png')
+    by_denoising(tmp_path / 'a.png')
+    (record,) = caplog.records
+    assert 'tif' not in record.getMessage().replace('TIFF or NumPy file', '')
 
 
 def test_true_alpha_is_not_warned_of(tmp_path, caplog):
@@ -344,3 +357,71 @@ def test_a_file_that_is_read_is_let_go(tmp_path):
     if before is not None:
         assert len(os.listdir('/proc/self/fd')) == before
     shutil.move(path, tmp_path / 'b.tif')
+
+
+def test_more_stacks_than_files_may_be_open_are_read_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_files, '_MOST_OPEN', 2)
+    paths = [tmp_path / f'{k}.tif' for k in range(5)]
+    for k, path in enumerate(paths):
+        odd_files.pages(path, odd_files.DEEP[:3] + np.uint16(k))
+    before = len(os.listdir('/proc/self/fd')) if Path('/proc/self/fd').exists() else None
+    for index, captures_NHWC in enumerate(read_scenes(find_scenes(paths))):
+        for k in range(5):
+            np.testing.assert_array_equal(captures_NHWC[k, ..., 0], odd_files.DEEP[index] + k)
+        if before is not None:
+            assert len(os.listdir('/proc/self/fd')) <= before + 2
+
+
+def an_archive(path, frames):
+    np.savez_compressed(path, frames)
+
+
+def a_header_without_its_array(path, frames):
+    """A .npz file of a few bytes, whose array has 10^12 images."""
+    header = io_module.BytesIO()
+    shape = {'descr': '|u1', 'fortran_order': False, 'shape': (10**12, 1, 1)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('x.npy', header.getvalue())
+
+
+def one_strip(path, frames):
+    tifffile.imwrite(path, frames[0], compression='zlib', rowsperstrip=frames[0].shape[0])
+
+
+def a_picture(path, frames):
+    Image.fromarray(frames[0]).save(path)
+
+
+def a_tile_that_is_a_huge_image(path, frames):
+    """JPEG 2000 of 4000x4000 pixels behind tags of 40x40."""
+    data = imagecodecs.jpeg2k_encode(np.zeros((4000, 4000), np.uint8), codecformat='j2k')
+    odd_files.raw_tiff(
+        path, [data], odd_files.plain_tags(np.zeros((40, 40), np.uint8), compression=34712)
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'write', 'words'),
+    [
+        ('a.npz', an_archive, 'needs 1 MiB of memory at once, and 1 MiB are free'),
+        ('a.npz', a_header_without_its_array, 'too small for an array of the shape'),
+        ('a.tif', one_strip, 'needs 1 MiB of memory at once'),
+        ('a.tif', a_tile_that_is_a_huge_image, 'needs 15 MiB of memory at once'),
+        ('a.png', a_picture, 'needs 1 MiB of memory at once'),
+    ],
+)
+def test_what_does_not_fit_into_the_memory_is_refused_before_it_is_decoded(
+    name, write, words, tmp_path, monkeypatch
+):
+    write(tmp_path / name, np.zeros((1, 1024, 1200), np.uint8))
+    monkeypatch.setattr(host_memory, '_SMALL', 1000)
+    monkeypatch.setattr(host_memory, 'available_bytes', lambda: 1 << 20)
+
+    def seven_rows(path):
+        with images.open_image(path) as image:
+            return image.read(0, 0, 7)
+
+    for read in (by_training, by_denoising, seven_rows):
+        with pytest.raises(UserError, match=f'{name} .*{words}'):
+            read(tmp_path / name)

@@ -1,5 +1,6 @@
 """Signals: where they end a program, and where they wait."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -130,3 +131,49 @@ def test_ctrl_c_while_the_program_is_being_loaded_is_a_sentence(tmp_path):
         _, error = process.communicate(timeout=60)
         assert error == 'error: Stopped.\n'
         assert process.returncode == 130
+
+
+def test_ctrl_c_that_went_nowhere_can_be_repeated(monkeypatch):
+    """JAX has callbacks of the garbage collector, and whatever they raise is lost."""
+    monkeypatch.setattr(interrupts, '_PATIENCE', 0.1)
+    reached = []
+
+    @interrupts.stoppable()
+    def program():
+        with contextlib.suppress(KeyboardInterrupt):
+            send(signal.SIGINT)
+        reached.append('still running')
+        assert interrupts.wanted()
+        send(signal.SIGINT)  # a hasty finger
+        time.sleep(0.1)
+        try:
+            send(signal.SIGTERM)
+        finally:
+            time.sleep(0.1)
+            send(signal.SIGTERM)  # this one had an effect, so that it is left the time to clean up
+            reached.append('cleaned up')
+        reached.append('too far')
+
+    with pytest.raises(KeyboardInterrupt):
+        program()
+    assert reached == ['still running', 'cleaned up']
+    assert not interrupts.wanted()
+
+
+def test_cleaning_up_after_the_error_that_an_interrupt_became_is_not_disturbed(monkeypatch):
+    monkeypatch.setattr(interrupts, '_PATIENCE', 0.0)
+    cleaned = []
+
+    @interrupts.stoppable()
+    def program():
+        try:
+            try:
+                send(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError('initialization failed') from None
+        except ImportError:
+            send(signal.SIGINT)
+            cleaned.append(True)
+
+    program()
+    assert cleaned

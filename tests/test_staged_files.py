@@ -117,3 +117,29 @@ def test_errors_name_the_target_not_what_is_written_in_its_place(tmp_path):
         staged([target], overwrite=False) as places,
     ):
         raise UserError(f'{places[target]} cannot hold this.')
+
+
+@pytest.mark.parametrize('overwrite', [True, False])
+def test_a_disk_that_fails_between_two_files_is_told_as_it_is(overwrite, tmp_path, monkeypatch):
+    real = os.replace
+
+    def replace(source, target):
+        if os.path.basename(target) == 'b.tif':
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        real(source, target)
+
+    def no_links(*paths):
+        raise OSError(errno.EPERM, 'Operation not permitted')
+
+    monkeypatch.setattr(os, 'replace', replace)
+    monkeypatch.setattr(os, 'link', no_links)  # as on FAT
+    words = r'Written before it: .*a\.tif\.' if overwrite else r'Nothing was changed\.'
+    targets = [tmp_path / 'a.tif', tmp_path / 'b.tif']
+    with (
+        pytest.raises(
+            UserError, match=f'b.tif cannot be written: No space left on device. {words}'
+        ),
+        staged(targets, overwrite=overwrite) as places,
+    ):
+        write(places)
+    assert names(tmp_path) == (['a.tif'] if overwrite else [])

@@ -18,6 +18,7 @@ from n2n_jax.errors import UserError
 _MODES = {'1': 'gray', 'L': 'gray', 'I;16': 'gray', 'LA': 'gray+alpha', 'RGB': 'rgb'}
 _MODES |= {'RGBA': 'rgba', 'P': 'rgb'}
 _WITH_ALPHA = {'gray': 'gray+alpha', 'rgb': 'rgba'}
+_DEEP = ('LA;16B', 'RGB;16B', 'RGBA;16B')  # how samples of 16 bits lie; BGR;16 is 5 bits each
 _EXIF_MARK = b'Exif\0\0'
 _JPEG_SEGMENT_BYTES = 65533
 
@@ -41,7 +42,7 @@ class Header(NamedTuple):
 def read_header(file: BinaryIO) -> Header:
     """What `read` gives, from the header; errors as in `read`."""
     with _opened(file) as image:
-        is_deep = image.mode == 'I;16' or '16' in _rawmode(image)
+        is_deep = image.mode == 'I;16' or _rawmode(image) in _DEEP
         dtype = np.dtype(np.uint16 if is_deep else np.uint8)
         return Header(image.height, image.width, _mode(image), dtype)
 

@@ -36,6 +36,28 @@ def encode(
     """
     samples_HWC = np.atleast_3d(pixels)
     height, width, channels = samples_HWC.shape
+    page = Page(
+        height,
+        width,
+        channels,
+        samples_HWC.dtype,
+        rgb=mode.startswith('rgb'),
+        extra=(alpha_kind,) if channels in (2, 4) else (),
+        white_is_zero=white_is_zero,
+        compressed=compressed,
+        tags=tuple(tags_of(icc_profile, exif, dpi)),
+    )
+    file = io.BytesIO()
+    writer = TiffWriter(file, [page])
+    writer.write(0, samples_HWC)
+    writer.finish()
+    return file.getvalue()
+
+
+def tags_of(
+    icc_profile: bytes | None, exif: bytes | None, dpi: tuple[float, float] | None
+) -> list[tiff_tags.Tag]:
+    """What `encode` is told about an image, as tags."""
     tags = tiff_tags.exif_tags(exif) if exif else []
     if icc_profile:
         tags.append(tiff_tags.profile(icc_profile))
@@ -46,19 +68,4 @@ def encode(
             numerator = round(value * denominator)
             tags.append(tiff_tags.numbers(code, tiff_tags.RATIONAL, numerator, denominator))
         tags.append(tiff_tags.numbers(296, tiff_tags.SHORT, 2))
-    page = Page(
-        height,
-        width,
-        channels,
-        samples_HWC.dtype,
-        rgb=mode.startswith('rgb'),
-        extra=(alpha_kind,) if channels in (2, 4) else (),
-        white_is_zero=white_is_zero,
-        compressed=compressed,
-        tags=tuple(tags),
-    )
-    file = io.BytesIO()
-    writer = TiffWriter(file, [page])
-    writer.write(0, samples_HWC)
-    writer.finish()
-    return file.getvalue()
+    return tags

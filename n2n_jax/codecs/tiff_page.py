@@ -9,7 +9,9 @@ less than 8 bits get the full scale of 8.
 H height, W width, C samples. An h in place of H: some rows.
 """
 
+import io
 import math
+import warnings
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -19,11 +21,15 @@ from PIL import Image
 
 from n2n_jax.codecs.damage import decoding
 from n2n_jax.errors import UserError
+from n2n_jax.host_memory import check_fits
 
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _GRAY = (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE)
 _RGB = (_PHOTOMETRIC.RGB, _PHOTOMETRIC.YCBCR, _PHOTOMETRIC.PALETTE)
 _JPEG = (6, 7, 33007, 34892)  # the ways of JPEG that tifffile decodes to RGB
+# Strips and tiles that are images with a header of their own: JPEG, JPEG 2000, PNG, WebP.
+_IMAGES = (*_JPEG, 33003, 33004, 33005, 34712, 34927, 34933, 50001)
+_FORMATS = ('JPEG', 'JPEG2000', 'PNG', 'WEBP')
 _SEPARATE = tifffile.PLANARCONFIG.SEPARATE
 
 
@@ -76,9 +82,10 @@ class TiffPage:
         self._whole: np.ndarray | None = None  # what can only be decoded at once
 
     @property
-    def num_bytes(self) -> int:
-        """Of the pixels as they are in memory."""
-        return self.height * self.width * self.samples * self.dtype.itemsize
+    def stored_bytes(self) -> int:
+        """Of the pixels as they lie in the file, if `reads_in_place`."""
+        samples = 1 if self._is_palette else self.samples
+        return self.height * self.width * samples * self.source.dtype.itemsize
 
     def forget(self) -> None:
         """Lets go of pixels that were kept for the rows to come."""
@@ -154,6 +161,19 @@ class TiffPage:
             return planes, -(-self.height // source.tilelength), across
         return planes, -(-self.height // source.rowsperstrip), 1
 
+    @property
+    def _segment_samples(self) -> int:
+        """Of a strip or tile."""
+        source = self.source
+        samples = 1 if source.planarconfig == _SEPARATE else source.samplesperpixel
+        if source.is_tiled:
+            return source.tilewidth * source.tilelength * samples
+        return self.width * min(self.height, source.rowsperstrip) * samples
+
+    @property
+    def _itemsize(self) -> int:
+        return self.source.dtype.itemsize
+
     def _read_in_place(self, rows_hWC: np.ndarray, start: int, skipped_bytes: int) -> None:
         planes, num_strips, _ = self._segments
         dtype = self.source.dtype.newbyteorder(self.source.parent.byteorder)
@@ -198,6 +218,7 @@ class TiffPage:
         source = self.source
         self._file.seek(source.dataoffsets[segment])
         data = self._file.read(source.databytecounts[segment])
+        check_fits(max(self._segment_samples, _promised_samples(source, data)) * self._itemsize)
         with decoding():
             pixels, (plane, _, top, left, _), _ = source.decode(
                 data, segment, jpegtables=source.jpegtables, jpegheader=source.jpegheader
@@ -213,6 +234,7 @@ class TiffPage:
     def _by_libtiff(self) -> np.ndarray:
         """Colors as luminance and chrominance, which only libtiff, and so Pillow, turns to RGB."""
         if self._whole is None:
+            check_fits(2 * self.height * self.width * self.samples)  # before and after conversion
             with decoding():
                 self._file.seek(0)
                 image = Image.open(self._file, formats=('TIFF',))
@@ -243,6 +265,21 @@ class TiffPage:
             raise UserError('is damaged: its palette is of another size than its pixels say.')
         # 16 bits each, although some programs write 8.
         return (colors // 256 if colors.max() > 255 else colors).T.astype(np.uint8)
+
+
+def _promised_samples(source: tifffile.TiffPage, data: bytes) -> int:
+    """Samples that a strip or tile will have, if it is an image of its own that says so."""
+    if source.compression not in _IMAGES:
+        return 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                return image.width * image.height * source.samplesperpixel
+    except Image.DecompressionBombError as error:
+        raise UserError('is damaged: a strip or tile of it claims to be a huge image.') from error
+    except Exception:  # a kind of these that Pillow does not know; the decoder has the last word
+        return 0
 
 
 class _Block(NamedTuple):

@@ -91,9 +91,11 @@ class TiffReader:
         return [first] + [dataclasses.replace(whole, tags=())] * (len(self.pages) - 1)
 
     def metadata(self, place: int) -> dict[str, Any]:
-        """What `n2n_jax.images.Metadata` lists, of a page."""
+        """What `n2n_jax.images.Metadata` lists, of a page; without words about a stack."""
         page = self.pages[place]
         tags = self._lasting_tags(page)
+        if len(self.pages) > 1:
+            tags = _without_stack(tags)
         directory = tiff_tags.packed_directory(tags, 8)
         return {
             'format': 'TIFF',
@@ -148,15 +150,15 @@ class TiffReader:
             return
         page = self.pages[0]
         if series and series[0].dataoffset is not None:
-            num_bytes = math.prod(series[0].get_shape(False)) * page.dtype.itemsize
-            count = num_bytes // page.num_bytes
+            num_bytes = math.prod(series[0].get_shape(False)) * page.source.dtype.itemsize
+            count = num_bytes // page.stored_bytes
         else:
             count = (self._tif.imagej_metadata or {}).get('images', 1)
         if not isinstance(count, int) or count < 2 or not page.reads_in_place:
             return
-        if page.source.dataoffsets[0] + count * page.num_bytes > self._file.seek(0, 2):
+        if page.source.dataoffsets[0] + count * page.stored_bytes > self._file.seek(0, 2):
             raise EOFError(f'it says that it holds {count} images, and ends before the last')
-        self._image_bytes = page.num_bytes
+        self._image_bytes = page.stored_bytes
         self.pages *= count
 
     def _by_axes(self, series: Sequence[tifffile.TiffPageSeries]) -> list[tuple[int, ...]]:
@@ -239,11 +241,15 @@ def alone(pages: Sequence[Page], first: Page) -> list[Page]:
         about.append(tiff_tags.text(tag.code, b'\n'.join(lines)))
     kept = []
     for page in pages:
-        tags = [tag for tag in page.tags if tag.code not in _IMAGEJ_TAGS]
-        tags = [tag for tag in tags if not _is_about_stack(_words(tag))]
-        kept.append(dataclasses.replace(page, tags=tuple(tags)))
+        kept.append(dataclasses.replace(page, tags=tuple(_without_stack(page.tags))))
     kept[0] = dataclasses.replace(kept[0], tags=(*kept[0].tags, *about))
     return kept
+
+
+def _without_stack(tags: Sequence[Tag]) -> list[Tag]:
+    """What is left when a page is taken out of a stack."""
+    tags = [tag for tag in tags if tag.code not in _IMAGEJ_TAGS]
+    return [tag for tag in tags if not _is_about_stack(_words(tag))]
 
 
 def _words(tag: Tag) -> bytes:

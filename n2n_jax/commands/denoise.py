@@ -34,8 +34,9 @@ Nothing is written outside of OUT, and nothing is overwritten without --force. A
 be read or written is named at the end and does not stop the others. What was interrupted is
 resumed with --skip-existing: a file is written whole or not at all.
 
-exit status: 0 all written, 1 no room or no permission, 2 something to put right (files that failed
-are named), 130 stopped by Ctrl-C or a signal.
+exit status: 0 all written, 1 the program or the machine failed, 2 something to put right (files that
+failed are named; no room and no permission are among the reasons), 130 stopped by Ctrl-C or a
+signal.
 """
 
 
@@ -66,7 +67,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument('--force', action='store_true', help='overwrite outputs that exist')
     parser.add_argument(
         '--skip-existing', action='store_true',
-        help='leave out what is there: resumes a run of n2n denoise, or shares it with another',
+        help='leave out what is there, which resumes an interrupted run of n2n denoise',
     )  # fmt: skip
     parser.add_argument(
         '--tta', action='store_true',
@@ -110,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from n2n_jax import models
-    from n2n_jax.denoise_files import Options, denoise_files
+    from n2n_jax.denoise_files import Job, Options, denoise_files
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.tiles import padded
 
@@ -125,17 +126,23 @@ def run(arguments: argparse.Namespace) -> None:
         calibration=_calibration(arguments, denoiser),
         existing=_existing(arguments),
     )
-    failures = denoise_files(denoiser, jobs, how)
+    skipped: list[Job] = []
+    failures = denoise_files(denoiser, jobs, how, on_skipped=skipped.append)
     for message in failures:
         _log.error('error: %s', message)
+    if skipped:
+        _log.info('Appeared meanwhile and left alone: %d.', len(skipped))
+    num_written = len(jobs) - len(skipped) - len(failures)
     if failures:
-        _log.info('%d of %d written.', len(jobs) - len(failures), len(jobs))
+        _log.info('%d of %d written.', num_written, len(jobs))
         raise UserError(f'{len(failures)} of {len(jobs)} images failed.')
-    if len(jobs) > _MOST_LISTED:
-        _log.info('%d written: %s', len(jobs), arguments.output.path)
+    if num_written > _MOST_LISTED:
+        _log.info('%d written: %s', num_written, arguments.output.path)
         return
-    _log.info('%d written:', len(jobs))
+    _log.info('%d written%s', num_written, ':' if num_written else '.')
     for job in jobs:
+        if job in skipped:
+            continue
         for path in job.outputs:
             _log.info('%s', path)
 

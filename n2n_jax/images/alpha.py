@@ -1,4 +1,4 @@
-"""Looks out for captures that a file calls alpha.
+"""Warns of captures that a file marks as alpha.
 
 Four captures that `tifffile.imwrite` saves without `photometric` become red, green, blue and
 alpha, and alpha is neither trained on nor denoised. Masks and transparency are flat almost
@@ -20,14 +20,15 @@ _LEAST_PIXELS = 64
 
 
 class Watch:
-    """Warns once of a file whose extra samples vary like a picture.
+    """Warns of a file whose extra samples vary like a picture, once each time it is opened.
 
     Args:
       path: of the file.
+      advice: how to save it with channels only.
     """
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, path: Path, advice: str = 'as a TIFF or NumPy file without alpha'):
+        self._path, self._advice = path, advice
         self._told = False
 
     def look(self, pixels_hWC: np.ndarray, channels: int) -> None:
@@ -40,9 +41,10 @@ class Watch:
             return
         self._told = True
         _log.warning(
-            '%s: sample %d of each pixel is alpha by its tags, but varies like a picture. It stays '
+            '%s: sample %d of each pixel is marked as alpha, but varies like a picture. It stays '
             'as it is, neither trained on nor denoised. If it is a channel or a capture, save the '
-            "file again without alpha (tifffile.imwrite(..., photometric='minisblack')).",
+            'file again %s.',
             self._path,
             channels + int(np.argmin(equal)) + 1,
+            self._advice,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.codecs import exr
+from n2n_jax.host_memory import check_fits
 from n2n_jax.images.frames import Frame
 from n2n_jax.images.image_file import ImageFile
 
@@ -24,5 +25,7 @@ class ExrFile(ImageFile):
 
     def _read(self, index: int, start: int, stop: int) -> np.ndarray:
         if self._pixels_HWC is None:
+            frame = self.frames[0]
+            check_fits(frame.height * frame.width * frame.channels * frame.dtype.itemsize)
             self._pixels_HWC = exr.read(self.path)
         return self._pixels_HWC[start:stop]

@@ -12,6 +12,7 @@ import numpy as np
 
 from n2n_jax.codecs.damage import named_in_errors
 from n2n_jax.errors import UserError
+from n2n_jax.host_memory import check_fits
 from n2n_jax.images.alpha import Watch
 from n2n_jax.images.frames import KINDS, Frame, Metadata
 from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, SUFFIXES, either, suffix_of
@@ -24,6 +25,7 @@ class ImageFile:
 
     Attributes:
       path: of the file.
+      watch: warns of captures that the file marks as alpha.
       frames: its images, at least one, in the order of the file's axes: every position along the
         axes of a TIFF file that are neither space nor color, the first axis of a NumPy array.
     """
@@ -33,7 +35,7 @@ class ImageFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self._watch = Watch(path)
+        self.watch = Watch(path)
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows `start` to `stop`, by default all, of an image, (h, W, C), extra samples last.
@@ -43,9 +45,14 @@ class ImageFile:
         """
         frame = self.frames[index]
         with named_in_errors(self.path):
-            rows_hWC = self._read(index, start, frame.height if stop is None else stop)
+            stop = frame.height if stop is None else stop
+            check_fits((stop - start) * frame.width * frame.samples * frame.dtype.itemsize)
+            rows_hWC = self._read(index, start, stop)
+            if rows_hWC.dtype != frame.dtype or rows_hWC.shape[1:] != (frame.width, frame.samples):
+                found = f'{rows_hWC.dtype}, {rows_hWC.shape[1]}x{rows_hWC.shape[2]}'
+                raise UserError(f'is damaged: its header promises other pixels than {found}.')
         if frame.extra:
-            self._watch.look(rows_hWC, frame.channels)
+            self.watch.look(rows_hWC, frame.channels)
         return rows_hWC
 
     def read_channels(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:

@@ -4,6 +4,7 @@ N images, H height, W width, C channels. An h in place of H: some rows.
 """
 
 import functools
+import math
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -12,10 +13,12 @@ import numpy as np
 
 from n2n_jax.codecs.damage import decoding
 from n2n_jax.errors import UserError
+from n2n_jax.host_memory import check_fits
 from n2n_jax.images.frames import Frame
 from n2n_jax.images.image_file import ImageFile
 
 _MOST_CHANNELS = 4  # of an array (H, W, C), which could be a stack (N, H, W)
+_FRAME_BYTES = 8  # of the list of images
 _ARRAY, _ARCHIVE = b'\x93NUMPY', b'PK'
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -43,7 +46,10 @@ class NumpyFile(ImageFile):
         if 0 in self.shape:
             raise UserError(f'holds no images (its shape is {self.shape}).')
         count, height, width, channels = _stack_shape(self.shape)
-        if not self.key:
+        check_fits(count * _FRAME_BYTES)
+        if self.key:
+            check_fits(math.prod(self.shape) * self.dtype.itemsize)
+        else:
             self._mapped()  # for its errors
         dtype = np.dtype(np.uint8) if self.dtype == bool else self.dtype.newbyteorder('=')
         self.frames = [Frame(height, width, channels, 0, dtype)] * count
@@ -65,7 +71,7 @@ class NumpyFile(ImageFile):
         with decoding(), np.load(self.path, allow_pickle=False) as loaded:
             array = loaded[self.key]
         if not isinstance(array, np.ndarray) or array.shape != self.shape:
-            raise UserError('is damaged: it is not the array that its header tells of.')
+            raise UserError('is damaged: it is not the array that its header describes.')
         return array
 
 
@@ -88,14 +94,17 @@ def _header(path: Path) -> tuple[str, tuple[int, ...], np.dtype]:
         with archive.open(members[0]) as file:
             if file.peek(len(_ARRAY))[: len(_ARRAY)] != _ARRAY:
                 raise UserError(f'holds no array: {members[0]} is none.')
-            return members[0].removesuffix('.npy'), *_array_header(file)
+            shape, dtype = _array_header(file)
+            if math.prod(shape) * dtype.itemsize > archive.getinfo(members[0]).file_size:
+                raise UserError(f'is damaged: it is too small for an array of the shape {shape}.')
+            return members[0].removesuffix('.npy'), shape, dtype
 
 
 def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     with decoding():
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:  # later ones are for records with names in other letters
-            raise UserError('holds records: save it with numbers.')
+            raise UserError('holds a structured array: save a plain array of numbers.')
         shape, _, dtype = _HEADERS[version](file)
     if any(length < 0 for length in shape):
         raise UserError(f'is damaged: its shape is {shape}.')

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.codecs import pillow
+from n2n_jax.host_memory import check_fits
 from n2n_jax.images.frames import Frame, Metadata
 from n2n_jax.images.image_file import ImageFile
 
@@ -36,6 +37,8 @@ class PictureFile(ImageFile):
     def _image(self) -> tuple[np.ndarray, Metadata]:
         """All pixels, (H, W, C), and metadata."""
         if self._decoded is None:
+            frame = self.frames[0]
+            check_fits(frame.height * frame.width * frame.samples * frame.dtype.itemsize)
             with self.path.open('rb') as file:
                 pixels, _, found = pillow.read(file)
             self._decoded = np.atleast_3d(pixels), Metadata(**found)

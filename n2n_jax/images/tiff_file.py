@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.codecs.tiff_reader import TiffReader
+from n2n_jax.images.alpha import Watch
 from n2n_jax.images.frames import Frame, Metadata, num_extra
 from n2n_jax.images.image_file import ImageFile
+
+_WITHOUT_ALPHA = "without alpha (tifffile.imwrite(..., photometric='minisblack'))"
 
 
 class TiffFile(ImageFile):
@@ -21,6 +24,7 @@ class TiffFile(ImageFile):
 
     def __init__(self, path: Path):
         super().__init__(path)
+        self.watch = Watch(path, _WITHOUT_ALPHA)
         self._file = path.open('rb')
         try:
             self.tiff = TiffReader(self._file)
