@@ -10,7 +10,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from n2n_jax import baselines, drift, io, metrics, pair_metrics, saturation, stacks, trust
+from n2n_jax import audit, baselines, drift, io, metrics, pair_metrics, saturation, stacks, trust
+from n2n_jax.audit.view import View
 from n2n_jax.baselines import Restore
 from n2n_jax.brightness import Brightness, compare
 from n2n_jax.data import fixes
@@ -186,7 +187,8 @@ def prepare(
         for k, (of_raw, of_fixed) in enumerate(zip(raw, fixed, strict=True)):
             progress.update(k, of_raw.name)
             like = of_fixed.captures_NHWC[0]
-            free_HWC = saturation.unsaturated_mask(of_raw.captures_NHWC)
+            counting_C = audit.counting_channels(View(of_raw.captures_NHWC, of_raw.measured_HWC))
+            free_HWC = saturation.unsaturated_mask(of_raw.captures_NHWC, counting_C=counting_C)
             mask_HWC, clean_HWC, truth_noise = fixes.middle(free_HWC, like=like), None, None
             if of_fixed.measured_HWC is not None:
                 mask_HWC = mask_HWC & of_fixed.measured_HWC

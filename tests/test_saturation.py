@@ -53,3 +53,13 @@ def test_what_is_left_has_no_bias_and_would_have_if_values_went_one_by_one():
     assert bias['neighbourhoods'] < 0.15
     assert bias['all'] > 0.5
     assert bias['values'] > 0.15
+
+
+def test_a_channel_clipped_below_the_others_top_is_left_out():
+    rng = np.random.default_rng(0)
+    x = rng.normal(1000, 200, (3, 64, 64, 3))
+    x[..., 1] = np.minimum(x[..., 1] / 2, 520)  # a filter's channel, with an end of its own
+    x = np.rint(x).astype(np.uint16)
+    np.testing.assert_array_equal(saturated(x)[..., 1], x[..., 1] == 520)
+    assert not saturated(x)[..., [0, 2]].any()
+    assert not unsaturated_mask(x)[..., 1].any()

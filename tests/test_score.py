@@ -278,3 +278,19 @@ def test_a_model_far_behind_is_told_though_one_scene_is_too_good_to_be_measured(
     assert found[score.MODEL]['over_captures'] == pytest.approx(-behind)
     assert found[score.MODEL]['over_captures_ci95'][1] < 0
     assert 'no better than the captures' in score_table.verdict(rows).warning()
+
+
+def test_pixels_without_a_photon_are_not_left_out_as_clipped():
+    rows, columns = np.mgrid[:128, :128]
+    light = 1.2 + np.sin(columns / 9) * np.cos(rows / 7) + 1.5 * (columns > 80)
+    light_HWC = light.clip(0.05)[..., None].astype(np.float32)
+    counts = np.random.default_rng(1).poisson(light_HWC, (4, *light_HWC.shape)).astype(np.uint8)
+    assert (counts == 0).mean() > 0.1
+    prepared = score.prepare([SceneCaptures('s', counts)], truth={'s': light_HWC})
+    assert prepared[0].mask_HWC.all()
+    rows = score.score(prepared, lambda x: np.float32(x / 5), blur, without=['nlm', 'bm3d'])
+    for row in rows:
+        assert row['masked'] == 0
+        if row['method'] in (score.ONE, score.MODEL):
+            assert row['psnr_estimate'] == pytest.approx(row['psnr_true'], abs=0.3)
+    assert 'left out, clipped' not in score_table.markdown(rows)

@@ -116,9 +116,8 @@ def test_a_border_without_data_makes_no_interval_narrower():
     calibrations = [uncertainty.calibrate([each], blur) for each in (whole, half)]
     new = [scene('coffee', num=4, seed=2)]
     for calibration in calibrations:
-        assert uncertainty.coverage(calibration, new, blur)['coffee'] == pytest.approx(
-            0.9, abs=0.02
-        )
+        share = uncertainty.coverage(calibration, new, blur)['coffee']
+        assert share == pytest.approx(0.9, abs=0.02)
         assert min(calibration.errors_K) > 0.1  # no error bar of 0
     # A border does not count as covered either.
     share = uncertainty.coverage(calibrations[0], [half], blur)['half']

@@ -17,7 +17,7 @@ the variance, a tenth to what is left: 0.4 dB.
 
 from n2n_jax.audit.alignment import brightness, residual, shift
 from n2n_jax.audit.belonging import duplicates, outliers, same_scene, shares_noise
-from n2n_jax.audit.clipping import saturation
+from n2n_jax.audit.clipping import counting_channels, saturation
 from n2n_jax.audit.findings import (
     FINE,
     ORDER,
@@ -59,6 +59,7 @@ __all__ = [
     'channels',
     'columns',
     'correlation',
+    'counting_channels',
     'duplicates',
     'markdown',
     'outliers',

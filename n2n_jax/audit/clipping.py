@@ -104,6 +104,15 @@ def _notes(channels: Sequence[_Ends]) -> list[str]:
     return notes
 
 
+def counting_channels(scene: np.ndarray | View) -> tuple[bool, ...]:
+    """Whether each channel counts photons: 0 of them is no value that was cut off, (C,)."""
+    view = View.of(scene)
+    return tuple(
+        _counts_photons(view, c, np.unique(view.captures_NHWC[..., c]))
+        for c in range(view.num_channels)
+    )
+
+
 def _counts_photons(view: View, channel: int, values: np.ndarray) -> bool:
     """Whether variance is proportional to what is above the lowest value."""
     low = float(values[0])
