@@ -75,7 +75,7 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
             mask_HWC = _middle(scene.measured_HWC[None])[0]
         if not mask_HWC.any():
             continue
-        restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC))
+        restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC, mask_HWC))
         results = [np.stack([of(x) for x in x_NHWC]) for of in restores]
         maps = [pair_metrics.error_maps(f_NHWC, x_NHWC)[:, mask_HWC] for f_NHWC in results]
         errors.append([map_NP.mean() for map_NP in maps])
