@@ -85,3 +85,18 @@ def test_a_dark_image_is_not_left_out_for_zeros_that_were_a_border_elsewhere(sha
     scale = PixelRange.of(np.dtype(np.uint16), ModelConfig(white=9.0, constants='0'), name='a')
     image_HWC = (np.random.default_rng(0).random((256, 256, 1)) > share).astype(np.uint16)
     assert scale.is_constant(image_HWC).mean() < 0.001
+
+
+def test_images_in_0_to_half_with_the_least_float_for_no_data_are_denoised_without_warnings():
+    model = ModelConfig(
+        white=0.5, noise='0.05', center='0.5', contrast='1', constants='-3.4028234663852886e+38'
+    )
+    scale = PixelRange.of(np.dtype(np.float32), model, name='a')
+    image_HWC = np.full((32, 32, 1), 0.25, np.float32)
+    image_HWC[:8] = np.finfo(np.float32).min
+    seen_HWC = scale.to_network(image_HWC)
+    assert np.isnan(seen_HWC[:8]).all()
+    assert (seen_HWC[8:] == 0.5).all()
+    constant_HWC = np.isnan(seen_HWC)
+    back_HWC = scale.to_pixels(seen_HWC, name='a', original=image_HWC, constant=constant_HWC)
+    np.testing.assert_array_equal(back_HWC, image_HWC)
