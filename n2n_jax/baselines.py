@@ -22,7 +22,7 @@ BM3D = 'BM3D with variance stabilisation'
 # To choose from, in units of the noise's standard deviation.
 _NLM_STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3)
 _BM3D_STRENGTHS = (0.85, 1.0, 1.2)
-_BM3D_STRENGTHS_RELATED = (1.0, 1.5, 2.0, 2.7)  # where the noise of neighbours is related
+_BM3D_STRENGTHS_RELATED = (1.0, 1.5, 2.0, 2.7)  # where the noise of neighbors is related
 _BM3D_CROP = 128  # pixels a side of the part that its strength is chosen on: BM3D is slow
 
 
@@ -50,7 +50,7 @@ def tuned_bm3d(captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None
 
     From the captures: the line of the noise's variance over the signal, the standard deviation
     that the transform leaves, and the strength, by the error on a crop in the middle. Noise that
-    neighbours share is met by more strength: to tell BM3D its spectrum gains 0.2 dB over that on
+    neighbors share is met by more strength: to tell BM3D its spectrum gains 0.2 dB over that on
     widefield microscopy, and fails with NumPy from 2.4 on (bm3d 4.0.3).
 
     Args:

@@ -7,6 +7,8 @@ never seen.
 """
 
 import contextlib
+import errno
+import logging
 import re
 import shutil
 import signal
@@ -29,6 +31,7 @@ BEST_FOLDER = 'best'  # the one with the best score, if a run selects by score
 
 _META = 'meta'
 
+_OF_THE_DRIVE = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # not of the files
 _DELETION_SECONDS = 0.2  # in which a checkpoint that is being deleted loses a file
 # How TensorStore begins what it says when a file cannot be written: 'RESOURCE_EXHAUSTED: Error ...'
 _STORAGE_STATUS = re.compile(r'[A-Z]+(_[A-Z]+)*: ')
@@ -68,7 +71,7 @@ class Checkpoints:
         Raises:
           CheckpointError: the checkpoint could not be written.
         """
-        with interrupts.deferred(signal.SIGINT), self._errors_named():
+        with _undisturbed(), self._errors_named():
             self._manager.close()
 
     @property
@@ -76,7 +79,6 @@ class Checkpoints:
         """Step of the newest whole checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    @interrupts.deferred(signal.SIGINT)  # of many, the second ends the program at once
     def save(self, step: int, items: dict[str, Any], meta: dict[str, Any]) -> None:
         """Starts to write a checkpoint; every process calls this.
 
@@ -91,7 +93,7 @@ class Checkpoints:
         self.check_room(items)
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         arguments[_META] = ocp.args.JsonSave(meta)
-        with self._errors_named():
+        with _undisturbed(), self._errors_named():
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
 
     def check_room(self, items: dict[str, Any]) -> None:
@@ -110,14 +112,13 @@ class Checkpoints:
         with self._errors_named():
             self._manager.delete(step)
 
-    @interrupts.deferred(signal.SIGINT)
     def wait(self) -> None:
         """Returns when the last save is whole on disk.
 
         Raises:
           CheckpointError: it could not be written.
         """
-        with self._errors_named():
+        with _undisturbed(), self._errors_named():
             self._manager.wait_until_finished()
 
     @contextlib.contextmanager
@@ -138,7 +139,8 @@ class Checkpoints:
             raise self._error('the disk is full' if full else words[:200]) from error
 
     def _error(self, reason: str) -> CheckpointError:
-        steps = [int(path.name) for path in self._path.glob('*') if path.name.isdecimal()]
+        saved = self._workdir / FOLDER  # what a run resumes from, whichever could not be written
+        steps = [int(path.name) for path in saved.glob('*') if path.name.isdecimal()]
         return CheckpointError(
             f'A checkpoint could not be written to {self._path}: {reason}. '
             + (
@@ -189,16 +191,29 @@ class Checkpoints:
         try:
             with _LateAnswersDropped():
                 yield
+        except MemoryError:
+            raise
         except Exception as error:
             if self._is_being_deleted(folder):
                 raise FileNotFoundError(f'{folder} was deleted.') from error
-            best = self._path.name == BEST_FOLDER
-            instead = 'the last weights are used' if best else 'the one before it is used'
+            words = str(error)
+            if 'RESOURCE_EXHAUSTED' in words:
+                raise MemoryError(f'{folder} does not fit.') from error
+            if isinstance(error, PermissionError) or 'PERMISSION_DENIED' in words:
+                raise UserError(f'{folder} cannot be read: you lack the permission.') from error
+            if isinstance(error, OSError) and error.errno in _OF_THE_DRIVE:
+                raise UserError(f'{folder} cannot be read: {error.strerror}. Try again.') from error
             raise UserError(
                 f'{folder} cannot be read ({type(error).__name__}): it is damaged, incomplete or '
-                f'of another network. If it is a copy, copy the run again; else delete that '
-                f'folder, and {instead}.'
+                f'of another network. If it is a copy, copy the run again; else move that folder '
+                f'away{self._instead(step)}.'
             ) from error
+
+    def _instead(self, step: int) -> str:
+        if self._path.name == BEST_FOLDER:
+            return ', and the last weights are used'
+        earlier = [other for other in self._manager.all_steps() if other < step]
+        return f', and that of step {max(earlier)} is used' if earlier else ''
 
     @staticmethod
     def _is_being_deleted(folder: Path) -> bool:
@@ -253,10 +268,11 @@ def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
 
 
 class _LateAnswersDropped:
-    """As `sys.unraisablehook`, keeps what asyncio says of reads nobody waits for from the screen.
+    """Keeps what asyncio says of reads nobody waits for from the screen.
 
     Once one read has failed, TensorStore's threads answer for all others, at any time, to a loop
-    that is closed. So after a failure the hook stays.
+    that is closed; and their errors are logged when they are collected. So after a failure it
+    stays, as `sys.unraisablehook` and as a filter of asyncio's log.
     """
 
     def __init__(self) -> None:
@@ -265,14 +281,26 @@ class _LateAnswersDropped:
     def __enter__(self) -> None:
         if not isinstance(sys.unraisablehook, _LateAnswersDropped):
             sys.unraisablehook = self
+            logging.getLogger('asyncio').addFilter(_is_no_late_answer)
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is None and sys.unraisablehook is self:
             sys.unraisablehook = self._previous
+            logging.getLogger('asyncio').removeFilter(_is_no_late_answer)
 
     def __call__(self, unraisable: 'sys.UnraisableHookArgs') -> None:
         if str(unraisable.exc_value) != 'Event loop is closed':
             self._previous(unraisable)
+
+
+def _is_no_late_answer(record: logging.LogRecord) -> bool:
+    return 'exception was never retrieved' not in record.getMessage()
+
+
+def _undisturbed() -> contextlib.AbstractContextManager[None]:
+    """No signal ends a save halfway. Of several processes SIGTERM is JAX's, see `preempted`."""
+    alone = jax.process_count() == 1
+    return interrupts.deferred(*(interrupts.NUMBERS if alone else (signal.SIGINT,)))
 
 
 def _megabytes(num_bytes: int) -> str:

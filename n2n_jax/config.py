@@ -65,6 +65,9 @@ def _one_of(default: Any, *choices: Any) -> Any:
     return dataclasses.field(default=default, metadata={'choices': choices})
 
 
+NOT_MEASURED = 'none'  # as model.noise
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The network."""
@@ -88,8 +91,9 @@ class ModelConfig:
     black: float = 0.0
     white: float = 0.0
     # Of captures, in units where white - black is 1, a number or one per channel with commas: the
-    # standard deviation of the noise, the middle and the extent of the values. '': not known, and
-    # the network sees the values as they are. See n2n_jax.models.noise_units.
+    # standard deviation of the noise, the middle and the extent of the values. '': to be measured.
+    # 'none', and where there are no captures: the network sees the values as they are. See
+    # n2n_jax.models.noise_units.
     noise: str = ''
     center: str = ''
     contrast: str = ''
@@ -251,6 +255,11 @@ def from_config_dict(values: Any, *, saved: bool = False) -> Config:
     config = _from_dict(Config, values, prefix='')
     if not saved:
         check(config)
+        return config
+    model = config.model
+    if config.captures.paths and model.black != model.white and not model.noise:
+        # A run from before noise was measured; resumed, it is what it was.
+        config = dataclasses.replace(config, model=dataclasses.replace(model, noise=NOT_MEASURED))
     return config
 
 

@@ -40,8 +40,6 @@ def set_up_logging() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    # It logs every oddity of a file, and the errors that it raises as well.
-    logging.getLogger('tifffile').setLevel(logging.CRITICAL)
 
 
 def show_errors_only() -> None:
@@ -71,10 +69,13 @@ def errors_in_one_sentence() -> Iterator[None]:
             _end_by(error)
         except KeyboardInterrupt:
             _end('Stopped.', EXIT_INTERRUPTED)
+        except SystemExit as end:  # who was asked to stop, and has: nothing may disturb the end
+            stop.wanted = stop.wanted or end.code == EXIT_INTERRUPTED
+            raise
 
 
 def _end_by(error: Exception) -> NoReturn:
-    """Ends the program if there is a sentence for the error, which else goes its way."""
+    """Ends the program if there is a sentence for the error; others are raised again."""
     match error:
         case UserError():
             _end(str(error), EXIT_USER_ERROR)
@@ -117,5 +118,6 @@ def _about_devices() -> str:
 
 
 def _end(message: str, status: int) -> NoReturn:
-    print(f'error: {message}', file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be why it ends
+        print(f'error: {message}', file=sys.stderr)
     sys.exit(status)

@@ -1,6 +1,6 @@
 """Denoising files: which becomes which, some rows at a time, one failure not stopping the rest.
 
-H height, W width, C channels. An h in place of H: some rows.
+H height, W width, C channels, E extra samples. An h in place of H: some rows.
 """
 
 import contextlib
@@ -14,13 +14,14 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, interrupts, stacks
+from n2n_jax import image_bands, images, interrupts, stacks
 from n2n_jax.data.captures import Scene
-from n2n_jax.denoiser import Denoiser, Read
+from n2n_jax.denoiser import Band, Denoiser, Read
 from n2n_jax.errors import UserError
-from n2n_jax.folders import files_below, why_no_file
+from n2n_jax.folders import readable_files, why_no_file
 from n2n_jax.image_bands import Frame, Source, name_of
 from n2n_jax.images.open_files import FewFiles, ReopenedFile
+from n2n_jax.images.suffixes import either
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.progress import ProgressLine
 from n2n_jax.staged_files import ExistsError, staged
@@ -109,8 +110,8 @@ class Output:
             raise UserError(f'-o {self.path} is a file; {why}.')
         if not self.is_folder and self.path.suffix.lower() in stacks.SUFFIXES:
             raise UserError(
-                f'-o {self.path} has the name of an image file; {why}. Write {self.path}/ if it '
-                'shall be the name of a folder.'
+                f'-o {self.path} has the name of an image file; {why}. Write {self.path}/ if '
+                'it is to be a folder.'
             )
 
 
@@ -419,21 +420,7 @@ def _denoise_frame(
     for band in bands:
         for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
             rows = slice(first_row, first_row + _WRITTEN_ROWS)
-            values_hWC = band.mean_hWC[rows]
-            original_hWC = constant_hWC = kept_hWC = None
-            if frame.has_alpha or band.constant_hWC is not None:
-                start = band.start + first_row
-                original_hWC = source.read(first, start, start + len(values_hWC))
-            if band.constant_hWC is not None:
-                constant_hWC = band.constant_hWC[rows]
-                kept_hWC = original_hWC[..., : frame.channels]
-            rows_hWC = scale.to_pixels(
-                values_hWC, name=name, original=kept_hWC, constant=constant_hWC
-            )
-            if frame.has_alpha:
-                alpha_hW1 = original_hWC[..., frame.channels :]
-                rows_hWC = np.concatenate((rows_hWC, alpha_hW1), axis=-1)
-            target.write(index, rows_hWC)
+            target.write(index, _as_stored(scale, source, first, band, rows))
             if band.spread_hWC is not None:
                 maps[SPREAD].write(index, np.nan_to_num(band.spread_hWC[rows]) * units)
         if calibrated:
@@ -446,6 +433,22 @@ def _denoise_frame(
             map_HWC = _calibrated(kind, options.calibration)(noisy_HWC, denoised_HWC)
             map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants are certain
             maps[kind].write(index, np.float32(map_HWC) * units)
+
+
+def _as_stored(
+    scale: PixelRange, source: Source, index: int, band: Band, rows: slice
+) -> np.ndarray:
+    """Some rows of a band as pixels, with constants and extra samples of the source."""
+    frame, name = source.frames[index], name_of(source, index)
+    values_hWC = band.mean_hWC[rows]
+    if not frame.has_extra and band.constant_hWC is None:
+        return scale.to_pixels(values_hWC, name=name)
+    start = band.start + rows.start
+    original_hWC = source.read(index, start, start + len(values_hWC))
+    colors_hWC, extra_hWE = np.split(original_hWC, [frame.channels], axis=-1)
+    constant_hWC = None if band.constant_hWC is None else band.constant_hWC[rows]
+    pixels_hWC = scale.to_pixels(values_hWC, name=name, original=colors_hWC, constant=constant_hWC)
+    return np.concatenate((pixels_hWC, extra_hWE), axis=-1)
 
 
 def _calibrated(
@@ -484,11 +487,9 @@ def _map_files(target: Path, maps: Sequence[str]) -> dict[str, Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    files = files_below(folder, stacks.SUFFIXES)
+    files = readable_files(folder, stacks.SUFFIXES)
     if not files:
-        raise UserError(
-            f'{folder} holds no image: {", ".join(sorted(stacks.SUFFIXES))} are denoised.'
-        )
+        raise UserError(f'{folder} holds no image: {either(images.SUFFIXES)} files are denoised.')
     return files
 
 
@@ -539,10 +540,9 @@ def _check_kind(source: Path, target: Path) -> None:
     if old == new:
         return
     if new not in stacks.SUFFIXES:
-        endings = ', '.join(sorted(stacks.SUFFIXES))
         raise UserError(
-            f'{target} cannot be written: let its name end in {endings}; or write {target}/ for a '
-            'folder.'
+            f'{target} cannot be written: let its name end in {either(images.SUFFIXES)}; or write '
+            f'{target}/ for a folder.'
         )
     for kinds in (image_bands.NUMPY_SUFFIXES, (image_bands.EXR_SUFFIX,)):
         if new in kinds and old not in kinds:

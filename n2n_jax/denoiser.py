@@ -19,7 +19,7 @@ from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError
 from n2n_jax.measured_part import far, fill
-from n2n_jax.models.noise_units import numbers
+from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.pixel_range import PixelRange
 from n2n_jax.scale_check import ScaleCheck
 
@@ -208,12 +208,9 @@ class Denoiser:
         return PixelRange.of(dtype, self.config, name=name)
 
     def scale_check(self, dtype: np.dtype, name: str) -> ScaleCheck:
-        """What looks whether pixels of a type are on the scale that the model was trained on."""
-        config, scale = self.config, self.pixel_range(dtype, name)
-        noise = 0.0
-        if config.noise:
-            sigmas_C = numbers(config.noise, 'model.noise', config.channels)
-            noise = min(sigmas_C) * abs(scale.white - scale.black)
+        """A check that pixels of a type are on the scale that the model was trained on."""
+        units, scale = NoiseUnits.of(self.config), self.pixel_range(dtype, name)
+        noise = 0.0 if units is None else min(units.noise) * abs(scale.white - scale.black)
         return ScaleCheck(scale, noise=noise)
 
     def doubt(self, pixels_HWC: np.ndarray, name: str) -> str:
@@ -323,7 +320,7 @@ class Denoiser:
         return np.concatenate(answers, axis=-1)
 
     def _apply(self, noisy_HWC: np.ndarray) -> np.ndarray:
-        """The network on what it has the channels for; what it says about constants is no news."""
+        """The network on as many channels as it has; its answers at constants mean nothing."""
         constant_HWC = np.isnan(noisy_HWC)
         if constant_HWC.any():
             filled_HWC = fill(noisy_HWC[None], constant_HWC)[0]

@@ -41,5 +41,15 @@ def give_up(
     raise FloatingPointError(
         f'The loss or a gradient of the weights of step {bad_step} was not finite (seen at step '
         f'{seen_at}). {left} Start again in another --workdir with a lower optim.learning_rate '
-        f'than {config.optim.learning_rate:g}, or with optim.clip_norm=1.'
+        f'than {config.optim.learning_rate:g}, or with optim.clip_norm=1.{_how(config)}'
+    )
+
+
+def _how(config: Config) -> str:
+    """`n2n train` has no options for either; its runs keep a config file."""
+    if not config.captures.paths:
+        return ''
+    return (
+        ' For a run of `n2n train`: python -m n2n_jax.main --config RUN/config.py '
+        f'--config.optim.learning_rate={config.optim.learning_rate / 3:.2g} --workdir NEW_RUN'
     )

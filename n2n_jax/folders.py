@@ -50,6 +50,17 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(found, key=lambda path: natural_order(path.relative_to(folder).as_posix()))
 
 
+def readable_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """What `files_below` finds, without pipes, devices and links to nothing, which it tells."""
+    found = []
+    for path in files_below(folder, suffixes):
+        if why := why_no_file(path):
+            _log.warning('%s is left out: %s.', path, why)
+        else:
+            found.append(path)
+    return found
+
+
 def natural_order(name: str) -> tuple[list[Key], str]:
     """Sorts names with slashes part by part, 'a2/x' before 'a10/x'."""
     return [natural_key(part) for part in name.split('/')], name
@@ -62,8 +73,8 @@ def why_no_file(path: Path) -> str:
     if os.path.isdir(path):
         return 'it is a folder'
     if os.path.exists(path):
-        return 'it is no file but a pipe, a socket or a device'
-    return 'it is a link to what is not there' if os.path.islink(path) else 'no such file'
+        return 'it is a pipe, a socket or a device, not a file'
+    return 'it is a link to nothing' if os.path.islink(path) else 'no such file'
 
 
 def _leads_back(link: Path, folder: Path, searched: Mapping[str, str]) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 _NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Windows knows no SIGHUP
+NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _PATIENCE = 2.0  # seconds in which more signals are taken for the first
-_NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Stop:
@@ -24,7 +24,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.wanted = False
-        self._raised = -math.inf  # when
+        self._raised = math.inf  # when; not by this, where `wanted` is set by others
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The first signal is a KeyboardInterrupt; more of them leave it the time to clean up.
@@ -33,7 +33,7 @@ class Stop:
         anything, is raised again by the next signal.
         """
         now = time.monotonic()
-        if now - self._raised < _PATIENCE or _is_cleaning_up():
+        if self.wanted and (now - self._raised < _PATIENCE or _is_cleaning_up()):
             return
         self.wanted, self._raised = True, now
         raise KeyboardInterrupt
@@ -61,8 +61,8 @@ def stoppable() -> Iterator[Stop]:
     stop = Stop()
     _inside.append(stop)
     previous = {}
-    if _is_main_thread():
-        for number in _NUMBERS:
+    if is_main_thread():
+        for number in NUMBERS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 hangs_up = number == getattr(signal, 'SIGHUP', None)
                 previous[number] = signal.signal(number, stop.hang_up if hangs_up else stop.handle)
@@ -83,8 +83,8 @@ def deferred(*numbers: int) -> Iterator[None]:
     """
     came: list[int] = []
     previous = {}
-    if _is_main_thread():
-        for number in numbers or _NUMBERS:
+    if is_main_thread():
+        for number in numbers or NUMBERS:
             handler = signal.getsignal(number)
             if callable(handler):  # others are ignored, end the process, or are not Python's
                 previous[number] = handler
@@ -106,5 +106,6 @@ def _is_cleaning_up() -> bool:
     return error is not None
 
 
-def _is_main_thread() -> bool:
+def is_main_thread() -> bool:
+    """True where signals can be handled."""
     return threading.current_thread() is threading.main_thread()

@@ -21,13 +21,13 @@ import numpy as np
 from n2n_jax import images
 from n2n_jax.codecs import pillow, png, tiff
 from n2n_jax.errors import UserError
-from n2n_jax.folders import files_below
+from n2n_jax.folders import readable_files
 from n2n_jax.images import Metadata
 from n2n_jax.images.suffixes import either
 
 _CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
 _MODES = {channels: mode for mode, channels in _CHANNELS.items()}
-_FULL_SCALE = {'bool': 1, 'uint8': 255, 'uint16': 65535}
+_FULL_SCALE = {'uint8': 255, 'uint16': 65535}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Picture:
 def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]:
     """Image files in a folder and the folders below, 'img2' before 'img10', no hidden ones.
 
-    Links to folders are followed, see `folders.files_below`; pipes and devices are left out. `also`
-    has suffixes to look for beside those of images.
+    As `folders.readable_files` finds them. `also` has suffixes to look for beside those of images.
 
     Raises:
       UserError: no such folder, or no image inside.
@@ -61,12 +60,7 @@ def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]
         raise UserError(f'{folder}: no such folder.')
     if not root.is_dir():
         raise UserError(f'{folder}: this is a file; give the folder that holds the images.')
-    # A dangling link stays, to be named as what cannot be read.
-    found = [
-        path
-        for path in files_below(root, (*IMAGE_SUFFIXES, *also))
-        if path.is_file() or not path.exists()
-    ]
+    found = readable_files(root, (*IMAGE_SUFFIXES, *also))
     if not found:
         raise UserError(f'{folder}: no image inside; looked for {either((*_SUFFIXES, *also))}.')
     return found
@@ -105,7 +99,7 @@ def read_image(path: str | Path) -> Picture:
 def _only_frame(file: images.ImageFile) -> tuple[images.Frame, str]:
     """The one image of a file and its mode."""
     frame = file.frames[0]
-    count = len(file.frames) * frame.planes  # three gray planes are no RGB image
+    count = len(file.frames) * frame.planes
     if count > 1:
         raise UserError(
             f'{file.path} holds {count} images, and only one per file is read. Save them as one '
@@ -121,8 +115,8 @@ def _only_frame(file: images.ImageFile) -> tuple[images.Frame, str]:
 
 
 def mode_of(frame: images.Frame) -> str:
-    """'gray', 'gray+alpha', 'rgb' or 'rgba', as far as it is; '' if there are other channels."""
-    if frame.channels not in (1, 3):
+    """'gray', 'gray+alpha', 'rgb' or 'rgba'; '' if it is none, as gray planes are no colors."""
+    if frame.channels not in (1, 3) or frame.planes > 1:
         return ''
     return _MODES[frame.channels + (frame.extra == 1)]
 
@@ -202,7 +196,7 @@ def color_and_alpha(image: Picture) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def check_range(image: Picture, *, margin: float) -> None:
-    """Looks whether an image's values are what networks work on.
+    """Checks that an image's values are what networks work on.
 
     Raises:
       UserError: the type is not 8 or 16 bits or floating point, or floating-point values are not
@@ -218,48 +212,16 @@ def check_range(image: Picture, *, margin: float) -> None:
         )
     num_bad = int(pixels.size - np.isfinite(pixels).sum())
     if num_bad:
-        raise UserError(f'{image.path} holds {num_bad} values that are not numbers: mend them.')
+        raise UserError(
+            f'{image.path} holds {num_bad} values that are not numbers: replace them '
+            'with numbers first.'
+        )
     low, high = float(pixels.min()), float(pixels.max())
     if low < -margin or high > 1 + margin:
         raise UserError(
             f'{image.path} holds floating-point values from {low:g} to {high:g}, and networks work '
             'on [0, 1] (a little noise beyond is fine): scale it first.'
         )
-
-
-def with_color(image: Picture, color_HWC: np.ndarray) -> Picture:
-    """The image with other colors, in its own type: the inverse of `color_and_alpha`.
-
-    Integers are rounded to the nearest (halves to even), and all types saturate at the end of
-    their range. Alpha stays as it was.
-
-    Args:
-      image: where type, alpha and metadata come from.
-      color_HWC: float32, as `color_and_alpha` gives it.
-
-    Raises:
-      UserError: another size or number of channels, or values that are not finite.
-    """
-    colors = _color_channels(image)
-    dtype = image.pixels.dtype
-    if color_HWC.shape != (*image.pixels.shape[:2], colors):
-        raise UserError(
-            f'{image.path} needs colors of shape {(*image.pixels.shape[:2], colors)}, not '
-            f'{color_HWC.shape}.'
-        )
-    bad = color_HWC.size - np.count_nonzero(np.isfinite(color_HWC))
-    if bad:
-        raise UserError(
-            f'{image.path}: {bad} of {color_HWC.size} new values are infinite or not a number.'
-        )
-    full_scale = _FULL_SCALE.get(dtype.name)
-    if full_scale:
-        color_HWC = np.rint(np.clip(color_HWC, 0, 1) * np.float32(full_scale))
-    elif dtype == np.float16:
-        color_HWC = np.clip(color_HWC, np.finfo(dtype).min, np.finfo(dtype).max)
-    pixels_HWC = np.atleast_3d(image.pixels).copy()
-    pixels_HWC[:, :, :colors] = color_HWC.astype(dtype)
-    return dataclasses.replace(image, pixels=pixels_HWC.reshape(image.pixels.shape))
 
 
 def _color_channels(image: Picture) -> int:

@@ -47,7 +47,7 @@ def _medians_of_others(values: np.ndarray) -> np.ndarray:
 
 
 def noise_by_itself(capture_HWC: np.ndarray) -> float:
-    """Variance of the noise by what neighbours disagree about; fine texture makes it larger.
+    """Variance of the noise by what neighbors disagree about; fine texture makes it larger.
 
     Of differences of 2x2 pixels that a slope leaves at 0, by their median (Donoho 1995).
     """

@@ -1,11 +1,11 @@
-"""Pairs out of one noisy image: two neighbours out of every cell of 2x2 pixels.
+"""Pairs out of one noisy image: two neighbors out of every cell of 2x2 pixels.
 
 B batch, H height, W width, C channels; h = H / 2 and w = W / 2.
 
 Huang et al., 'Neighbor2Neighbor: self-supervised denoising from single noisy images', CVPR 2021
 (arXiv:2101.02824). In every cell two adjacent pixels are chosen at random; the first ones make one
 image of half the size, g1(y), the second ones another, g2(y). If the noise of a pixel says nothing
-about that of its neighbours, these two are nearly a pair of captures. Nearly: they show places one
+about that of its neighbors, these two are nearly a pair of captures. Nearly: they show places one
 pixel apart, and to learn g2(y) from g1(y) is to learn to blur. So their equation 6 adds a term that
 asks for the difference which the denoised image itself has between the two,
 
@@ -17,12 +17,12 @@ with no gradient through f(y), and gamma growing over the training.
 import jax
 import jax.numpy as jnp
 
-NUM_CHOICES = 8  # four pixels to begin with, two neighbours each; no diagonals
+NUM_CHOICES = 8  # four pixels to begin with, two neighbors each; no diagonals
 LAST_GAMMA = 2.0
 
 
 def choose(key: jax.Array, batch_size: int, height: int, width: int) -> jax.Array:
-    """One of the 8 ordered pairs of neighbours for every cell, equally likely.
+    """One of the 8 ordered pairs of neighbors for every cell, equally likely.
 
     Args:
       key: of the step.
@@ -31,7 +31,7 @@ def choose(key: jax.Array, batch_size: int, height: int, width: int) -> jax.Arra
 
     Returns:
       (B, h, w) int32 in [0, 8). Bits 1 and 2 are the column and the row of the first pixel within
-      the cell; bit 0 says whether the second one is its neighbour in the column (1) or in the row.
+      the cell; bit 0 says whether the second one is its neighbor in the column (1) or in the row.
 
     Raises:
       ValueError: an odd side.
@@ -57,7 +57,7 @@ def split(image_BHWC: jax.Array, choice_Bhw: jax.Array) -> tuple[jax.Array, jax.
         .reshape(b, h // 2, w // 2, 4, c)
     )
     # Of a pixel's number in its cell bit 0 is the column and bit 1 the row: to flip one of the two
-    # leads to a neighbour, never to the diagonal.
+    # leads to a neighbor, never to the diagonal.
     first_Bhw = choice_Bhw >> 1
     second_Bhw = first_Bhw ^ (1 + (choice_Bhw & 1))
 

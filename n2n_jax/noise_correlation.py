@@ -1,4 +1,4 @@
-"""Whether noise is independent between neighbouring pixels, told from one noisy image.
+"""Whether noise is independent between neighboring pixels, told from one noisy image.
 
 H height, W width, C channels, N blocks, K coefficients of a block.
 
@@ -69,7 +69,7 @@ _USED_KK, _HALF_K, _COSINES_2K, _TOP_K = _geometry()
 
 
 def neighbor_correlation(image_HWC: np.ndarray) -> NeighborCorrelation:
-    """Measures how noise is related between neighbouring pixels of an image.
+    """Measures how noise is related between neighboring pixels of an image.
 
     Args:
       image_HWC: of any type and range; blocks that touch its lowest or highest value are left out,

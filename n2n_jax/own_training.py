@@ -2,14 +2,14 @@
 
 import dataclasses
 import logging
-import pprint
+import math
 import time
 from pathlib import Path
 
 import jax
 
 from n2n_jax import evaluated_regions, fine_tuning, pace
-from n2n_jax.config import CapturesConfig, Config, EvalConfig, ModelConfig, check, flatten
+from n2n_jax.config import CapturesConfig, Config, EvalConfig, ModelConfig, check
 from n2n_jax.data import fixes, own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
@@ -18,11 +18,9 @@ from n2n_jax.heartbeat import heartbeat
 from n2n_jax.pace import Pace, Timing
 from n2n_jax.prepared import Prepared, load, new_state, prepare, steps_per_dispatch
 from n2n_jax.train_step import TrainState
-from n2n_jax.workdir import write_text
 
 _log = logging.getLogger(__name__)
 
-CONFIG_FILE = 'config.py'  # in the workdir, for `python -m n2n_jax.main --config`
 _LARGEST_CROP = 64
 _CROP_MULTIPLE = 32
 _LOG_EVERY = 25
@@ -84,11 +82,6 @@ class Planned:
     interrupted: bool = False
 
 
-def make_config(captures: CapturesConfig, **options: str | int | float) -> Config:
-    """The config of `plan` alone."""
-    return plan(captures, Options(**options)).prepared.config
-
-
 def plan(captures: CapturesConfig, options: Options) -> Planned:
     """Reads the captures, and finds the config that suits them and the time.
 
@@ -130,7 +123,7 @@ def plan(captures: CapturesConfig, options: Options) -> Planned:
 
 def _check(captures: CapturesConfig, options: Options) -> None:
     """Raises UserError for numbers that are not possible, before anything is read."""
-    if options.minutes <= 0 or options.steps < 0:
+    if not 0 < options.minutes < math.inf or options.steps < 0:
         raise UserError(
             f'--minutes {options.minutes:g} --steps {options.steps}: write numbers above 0.'
         )
@@ -194,7 +187,12 @@ def _timed_plan(config: Config, loaded: fixes.Loaded, options: Options) -> Plann
         _log.log(level, '%s', sentence)
     area = sum(evaluated_regions.pixels(region) for region in regions[: division.regions])
     planned = _with_plan(prepared.config, division.steps, division.every, area=area)
-    kept_to = Pace(max(seconds, division.total), division.after, multiple=multiple)
+    kept_to = Pace(
+        max(seconds, division.total),
+        division.after,
+        evaluation=timing.region * division.regions,
+        multiple=multiple,
+    )
     return Planned(prepared.settled(planned), kept_to, interrupted)
 
 
@@ -252,27 +250,3 @@ def _timed(
 
 def _median(seconds: list[float]) -> float:
     return sorted(seconds)[len(seconds) // 2]
-
-
-def write_config(config: Config, workdir: Path) -> Path:
-    """Writes the config as a file that `python -m n2n_jax.main --config` takes."""
-    default = flatten(Config())
-    changed = {key: value for key, value in flatten(config).items() if value != default[key]}
-    lines = pprint.pformat(changed, sort_dicts=False)
-    text = (
-        '"""Written by `n2n train`: python -m n2n_jax.main --config THIS_FILE --workdir RUN."""\n\n'
-        'from n2n_jax.config import Config, to_config_dict\n\n\n'
-        "def get_config(variant=''):\n"
-        '    """What differs from the default config."""\n'
-        '    del variant\n'
-        '    config = to_config_dict(Config())\n'
-        f'    config.update_from_flattened_dict(\n{_indented(lines)}\n    )\n'
-        '    return config\n'
-    )
-    file = workdir / CONFIG_FILE
-    write_text(file, text)
-    return file
-
-
-def _indented(text: str) -> str:
-    return '\n'.join('        ' + line for line in text.splitlines())

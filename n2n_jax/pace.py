@@ -1,10 +1,11 @@
 """How a run divides its time between steps and evaluations, and keeps to it."""
 
+import contextlib
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from n2n_jax.config import Config
 from n2n_jax.progress import duration
@@ -137,6 +138,8 @@ class Pace:
     Args:
       seconds: from the first step to the end.
       after: of these, what comes after the last evaluation.
+      evaluation: seconds that one takes, as planned. What the first takes longer is for programs
+        of other sizes that it compiles, and no sign of a slow machine.
       multiple: of which the number of steps is one.
       clock: seconds that only go up.
     """
@@ -146,16 +149,27 @@ class Pace:
         seconds: float,
         after: float,
         *,
+        evaluation: float = math.inf,
         multiple: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds, self._after, self._multiple = seconds, after, multiple
+        self._evaluation = evaluation
         self._clock = clock
         self._start: float | None = None
+        self._once: float | None = None  # seconds of what does not happen again
 
     def start(self) -> None:
         """The first step begins."""
         self._start = self._clock()
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """An evaluation is made in here."""
+        start = self._clock()
+        yield
+        if self._once is None:
+            self._once = max(0.0, self._clock() - start - self._evaluation)
 
     def replanned(self, config: Config, step: int) -> Config:
         """The config with the steps of `steps`; itself if they are those that it has.
@@ -189,5 +203,6 @@ class Pace:
             return num_steps
         elapsed = self._clock() - self._start
         left = (1 - _SPARE / 2) * self._seconds - self._after - elapsed
-        wanted = step + max(1, int(left / (elapsed / step)) // self._multiple) * self._multiple
+        per_step = (elapsed - (self._once or 0.0)) / step
+        wanted = step + max(1, int(left / per_step) // self._multiple) * self._multiple
         return wanted if abs(wanted - num_steps) > _NEGLIGIBLE * num_steps else num_steps

@@ -18,9 +18,9 @@ _MOST_TIMES = 4
 
 
 def displayed(image_HWC: np.ndarray) -> np.ndarray:
-    """An image in [0, 1] as 8-bit colour, (H, W, 3); values outside the range are clipped.
+    """An image in [0, 1] as 8-bit color, (H, W, 3); values outside the range are clipped.
 
-    Of an image that is neither gray nor colour the first channel is shown.
+    Of an image that is neither gray nor color the first channel is shown.
     """
     if image_HWC.shape[-1] not in (1, 3):
         image_HWC = image_HWC[..., :1]
@@ -68,6 +68,6 @@ def _magnified(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """Writes 8-bit colour pixels as a PNG, making the folder."""
+    """Writes 8-bit color pixels as a PNG, making the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     io.write_pixels(path, pixels)

@@ -98,7 +98,7 @@ class PixelRange:
         return mask
 
     def check(self, pixels: np.ndarray, *, name: str) -> None:
-        """Looks whether values mean anything to the network.
+        """Checks that values mean anything to the network.
 
         Raises:
           UserError: values that are not numbers; or, where no range is known, floating-point values
@@ -109,8 +109,8 @@ class PixelRange:
         num_bad = int((~np.isfinite(pixels) & ~self.may_be_constant(pixels)).sum())
         if num_bad:
             raise UserError(
-                f'{name} holds {num_bad} values that are not numbers (NaN or infinite): mend them '
-                'first.'
+                f'{name} holds {num_bad} values that are not numbers (NaN or infinite): '
+                'replace them first.'
             )
         if self.is_known:
             return

@@ -176,15 +176,19 @@ def _check_single(loaded: fixes.Loaded, config: Config) -> None:
 def _images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluator | None]:
     """Clean images, on which noise is drawn."""
     evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
+    with heartbeat('Opening the images to train on'):
+        return _image_feed(config, layout), evaluator
+
+
+def _image_feed(config: Config, layout: Layout) -> Feed:
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = at_least(source, config.data.crop, skip=skip_bad)
     if config.noise.realisations:
-        return realisation_feed(source, config, layout), evaluator
-    feed = make_feed(
+        return realisation_feed(source, config, layout)
+    return make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )
-    return feed, evaluator
 
 
 def _captures(

@@ -64,9 +64,8 @@ class ProgressLine:
     def clear(self) -> None:
         """Leaves the live line behind, so that other output starts on a line of its own."""
         if self._open:
-            self._stream.write('\n')
-            self._stream.flush()
             self._open = False
+            self._write('\n')
 
     def end_at(self, total: float) -> None:
         """The count at the end is another one than was planned."""
@@ -95,9 +94,12 @@ class ProgressLine:
         if first < count < self._total:
             per_count = (time.monotonic() - since) / (count - first)
             line += f'  {duration(per_count * (self._total - count))} left'
-        if self._live:
-            self._stream.write(f'\r\x1b[2K{line}')
-            self._open = True
-        else:
-            self._stream.write(line + '\n')
-        self._stream.flush()
+        self._open = self._live
+        self._write(f'\r\x1b[2K{line}' if self._live else line + '\n')
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:  # the terminal is gone, or whoever read the lines: the work is not
+            self._silent, self._open = True, False

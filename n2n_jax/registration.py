@@ -18,7 +18,7 @@ was found. What is different from the textbook:
   gradients that multiply the difference are the mean of both, whose noise is uncorrelated with
   that of the difference at the same place.
 * The covariance of t comes from how the residual scatters over blocks of the image (the sandwich of
-  White 1980, clustered), so it holds for noise that depends on the signal or on its neighbours.
+  White 1980, clustered), so it holds for noise that depends on the signal or on its neighbors.
 * A shift of pixels is first looked for by correlation, and believed only if it leaves clearly less
   of the difference than none.
 """

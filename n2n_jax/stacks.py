@@ -49,13 +49,6 @@ def open_stack(path: Path) -> Stack:
         return Stack(len(frames), frames[0].planes, functools.partial(_read, path), _doubt(image))
 
 
-def read_stack(path: Path) -> np.ndarray:
-    """All images of a file, (N, H, W, C); see `open_stack`."""
-    with images.open_image(path) as image:
-        check_one_kind(image)
-        return read_frames(image, range(len(image.frames)))
-
-
 def read_frames(image: images.ImageFile, rows: Sequence[int]) -> np.ndarray:
     """The images of these numbers of an open file, (N, H, W, C), which are of one kind."""
     return np.stack([image.read_channels(row) for row in rows])

@@ -1,7 +1,7 @@
 """Small plots as SVG, to stand inside a page of HTML.
 
-Lines and words take the colour of the text around them; what is data has the class 'data', 'fit' or
-'bad', which the page's style may colour.
+Lines and words take the color of the text around them; what is data has the class 'data', 'fit' or
+'bad', which the page's style may color.
 """
 
 import dataclasses
@@ -113,7 +113,7 @@ def bars(plot: Plot, edges: Sequence[float], heights: Sequence[float], kind: str
 
 
 def cells(rows: Sequence[Sequence[float]], *, title: str) -> str:
-    """A map of numbers from -1 to 1: the deeper the colour, the larger; negative ones are 'bad'."""
+    """A map of numbers from -1 to 1: the deeper the color, the larger; negative ones are 'bad'."""
     boxes = []
     for i, row in enumerate(rows):
         for j, value in enumerate(row):

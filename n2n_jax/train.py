@@ -8,17 +8,18 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from n2n_jax import early_stop, evaluate, models, trained_captures
+from n2n_jax import early_stop, evaluate, interrupts, models, trained_captures
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
 from n2n_jax.divergence import give_up
+from n2n_jax.errors import UserError
 from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.pace import Pace
@@ -38,31 +39,39 @@ _ESTIMATES = ('psnr_estimate', 'psnr_estimate_input')  # of captures, without a 
 
 
 class _Interrupt:
-    """Turns Ctrl-C and SIGTERM into a wish that the loop can see; a second Ctrl-C ends at once.
+    """Turns Ctrl-C and its like into a wish that the loop can see; a second Ctrl-C ends at once.
 
     With several processes SIGTERM is left to JAX, which makes them agree on the step to leave at
     (see `Checkpoints.preempted`), and Ctrl-C becomes a SIGTERM.
+
+    Attributes:
+      wanted: true once the run is to stop.
+      heeded: set by the loop when it has. Else the wish is passed on to the caller at the end.
     """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.wanted = self.heeded = False
         self._alone = jax.process_count() == 1
         self._count = 0
+        self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> '_Interrupt':
-        numbers = (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,)
-        try:
-            self._previous = {number: signal.signal(number, self._handle) for number in numbers}
-        except ValueError:  # not in the main thread: the caller minds its own signals
-            self._previous = {}
+    def __enter__(self) -> Self:
+        for number in interrupts.NUMBERS if self._alone else (signal.SIGINT,):
+            handler = signal.getsignal(number)
+            if handler != signal.SIG_IGN and interrupts.is_main_thread():
+                self._previous[number] = handler
+                signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.wanted and not self.heeded and kind is None:  # it came after the last step
+            signal.raise_signal(signal.SIGINT)
 
     def _handle(self, number: int, frame: object) -> None:
-        self._count += 1
+        # A terminal that goes away is told by the shell and by the kernel: that is no second wish.
+        self._count += number != getattr(signal, 'SIGHUP', None)
         if self._count > 1:
             raise KeyboardInterrupt
         if self._alone:
@@ -95,10 +104,11 @@ def train(
 
     def check(resolved: Config) -> None:
         on_main_process(lambda: workdir.check(resolved))
-        if not workdir.has_checkpoints:  # else it has started already
+        if not from_main_process(lambda: workdir.has_checkpoints):  # else it has started already
             check_new(resolved)
             check_start(resolved)
 
+    on_main_process(workdir.check_free)
     if prepared is None:
         prepared = prepare(config, check=check)
         prepared = prepared.settled(prepared.config)
@@ -106,12 +116,11 @@ def train(
         check(prepared.config)
     config = prepared.config
     _log.info('Data: %s', prepared.feed.description)
-    if not workdir.done:
+    if not from_main_process(lambda: workdir.done):
         prepared.step_of(min(prepared.per_dispatch, _next_stop(0, config)))
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(workdir.claimed(config)))
-        if config.captures.paths and is_main_process():
-            trained_captures.write(path, prepared.trained, config)
+        on_main_process(lambda: _keep_captures(prepared, workdir))
         _describe(config, prepared.task, prepared.layout)
         interrupt = stack.enter_context(_Interrupt())
         checkpoints = stack.enter_context(
@@ -123,18 +132,33 @@ def train(
         if config.captures.paths and config.eval.in_loop and not config.captures.single:
             best = stack.enter_context(Checkpoints(path, keep=0, folder=BEST_FOLDER))
         step = int(state.step)
-        if workdir.done and step < config.train.steps:
-            _log.info(
-                'The run was complete at step %d. It is extended to %d with its optimizer; the '
-                'learning rate is that of a run of this length.',
-                step,
-                config.train.steps,
-            )
-        writers = []
-        if is_main_process():
+        writers: list[Writer] = []
+
+        def write_beginning() -> None:
             _write_overview(state.variables, path / 'parameters.txt')
-            writers = make_writers(path, first_step=step, tensorboard=config.train.tensorboard)
+            made = make_writers(path, first_step=step, tensorboard=config.train.tensorboard)
+            writers.extend(made)
+
+        on_main_process(write_beginning)
         return _loop(prepared, state, step, workdir, checkpoints, best, writers, interrupt, pace)
+
+
+def _keep_captures(prepared: Prepared, workdir: Workdir) -> None:
+    """Writes down what the run is trained on; a run does not go on with other pixels.
+
+    Raises:
+      UserError: a scene of the run holds other pixels than when it was begun.
+    """
+    if not prepared.config.captures.paths:
+        return
+    if workdir.has_checkpoints:
+        changed = trained_captures.changed(workdir.path, prepared.trained)
+        if changed:
+            raise UserError(
+                f'The captures of {changed[0]} are not those that the run in {workdir.path} was '
+                'trained on: bring those back, or choose another --workdir.'
+            )
+    trained_captures.write(workdir.path, prepared.trained, prepared.config)
 
 
 def _describe(config: Config, task: Task, layout: Layout) -> None:
@@ -264,6 +288,9 @@ def _loop(
                 progress.update(step, rate)
 
             due = step == num_steps or (config.eval.every and step % config.eval.every == 0)
+            if pace is not None and due and step < num_steps and evaluated:
+                # A cadence that has just changed may meet the last evaluation.
+                due = step - max(evaluated) >= config.eval.every / 2
             cadence = step % config.train.checkpoint_every == 0 or step == num_steps
             if (due or cadence or interrupt.wanted) and bool(state.failed):  # waits for the steps
                 give_up(config, int(state.step), step, checkpoints, best)
@@ -277,6 +304,7 @@ def _loop(
                 with throughput.pause():
                     save(step)
             if leaving and step < num_steps:
+                interrupt.heeded = True
                 checkpoints.wait()
                 progress.clear()
                 _log.info('Stopped and saved at step %d; the same command goes on there.', step)
@@ -284,8 +312,10 @@ def _loop(
             if evaluator is not None and due and step not in evaluated and step > 0:
                 progress.clear()
                 variables = state.variables if state.ema is None else state.ema
+                evaluated.add(step)
                 with throughput.pause():
-                    report = evaluator(variables, step)
+                    with contextlib.nullcontext() if pace is None else pace.evaluating():
+                        report = evaluator(variables, step)
                     if best is not None:  # before the row that keeps it from being done again
                         _keep_best(best, report, step, state, meta)
                     of = evaluate.origin(config, variables)
@@ -317,7 +347,14 @@ def _loop(
                     break
 
             if step == first_step and is_main_process():
-                workdir.mark_not_done(config)  # it had stopped early, and is to go on
+                if workdir.done:
+                    _log.info(
+                        'The run was complete at step %d. It is extended to %d with its '
+                        'optimizer; the learning rate is that of a run of this length.',
+                        step,
+                        num_steps,
+                    )
+                workdir.mark_not_done(config)
             num_now = min(prepared.per_dispatch, _next_stop(step, config) - step)
             with throughput.fetching(pending[-1:], num_now * num_crops):
                 inputs = feed.inputs(step, num_now)

@@ -189,10 +189,10 @@ class OwnCaptures(_HeldPairs):
 
 @dataclasses.dataclass(frozen=True)
 class SingleImages:
-    """Pairs of neighbouring pixels of one image: see `n2n_jax.neighbor_pairs`."""
+    """Pairs of neighboring pixels of one image: see `n2n_jax.neighbor_pairs`."""
 
     loss_name = 'masked_l2'
-    description = 'single images, pairs of neighbouring pixels'
+    description = 'single images, pairs of neighboring pixels'
     target_is_noisy = True
 
     def pair(

@@ -189,6 +189,27 @@ def write(run: Path, scenes: Sequence[TrainedScene], config: Config) -> None:
     write_text(run / FILE, json_files.dumps(content))
 
 
+def changed(run: Path, scenes: Sequence[TrainedScene]) -> list[str]:
+    """The scenes of a run, by name, that hold nothing any more of what it was trained on.
+
+    Args:
+      run: its folder; one that kept nothing tells nothing.
+      scenes: as they are now, see `record`.
+    """
+    kept: dict[str, set[int]] = {}
+    for scene in _read(run) or []:
+        kept.setdefault(scene.name, set()).update(_hashes(scene))
+    return [
+        scene.name
+        for scene in scenes
+        if kept.get(scene.name) and _hashes(scene) and not kept[scene.name] & _hashes(scene)
+    ]
+
+
+def _hashes(scene: TrainedScene) -> set[int]:
+    return {anchor.hash for anchors in scene.captures for anchor in anchors}
+
+
 def of_run(run: Path, config: Config) -> Record:
     """What a run was trained on: as it is kept there; of older ones, what is read again.
 

@@ -11,7 +11,7 @@ from n2n_jax.data.own_captures import SceneCaptures
 
 _SHARED = 'shared noise'
 # What breaks the estimate, and why: checks of the audit that are not fine. Noise that
-# neighbouring pixels share does not: it widens the interval. Nor does one capture with more noise.
+# neighboring pixels share does not: it widens the interval. Nor does one capture with more noise.
 BREAKING = {
     'duplicates': 'captures that are one image share their noise',
     'same scene': 'what is not of the same scene counts as noise',

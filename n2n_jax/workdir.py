@@ -1,6 +1,7 @@
 """The folder of a run: which files it holds, and how they are written whole.
 
 config.json       resolved config and provenance, at start
+config.py         of runs on captures: the same config, for `python -m n2n_jax.main --config`
 captures.json     which captures it was trained on, see n2n_jax.trained_captures
 parameters.txt    every parameter with its shape
 metrics.jsonl     training curves, one JSON object per line
@@ -28,12 +29,13 @@ from typing import Any
 
 import jax
 
-from n2n_jax import json_files, result_rows
+from n2n_jax import config_file, json_files, result_rows
 from n2n_jax.config import Config, changes_on_resume, from_config_dict
 from n2n_jax.errors import UserError
 
 _RUN_LOCK = '.training.lock'  # held as long as a run is trained
 _LOCK_ATTEMPTS = 10
+_TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')  # of `write_text`, left by a kill
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -115,8 +117,8 @@ class Workdir:
         A run that has left nothing yet is no reason against it: it may be replaced.
 
         Raises:
-          UserError: the folder holds a run of another config, a run that is going on, or something
-            else altogether; or it cannot be written.
+          UserError: the folder holds a run of another config, or something else altogether; or it
+            cannot be written.
         """
         self._check_access()
         file = self.path / 'config.json'
@@ -141,8 +143,20 @@ class Workdir:
                     f'{self.path} holds a run of another config, which differs in: {listed}. '
                     'Choose another --workdir, or the same values.'
                 )
-        elif self.path.exists() and any(p.name != _RUN_LOCK for p in self.path.iterdir()):
+        elif self.path.exists() and any(
+            p.name != _RUN_LOCK and not _TEMPORARY.fullmatch(p.name) for p in self.path.iterdir()
+        ):
             raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
+
+    def check_free(self) -> None:
+        """Raises UserError if a run is being trained here."""
+        if self.in_training:
+            raise self._taken()
+
+    def _taken(self) -> UserError:
+        return UserError(
+            f'A run is being trained in {self.path}: wait for it, or choose another --workdir.'
+        )
 
     def _check_access(self) -> None:
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
@@ -168,11 +182,17 @@ class Workdir:
         self.path.mkdir(parents=True, exist_ok=True)
         with self._kept_from_others():
             self.check(config)
+            self._clean_up()
             if not self.done:  # else the provenance of what was trained stays
                 self.keep(config)
             if not (self.path / 'results.json').exists() and self.rows():
                 self.add_rows([])  # it was lost
             yield
+
+    def _clean_up(self) -> None:
+        for path in self.path.iterdir():
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _kept_from_others(self) -> Iterator[None]:
@@ -187,10 +207,7 @@ class Workdir:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if attempt == _LOCK_ATTEMPTS - 1:
-                        raise UserError(
-                            f'A training is going on in {self.path}: wait for it, or choose '
-                            'another --workdir.'
-                        ) from None
+                        raise self._taken() from None
                     time.sleep(0.05)  # somebody may only be asking `in_training`
                 else:
                     break
@@ -214,6 +231,8 @@ class Workdir:
         """Writes the config of the run, in place of an earlier one; see `check` before."""
         content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
         write_text(self.path / 'config.json', json_files.dumps(content, indent=2))
+        if config.captures.paths:
+            write_text(self.path / 'config.py', config_file.source(config))
 
     def config(self) -> Config:
         """The config of the run.

@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import tempfile
 
 # Tests, workers and the programs they start share compiled code, of this session alone.
@@ -11,6 +12,10 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     _COMPILED = tempfile.mkdtemp(prefix='n2n_jax_compiled_')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _COMPILED
     atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
+
+# Ctrl-C is ignored in what a shell starts in the background, and so it is in programs from there.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import numpy as np
@@ -38,6 +43,17 @@ def _logging_as_before():
     yield
     for logger, state in zip(loggers, before, strict=True):
         logger.handlers, logger.level, logger.propagate = state
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    """A command that was asked to stop leaves them ignored, as its process ends."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        if handler is not None:  # one that is not Python's
+            signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_bm3d_sees_uniform_noise_of_the_sigma_it_is_told(clean_HWC, num, fake_bm
     assert np.mean((restored - clean_HWC) ** 2) < 0.3 * np.mean((x[0] - clean_HWC) ** 2)
 
 
-def test_colour_and_sides_of_any_length_keep_their_place(fake_bm3d):
+def test_color_and_sides_of_any_length_keep_their_place(fake_bm3d):
     rng = np.random.default_rng(0)
     clean_HWC = ndimage.gaussian_filter(rng.random((40, 61, 3)), (4, 4, 0)).astype(np.float32)
     x = (clean_HWC + rng.normal(0, 0.05, (2, *clean_HWC.shape))).astype(np.float32)

@@ -168,11 +168,11 @@ def test_manifests(tmp_path):
     [
         ('a.json', b'[1]', r'a.json is not understood: it must read \{"scene"'),
         ('a.json', b'{"x": "one.png"}', 'with a list of paths for every scene'),
-        ('a.json', b'{"x"', 'a.json is no JSON file'),
+        ('a.json', b'{"x"', 'a.json is not a JSON file'),
         ('a.csv', b'scene;path\nx;one.png\n', 'first line must be scene,path .with a comma'),
         ('a.csv', b'', 'first line must be scene,path'),
         ('a.csv', b'scene,path\nx,one.png\nx\n', 'a.csv, line 3: the scene or the path is missing'),
-        ('a.csv', b'scene,path\nx,donn\xe9es.png\n', 'a.csv is no text in UTF-8: save it'),
+        ('a.csv', b'scene,path\nx,donn\xe9es.png\n', 'a.csv is not text in UTF-8: save it'),
     ],
 )
 def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
@@ -185,8 +185,8 @@ def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'content', 'words'),
     [
-        ('a.csv', 'scene,path\n' + 'a' * 200_000 + ',m.png\n', 'line 2: this is no CSV'),
-        ('a.json', '[' * 200_000, 'is no JSON file'),
+        ('a.csv', 'scene,path\n' + 'a' * 200_000 + ',m.png\n', 'line 2: this is not CSV'),
+        ('a.json', '[' * 200_000, 'is not a JSON file'),
         ('a.json', '{"a\\u0000": ["m.png"]}', 'it holds a zero byte'),
         ('a.json', '{"a\\ud800": ["m.png"]}', 'it holds half of a character'),
         ('a.json', '{"a": ["m.png"], "a": ["n.png"]}', 'names scenes twice: a. Put their paths'),
@@ -225,10 +225,10 @@ def test_what_is_no_file_is_left_out_and_said(tmp_path, caplog):
     os.mkfifo(tmp_path / 'c_4.png')
     assert names(find_scenes([tmp_path])) == {'c': ['c_1.png', 'c_2.png']}
     left_out, pipe = [record.getMessage() for record in caplog.records]
-    assert 'c_3.png is left out: it is a link to what is not there' in left_out
-    assert 'c_4.png is left out: it is no file but a pipe' in pipe
+    assert 'c_3.png is left out: it is a link to nothing' in left_out
+    assert 'c_4.png is left out: it is a pipe' in pipe
     for find in (find_scenes, captures.find_images):
-        with pytest.raises(UserError, match='c_4.png cannot be read: it is no file but a pipe'):
+        with pytest.raises(UserError, match='c_4.png cannot be read: it is a pipe'):
             find([tmp_path / 'c_4.png'])
 
 
@@ -246,7 +246,7 @@ def test_captures_of_different_kind_are_refused_with_both_named(tmp_path):
     [
         (lambda p: np.save(p / 'x.npy', np.zeros((2, 4, 4), np.int64)), 'holds int64 numbers'),
         (lambda p: np.save(p / 'x.npy', np.zeros((2, 0, 4))), 'holds no images'),
-        (lambda p: (p / 'x.npy').write_bytes(b'no'), 'is no NumPy file'),
+        (lambda p: (p / 'x.npy').write_bytes(b'no'), 'is not a NumPy file'),
         (lambda p: np.savez(p / 'x.npz', a=[1], b=[2]), 'must hold one array'),
         (lambda p: np.save(p / 'x.npy', np.zeros((4, 4))), 'holds one capture'),
     ],
@@ -297,11 +297,11 @@ TIFF_STACKS = {
     'big-endian': ((4, 9, 8), lambda f, x: tifffile.imwrite(f, x, byteorder='>', **_GRAY), None),
     'page by page': ((4, 9, 8), lambda f, x: pages(f, x, compression='zlib', **_GRAY), None),
     'LZW': ((4, 9, 8), lambda f, x: by_pillow(f, x, compression='tiff_lzw'), None),
-    'colour pages': ((2, 9, 8, 3), lambda f, x: tifffile.imwrite(f, x, photometric='rgb'), ...),
-    'colour planes': (
+    'color pages': ((2, 9, 8, 3), lambda f, x: tifffile.imwrite(f, x, photometric='rgb'), ...),
+    'color planes': (
         (2, 3, 9, 8), lambda f, x: tifffile.imwrite(f, x, **_SEPARATE), (0, 2, 3, 1)
     ),
-    'compressed colour planes': (
+    'compressed color planes': (
         (2, 3, 9, 8),
         lambda f, x: tifffile.imwrite(f, x, compression='zlib', **_SEPARATE),
         (0, 2, 3, 1),

@@ -1,6 +1,7 @@
 """Checkpoints: what is damaged is named, and what is no failed write is not called one."""
 
 import dataclasses
+import errno
 import shutil
 import sys
 import time
@@ -155,3 +156,45 @@ def test_what_does_not_fit_is_told_in_a_unit_that_shows_it(tmp_path, monkeypatch
         pytest.raises(CheckpointError, match=r'needs 12\.8 kB and 0\.1 kB are free'),
     ):
         checkpoints.save(2, {'ema': weights()}, META)
+
+
+@pytest.mark.parametrize(
+    ('error', 'raised', 'words'),
+    [
+        (PermissionError(13, 'Permission denied'), UserError, 'you lack the permission'),
+        (OSError(errno.ESTALE, 'Stale file handle'), UserError, 'Stale file handle. Try again'),
+        (ValueError('RESOURCE_EXHAUSTED: out of memory'), MemoryError, 'does not fit'),
+    ],
+)
+def test_a_checkpoint_is_not_called_damaged_for_what_is_wrong_elsewhere(
+    error, raised, words, tmp_path, monkeypatch
+):
+    save(tmp_path, 4, ema=weights())
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr('orbax.checkpoint.CheckpointManager.restore', fail)
+    with (
+        open_for_reading(tmp_path) as checkpoints,
+        pytest.raises(raised, match=words) as caught,
+    ):
+        checkpoints.restore(4, {})
+    assert 'damaged' not in str(caught.value)
+
+
+def test_the_only_checkpoint_is_not_said_to_have_one_before_it(tmp_path):
+    save(tmp_path, 4, ema=weights())
+    (tmp_path / 'checkpoints' / '4' / 'meta' / 'metadata').write_text('5')
+    with open_for_reading(tmp_path) as checkpoints, pytest.raises(UserError) as caught:
+        checkpoints.meta(4)
+    assert 'is used' not in str(caught.value)
+    save(tmp_path, 2, ema=weights())
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match='of step 2 is used'):
+        checkpoints.meta(4)
+
+
+def test_a_failed_write_of_the_best_weights_names_the_step_that_the_run_resumes_at(tmp_path):
+    save(tmp_path, 400, ema=weights())
+    with Checkpoints(tmp_path, keep=0, folder=BEST_FOLDER) as best:
+        assert 'resumes at step 400' in str(best._error('the disk is full'))

@@ -58,7 +58,7 @@ def test_images_of_a_batch_are_independent(spec):
     assert abs(np.corrcoef(noisy[0].ravel(), noisy[1].ravel())[0, 1]) < 0.05
 
 
-def test_neighbours_and_channels_are_independent():
+def test_neighbors_and_channels_are_independent():
     noise = np.asarray(draw('gaussian:25', flat(0.5)).image_BHWC) - 0.5
     limit = 4 / np.sqrt(noise.size / 3)
     assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < limit
@@ -74,8 +74,8 @@ def test_bernoulli_drops_whole_pixels_and_says_which():
     assert mask[..., 0].mean() == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / mask[..., 0].size))
 
 
-def test_impulse_replaces_whole_pixels_by_uniform_colours():
-    noisy = np.asarray(draw('impulse:0.7', flat(2.0)).image_BHWC)  # 2: no colour is mistaken for it
+def test_impulse_replaces_whole_pixels_by_uniform_colors():
+    noisy = np.asarray(draw('impulse:0.7', flat(2.0)).image_BHWC)  # 2: no color is mistaken for it
     replaced = noisy != 2.0
     assert (replaced == replaced[..., :1]).all()
     share = replaced[..., 0].mean()

@@ -54,7 +54,7 @@ def test_gradients_are_heavy_tailed(luminance_NHW):
     assert np.median(kurtosis_N) > 8  # Gaussian: 3
 
 
-def test_images_have_colours_that_agree_in_luminance():
+def test_images_have_colors_that_agree_in_luminance():
     correlation_N = []
     for index in range(8):
         image_HWC = dead_leaves_image(3, index, 64)

@@ -128,7 +128,7 @@ def test_sizes_from_1_to_70_come_back():
             np.testing.assert_array_equal(identity(1)(image), image)
 
 
-def test_a_gray_network_takes_colour_channel_by_channel_and_the_other_way_round():
+def test_a_gray_network_takes_color_channel_by_channel_and_the_other_way_round():
     rng = np.random.default_rng(0)
     color = rng.random((16, 16, 3), np.float32)
     network = random_network(1)

@@ -8,9 +8,9 @@ import types
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import planned_config, tiny_config
 
-from n2n_jax import fine_tuning, models, own_training, train
+from n2n_jax import fine_tuning, models, train
 from n2n_jax.config import CapturesConfig
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
@@ -97,12 +97,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(old_run, tmp_pa
 
 def test_the_config_takes_the_network_of_the_other_run(old_run, tmp_path):
     captures = CapturesConfig(paths=str(tmp_path / 'x0_1.npy'))
-    config = own_training.make_config(captures, init_from=str(old_run), steps=2)
+    config = planned_config(captures, init_from=str(old_run), steps=2)
     assert (config.model.name, config.model.init_from) == ('tiny', str(old_run))
     assert Workdir(old_run).config().model.init_from == ''
     with pytest.raises(UserError, match='model.name=tiny, this run unet'):
-        own_training.make_config(captures, model='unet', init_from=str(old_run), steps=2)
+        planned_config(captures, model='unet', init_from=str(old_run), steps=2)
     assert (
         dataclasses.replace(config.model, init_from='', zero_last=True)  # weights are not drawn
-        == own_training.make_config(captures, model='tiny', steps=2).model
+        == planned_config(captures, model='tiny', steps=2).model
     )

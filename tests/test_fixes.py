@@ -42,8 +42,8 @@ def test_moving_keeps_white_noise_white():
     moved_HWC = fixes.move(noise_HWC, np.array([0.5, 0.5]))[10:-10, 10:-10]
     assert moved_HWC.var() == pytest.approx(1, abs=0.03)  # linear interpolation leaves a quarter
     for axis in (0, 1):
-        neighbour_HWC = np.roll(moved_HWC, 1, axis)
-        assert abs(np.corrcoef(moved_HWC.ravel(), neighbour_HWC.ravel())[0, 1]) < 0.02
+        neighbor_HWC = np.roll(moved_HWC, 1, axis)
+        assert abs(np.corrcoef(moved_HWC.ravel(), neighbor_HWC.ravel())[0, 1]) < 0.02
 
 
 @pytest.mark.parametrize('shift', [(0.5, 0.0), (-0.3, 0.7), (4.0, -6.5)])

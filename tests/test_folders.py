@@ -80,7 +80,7 @@ def test_pipes_and_dangling_links_are_no_files(tmp_path):
     for name, words in (
         ('pipe.png', 'a pipe'),
         ('device.png', 'a device'),
-        ('gone.png', 'a link to what is not there'),
+        ('gone.png', 'a link to nothing'),
         ('missing.png', 'no such file'),
         ('', 'it is a folder'),
     ):

@@ -303,10 +303,13 @@ def test_exif_that_points_at_itself_twice_per_step_is_read_once(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='pipes of POSIX')
-def test_a_pipe_among_the_images_is_left_out_and_refused_by_name(tmp_path):
+def test_a_pipe_among_the_images_is_left_out_and_refused_by_name(tmp_path, caplog):
     os.mkfifo(tmp_path / 'a.png')
+    (tmp_path / 'c.png').symlink_to(tmp_path / 'nowhere')
     Image.fromarray(odd_files.RGB).save(tmp_path / 'b.png')
     assert io.find_images(tmp_path) == [tmp_path / 'b.png']
+    assert 'a.png is left out: it is a pipe' in caplog.text
+    assert 'c.png is left out: it is a link to nothing' in caplog.text
     for read in (by_training, by_denoising, io.read_image):
         with pytest.raises(UserError, match='a.png is a pipe'):
             read(tmp_path / 'a.png')

@@ -53,6 +53,16 @@ def test_every_way_to_stop_a_program_lets_it_clean_up(number, capsys):
     send(number)  # nothing disturbs the end of the program
 
 
+def test_ctrl_c_after_the_run_was_saved_does_not_disturb_its_end():
+    @console.errors_in_one_sentence()
+    def program():
+        sys.exit(console.EXIT_INTERRUPTED)  # it was asked to, and has saved
+
+    with pytest.raises(SystemExit):
+        program()
+    send(signal.SIGINT)  # the impatient
+
+
 def test_an_interrupt_that_a_library_makes_an_error_of_its_own_is_one_still(capsys):
     @console.errors_in_one_sentence()
     def program():
@@ -111,6 +121,24 @@ def test_a_second_ctrl_c_waits_for_the_checkpoint(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         program()
+    assert done == ['saved']
+
+
+def test_two_sigterms_do_not_cut_a_save_short(tmp_path):
+    done = []
+
+    def slow_save(*arguments, **options):
+        send(signal.SIGTERM)
+        done.append('saved')
+
+    def second_time(number, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, second_time)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints._manager.save = slow_save
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(1, {}, {})
     assert done == ['saved']
 
 

@@ -19,7 +19,7 @@ def places(height, width):
     return jnp.stack(jnp.indices((height, width)), axis=-1)[None].astype(jnp.float32)
 
 
-def test_the_two_pixels_are_different_neighbours_of_one_cell():
+def test_the_two_pixels_are_different_neighbors_of_one_cell():
     choice_Bhw = neighbor_pairs.choose(jax.random.key(0), 1, 40, 24)
     first, second = neighbor_pairs.split(places(40, 24), choice_Bhw)
     assert first.shape == second.shape == (1, 20, 12, 2)

@@ -1,4 +1,4 @@
-"""Correlation of noise between neighbours, from one image: found where it is, and only there."""
+"""Correlation of noise between neighbors, from one image: found where it is, and only there."""
 
 import numpy as np
 import pytest

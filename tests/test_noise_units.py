@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
+from tiny import planned_config
 
-from n2n_jax import models, own_training, train
+from n2n_jax import models, train
 from n2n_jax.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
@@ -158,7 +159,7 @@ def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
     """Root mean square error of a run's result for the first capture, in the first units."""
     folder.mkdir()
     np.save(folder / 'captures.npy', x_NHW)
-    config = own_training.make_config(
+    config = planned_config(
         CapturesConfig(paths=str(folder / 'captures.npy'), pairing='1:X'),
         model=model, steps=steps, batch_size=8, patience=0,
     )  # fmt: skip

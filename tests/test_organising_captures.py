@@ -152,7 +152,7 @@ def unequal_sizes(d):
     return 'Captures of one scene differ: .*a.png is 48x48 .*b.png is 48x47'
 
 
-def gray_and_colour(d):
+def gray_and_color(d):
     io.write_pixels(d / 'a.png', capture(1, 1))
     io.write_pixels(d / 'b.png', np.dstack([capture(1, 2)] * 3))
     return '1 channel of uint8, .*b.png is 48x48 with 3 channels'
@@ -208,7 +208,7 @@ def too_many_channels(d):
 @pytest.mark.parametrize(
     'make',
     [
-        unequal_sizes, gray_and_colour, identical, black, not_numbers, wide_integers, cut_short,
+        unequal_sizes, gray_and_color, identical, black, not_numbers, wide_integers, cut_short,
         one_image, empty, too_many_channels,
     ],
 )  # fmt: skip

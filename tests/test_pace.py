@@ -98,3 +98,17 @@ def test_a_plan_that_holds_is_left_alone_and_none_is_changed_late():
     assert kept.steps(500, 800) == 800  # late
     assert kept.steps(0, 800) == 800  # before the first step
     assert Pace(360, 10, multiple=10, clock=clock).steps(160, 800) == 800
+
+
+def test_programs_that_are_compiled_once_do_not_make_the_machine_slow():
+    clock = Clock()
+    kept = Pace(360, 10, evaluation=4, clock=clock)
+    kept.start()
+    clock.now += 0.4 * 80
+    with kept.evaluating():
+        clock.now += 4 + 30  # scenes of other sizes are compiled
+    wanted = kept.steps(80, 800)
+    assert wanted == pytest.approx(80 + (360 - 10 - 66) / 0.45, rel=0.03)
+    with kept.evaluating():
+        clock.now += 34  # a machine that is slow
+    assert kept.steps(80, 800) < wanted - 100

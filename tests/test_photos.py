@@ -17,7 +17,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, 'create_connection', refuse)
 
 
-def test_photos_are_colour_images_read_without_network(no_network):
+def test_photos_are_color_images_read_without_network(no_network):
     images = photos()
     assert tuple(images) == PHOTO_NAMES
     for name, image_HWC in images.items():
@@ -26,7 +26,7 @@ def test_photos_are_colour_images_read_without_network(no_network):
         assert image_HWC.shape[2] == 3, name
         assert min(image_HWC.shape[:2]) >= 300, name
         assert image_HWC.std() > 20, name
-        assert np.ptp(image_HWC.astype(int), axis=2).max() > 50, f'{name} has no colour'
+        assert np.ptp(image_HWC.astype(int), axis=2).max() > 50, f'{name} has no color'
 
 
 def test_photos_are_the_known_pictures():

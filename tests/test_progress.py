@@ -3,6 +3,9 @@
 import io
 import time
 
+import numpy as np
+import pytest
+
 from n2n_jax import progress
 from n2n_jax.progress import ProgressLine
 
@@ -22,3 +25,34 @@ def test_the_last_line_is_shown_once(monkeypatch):
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4
     assert lines[-1] == 'step 4/4'
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text):
+        raise OSError(5, 'Input/output error')
+
+
+@pytest.mark.parametrize('live', [True, False])
+def test_a_closed_terminal_does_not_end_the_work(live):
+    stream = Gone()
+    stream.isatty = lambda: live
+    with ProgressLine('step', 4, stream=stream) as line:
+        line.show(1)
+        line.show(2)
+
+
+def test_lines_come_at_least_every_ten_seconds(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, 'monotonic', lambda: now[0])
+    stream = io.StringIO()
+    said = []
+    with ProgressLine('step', 1000, stream=stream) as line:
+        for count in range(100):
+            now[0] += 0.9
+            before = stream.tell()
+            line.update(count)
+            if stream.tell() > before:
+                said.append(now[0])
+    assert max(np.diff([0.0, *said])) < 10

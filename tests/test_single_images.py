@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_one_image_to_a_model_for_it(tmp_path, capsys):
     run = tmp_path / 'run'
     log = capsys.readouterr().err
     assert 'No PSNR without a second capture: take two captures' in log
-    assert 'independent between neighbouring pixels' in log
+    assert 'independent between neighboring pixels' in log
     # Nothing was measured, and nothing says it was.
     assert Workdir(run).rows() == []
     assert not (run / 'results.json').exists()
@@ -133,7 +134,7 @@ def test_the_audit_says_whether_images_are_fit_for_it(tmp_path, capsys):
             ])  # fmt: skip
         assert stopped.value.code == status
         log = capsys.readouterr().err
-        assert 'unusable: blurred.png: the noise of neighbouring pixels is correlated' in log
+        assert re.search('unusable: blurred.png: the noise of neighbou?ring pixels is corr', log)
         assert '| correlated (+0.' in log
         found = json.loads((tmp_path / 'a.json').read_text())['scenes']
         assert found[0]['findings'][0]['value'] > 0.3
@@ -183,7 +184,7 @@ def test_every_image_of_every_file_stands_by_itself(tmp_path):
     np.testing.assert_array_equal(captures.read_scene(found[4])[0, ..., 0], stack[1])
     assert all(len(scene.captures) == 1 for scene in found)
     (tmp_path / 'list.csv').write_text('scene,path\n')
-    with pytest.raises(UserError, match='is no image'):
+    with pytest.raises(UserError, match='is not an image'):
         captures.find_images([tmp_path / 'list.csv'])
     with pytest.raises(UserError, match='no such file'):
         captures.find_images([tmp_path / 'c.png'])

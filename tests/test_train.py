@@ -153,7 +153,7 @@ def test_nothing_of_somebody_else_is_replaced(image_folder, tmp_path):
 def test_two_trainings_do_not_share_a_workdir(image_folder, tmp_path):
     with (
         Workdir(tmp_path / 'run').claimed(loop_config(image_folder)),
-        pytest.raises(UserError, match='training is going on'),
+        pytest.raises(UserError, match='A run is being trained'),
     ):
         train.train(loop_config(image_folder), tmp_path / 'run')
     assert train.train(loop_config(image_folder), tmp_path / 'run')

@@ -27,7 +27,7 @@ def why(captures_NHWC):
     return trust.why_not_trusted(SceneCaptures('s', rounded))
 
 
-def test_clean_sets_are_trusted_and_so_is_noise_that_neighbours_share(clean_HWC):
+def test_clean_sets_are_trusted_and_so_is_noise_that_neighbors_share(clean_HWC):
     assert why(captures(clean_HWC)) == ''
     assert why(captures(clean_HWC, blurred=1.0)) == ''
     unequal = captures(clean_HWC)

@@ -5,7 +5,8 @@ B batch, H height, W width, C channels, F features.
 
 from flax import linen as nn
 
-from n2n_jax.config import Config, from_config_dict, to_config_dict
+from n2n_jax import own_training
+from n2n_jax.config import CapturesConfig, Config, from_config_dict, to_config_dict
 
 
 class TinyNet(nn.Module):
@@ -42,3 +43,8 @@ def tiny_config(**changes) -> Config:
     }
     values.update_from_flattened_dict({**defaults, **changes})
     return from_config_dict(values)
+
+
+def planned_config(captures: CapturesConfig, **options) -> Config:
+    """The config that `n2n train` makes for captures."""
+    return own_training.plan(captures, own_training.Options(**options)).prepared.config

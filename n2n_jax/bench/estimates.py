@@ -190,7 +190,7 @@ def _rows_of_clipped(
             masks = {
                 'nothing left out': np.ones(clean_HWC.shape, bool),
                 'clipped values left out': ~saturation.saturated(as_read_NHWC).any(axis=0),
-                'clipped neighbourhoods left out': saturation.unsaturated_mask(as_read_NHWC),
+                'clipped neighborhoods left out': saturation.unsaturated_mask(as_read_NHWC),
             }
             for method, restore in METHODS.items():
                 f_NHWC = restore(x_NHWC)

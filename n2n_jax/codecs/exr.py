@@ -15,7 +15,6 @@ import numpy as np
 from n2n_jax.codecs.damage import decoding
 from n2n_jax.errors import UserError
 
-SUFFIX = '.exr'
 _CHANNEL_LIST = b'channels\0chlist\0'  # name and type of the attribute
 _MOST_HEADER_BYTES = 1 << 20
 _DTYPES = (np.uint32, np.float16, np.float32)  # by what the list calls them
@@ -104,7 +103,7 @@ def with_colors(path: Path, colors_HWC: np.ndarray) -> bytes:
             channels = file.channels()
         for k, name in enumerate(_color_names(channels)):
             channels[name].pixels = np.ascontiguousarray(colors_HWC[..., k])
-        copy = Path(folder, f'copy{SUFFIX}')  # the package writes to names only
+        copy = Path(folder, 'copy.exr')  # the package writes to names only
         file.write(str(copy))
         return copy.read_bytes()
 

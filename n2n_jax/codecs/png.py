@@ -104,8 +104,8 @@ def encode(
         if icc_profile:
             chunks += ((b'iCCP', b'ICC profile\0\0' + zlib.compress(icc_profile)),)
         if dpi:
-            per_metre = (round(value / 0.0254) for value in dpi)
-            chunks += ((b'pHYs', struct.pack('>IIB', *per_metre, 1)),)
+            per_meter = (round(value / 0.0254) for value in dpi)
+            chunks += ((b'pHYs', struct.pack('>IIB', *per_meter, 1)),)
         if exif:
             chunks += ((b'eXIf', exif),)
     height, width = pixels.shape[:2]
@@ -127,7 +127,7 @@ def _compressed_rows(pixels: np.ndarray) -> bytes:
     height, width = pixels.shape[:2]
     big_endian = pixels.astype(pixels.dtype.newbyteorder('>')).reshape(height, -1)
     bytes_per_pixel = big_endian.shape[1] // width * pixels.itemsize
-    # A zero pixel to the left of each row and a zero row above: neighbours outside the image.
+    # A zero pixel to the left of each row and a zero row above: neighbors outside the image.
     padded = np.pad(big_endian.view(np.uint8), ((1, 0), (bytes_per_pixel, 0)))
     band = max(1, _BAND_BYTES // padded.shape[1])
     deflate = zlib.compressobj(level=3)  # photographs: 1 % more bytes than level 6, half the time

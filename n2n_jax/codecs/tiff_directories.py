@@ -1,7 +1,7 @@
 """The chain of directories of a TIFF file, followed once before anything else is read.
 
 By hand, because tifffile leaves out directories that are cut off or damaged with no more than a
-line in its log, and follows pointers that lead in a circle for ever.
+line in its log, and follows pointers that lead in a circle forever.
 """
 
 import io

@@ -47,7 +47,7 @@ class TiffPage:
       dtype: of a sample, in the byte order of the machine.
       rgb: whether the first three samples are a color.
       extra: what the others are (ExtraSamples), unknown (0) where the file does not say.
-      white_is_zero: whether larger samples are darker. Unsigned ones are turned over when they are
+      white_is_zero: whether larger samples are darker. Unsigned ones are inverted when they are
         read, which makes this False.
 
     Raises:
@@ -75,8 +75,8 @@ class TiffPage:
         self.dtype = self._dtype()
         _check_compression(source)
         is_dark = source.photometric == _PHOTOMETRIC.MINISWHITE
-        self._is_turned_over = is_dark and self.dtype.kind == 'u'
-        self.white_is_zero = is_dark and not self._is_turned_over
+        self._is_inverted = is_dark and self.dtype.kind == 'u'
+        self.white_is_zero = is_dark and not self._is_inverted
         self._check_whole()
         self._begun: dict[int, _Block] = {}  # segments whose last rows have not been asked for
         self._whole: np.ndarray | None = None  # what can only be decoded at once
@@ -252,7 +252,7 @@ class TiffPage:
         if bits < 8:
             scale = 255 / (2**bits - 1)
             stored_hWC = np.rint(stored_hWC * np.float32(scale)).astype(np.uint8)
-        if self._is_turned_over:
+        if self._is_inverted:
             white = 255 if bits < 8 else 2**bits - 1
             stored_hWC = (white - stored_hWC).astype(self.dtype)
         return stored_hWC

@@ -24,9 +24,6 @@ from n2n_jax.codecs.tiff_tags import Tag
 from n2n_jax.codecs.tiff_writer import Page
 from n2n_jax.errors import UserError
 
-# It logs what it makes of damage, such as "missing data are zeroed". We refuse such files.
-logging.getLogger('tifffile').setLevel(logging.CRITICAL)
-
 # Series of tifffile whose axes say more than the order of the pages does.
 _WITH_AXES = ('imagej', 'ome', 'shaped', 'stk', 'mmstack', 'ndtiff', 'scanimage', 'fluoview')
 _IMAGEJ_TAGS = (50838, 50839)  # labels of all images of a stack
@@ -53,6 +50,8 @@ class TiffReader:
     """
 
     def __init__(self, file: BinaryIO):
+        # It logs what it makes of damage, such as "missing data are zeroed". We refuse such files.
+        logging.getLogger('tifffile').setLevel(logging.CRITICAL)
         self._file = file
         chain = tiff_directories.chain(file)
         self.order, self._big = chain.order, chain.big
@@ -219,8 +218,8 @@ def _icc_profile(source: tifffile.TiffPage) -> bytes | None:
 
 
 def _dpi(source: tifffile.TiffPage) -> tuple[float, float] | None:
-    inch, centimetre = 2, 3
-    if 282 not in source.tags or source.resolutionunit not in (inch, centimetre):
+    inch, centimeter = 2, 3
+    if 282 not in source.tags or source.resolutionunit not in (inch, centimeter):
         return None
     with decoding():
         dpi = source.get_resolution(inch)

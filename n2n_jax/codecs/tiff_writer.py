@@ -31,7 +31,7 @@ class Page:
       samples: per pixel.
       dtype: of a sample: integers or floats.
       rgb: whether the first three samples are a color; else the first one is gray.
-      extra: what the other samples are (ExtraSamples): 0 unknown, 1 alpha that colours are
+      extra: what the other samples are (ExtraSamples): 0 unknown, 1 alpha that colors are
         multiplied by, 2 alpha that they are not.
       white_is_zero: whether larger samples are darker.
       compressed: with Deflate, after differences along each row if the samples are integers.

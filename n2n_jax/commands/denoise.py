@@ -34,9 +34,9 @@ Nothing is written outside of OUT, and nothing is overwritten without --force. A
 be read or written is named at the end and does not stop the others. What was interrupted is
 resumed with --skip-existing: a file is written whole or not at all.
 
-exit status: 0 all written, 1 the program or the machine failed, 2 something to put right (files that
-failed are named; no room and no permission are among the reasons), 130 stopped by Ctrl-C or a
-signal.
+exit status: 0 all written, 1 the program or the machine failed, 2 something to put right (files
+that failed are named; no room and no permission are among the reasons), 130 stopped by Ctrl-C or
+a signal.
 """
 
 
@@ -102,7 +102,6 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     _check(arguments)
-    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it says is in our errors
     jobs = _todo(_jobs(arguments), arguments)
     if not jobs:
         return
@@ -175,7 +174,7 @@ def _todo(jobs: 'list[Job]', arguments: argparse.Namespace) -> 'list[Job]':
             if not os.path.lexists(path):
                 continue
             if not path.exists():
-                raise UserError(f'{path} is a link to what is not there: remove it.')
+                raise UserError(f'{path} is a link to nothing: remove it.')
             if arguments.skip_existing:
                 lacking = next(path for path in job.outputs if not path.exists())
                 raise UserError(

@@ -34,11 +34,12 @@ def add_parser(commands: Any) -> None:
     options.add_captures(parser)
     options.add_fix(parser)
     parser.add_argument('--workdir', required=True, type=options.run_folder, metavar='RUN')
-    parser.add_argument(
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
         '--minutes', type=float,
         help='from the first step to the finished model, evaluations included (default: 20)',
     )  # fmt: skip
-    parser.add_argument(
+    length.add_argument(
         '--steps', type=int,
         help='in place of --minutes; more than a complete run has extend it',
     )  # fmt: skip
@@ -78,7 +79,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import own_training, train
+    from n2n_jax import train
     from n2n_jax.data import fixes
     from n2n_jax.workdir import Workdir
 
@@ -101,8 +102,6 @@ def run(arguments: argparse.Namespace) -> None:
     planned = _planned(workdir, captures, arguments)
     prepared = planned.prepared
     complete = train.train(prepared.config, arguments.workdir, prepared=prepared, pace=planned.pace)
-    # As the run has it: with a pace it may have other steps than were planned.
-    own_training.write_config(workdir.config(), arguments.workdir)
     if not complete:
         sys.exit(console.EXIT_INTERRUPTED)
     _finish(arguments.workdir, prepared)
@@ -117,6 +116,7 @@ def _planned(
     from n2n_jax.own_training import Options, Planned
     from n2n_jax.prepared import prepare
 
+    workdir.check_free()
     if (workdir.path / 'config.json').exists():
         config = _resumed(workdir, captures, arguments)
         prepared = prepare(config, check=workdir.check)
@@ -190,8 +190,8 @@ def _resumed(
             settings.steps,
         )
     elif arguments.minutes is not None:
-        _log.info('It resumes to step %d, as was planned at its start.', settings.steps)
-    if arguments.patience is not None:
+        _log.info('It resumes to step %d, as was planned.', settings.steps)
+    if arguments.patience is not None and not captures.single:
         settings = dataclasses.replace(config.train, patience=arguments.patience)
         config = dataclasses.replace(config, train=settings)
     check(config)

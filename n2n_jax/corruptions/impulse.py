@@ -1,4 +1,4 @@
-"""Random-valued impulse noise: whole pixels replaced by random colours.
+"""Random-valued impulse noise: whole pixels replaced by random colors.
 
 H height, W width, C channels.
 """
@@ -13,7 +13,7 @@ from n2n_jax.corruptions.base import Corruption
 def sample_image(
     key: jax.Array, image_HWC: jax.Array, p: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """A pixel becomes a colour from U[0, 1]^C with probability p, all channels together.
+    """A pixel becomes a color from U[0, 1]^C with probability p, all channels together.
 
     Lehtinen et al. 2018, section 3.2. The clean value is the mode of a capture, below
     p = 0.5 its median too, and not its mean.
@@ -27,7 +27,7 @@ def sample_image(
 
 IMPULSE = Corruption(
     name='impulse',
-    level='probability that a pixel is replaced by a random colour',
+    level='probability that a pixel is replaced by a random color',
     bounds=(0.0, 1.0),
     sample_image=sample_image,
     statistics=('mode', 'median'),

@@ -28,7 +28,7 @@ FONT_SIZES = (12, 16, 20, 24, 28)  # pixels per em
 GLYPHS = string.ascii_letters + string.digits + '!#$%&()*+,-./:;<=>?@'
 MIN_LETTERS, MAX_LETTERS = 4, 12
 SLOTS = MAX_LETTERS + 1  # of a string: its letters, then the gap behind it
-MAX_GAP = 48  # pixels between neighbours on a line
+MAX_GAP = 48  # pixels between neighbors on a line
 LINE_PITCH = 36  # pixels; the tallest glyphs have 27, and strings are moved up and down by the rest
 NUM_LAYERS = 32  # each covers about a tenth of what is bare: some 25 for nine tenths
 
@@ -78,7 +78,7 @@ class Layout(NamedTuple):
       shift_A: the row of a line that comes first in the image.
       slot_ALW: which of the M slots of its line a column of pixels belongs to.
       origin_ALW: index into the flattened atlas where a column of pixels of a line starts.
-      color_ALNC: colour of a string, in [0, 1].
+      color_ALNC: color of a string, in [0, 1].
       rank_ALN: the strings of a layer are drawn by ascending rank.
       stop_A: the draw that decides about the letter at which the level is passed, in [0, 1).
     """
@@ -92,7 +92,7 @@ class Layout(NamedTuple):
 
 
 def lay_out(key: jax.Array, h: int, w: int, c: int) -> Layout:
-    """Random strings of random size and colour, enough for an image of this shape."""
+    """Random strings of random size and color, enough for an image of this shape."""
     ink_YX, first_SG, width_SG, height_S = atlas()
     lines = (NUM_LAYERS, -(-h // LINE_PITCH) + 1)
     strings = (*lines, w // 96 + 2)  # a string and its gap take 110 pixels on average
@@ -169,7 +169,7 @@ def sample_image(
     """Draws string after string until the fraction `level` of the pixels is covered.
 
     Lehtinen et al. 2018, section 3.2, 'text removal': random strings at random places, over each
-    other, of random size and colour, in one font and orientation. A pixel is covered where at most
+    other, of random size and color, in one font and orientation. A pixel is covered where at most
     half of the clean value shows through. The last string ends within a letter of the level, on
     whichever side makes the level exact on average; because letters have soft rims, about 1.4
     times as many pixels are changed.

@@ -37,10 +37,11 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax import stacks
+from n2n_jax import images, stacks
 from n2n_jax.errors import UserError
-from n2n_jax.folders import files_below, natural_order, why_no_file
+from n2n_jax.folders import natural_order, readable_files, why_no_file
 from n2n_jax.images.open_files import OpenFiles
+from n2n_jax.images.suffixes import either
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def find_images(paths: Sequence[Path]) -> list[Scene]:
     scenes = []
     for given in paths:
         if not given.is_dir() and given.suffix.lower() not in stacks.SUFFIXES:
-            raise UserError(f'{given} is no image: {", ".join(sorted(stacks.SUFFIXES))} are read.')
+            raise UserError(f'{given} is not an image: {either(images.SUFFIXES)} files are read.')
         for path in _files_in(given) if given.is_dir() else [given]:
             count = stacks.open_stack(path).num_images
             scenes += [
@@ -196,15 +197,9 @@ def _kind(image_HWC: np.ndarray) -> str:
 
 def _files_in(folder: Path) -> list[Path]:
     """Image and array files in a folder and below, in natural order, no hidden ones."""
-    found = []
-    for path in files_below(folder, stacks.SUFFIXES):
-        why = why_no_file(path)
-        if not why:
-            found.append(path)
-        else:
-            _log.warning('%s is left out: %s.', path, why)
+    found = readable_files(folder, stacks.SUFFIXES)
     if not found:
-        raise UserError(f'{folder} holds no image: {", ".join(sorted(stacks.SUFFIXES))} are read.')
+        raise UserError(f'{folder} holds no image: {either(images.SUFFIXES)} files are read.')
     return found
 
 
@@ -342,7 +337,7 @@ def _in_manifest(path: Path) -> list[Scene]:
     try:
         text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError:
-        raise UserError(f'{path} is no text in UTF-8: save it as UTF-8.') from None
+        raise UserError(f'{path} is not text in UTF-8: save it as UTF-8.') from None
     listing = _in_csv(path, text) if path.suffix.lower() == '.csv' else _in_json(path, text)
     for name in listing:
         _check_name(path, name)
@@ -389,7 +384,7 @@ def _in_csv(path: Path, text: str) -> dict[str, list[str]]:
                 raise UserError(f'{path}, line {rows.line_num}: the scene or the path is missing.')
             groups[row['scene']].append(row['path'])
     except csv.Error as error:
-        raise UserError(f'{path}, line {rows.line_num + 1}: this is no CSV ({error}).') from None
+        raise UserError(f'{path}, line {rows.line_num + 1}: this is not CSV ({error}).') from None
     return groups
 
 
@@ -399,7 +394,7 @@ def _in_json(path: Path, text: str) -> dict[str, list[str]]:
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{path} is no JSON file ({error}).') from None
+        raise UserError(f'{path} is not a JSON file ({error}).') from None
     if not isinstance(content, dict) or not all(
         isinstance(files, list) and all(isinstance(file, str) for file in files)
         for files in content.values()

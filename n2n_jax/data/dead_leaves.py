@@ -12,11 +12,11 @@ p(r) ~ r^-3 it is scale invariant, as photographs are, and occlusion gives it th
   for training deep restoration models', arXiv:2504.10201 (2025): shapes, textures and depth of
   field close most of the rest of the gap.
 
-Here the colours come from a random palette per image instead of the histograms of photographs, so
+Here the colors come from a random palette per image instead of the histograms of photographs, so
 that no photograph is needed at all.
 
 Leaves are rasterised as integers at twice the size and painted in one pass over the pixels.
-N images, H height, W width, C channels, L leaves, T textures, K palette colours, S sides.
+N images, H height, W width, C channels, L leaves, T textures, K palette colors, S sides.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 _SUPERSAMPLING = 2
 _NUM_TEXTURES = 4
-# Luminance and the two main axes of colour in photographs, roughly red-blue and green-magenta.
+# Luminance and the two main axes of color in photographs, roughly red-blue and green-magenta.
 _OPPONENT_TO_RGB = np.array([[1, 1, 1], [0.65, 0.1, -0.75], [0.35, -0.5, 0.35]], np.float32)
 
 
@@ -267,33 +267,33 @@ def _power_noise(
     return noise_HW / noise_HW.std()
 
 
-def _palette(rng: np.random.Generator, num_colours: int) -> np.ndarray:
-    """Draws colour_KC in display values: one mood per image, luminance varying most."""
+def _palette(rng: np.random.Generator, num_colors: int) -> np.ndarray:
+    """Draws color_KC in display values: one mood per image, luminance varying most."""
     brightness = rng.normal(-0.1, 0.5)
     contrast = rng.uniform(0.4, 1.6)
     saturation = 0.05 * rng.gamma(2.5)
-    logit_K = brightness + contrast * rng.standard_normal(num_colours)
+    logit_K = brightness + contrast * rng.standard_normal(num_colors)
     luminance_K = 0.03 + 0.87 / (1 + np.exp(-logit_K))
     cast_2 = 0.8 * rng.standard_normal(2)
-    chroma_K2 = saturation * (cast_2 + rng.standard_normal((num_colours, 2))) * (1, 0.4)
-    # Very dark and very bright surfaces show little colour.
+    chroma_K2 = saturation * (cast_2 + rng.standard_normal((num_colors, 2))) * (1, 0.4)
+    # Very dark and very bright surfaces show little color.
     chroma_K2 *= 4 * (luminance_K * (1 - luminance_K))[:, None]
     return np.column_stack([luminance_K, chroma_K2]).astype(np.float32) @ _OPPONENT_TO_RGB
 
 
 def _paint(rng: np.random.Generator, leaf_HW: np.ndarray, leaves: _Leaves) -> np.ndarray:
-    """Gives each pixel of the canvas the colour of its leaf; returns fine_HWC."""
+    """Gives each pixel of the canvas the color of its leaf; returns fine_HWC."""
     canvas = len(leaf_HW)
     num_leaves = len(leaves.radius_L)
     num_backdrop = leaves.num_backdrop
     ground_L = leaves.ground_L
 
-    colour_KC = _palette(rng, int(rng.integers(3, 16)))
-    own_LC = colour_KC[rng.integers(0, len(colour_KC), num_leaves)]
+    color_KC = _palette(rng, int(rng.integers(3, 16)))
+    own_LC = color_KC[rng.integers(0, len(color_KC), num_leaves)]
     own_LC += 0.03 * rng.standard_normal((num_leaves, 1), np.float32)
-    # Neighbours resemble each other: leaves of a tree, stones of a wall.
+    # Neighbors resemble each other: leaves of a tree, stones of a wall.
     likeness_L = rng.uniform(0.1, 0.95, num_backdrop).astype(np.float32)[ground_L][:, None]
-    colour_LC = own_LC + likeness_L * (own_LC[ground_L] - own_LC)
+    color_LC = own_LC + likeness_L * (own_LC[ground_L] - own_LC)
 
     # Most surfaces are smooth or nearly so, few are rough.
     roughness_B = 0.2 * rng.gamma(1, size=num_backdrop)
@@ -323,7 +323,7 @@ def _paint(rng: np.random.Generator, leaf_HW: np.ndarray, leaves: _Leaves) -> np
     shade_HW += tilt_L2[leaf_HW, 0] * y_HW + tilt_L2[leaf_HW, 1] * x_HW + base_L[leaf_HW]
 
     light_HW = np.exp(rng.uniform(0, 0.25) * _power_noise(rng, canvas, slope=2))
-    return colour_LC[leaf_HW] * (1 + shade_HW[..., None] * tint_LC[leaf_HW]) * light_HW[..., None]
+    return color_LC[leaf_HW] * (1 + shade_HW[..., None] * tint_LC[leaf_HW]) * light_HW[..., None]
 
 
 def _texture(rng: np.random.Generator, canvas: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from n2n_jax import constant_areas, measured_part, models, path_list
-from n2n_jax.config import MOST_CHANNELS, CapturesConfig, Config, ModelConfig
+from n2n_jax.config import MOST_CHANNELS, NOT_MEASURED, CapturesConfig, Config, ModelConfig
 from n2n_jax.data import capture_values
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.errors import UserError
@@ -184,6 +184,8 @@ def resolve(config: Config, scenes: Sequence[SceneCaptures]) -> Config:
     if not model.noise and max(values.noise) > 0:
         model = _with_noise(model, values)
         _log.info('The noise has a standard deviation of %s.', _listed(values.noise))
+    elif not model.noise:
+        model = dataclasses.replace(model, noise=NOT_MEASURED)
     return dataclasses.replace(config, model=model)
 
 

@@ -1,4 +1,4 @@
-"""Six colour photographs that are already on the disk of everyone who has scikit-image.
+"""Six color photographs that are already on the disk of everyone who has scikit-image.
 
 The files are read straight from the installed package: `skimage.data` would look for a file it
 does not find on the network. H height, W width, C channels.

@@ -16,12 +16,12 @@ from n2n_jax.measured_part import measured_part
 from n2n_jax.noise_correlation import CORRELATED, UNCLEAR
 
 ASSUMPTION = (
-    'Single images: pairs are made of neighbouring pixels (Neighbor2Neighbor). This assumes noise '
-    'of mean 0 that is independent between neighbouring pixels; detail as fine as one pixel is '
+    'Single images: pairs are made of neighboring pixels (Neighbor2Neighbor). This assumes noise '
+    'of mean 0 that is independent between neighboring pixels; detail as fine as one pixel is '
     'lost. No PSNR without a second capture: take two captures if you can.'
 )
 _WAYS_OUT = (
-    'What is trained on neighbouring pixels would keep that noise. Take two captures and leave '
+    'What is trained on neighboring pixels would keep that noise. Take two captures and leave '
     '--single out; or use the raw data, before demosaicing, resizing, filtering or JPEG; or bin '
     'the pixels 2x2. If it is no noise but fine texture: --allow-correlated-noise '
     '(captures.allow_correlated_noise=True).'
@@ -29,13 +29,13 @@ _WAYS_OUT = (
 
 
 def check(images: Sequence[SceneCaptures], config: CapturesConfig, *, crop: int) -> list[str]:
-    """Looks whether pairs of neighbouring pixels can be made of these images.
+    """Looks whether pairs of neighboring pixels can be made of these images.
 
     Returns:
       Warnings.
 
     Raises:
-      UserError: the crop is odd or larger than an image; or the noise of neighbouring pixels is
+      UserError: the crop is odd or larger than an image; or the noise of neighboring pixels is
         correlated in any of them, and the config does not allow it.
     """
     if crop % 2:
@@ -60,7 +60,7 @@ def check(images: Sequence[SceneCaptures], config: CapturesConfig, *, crop: int)
     warnings = []
     if correlated:
         measured = (
-            f'The noise of neighbouring pixels is correlated in {len(correlated)} of '
+            f'The noise of neighboring pixels is correlated in {len(correlated)} of '
             f'{len(images)} images: {listed(correlated)}.'
         )
         if not config.allow_correlated_noise:
@@ -68,7 +68,7 @@ def check(images: Sequence[SceneCaptures], config: CapturesConfig, *, crop: int)
         warnings.append(f'{measured} It will stay in the results.')
     if unclear:
         warnings.append(
-            f'Whether the noise of neighbouring pixels is independent cannot be told in '
+            f'Whether the noise of neighboring pixels is independent cannot be told in '
             f'{len(unclear)} of {len(images)} images, which are too small or whose noise is too '
             f'weak beside fine texture: {listed(unclear)}. If it is not, it will stay in the '
             'results.'

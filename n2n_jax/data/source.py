@@ -84,7 +84,7 @@ class Subset:
 
 
 def with_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
-    """The image as gray (1) or colour (3), dtype kept; gray becomes colour by repetition."""
+    """The image as gray (1) or color (3), dtype kept; gray becomes color by repetition."""
     if image_HWC.shape[-1] == channels:
         return image_HWC
     if channels == 3:

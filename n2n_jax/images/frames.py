@@ -54,7 +54,7 @@ class Frame:
         return self.channels + self.extra
 
     @property
-    def has_alpha(self) -> bool:
+    def has_extra(self) -> bool:
         """Whether there is anything to keep beside the channels."""
         return self.extra > 0
 

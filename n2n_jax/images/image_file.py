@@ -27,7 +27,8 @@ class ImageFile:
       path: of the file.
       watch: warns of captures that the file marks as alpha.
       frames: its images, at least one, in the order of the file's axes: every position along the
-        axes of a TIFF file that are neither space nor color, the first axis of a NumPy array.
+        axes of a TIFF file but rows, columns and channels (so of time and depth), the first axis
+        of a NumPy array.
     """
 
     path: Path

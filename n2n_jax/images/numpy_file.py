@@ -85,7 +85,7 @@ def _header(path: Path) -> tuple[str, tuple[int, ...], np.dtype]:
     if not mark:
         raise UserError('is empty.')
     if not mark.startswith(_ARCHIVE):
-        raise UserError('is no NumPy file, whatever its name says.')
+        raise UserError('is not a NumPy file, whatever its name says.')
     with decoding(), zipfile.ZipFile(path) as archive:
         members = archive.namelist()
         if len(members) != 1:

@@ -6,7 +6,6 @@ Many scenes may lie in one file, and opening it takes a look at every page. But 
 more captures than a process may have files open, or than fit into the memory once they are decoded.
 """
 
-import collections
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,15 +30,15 @@ class FewFiles:
 
     def __init__(self, most: int = _MOST_DECODED):
         self._most = most
-        self._opened: collections.OrderedDict[Path, tuple[ImageFile, contextlib.ExitStack]]
-        self._opened = collections.OrderedDict()
+        # In the order of their last use.
+        self._opened: dict[Path, tuple[ImageFile, contextlib.ExitStack]] = {}
         self._watches: dict[Path, Watch] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close(list(self._opened))
+        self.close(self.paths)
 
     def opened(self, path: Path) -> ImageFile:
         """An open file, for immediate use.
@@ -47,14 +46,15 @@ class FewFiles:
         Raises:
           UserError: as `open_image`.
         """
-        if path not in self._opened:
-            self.close(list(self._opened)[: max(0, len(self._opened) + 1 - self._most)])
+        if path in self._opened:
+            image, stack = self._opened.pop(path)
+        else:
+            self.close(self.paths[: max(0, len(self._opened) + 1 - self._most)])
             stack = contextlib.ExitStack()
             image = stack.enter_context(open_image(path))
             image.watch = self._watches.setdefault(path, image.watch)
-            self._opened[path] = image, stack
-        self._opened.move_to_end(path)
-        return self._opened[path][0]
+        self._opened[path] = image, stack
+        return image
 
     def close(self, paths: Sequence[Path]) -> None:
         """Closes some."""

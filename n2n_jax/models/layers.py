@@ -84,7 +84,7 @@ def max_pool_3x3_stride_2(x_BHWC: jax.Array) -> jax.Array:
 
 
 def upsample_2x(x_BHWC: jax.Array) -> jax.Array:
-    """Nearest-neighbour upsampling; (B, H, W, C) -> (B, 2H, 2W, C)."""
+    """Nearest-neighbor upsampling; (B, H, W, C) -> (B, 2H, 2W, C)."""
     return jnp.repeat(jnp.repeat(x_BHWC, 2, axis=1), 2, axis=2)
 
 

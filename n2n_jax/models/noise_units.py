@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax.config import ModelConfig
+from n2n_jax.config import NOT_MEASURED, ModelConfig
 from n2n_jax.errors import UserError
 
 # The standard deviation that noise has to the network. Rates and clipping were tuned on microscopy
@@ -55,7 +55,7 @@ class NoiseUnits:
         Raises:
           UserError: not one number for each channel.
         """
-        if not config.noise:
+        if config.noise in ('', NOT_MEASURED):
             return None
         noise, center, contrast = (
             numbers(getattr(config, key), f'model.{key}', config.channels)
@@ -67,6 +67,11 @@ class NoiseUnits:
         # Never amplified beyond the detail.
         contrast = tuple(max(pair) for pair in zip(contrast, scale, strict=True))
         return cls(center, contrast, scale)
+
+    @property
+    def noise(self) -> tuple[float, ...]:
+        """The standard deviation of the noise, in the range of images."""
+        return tuple(NOISE * scale for scale in self.scale)
 
     def view(self, noisy_BHWC: jax.Array) -> jax.Array:
         """What the network sees of noisy images, same shape, about 0."""

@@ -14,7 +14,7 @@ from n2n_jax.denoiser import Denoiser
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Seconds for 1536x1024 pixels in colour; not in a quick run, as BM3D takes a minute."""
+    """Seconds for 1536x1024 pixels in color; not in a quick run, as BM3D takes a minute."""
     if quick:
         return
     import bm3d

@@ -17,7 +17,7 @@ class NoisyPairs(torch.utils.data.IterableDataset):
     """Endless pairs of (C, H, W) tensors, two captures of one crop.
 
     Args:
-      folder: of 8-bit pictures in colour, larger than the crop.
+      folder: of 8-bit pictures in color, larger than the crop.
       crop: side of the crops.
     """
 
