@@ -15,6 +15,7 @@ from n2n_jax import audit, regions, svg
 from n2n_jax.codecs import png
 from n2n_jax.measured_part import measured_part
 from n2n_jax.noise_model import NoiseModel
+from n2n_jax.pictures import displayed
 
 MOST_DETAILED = 20  # scenes that get pictures and plots
 _PICTURE = 320  # pixels a side, at most
@@ -127,10 +128,9 @@ def _middle(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def _png(image_HWC: np.ndarray) -> bytes:
-    pixels = np.rint(np.clip(image_HWC, 0, 1) * 255).astype(np.uint8)
-    return (
-        png.encode(pixels[..., 0], 'gray') if pixels.shape[-1] == 1 else png.encode(pixels, 'rgb')
-    )
+    pixels = displayed(image_HWC)
+    is_color = image_HWC.shape[-1] == 3  # of others one channel is shown
+    return png.encode(pixels, 'rgb') if is_color else png.encode(pixels[..., 0], 'gray')
 
 
 class Details:

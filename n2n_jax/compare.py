@@ -114,7 +114,9 @@ def _evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
     file = workdir.scores_file(row)
     way_out = f'evaluate {workdir.path} again.'
     try:
-        captures = json_files.read(file, way_out=way_out)['images']
+        captures = [
+            json_files.restored(c) for c in json_files.read(file, way_out=way_out)['images']
+        ]
         paired_by = PIXELS if all('sha256' in capture for capture in captures) else NAMES
         by_image: dict[str, list[dict[str, Any]]] = {}
         for capture in captures:
@@ -129,12 +131,13 @@ def _evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
         }
     except FileNotFoundError:
         raise UserError(f'{file} is missing: {way_out}') from None
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise UserError(f'{file} is damaged: {way_out}') from None
     return _Evaluation(row, paired_by, scores)
 
 
 def _finite_or_exact(value: float | None) -> float:
+    """Null alone, as early versions wrote it, is the PSNR of an image that is exact."""
     return float('inf') if value is None else float(value)
 
 

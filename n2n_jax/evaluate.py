@@ -14,7 +14,7 @@ import hashlib
 import logging
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from n2n_jax import (
     streams,
 )
 from n2n_jax.checkpoint import Checkpoints, abstract_like, open_for_reading
-from n2n_jax.config import Config, config_hash
+from n2n_jax.config import CapturesConfig, Config, config_hash
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data import open_named_sets
 from n2n_jax.data.source import ImageSource, to_float, with_channels
@@ -168,6 +168,27 @@ class Evaluator:
                     drawn = self._triptych(variables, images, corruptor, item, scores[item])
                     report.triptychs[f'{stem}_{word}.png'] = drawn
         return report
+
+    def has_scored(self, rows: Sequence[dict[str, Any]], step: int) -> bool:
+        """Whether rows hold all scores of the weights of `step`.
+
+        Args:
+          rows: of results.json.
+          step: of a checkpoint.
+        """
+        names = 'set', 'noise', 'protocol', 'n'
+        known = {tuple(row.get(name) for name in names) for row in rows if row['step'] == step}
+        return all(
+            (
+                images.name,
+                corruptor.spec,
+                protocol.in_words(self._config, self._channels, corruptor),
+                len(images.names),
+            )
+            in known
+            for images in self._sets
+            for corruptor in self._corruptors
+        )
 
     def _score_set(
         self, variables: Any, images: _CleanImages, corruptor: Corruptor
@@ -386,9 +407,21 @@ def needs_clean_images(config: Config, path: Path) -> None:
         )
     if config.captures.paths:
         raise UserError(
-            f'{path} was trained on captures, without clean images: write n2n score '
-            f'{shlex.join(map(str, path_list.parted(config.captures.paths)))} --model {path}.'
+            f'{path} was trained on captures, without clean images: write '
+            f'{shlex.join(_score_command(config.captures, path))}'
         )
+
+
+def _score_command(captures: CapturesConfig, path: Path) -> list[str]:
+    """The command that scores a run on what it held out of its captures."""
+    words = ['n2n', 'score', *map(str, path_list.parted(captures.paths)), '--model', str(path)]
+    for option, value in (
+        ('--pattern', captures.pattern),
+        ('--interleaved', captures.interleaved),
+        ('--fix', captures.fix),
+    ):
+        words += [option, str(value)] if value else []
+    return [*words, '--held-out']
 
 
 def evaluate_checkpoint(config: Config, path: Path) -> None:

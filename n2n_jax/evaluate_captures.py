@@ -15,6 +15,7 @@ from n2n_jax.config import ModelConfig
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.evaluate import Report
 from n2n_jax.progress import ProgressLine
+from n2n_jax.shown_values import DIFFERENCE, ShownValues
 
 PROTOCOL = (
     'held-out regions (eval.captures_area), each denoised whole, all values, peak 1 = model.white '
@@ -38,6 +39,7 @@ class CaptureEvaluator:
     def __init__(self, model: ModelConfig, scenes: Sequence[SceneCaptures]) -> None:
         self.scenes = scenes
         self._apply = _jitted(model)
+        self._shown = ShownValues.of(model)
 
     def __call__(self, variables: Any, step: int) -> Report:
         """Estimates the PSNR of the weights of `step` on every scene."""
@@ -57,13 +59,8 @@ class CaptureEvaluator:
                     pair_metrics.patch_sums(raw_NHWC.mean(axis=0), mask_HWC, side=side)
                 )
                 images.append({'image': scene.name, **_scores(patches[-1:], raw_patches[-1:])})
-                row = [
-                    ('capture 1', captures_NHWC[0]),
-                    ('denoised', denoised_NHWC[0]),
-                    (f'mean of {len(captures_NHWC)} captures', captures_NHWC.mean(axis=0)),
-                ]
                 if k < _MOST_PICTURES:
-                    triptychs[f'captures_{k + 1}.png'] = pictures.grid([row])
+                    triptychs[f'captures_{k + 1}.png'] = self._drawn(captures_NHWC, denoised_NHWC)
                 progress.update(k + 1)
         row = {
             'step': step,
@@ -74,6 +71,17 @@ class CaptureEvaluator:
             'protocol': PROTOCOL,
         }
         return Report([row], [images], triptychs)
+
+    def _drawn(self, captures_NHWC: np.ndarray, denoised_NHWC: np.ndarray) -> np.ndarray:
+        """A capture, what is made of it, the mean of all, and what was taken away."""
+        image, difference = self._shown.image, self._shown.difference
+        row = [
+            ('capture 1', image(captures_NHWC[0])),
+            ('denoised', image(denoised_NHWC[0])),
+            (f'mean of {len(captures_NHWC)} captures', image(captures_NHWC.mean(axis=0))),
+            (DIFFERENCE, difference(captures_NHWC[0], denoised_NHWC[0])),
+        ]
+        return pictures.grid([row])
 
 
 Patches = list[pair_metrics.Patches]

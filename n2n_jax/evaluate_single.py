@@ -14,6 +14,7 @@ from n2n_jax import models, pictures
 from n2n_jax.config import ModelConfig
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.evaluate import Report
+from n2n_jax.shown_values import DIFFERENCE, ShownValues
 
 _MOST_PICTURES = 3
 _LARGEST_SIDE = 512  # pixels; of larger images the middle is shown
@@ -32,6 +33,7 @@ class SingleImageEvaluator:
     def __init__(self, model: ModelConfig, images: Sequence[SceneCaptures]) -> None:
         self.scenes = middles(images)
         self._apply = jax.jit(models.build(model).apply)
+        self._shown = ShownValues.of(model)
 
     def __call__(self, variables: Any, step: int) -> Report:
         """A report without rows: no number is made up."""
@@ -41,9 +43,9 @@ class SingleImageEvaluator:
             noisy_HWC = scene.captures_NHWC[0]
             denoised_HWC = np.asarray(self._apply(variables, noisy_HWC[None])[0])
             row = [
-                (scene.name, noisy_HWC),
-                ('denoised', denoised_HWC),
-                ('taken away', 0.5 + noisy_HWC - denoised_HWC),
+                (scene.name, self._shown.image(noisy_HWC)),
+                ('denoised', self._shown.image(denoised_HWC)),
+                (DIFFERENCE, self._shown.difference(noisy_HWC, denoised_HWC)),
             ]
             drawn[f'image_{k + 1}.png'] = pictures.grid([row])
         return Report([], [], drawn)

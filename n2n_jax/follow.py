@@ -22,7 +22,8 @@ _GRACE_SECONDS = 60.0  # a scheduler may start a run again, which then resumes
 def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS) -> bool:
     """Scores each new checkpoint of a workdir until the run is complete.
 
-    A run that does not exist yet is waited for.
+    A run that does not exist yet is waited for. What was scored by the same protocol is not scored
+    again.
 
     Args:
       config: its evaluation settings are used.
@@ -46,6 +47,9 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
             poll_seconds=_POLL_SECONDS,
         )
         for step in steps:
+            abandoned.seen()  # of a run on another machine no lock may be seen
+            if evaluator.has_scored(workdir.rows(), step):  # this program was started again
+                continue
             try:
                 variables = evaluate.shipped_variables(checkpoints, step, layout.replicated)
             except FileNotFoundError:  # deleted by the run before its turn
@@ -53,6 +57,7 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
                 continue
             of = evaluate.origin(config, variables)
             evaluate.record(evaluator(variables, step), step, workdir, of)
+            abandoned.seen()
         last_step = checkpoints.last_step
     if workdir.done:
         return True
@@ -83,7 +88,10 @@ class _Abandoned:
         self._last_seen = time.monotonic()
 
     def __call__(self) -> bool:
-        now = time.monotonic()
         if self._workdir.in_training:
-            self._last_seen = now
-        return now - self._last_seen >= self._grace_seconds
+            self.seen()
+        return time.monotonic() - self._last_seen >= self._grace_seconds
+
+    def seen(self) -> None:
+        """Takes note of a sign of life, such as a new checkpoint."""
+        self._last_seen = time.monotonic()

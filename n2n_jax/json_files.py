@@ -50,6 +50,15 @@ def read(file: Path, *, way_out: str) -> Any:
         raise UserError(f'{file} is damaged: {way_out}') from None
 
 
+def restored(content: dict[str, Any]) -> dict[str, Any]:
+    """An object that was read, with the numbers that JSON has no word for."""
+    texts = content.get(NOT_FINITE)
+    if not isinstance(texts, dict):
+        return content
+    kept = {key: value for key, value in content.items() if key != NOT_FINITE}
+    return kept | {key: json.loads(text) for key, text in texts.items()}
+
+
 def _strict(value: Any) -> Any:
     if isinstance(value, dict):
         strict = {key: _strict(item) for key, item in value.items()}

@@ -53,15 +53,19 @@ def ssim(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
     b, h, w, _ = image_BHWC.shape
     if min(h, w) < SSIM_WINDOW:
         return jnp.full(b, jnp.nan)
+    return jnp.mean(ssim_map(image_BHWC, clean_BHWC), axis=(1, 2, 3))
+
+
+def ssim_map(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
+    """The same at each place where the window fits, (B, H - 10, W - 10, C)."""
     mean_x, mean_y = _window_means(image_BHWC), _window_means(clean_BHWC)
     var_x = _window_means(image_BHWC**2) - mean_x**2
     var_y = _window_means(clean_BHWC**2) - mean_y**2
     covariance = _window_means(image_BHWC * clean_BHWC) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+    return ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
         (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
     )
-    return jnp.mean(similarity, axis=(1, 2, 3))
 
 
 def bootstrap_interval(

@@ -319,8 +319,8 @@ def _drawn(
         mse_MD = mse_M1 + root_MM @ rng.standard_normal((len(methods), _NUM_DRAWS))
         levers = [patches.lever for patches in methods if patches.lever is not None]
         if len(levers) == len(methods):
-            draws_D2 = levers[0].drift.draws(rng, _NUM_DRAWS)
-            mse_MD = mse_MD + np.stack([lever.added(draws_D2) for lever in levers])
+            draws_DC2 = levers[0].drift.draws(rng, _NUM_DRAWS)
+            mse_MD = mse_MD + np.stack([lever.added(draws_DC2) for lever in levers])
         total_MD = total_MD + (mse_MD if mean_of == 'mse' else _psnr(mse_MD)) / len(scenes)
     return _psnr(total_MD) if mean_of == 'mse' else total_MD
 

@@ -7,6 +7,7 @@ A row is one set under one noise at one step: {'step': 500, 'set': 'kodak24', 'n
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def _collected(evaluations: Path) -> list[Row]:
 def markdown_table(rows: list[Row]) -> str:
     """Evaluation rows for people; the protocol under the tables."""
     tables = []
+    rows = [json_files.restored(row) for row in rows]
     measured = [row for row in rows if 'psnr' in row]
     estimated = [row for row in rows if 'psnr_estimate' in row]
     protocols = list(dict.fromkeys(row['protocol'] for row in rows))
@@ -158,11 +160,18 @@ def _scores(row: Row) -> list[str]:
 
 
 def decibels(value: float | None) -> str:
-    """'31.11', or 'exact' where there is no error, which JSON has no number for."""
-    return 'exact' if value is None or value == float('inf') else f'{value:.2f}'
+    """'31.11', 'exact' where there is no error, 'NaN' where a network has no finite output.
+
+    In files of early versions null stands for an image that is exact.
+    """
+    if value is None or value == math.inf:
+        return 'exact'
+    return f'{value:.2f}' if math.isfinite(value) else 'NaN'
 
 
 def gain(row: Row) -> str:
-    """'+9.39' dB of a row over its input, '' where one of the two is exact."""
-    ends = decibels(row['psnr']), decibels(row['psnr_input'])
-    return '' if 'exact' in ends else f'{row["psnr"] - row["psnr_input"]:+.2f}'
+    """'+9.39' dB of a row over its input, '' where one of the two is no number."""
+    ends = row['psnr'], row['psnr_input']
+    if any(end is None or not math.isfinite(end) for end in ends):
+        return ''
+    return f'{ends[0] - ends[1]:+.2f}'

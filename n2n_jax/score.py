@@ -5,18 +5,19 @@ N captures of a scene, H height, W width, C channels.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from scipy import ndimage
 
-from n2n_jax import audit, baselines, drift, io, metrics, pair_metrics, saturation, stacks, trust
+from n2n_jax import audit, baselines, drift, metrics, pair_metrics, saturation, trust
 from n2n_jax.audit.view import View
 from n2n_jax.baselines import Restore
-from n2n_jax.brightness import Brightness, compare
+from n2n_jax.brightness import ByChannel, compare_channels
+from n2n_jax.channel_names import channel_names
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.errors import UserError
+from n2n_jax.measured_part import fill, measured_part
 from n2n_jax.progress import ProgressLine
 from n2n_jax.truth_noise import TruthNoise, measure
 
@@ -132,12 +133,23 @@ def _against_the_rest(
     return (combined_HWC - x[k]) ** 2 - (x[k] - x[i]) * (x[k] - x[j])
 
 
-@dataclasses.dataclass
-class _Sums:
-    """What the rows over all scenes are made of."""
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """What a method made of a scene, for the rows over all scenes.
 
-    patches: list[pair_metrics.Patches] = dataclasses.field(default_factory=list)
-    truths: list[dict[str, float | None]] = dataclasses.field(default_factory=list)
+    Attributes:
+      scene: its name.
+      patches: of all values that count.
+      channels: those of each channel; of one channel alone none.
+      truths: against the clean image.
+      facts: of the scene.
+    """
+
+    scene: str
+    patches: pair_metrics.Patches
+    channels: tuple[pair_metrics.Patches, ...]
+    truths: dict[str, float | None]
+    facts: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +159,7 @@ class Scene:
     Attributes:
       name: of the scene.
       captures_NHWC: in the units of the files.
-      mask_HWC: True where no capture is clipped.
+      mask_HWC: True where no capture is clipped, and all were measured.
       clean_HWC: in the units of the captures, if it is known.
       why: what makes an estimate from these captures worthless; '' if nothing is known to.
       brightness: how the captures differed in it before they were put right.
@@ -160,7 +172,7 @@ class Scene:
     mask_HWC: np.ndarray
     clean_HWC: np.ndarray | None
     why: str
-    brightness: Brightness
+    brightness: ByChannel
     truth_noise: TruthNoise | None
     measured_HWC: np.ndarray | None = None
 
@@ -190,13 +202,16 @@ def prepare(
             counting_C = audit.counting_channels(View(of_raw.captures_NHWC, of_raw.measured_HWC))
             free_HWC = saturation.unsaturated_mask(of_raw.captures_NHWC, counting_C=counting_C)
             mask_HWC, clean_HWC, truth_noise = fixes.middle(free_HWC, like=like), None, None
+            if of_raw.measured_HWC is not None:
+                free_HWC = free_HWC & of_raw.measured_HWC
             if of_fixed.measured_HWC is not None:
                 mask_HWC = mask_HWC & of_fixed.measured_HWC
             if truth is not None:
-                clean_HWC = truth[of_raw.name]
+                clean_HWC = _filled(truth[of_raw.name], of_raw.measured_HWC)
                 # What was moved by parts of a pixel shares less noise with a mean of what was not.
                 truth_noise = measure(of_raw.captures_NHWC, clean_HWC, free_HWC)
                 clean_HWC = fixes.middle(clean_HWC, like=like)
+            part = measured_part(of_raw.captures_NHWC, of_raw.measured_HWC)
             why = trust.why_not_trusted(of_fixed, raw=of_raw)
             first = (first_columns or {}).get(of_raw.name, 0)
             if first:  # what was shifted has lost a border on both sides
@@ -209,13 +224,18 @@ def prepare(
                     mask_HWC[:, first:],
                     None if clean_HWC is None else clean_HWC[:, first:],
                     why,
-                    compare(of_raw.captures_NHWC),
+                    compare_channels(part.captures_NHWC),
                     truth_noise,
                     None if of_fixed.measured_HWC is None else of_fixed.measured_HWC[:, first:],
                 )
             )
             progress.update(k + 1)
     return scenes
+
+
+def _filled(clean_HWC: np.ndarray, measured_HWC: np.ndarray | None) -> np.ndarray:
+    """A clean image with values from beside it where nothing was measured, as the captures have."""
+    return clean_HWC if measured_HWC is None else fill(clean_HWC[None], ~measured_HWC)[0]
 
 
 def score(
@@ -236,58 +256,101 @@ def score(
       without: names in `OPTIONAL` to leave out.
     """
     rows: list[dict[str, Any]] = []
-    overall: dict[str, _Sums] = {}
+    overall: dict[str, list[_Outcome]] = {}
     trusted_only = not all(scene.why for scene in scenes)
     with ProgressLine('scoring', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
             progress.update(k, scene.name)
             view = _View.of(scene, to_network)
             for method in score_scene(view.captures_NHWC, restore, without=without):
-                patches, truths = view.patches(method), view.truths(method)
-                rows.append(_row(scene.name, method.name, [patches], truths, scene.why))
-                rows[-1] |= view.facts
+                outcome = view.outcome(method)
+                row = _row(scene.name, method.name, [outcome.patches], scene.why)
+                channels = {method.name: [outcome.channels]}
+                rows.append(row | outcome.truths | outcome.facts | _by_channel(channels)[-1])
                 if not (scene.why and trusted_only):
-                    sums = overall.setdefault(method.name, _Sums())
-                    sums.patches.append(patches)
-                    sums.truths.append(truths)
+                    overall.setdefault(method.name, []).append(outcome)
                 progress.update(k, f'{scene.name}: {method.name}')
             progress.update(k + 1)
-    why = '' if trusted_only else 'no scene can be trusted'
-    return rows + _over_scenes(overall, rows, why)
+    return rows + _over_scenes(overall, '' if trusted_only else 'no scene can be trusted')
 
 
-def _over_scenes(
-    overall: Mapping[str, _Sums], rows: Sequence[dict[str, Any]], why: str
-) -> list[dict[str, Any]]:
-    # One scene whose error is too small to be measured has no dB to be averaged. Then all methods
-    # are averaged in another way, as two ways in one table could not be compared.
-    every = [patches.mse for sums in overall.values() for patches in sums.patches]
-    mean_of: Literal['dB', 'mse'] = 'mse' if any(mse <= 0 for mse in every) else 'dB'
-    found = []
-    for name, sums in overall.items():
-        row = _row('', name, sums.patches, _mean_truths(sums.truths, mean_of), why, mean_of)
-        masked = [r['masked'] for r in rows if r['method'] == name]
-        found.append(row | {'masked': float(np.mean(masked)), 'n': len(sums.patches)})
+def _over_scenes(overall: Mapping[str, list[_Outcome]], why: str) -> list[dict[str, Any]]:
+    # A scene of which nothing counts says nothing.
+    overall = {
+        name: [one for one in outcomes if np.isfinite(one.patches.mse)] or outcomes
+        for name, outcomes in overall.items()
+    }
+    patches = {name: [one.patches for one in outcomes] for name, outcomes in overall.items()}
+    mean_of = _mean_of(patches)
+    truths = _mean_truths(overall, mean_of)
+    channels = _by_channel({name: [o.channels for o in found] for name, found in overall.items()})
+    rows = []
+    for (name, outcomes), of_channels in zip(overall.items(), channels, strict=True):
+        row = _row('', name, patches[name], why, mean_of) | truths[name]
+        shares = {
+            key: float(np.mean([outcome.facts[key] for outcome in outcomes]))
+            for key in ('masked', 'clipped', 'unmeasured')
+        }
+        row |= {**shares, **of_channels, 'n': len(outcomes)}
+        rows.append(row | _compared(name, patches, mean_of))
+    return rows
+
+
+def _mean_of(patches: Mapping[str, Sequence[pair_metrics.Patches]]) -> Literal['dB', 'mse']:
+    """How scenes are averaged, the same for all methods.
+
+    One scene whose error is too small to be measured has no dB to be averaged. Then all methods are
+    averaged in another way, as two ways in one table could not be compared.
+    """
+    errors = [one.mse for of_method in patches.values() for one in of_method]
+    return 'mse' if any(mse <= 0 for mse in errors) else 'dB'
+
+
+def _compared(
+    method: str,
+    patches: Mapping[str, Sequence[pair_metrics.Patches]],
+    mean_of: Literal['dB', 'mse'],
+) -> dict[str, Any]:
+    """By how many dB a method is better than those it is compared with."""
+    found: dict[str, Any] = {}
     for name, other, key in _COMPARED:
-        if name in overall and other in overall:
-            pairs = zip(overall[name].patches, overall[other].patches, strict=True)
-            value, ci95 = pair_metrics.difference(list(pairs), mean_of=mean_of)
+        if name == method and other in patches:
+            pairs = list(zip(patches[name], patches[other], strict=True))
+            value, ci95 = pair_metrics.difference(pairs, mean_of=mean_of)
             numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
-            row = next(r for r in found if r['method'] == name)
-            row |= {key: numbers[0], f'{key}_ci95': numbers[1:]}
+            found |= {key: numbers[0], f'{key}_ci95': numbers[1:]}
     return found
+
+
+def _by_channel(
+    methods: Mapping[str, Sequence[tuple[pair_metrics.Patches, ...]]],
+) -> list[dict[str, Any]]:
+    """Estimates of each channel by itself, for each method; peak 1 as that of all channels.
+
+    The error of a dim channel is little of that of all.
+    """
+    found: list[list[dict[str, Any]]] = [[] for _ in methods]
+    names = channel_names(max(len(of_scene) for of in methods.values() for of_scene in of))
+    for k, channel in enumerate(names):
+        patches = {name: [of_scene[k] for of_scene in of] for name, of in methods.items()}
+        mean_of = _mean_of(patches)
+        for of_method, name in zip(found, methods, strict=True):
+            estimate = pair_metrics.estimate_psnr(patches[name], mean_of=mean_of)
+            numbers = {key: estimate.as_dict()[key] for key in ('psnr_estimate', 'ci95')}
+            compared = _compared(name, patches, mean_of)
+            of_method.append({'channel': channel, **numbers, **compared})
+    return [{'channels': of_method or None} for of_method in found]
 
 
 def _row(
     scene: str,
     method: str,
     patches: list[pair_metrics.Patches],
-    truths: dict[str, float | None],
     why: str,
     mean_of: Literal['dB', 'mse'] = 'dB',
 ) -> dict[str, Any]:
     estimate = pair_metrics.estimate_psnr(patches, mean_of=mean_of)
-    row = {'scene': scene, 'method': method, **estimate.as_dict(), **truths}
+    row = {'scene': scene, 'method': method, **estimate.as_dict()}
     return row | {'trusted': not why, 'why': why, 'mean_of': mean_of}
 
 
@@ -308,38 +371,64 @@ class _View:
         found = drift.find(scene.brightness, to_network)
         return cls(scene, captures_NHWC, clean_HWC, found, pair_metrics.patch_side(captures_NHWC))
 
+    def outcome(self, method: Method) -> _Outcome:
+        """The outcome of a method."""
+        patches, channels = self._patches(method)
+        return _Outcome(self.scene.name, patches, channels, self._truths(method), self._facts)
+
     @property
-    def facts(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         """What of a row is the same for all methods."""
-        noise = self.scene.truth_noise
+        noise, masked = self.scene.truth_noise, float(1 - self.scene.mask_HWC.mean())
+        unmeasured = float(1 - self._measured_HWC.mean())
         return {
-            'masked': float(1 - self.scene.mask_HWC.mean()),
-            'gain_spread': 0.0 if self.drift is None else self.drift.spread,
+            'masked': masked,
+            'clipped': max(masked - unmeasured, 0.0),
+            'unmeasured': unmeasured,
+            'gain_spread': 0.0 if self.drift is None else self.drift.gain_spread,
+            'offset_spread': 0.0 if self.drift is None else self.drift.offset_spread,
             'truth_mean_of': None if noise is None else noise.captures,
             'truth_has_captures': noise is not None and noise.contains,
         }
 
-    def patches(self, method: Method) -> pair_metrics.Patches:
-        mask_HWC = self.scene.mask_HWC
-        patches = pair_metrics.patch_sums(
-            method.map_HWC, mask_HWC, side=self.side, explained_HWC=method.explained_HWC
-        )
-        if self.drift is None:
-            return patches
-        lever = drift.lever(
-            self.drift, method.results_NHWC, self.captures_NHWC, mask_HWC, method.made_of
-        )
-        return dataclasses.replace(patches, lever=lever)
+    @property
+    def _measured_HWC(self) -> np.ndarray:
+        known_HWC = self.scene.measured_HWC
+        return np.ones(self.scene.mask_HWC.shape, bool) if known_HWC is None else known_HWC
 
-    def truths(self, method: Method) -> dict[str, float | None]:
-        """Against the clean image: over what the estimate is about, and over all pixels."""
+    def _patches(
+        self, method: Method
+    ) -> tuple[pair_metrics.Patches, tuple[pair_metrics.Patches, ...]]:
+        """Of all channels, and of each if there are several."""
+        mask_HWC, explained_HWC = self.scene.mask_HWC, method.explained_HWC
+        lever = None
+        if self.drift is not None:
+            lever = drift.lever(
+                self.drift, method.results_NHWC, self.captures_NHWC, mask_HWC, method.made_of
+            )
+
+        def of(part: slice, lever: drift.Lever | None) -> pair_metrics.Patches:
+            patches = pair_metrics.patch_sums(
+                method.map_HWC[..., part],
+                mask_HWC[..., part],
+                side=self.side,
+                explained_HWC=None if explained_HWC is None else explained_HWC[..., part],
+            )
+            return dataclasses.replace(patches, lever=lever)
+
+        num = mask_HWC.shape[-1]
+        channels = [
+            of(slice(c, c + 1), None if lever is None else lever.of_channel(c)) for c in range(num)
+        ]
+        return of(slice(num), lever), tuple(channels) if num > 1 else ()
+
+    def _truths(self, method: Method) -> dict[str, float | None]:
+        """Against the clean image: over what the estimate is about, and over all that is known."""
         if self.clean_HWC is None:
             return dict.fromkeys((*_OF_MSE, *_OF_MSE.values(), 'psnr_true_first', 'ssim_true'))
         results_NHWC, mask_HWC = method.results_NHWC, self.scene.mask_HWC
         squares_NHWC = (results_NHWC.astype(np.float64) - self.clean_HWC) ** 2
-        clean_NHWC = np.broadcast_to(self.clean_HWC, results_NHWC.shape)
-        ssim = float(np.mean(metrics.ssim(results_NHWC.astype(np.float32), clean_NHWC)))
-        mse = float(squares_NHWC[:, mask_HWC].mean()) if mask_HWC.any() else None
+        mse = _mean_square(squares_NHWC, mask_HWC)
         corrected = mse
         if mse is not None and self.scene.truth_noise is not None:
             corrected = self.scene.truth_noise.corrected(
@@ -348,13 +437,32 @@ class _View:
                 self.captures_NHWC[:, mask_HWC],
                 method.made_of,
             )
-        errors = dict(zip(_OF_MSE, (mse, corrected, float(squares_NHWC.mean())), strict=True))
+        measured_HWC = self._measured_HWC
+        errors = (mse, corrected, _mean_square(squares_NHWC, measured_HWC))
+        named = dict(zip(_OF_MSE, errors, strict=True))
         return {
-            **errors,
-            **{_OF_MSE[name]: _psnr(error) for name, error in errors.items()},
-            'psnr_true_first': _psnr(squares_NHWC[0].mean()),  # of the first result, all pixels
-            'ssim_true': ssim if np.isfinite(ssim) else None,  # smaller than its window
+            **named,
+            **{_OF_MSE[name]: _psnr(error) for name, error in named.items()},
+            # Of the first result, all that was measured.
+            'psnr_true_first': _psnr(_mean_square(squares_NHWC[:1], measured_HWC)),
+            'ssim_true': self._similarity(results_NHWC),
         }
+
+    def _similarity(self, results_NHWC: np.ndarray) -> float | None:
+        """SSIM, mean over the windows that were measured whole; None if there is none."""
+        margin = metrics.SSIM_WINDOW // 2
+        whole_HWC = ndimage.minimum_filter(
+            self._measured_HWC, (metrics.SSIM_WINDOW, metrics.SSIM_WINDOW, 1), mode='nearest'
+        )[margin:-margin, margin:-margin]
+        if not whole_HWC.any():  # or the scene is smaller than the window
+            return None
+        clean_NHWC = np.broadcast_to(self.clean_HWC, results_NHWC.shape)
+        map_NHWC = metrics.ssim_map(results_NHWC.astype(np.float32), clean_NHWC)
+        return float(np.mean(np.asarray(map_NHWC)[:, whole_HWC]))
+
+
+def _mean_square(squares_NHWC: np.ndarray, mask_HWC: np.ndarray) -> float | None:
+    return float(squares_NHWC[:, mask_HWC].mean()) if mask_HWC.any() else None
 
 
 # Errors against the clean image, and the names of the same in dB.
@@ -366,12 +474,26 @@ _OF_MSE = {
 
 
 def _mean_truths(
-    truths: Sequence[dict[str, float | None]], mean_of: Literal['dB', 'mse']
-) -> dict[str, float | None]:
-    means = {key: _mean([of_scene[key] for of_scene in truths]) for key in truths[0]}
-    if mean_of == 'mse':
-        means |= {decibels: _psnr(means[name]) for name, decibels in _OF_MSE.items()}
-    return means
+    overall: Mapping[str, Sequence[_Outcome]], mean_of: Literal['dB', 'mse']
+) -> dict[str, dict[str, float | None]]:
+    """Means of each method over scenes, for each number over those where all methods have it.
+
+    Else the noise of the clean image would hide the best scenes of the best methods alone.
+    """
+    every = [outcome for outcomes in overall.values() for outcome in outcomes]
+    keys = list(every[0].truths)
+    unknown = {key: {one.scene for one in every if one.truths[key] is None} for key in keys}
+    found = {}
+    for name, outcomes in overall.items():
+        means: dict[str, float | None] = {
+            key: _mean([one.truths[key] for one in outcomes if one.scene not in unknown[key]])
+            for key in keys
+        }
+        if mean_of == 'mse':
+            means |= {decibels: _psnr(means[of]) for of, decibels in _OF_MSE.items()}
+        known = [one for one in outcomes if one.scene not in unknown['psnr_true_corrected']]
+        found[name] = {**means, 'n_true_corrected': len(known)}
+    return found
 
 
 def _psnr(mse: float | None) -> float | None:
@@ -381,54 +503,3 @@ def _psnr(mse: float | None) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def read_truth(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.ndarray]:
-    """Clean images by scene: a file named as the scene, or as its first capture.
-
-    Raises:
-      UserError: one is missing or there are several, it is of another size or number of channels,
-        a stack of several images, or holds NaN.
-    """
-    files: dict[str, list[Path]] = {}
-    for path in io.find_images(folder, also=stacks.OTHER_SUFFIXES):
-        files.setdefault(path.relative_to(folder).with_suffix('').as_posix(), []).append(path)
-    truth = {}
-    for scene in scenes:
-        file = _truth_of(scene.name, files, folder)
-        stack = stacks.open_stack(file)
-        if stack.num_images != 1:
-            raise UserError(f'{file} holds {stack.num_images} images, and one clean one is needed.')
-        clean_HWC = stack.read([0])[0]
-        size, wanted = clean_HWC.shape, scene.captures_NHWC.shape[1:]
-        if size[:2] != wanted[:2]:
-            raise UserError(
-                f'{file} is of another size than the captures of {scene.name}: {size[1]}x{size[0]} '
-                f'pixels, not {wanted[1]}x{wanted[0]}.'
-            )
-        if size[2] != wanted[2]:
-            raise UserError(
-                f'{file} has {size[2]} channels, and the captures of {scene.name} have {wanted[2]}.'
-            )
-        if not np.isfinite(clean_HWC).all():
-            raise UserError(f'{file} holds NaN or infinite pixels: no error can be told from it.')
-        truth[scene.name] = clean_HWC
-    return truth
-
-
-def _truth_of(scene: str, files: Mapping[str, list[Path]], folder: Path) -> Path:
-    """The clean image of a scene among files by path without suffix, else by name alone."""
-    by_name: dict[str, list[Path]] = {}
-    for name, paths in files.items():
-        by_name.setdefault(name.rpartition('/')[2], []).extend(paths)
-    for ending in ('', '_1', '_a'):
-        for known in (files, by_name):
-            found = known.get(f'{scene}{ending}', [])
-            if len(found) > 1:
-                raise UserError(
-                    f'{folder} holds more than one clean image for {scene}: '
-                    f'{", ".join(str(path.relative_to(folder)) for path in found[:3])}. Leave one.'
-                )
-            if found:
-                return found[0]
-    raise UserError(f'{folder} holds no clean image for {scene}: name it {scene}, any suffix.')

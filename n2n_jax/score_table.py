@@ -6,7 +6,7 @@ from typing import Any
 from n2n_jax import pair_metrics, trust, truth_noise
 from n2n_jax.score import MODEL, ON_THE_MEAN
 from n2n_jax.truth_noise import TruthNoise
-from n2n_jax.verdict import Verdict
+from n2n_jax.verdict import Verdict, surely_below
 
 _AVERAGED = {
     'dB': 'over scenes, dB are averaged',
@@ -18,12 +18,18 @@ _AVERAGED = {
 _ALIKE = 0.005  # dB, that are printed as 0.00
 
 
-def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False) -> str:
+# What of `n2n score --fix` puts right what an estimate cannot be trusted for.
+_CURES = {'shift': 'shift', 'brightness': 'gain'}
+_UNLIKE = 1.0  # dB between channels that are told
+
+
+def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False, fix: str = '') -> str:
     """A row per method over all scenes, one per scene, and what to make of them.
 
     Args:
       rows: see `n2n_jax.score.score`.
       held_out: whether only what a run held out was scored.
+      fix: what was put right before.
     """
     overall = [row for row in rows if not row['scene']]
     per_scene = [row for row in rows if row['scene']]
@@ -31,15 +37,17 @@ def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False) -> str:
     with_truth = any(row['psnr_true_all'] is not None for row in overall)
     lines = _method_table(overall, with_truth)
     lines += ['', *_scene_table(per_scene, [row['method'] for row in overall], with_truth), '']
-    lines.append(f'First table: over {overall[0]["n"]} of {len(of_model)} scenes.')
+    lines.append(f'First table: over {overall[0]["n"]} of {len(of_model)} scenes{_fewer(overall)}.')
     for row in of_model:
         if row['why']:
             lines.append(f'Not to be trusted: {row["scene"]} ({row["why"]}).')
-        if row['masked']:
-            share = row['masked']
-            words = f'{share:.1%}' if share >= 0.001 else 'under 0.1%'
-            lines.append(f'{row["scene"]}: {words} left out, clipped.')
+        for key, words in (('clipped', 'clipped'), ('unmeasured', 'not measured')):
+            if row[key]:
+                share = f'{row[key]:.1%}' if row[key] >= 0.001 else 'under 0.1%'
+                lines.append(f'{row["scene"]}: {share} left out, {words}.')
     lines += trust.explanations([row['why'] for row in per_scene])
+    lines += cures([row['why'] for row in of_model], fix)
+    lines += _channels_in_words(overall)
     lines += _drift_in_words(of_model)
     if with_truth:
         lines += _truth_in_words(of_model)
@@ -66,7 +74,7 @@ def protocol(overall: Sequence[dict[str, Any]], *, held_out: bool) -> str:
     if overall[0]['psnr_true_all'] is not None:
         words += (
             ' PSNR against the clean image: the same average, over the same pixels; SSIM: over all '
-            'pixels.'
+            'that was measured.'
         )
     return words
 
@@ -78,7 +86,54 @@ def verdict(rows: Sequence[dict[str, Any]]) -> Verdict:
       rows: see `n2n_jax.score.score`.
     """
     row = next(row for row in rows if row['method'] == MODEL and not row['scene'])
-    return Verdict(row.get('over_captures'), row.get('over_nlm'))
+    if row['why']:
+        return Verdict(None, None, unknown=row['why'])
+    names = ('over_captures', 'over_nlm', 'over_captures_ci95', 'over_nlm_ci95')
+    worse = tuple(
+        channel['channel']
+        for channel in row['channels'] or ()
+        if surely_below(0, channel.get('over_captures'), channel.get('over_captures_ci95'))
+    )
+    return Verdict(*(row.get(name) for name in names), worse_channels=worse)
+
+
+def cures(whys: Sequence[str], fix: str) -> list[str]:
+    """What puts right captures whose estimates are not to be trusted, a line for each.
+
+    Args:
+      whys: see `trust.why_not_trusted`.
+      fix: what was put right already.
+    """
+    reasons = [reason for why in whys for reason in why.split('; ')]
+    return [
+        f'{check}: n2n score --fix {cure} puts that right.'
+        for check, cure in _CURES.items()
+        if cure not in fix and any(reason.startswith(f'{check} ') for reason in reasons)
+    ]
+
+
+def _fewer(overall: Sequence[dict[str, Any]]) -> str:
+    """What is over fewer scenes than the rest, in words; '' if nothing is."""
+    num = overall[0]['n']
+    words = [f'{row["method"]} over {row["n"]}' for row in overall if row['n'] != num]
+    corrected = overall[0]['n_true_corrected']
+    if overall[0]['psnr_true_all'] is not None and corrected != num:
+        words.append(f'less its noise over {corrected}, where all methods have it')
+    return f' ({"; ".join(words)})' if words else ''
+
+
+def _channels_in_words(overall: Sequence[dict[str, Any]]) -> list[str]:
+    """How much the model gains in each channel, if that is not about the same."""
+    row = next(row for row in overall if row['method'] == MODEL)
+    gains = {c['channel']: c.get('over_captures') for c in row['channels'] or ()}
+    known = [gain for gain in gains.values() if gain is not None]
+    if len(known) < 2 or max(known) - min(known) < _UNLIKE:
+        return []
+    listed = ', '.join(
+        f'{name} {"too good to measure" if gain is None else f"{gain:+.1f}"}'
+        for name, gain in gains.items()
+    )
+    return [f'The model over the captures as they are, by channel, in dB: {listed}.']
 
 
 def _method_table(overall: Sequence[dict[str, Any]], with_truth: bool) -> list[str]:
@@ -113,22 +168,29 @@ def _scene_table(
                 cell += f' ({_number(row["psnr_true_corrected"], 2)})'
             cells.append(cell)
         mark = ' (!)' if any(row['why'] for row in found.values()) else ''
+        mark += ' (trained on)' if any(row.get('trained_on') for row in found.values()) else ''
         lines.append(f'| {scene}{mark} | ' + ' | '.join(cells) + ' |')
     return lines
 
 
 def _drift_in_words(of_model: Sequence[dict[str, Any]]) -> list[str]:
-    drifting = [row for row in of_model if row['gain_spread']]
+    drifting = [row for row in of_model if row['gain_spread'] or row['offset_spread']]
     if not drifting:
         return []
     listed = [
-        f'{row["scene"]} by {row["gain_spread"]:.1%} (the model by noise alone: {_ends(row)})'
+        f'{row["scene"]} by {_spread(row)} (the model by noise alone: {_ends(row)})'
         for row in drifting
     ]
     return [
         'Brightness drifts from capture to capture, and so few do not tell which one the clean '
         f'image has; intervals are wider for that: {"; ".join(listed)}.'
     ]
+
+
+def _spread(row: dict[str, Any]) -> str:
+    if row['gain_spread']:
+        return f'{row["gain_spread"]:.1%}'
+    return f'an offset of {row["offset_spread"]:.2g} (peak 1)'
 
 
 def _ends(row: dict[str, Any]) -> str:

@@ -60,9 +60,10 @@ def find(captures_NHWC: np.ndarray) -> SharedNoise | None:
     if num < 3:
         return None
     x_NHWC = captures_NHWC.astype(np.float64)
-    found = brightness.compare(x_NHWC)
+    found = brightness.compare_channels(x_NHWC)
     if found.differs:  # of brighter captures the scene's products are larger
-        x_NHWC = x_NHWC / found.gain_N.reshape(-1, 1, 1, 1)
+        gain_NC = np.stack([one.gain_N for one in found.to_match()], axis=-1)
+        x_NHWC = x_NHWC / gain_NC[:, None, None]
     products_NNB = _products(x_NHWC)
     pairs = list(itertools.combinations(range(num), 2))
     least = min(pairs, key=lambda pair: products_NNB[pair].mean())

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax import json_files
+from n2n_jax import json_files, path_list
+from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import CapturesConfig, Config
 from n2n_jax.data import fixes, own_captures
 from n2n_jax.errors import UserError
@@ -157,7 +158,32 @@ def record(loaded: fixes.Loaded, config: Config) -> list[TrainedScene]:
             columns += (width - fixed.captures_NHWC.shape[2]) // 2
         anchors = tuple(_anchors_of(capture) for capture in raw.captures_NHWC)
         scenes.append(TrainedScene(raw.name, columns, anchors))
-    return scenes
+    return _without_graphics(scenes)
+
+
+def _without_graphics(scenes: Sequence[TrainedScene]) -> list[TrainedScene]:
+    """Without anchors that captures or scenes share: graphics burnt in, such as a scale bar.
+
+    Captures of one scene have noise of their own, so nothing that was measured is equal in all.
+    """
+    times: collections.Counter[int] = collections.Counter()  # scenes that hold it
+    graphics: set[int] = set()
+    for scene in scenes:
+        hashes = [{anchor.hash for anchor in anchors} for anchors in scene.captures]
+        times.update(set().union(*hashes))
+        if len(hashes) > 1:
+            graphics |= set.intersection(*hashes)
+    graphics |= {hash for hash, number in times.items() if number > 1}
+
+    def of(anchors: tuple[Anchor, ...]) -> tuple[Anchor, ...]:
+        left = tuple(anchor for anchor in anchors if anchor.hash not in graphics)
+        # Nothing is left of a capture that is in two scenes: that is no graphic.
+        return left if sum(anchor.values - 1 for anchor in left) >= _EVIDENCE else anchors
+
+    return [
+        dataclasses.replace(scene, captures=tuple(of(anchors) for anchors in scene.captures))
+        for scene in scenes
+    ]
 
 
 def write(run: Path, scenes: Sequence[TrainedScene], config: Config) -> None:
@@ -168,12 +194,13 @@ def write(run: Path, scenes: Sequence[TrainedScene], config: Config) -> None:
       scenes: see `record`.
       config: of the run.
     """
-    before = _read(run) or []
-    if config.model.init_from:
-        before = [*before, *(_read(Path(config.model.init_from)) or [])]
-    scenes = [*scenes, *(scene for scene in before if scene not in scenes)]
+    before = _kept(run)
+    if before is None:
+        before = _of_start(run, config)
+    scenes = [*scenes, *(scene for scene in before.scenes if scene not in scenes)]
     content = {
         'folder': os.getcwd(),  # that relative paths of the config start from
+        'doubt': before.doubt,
         'scenes': [
             {
                 'name': scene.name,
@@ -220,24 +247,54 @@ def of_run(run: Path, config: Config) -> Record:
     Raises:
       UserError: the file is damaged.
     """
-    scenes = _read(run)
-    if scenes is not None:
-        return Record(scenes)
+    return _of_run(run, config, ())
+
+
+def _of_run(run: Path, config: Config, after: tuple[Path, ...]) -> Record:
+    """The same, if it is not one of the runs that were started from it."""
+    kept = _kept(run)
+    if kept is not None:
+        return kept
+    started = _of_start(run, config, after)
     paths = config.captures.paths
+    if not paths:  # on clean images
+        return started
     try:
         found = record(fixes.load(located(run, config.captures)), config)
     except UserError:
-        return Record(
-            [],
+        found = []
+        doubt = (
             f'It cannot be told whether {run} was trained on these captures: it is of an older '
             f'version, which kept their paths alone, and {paths} is not there any more. (Relative '
-            'paths start from where the training was started: run the command there.)',
+            'paths start from where the training was started: run the command there.)'
         )
-    return Record(
-        found,
-        f'{run} is of an older version, which kept the paths of its captures alone: this takes '
-        f'what is in {paths} now for what it was trained on.',
-    )
+    else:
+        doubt = (
+            f'{run} is of an older version, which kept the paths of its captures alone: this takes '
+            f'what is in {paths} now for what it was trained on.'
+        )
+    return Record([*found, *started.scenes], ' '.join(filter(None, (doubt, started.doubt))))
+
+
+def _of_start(run: Path, config: Config, after: tuple[Path, ...] = ()) -> Record:
+    """What the run was trained on whose weights this one started from; nothing without one."""
+    after = (*after, run.absolute())
+    start = Path(config.model.init_from)
+    if not config.model.init_from or start.absolute() in after:
+        return Record([])
+    kept = _kept(start)
+    if kept is not None:
+        return kept
+    try:
+        with open_for_reading(start) as checkpoints:
+            theirs = checkpoints.config(checkpoints.last_step)
+    except UserError:
+        return Record(
+            [],
+            f'It cannot be told what the weights of {start}, which {run} started from, were '
+            'trained on.',
+        )
+    return _of_run(start, theirs, after)
 
 
 def located(run: Path, captures: CapturesConfig) -> CapturesConfig:
@@ -250,13 +307,16 @@ def located(run: Path, captures: CapturesConfig) -> CapturesConfig:
     folder = _content(run).get('folder')
     if not isinstance(folder, str):
         return captures
-    paths = []
-    for path in captures.paths.split(','):
-        given = path if Path(folder, path).exists() else path.strip()
-        paths.append(str(Path(folder, given)))
-    if any(',' in path for path in paths):  # the folder has one itself
-        return captures
-    return dataclasses.replace(captures, paths=','.join(paths))
+    # A path of an older config may hold a space at an end, which the list of them does not keep.
+    given = path_list.parted(captures.paths)
+    as_written = captures.paths.split(',')
+    if len(as_written) == len(given):
+        given = [
+            Path(text) if Path(folder, text).exists() else path
+            for text, path in zip(as_written, given, strict=True)
+        ]
+    paths = path_list.joined([Path(folder, path) for path in given])
+    return dataclasses.replace(captures, paths=paths)
 
 
 def _content(run: Path) -> dict[str, Any]:
@@ -272,13 +332,13 @@ def _content(run: Path) -> dict[str, Any]:
     return content
 
 
-def _read(run: Path) -> list[TrainedScene] | None:
-    """None where no file is."""
+def _kept(run: Path) -> Record | None:
+    """What the file in the folder of a run says; None where no file is."""
     content = _content(run)
     if not content:
         return None
     try:
-        return [
+        scenes = [
             TrainedScene(
                 str(scene['name']),
                 int(scene['trained_columns']),
@@ -289,6 +349,7 @@ def _read(run: Path) -> list[TrainedScene] | None:
             )
             for scene in content['scenes']
         ]
+        return Record(_without_graphics(scenes), str(content.get('doubt', '')))
     except (ValueError, KeyError, TypeError):
         raise _damaged(run / FILE) from None
 

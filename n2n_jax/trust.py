@@ -5,7 +5,7 @@ N captures of a scene, H height, W width, C channels.
 
 from collections.abc import Sequence
 
-from n2n_jax import audit, shared_noise
+from n2n_jax import audit
 from n2n_jax.audit.view import View
 from n2n_jax.data.own_captures import SceneCaptures
 
@@ -35,15 +35,10 @@ def why_not_trusted(scene: SceneCaptures, *, raw: SceneCaptures | None = None) -
     # What is clipped shows in the type of the files alone.
     of_files = view if raw is None or raw is scene else View(raw.captures_NHWC, raw.measured_HWC)
     reasons = []
-    for name in BREAKING:
-        if name != _SHARED:  # the audit itself would run checks too that do not matter here
-            finding = audit.CHECKS[name](of_files if name in _OF_FILES else view)
-            if finding.verdict != audit.FINE:
-                reasons.append(f'{name} {finding.text}')
-    if not any(reason.startswith('duplicates') for reason in reasons):
-        shared = shared_noise.find(view.captures_NHWC)
-        if shared is not None:
-            reasons.append(f'{_SHARED} of {shared.in_words()}')
+    for name in BREAKING:  # the audit itself would run checks too that do not matter here
+        finding = audit.CHECKS[name](of_files if name in _OF_FILES else view)
+        if finding.verdict != audit.FINE:
+            reasons.append(f'{name} {"of " * (name == _SHARED)}{finding.text}')
     return '; '.join(reasons)
 
 

@@ -5,6 +5,7 @@ N captures of a scene, H height, W width, C channels.
 
 import dataclasses
 import math
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,15 @@ import numpy as np
 
 from n2n_jax import baselines, pair_metrics
 from n2n_jax.baselines import Restore
+from n2n_jax.channel_names import channel_names
 from n2n_jax.data.own_captures import SceneCaptures
 
 # dB over the captures as they are that count as a gain: denoisers worth the name make 3 to 15.
 _SMALLEST_GAIN = 0.1
 _CROP = 128  # pixels a side of what is compared at the end of a run
 _SECONDS = 5.0  # that the comparison may take beyond its first scene
+
+Interval = Sequence[float | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,33 +32,65 @@ class Verdict:
     Attributes:
       over_captures: dB that it is better than the captures as they are; None: not measurable.
       over_nlm: dB that it is better than non-local means; None: not known.
+      over_captures_ci95: ends of the 95 % interval; None: not known, or infinite.
+      over_nlm_ci95: likewise.
+      worse_channels: those in which it is no better than the captures, though others hide that.
+      unknown: why nothing can be said; '' if it can.
     """
 
     over_captures: float | None
     over_nlm: float | None
+    over_captures_ci95: Interval | None = None
+    over_nlm_ci95: Interval | None = None
+    worse_channels: tuple[str, ...] = ()
+    unknown: str = ''
 
     @property
     def useful(self) -> bool:
-        """Whether nothing speaks against using it."""
-        gains = self.over_captures is None or self.over_captures >= _SMALLEST_GAIN
-        return gains and (self.over_nlm is None or self.over_nlm > -_SMALLEST_GAIN)
+        """Whether nothing speaks against using it, beyond chance."""
+        return not (self._no_gain or self._behind or self.worse_channels)
+
+    @property
+    def _no_gain(self) -> bool:
+        return surely_below(_SMALLEST_GAIN, self.over_captures, self.over_captures_ci95)
+
+    @property
+    def _behind(self) -> bool:
+        return surely_below(-_SMALLEST_GAIN, self.over_nlm, self.over_nlm_ci95)
 
     def warning(self) -> str:
         """What speaks against it, and what to do; '' if nothing does."""
+        if self.unknown:
+            return f'No verdict on the model: {self.unknown}.'
         if self.useful:
             return ''
-        ahead = ''
-        if self.over_nlm is not None and self.over_nlm <= -_SMALLEST_GAIN:
-            ahead = f'non-local means are {-self.over_nlm:.1f} dB better'
-        if self.over_captures is not None and self.over_captures < _SMALLEST_GAIN:
-            found = f'it is no better than the captures as they are ({self.over_captures:+.2f} dB)'
-            found += f', and {ahead}' if ahead else ''
-        else:
-            found = ahead
+        found = []
+        if self._no_gain:
+            gain = '' if self.over_captures is None else f' ({self.over_captures:+.2f} dB)'
+            found.append(f'it is no better than the captures as they are{gain}')
+        elif self.worse_channels:
+            listed = ', '.join(self.worse_channels)
+            found.append(f'in {listed} it is no better than the captures as they are')
+        if self._behind:
+            ahead = '' if self.over_nlm is None else f'{-self.over_nlm:.1f} dB '
+            found.append(f'non-local means are {ahead}better')
         return (
-            f'The model is not worth using yet: {found}. Train for longer (--minutes) or on more '
-            'captures, and see what n2n audit says of them.'
+            f'The model is not worth using yet: {", and ".join(found)}. Train for longer (n2n '
+            'train with a larger --steps) or on more captures, and see what n2n audit says of them.'
         )
+
+
+def surely_below(least: float, value: float | None, ci95: Interval | None = None) -> bool:
+    """Whether a number is below another beyond chance.
+
+    Args:
+      least: what it should reach.
+      value: the number; None: it is not known.
+      ci95: its 95 % interval; None: it counts as exact. An end that is None is infinite.
+    """
+    if ci95 is None:
+        return value is not None and value < least
+    return ci95[1] is not None and ci95[1] < least
 
 
 def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
@@ -65,9 +101,10 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
       restore: the model.
     """
     start = time.monotonic()
-    errors = []
+    whole: list[list[pair_metrics.Patches]] = []  # of captures, model and non-local means
+    by_channel: list[list[list[pair_metrics.Patches]]] = []
     for scene in scenes:
-        if errors and time.monotonic() - start > _SECONDS:
+        if whole and time.monotonic() - start > _SECONDS:
             break
         x_NHWC = _middle(scene.captures_NHWC)[:3]
         mask_HWC = np.ones(x_NHWC.shape[1:], bool)
@@ -77,23 +114,41 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
             continue
         restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC, mask_HWC))
         results = [np.stack([of(x) for x in x_NHWC]) for of in restores]
-        maps = [pair_metrics.error_maps(f_NHWC, x_NHWC)[:, mask_HWC] for f_NHWC in results]
-        errors.append([map_NP.mean() for map_NP in maps])
-    if not errors:
+        maps = [pair_metrics.error_maps(f_NHWC, x_NHWC).mean(axis=0) for f_NHWC in results]
+        side, num = pair_metrics.patch_side(x_NHWC), x_NHWC.shape[-1]
+        parts = [slice(num), *(slice(k, k + 1) for k in range(num))]
+        found = [
+            [pair_metrics.patch_sums(m[..., part], mask_HWC[..., part], side=side) for m in maps]
+            for part in parts
+        ]
+        whole.append(found[0])
+        by_channel.append(found[1:])
+    if not whole:
         return Verdict(None, None)
-    raw, model, nlm = np.mean(errors, axis=0)
-    return Verdict(_decibels(raw, model), _decibels(nlm, model))
+    over_captures, captures_ci95 = _better([(model, raw) for raw, model, _ in whole])
+    over_nlm, nlm_ci95 = _better([(model, nlm) for _, model, nlm in whole])
+    names = channel_names(len(by_channel[0]))
+    worse = [
+        name
+        for k, name in enumerate(names)
+        if len(names) > 1 and surely_below(0, *_better([(of[k][1], of[k][0]) for of in by_channel]))
+    ]
+    return Verdict(over_captures, over_nlm, captures_ci95, nlm_ci95, tuple(worse))
+
+
+def _better(
+    pairs: Sequence[tuple[pair_metrics.Patches, pair_metrics.Patches]],
+) -> tuple[float | None, Interval]:
+    """By how many dB the first is better, and the interval; None where that is not measurable."""
+    value, ci95 = pair_metrics.difference(pairs, mean_of='mse')
+    value, low, high = (x if math.isfinite(x) else None for x in (value, *ci95))
+    return value, (low, high)
 
 
 def _middle(captures_NHWC: np.ndarray) -> np.ndarray:
     h, w = captures_NHWC.shape[1:3]
     top, left = max(h - _CROP, 0) // 2, max(w - _CROP, 0) // 2
     return captures_NHWC[:, top : top + _CROP, left : left + _CROP]
-
-
-def _decibels(other: float, model: float) -> float | None:
-    """By how much the model's squared error is smaller; None if one cannot be measured."""
-    return 10 * math.log10(other / model) if min(other, model) > 0 else None
 
 
 def after_training(scenes: Sequence[SceneCaptures], restore: Restore, run: Path) -> str:
@@ -109,4 +164,4 @@ def after_training(scenes: Sequence[SceneCaptures], restore: Restore, run: Path)
 
 def use(run: Path) -> str:
     """How to use a model."""
-    return f'Use it: n2n denoise IMAGES -o OUT --model {run}'
+    return f'Use it: n2n denoise IMAGES -o OUT --model {shlex.quote(str(run))}'

@@ -163,3 +163,13 @@ def test_a_map_shows_size_and_sign():
     boxes = [e for e in root.iter() if e.get('fill-opacity')]
     assert [float(e.get('fill-opacity')) for e in boxes] == [1, 0.5, 0, 1]
     assert [e.get('class') for e in boxes] == ['data', 'bad', 'data', 'data']
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 5, 8])
+def test_pictures_of_any_number_of_channels_can_be_opened(channels):
+    shown = audit_report.pictures(scene('s', channels=channels).captures_NHWC)
+    for picture in (shown.first, shown.difference):
+        with Image.open(io.BytesIO(picture)) as image:
+            image.load()
+            assert image.size == (40, 40)
+            assert image.mode == ('RGB' if channels == 3 else 'L')

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli, compare
+from n2n_jax import cli, compare, json_files
 from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
 from n2n_jax.result_rows import row_id
@@ -156,6 +156,17 @@ def test_exact_images_are_compared_too(make_run):
     (row,) = compare.compare(a, b)
     assert row['difference'] == 0.5
     assert '| exact | exact | **+0.50**' in compare.markdown_table([row])
+
+
+def test_a_network_whose_output_overflows_is_not_better_than_any(make_run):
+    a, b = make_run('a', {'x': 20.0, 'y': 30.0}), make_run('b', {'x': 21.0, 'y': 30.0})
+    file = Workdir(b).scores_file(Workdir(b).rows()[-1])
+    content = json.loads(file.read_text())
+    content['images'][1]['psnr'] = float('nan')
+    write_text(file, json_files.dumps(content))
+    table = compare.markdown_table(compare.compare(a, b))
+    assert 'exact' not in table
+    assert '| 25.00 | NaN |' in table
 
 
 def test_the_command_prints_a_table_and_writes_json(make_run, tmp_path, capsys):

@@ -224,3 +224,13 @@ def test_a_row_says_which_weights_of_which_run_were_scored_and_how_long_it_took(
     scores = json.loads(workdir.scores_file(row).read_text())
     assert scores['seconds'] > 0
     assert scores['images'][0]['image'] == 'x.png'
+
+
+def test_an_evaluation_that_is_there_is_known(tmp_path):
+    io.write_pixels(tmp_path / 'a.png', np.full((16, 16, 3), 90, np.uint8))
+    evaluator, variables, _ = on_one_device(**{'eval.sets': f'folder:{tmp_path}'})
+    rows = evaluator(variables, 2).rows
+    assert evaluator.has_scored(rows, 2)
+    assert not evaluator.has_scored(rows, 4)
+    assert not evaluator.has_scored([{**rows[0], 'protocol': 'another'}], 2)
+    assert not evaluator.has_scored([], 2)

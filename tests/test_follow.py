@@ -4,12 +4,13 @@ import dataclasses
 import shutil
 import threading
 import time
+import types
 
 import jax.numpy as jnp
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate, follow, main
+from n2n_jax import checkpoint, evaluate, follow, main
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.errors import UserError
 from n2n_jax.workdir import Workdir
@@ -18,20 +19,25 @@ CONFIG = tiny_config(**{'train.steps': 6})
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
+def scored(monkeypatch):
     """Evaluations that cost nothing, and say which steps they saw."""
 
     class Evaluator:
         def __init__(self, config, layout):
             pass
 
+        def has_scored(self, rows, step):
+            return any(row['step'] == step for row in rows)
+
         def __call__(self, variables, step):
+            seen.append(step)
             row = {
                 'step': step, 'set': 's', 'noise': 'n', 'psnr': 1.0, 'psnr_input': 0.0, 'ssim': 1.0,
                 'ssim_input': 0.0, 'ci95': [0.0, 2.0], 'n': 1, 'protocol': 'p',
             }  # fmt: skip
             return evaluate.Report([row], [[]], {})
 
+    seen = []
     monkeypatch.setattr(evaluate, 'Evaluator', Evaluator)
     monkeypatch.setattr(follow, '_POLL_SECONDS', 0.05)
     monkeypatch.setattr(
@@ -39,6 +45,8 @@ def _quick(monkeypatch):
         'shipped_variables',
         lambda checkpoints, step, sharding: {'steps': jnp.float32(checkpoints.meta(step)['at'])},
     )
+
+    return seen
 
 
 def train(path, *steps, done=True):
@@ -102,6 +110,34 @@ def test_a_run_that_takes_its_time_is_waited_for(tmp_path):
     assert ready.wait(30)
     assert follow.follow(CONFIG, workdir.path, grace_seconds=0.3)
     thread.join()
+
+
+def test_a_side_car_that_is_started_again_scores_what_is_new(tmp_path, scored):
+    train(tmp_path / 'run', 2, 4, done=False)
+    assert not follow.follow(CONFIG, tmp_path / 'run', grace_seconds=0.2)
+    assert scored == [2, 4]
+    train(tmp_path / 'run', 6)
+    assert follow.follow(CONFIG, tmp_path / 'run')
+    assert scored == [2, 4, 6]
+
+
+def test_a_run_whose_lock_is_not_seen_lives_as_long_as_it_saves(tmp_path, monkeypatch):
+    """As on a shared folder without locks."""
+    workdir = Workdir(tmp_path / 'run')
+    train(workdir.path, 2, done=False)
+    monkeypatch.setattr(Workdir, 'in_training', False)
+    clock, left = [0.0], [3, 4, 5]
+
+    def poll(seconds):
+        clock[0] += 40
+        step = left.pop(0)
+        train(workdir.path, step, done=not left)
+
+    times = types.SimpleNamespace(sleep=poll, monotonic=lambda: clock[0])
+    monkeypatch.setattr(checkpoint, 'time', times)
+    monkeypatch.setattr(follow, 'time', times)
+    assert follow.follow(CONFIG, workdir.path, grace_seconds=60.0)
+    assert steps(workdir.path) == [2, 3, 4, 5]
 
 
 def test_a_file_in_place_of_the_folder_is_not_waited_for(tmp_path):

@@ -89,6 +89,16 @@ def test_an_exact_image_is_printed_as_exact():
     assert '**exact** (31.00 to exact) |  |' in result_rows.markdown_table(rows)
 
 
+def test_a_network_whose_output_overflows_is_not_printed_as_exact():
+    nan = float('nan')
+    row = row_of(psnr=nan, ssim=nan, ci95=[nan, nan])
+    for rows in ([row], json.loads(json_files.dumps([row]))):
+        table = result_rows.markdown_table(rows)
+        assert '**NaN** (NaN to NaN) |  |' in table
+        assert 'exact' not in table
+    assert result_rows.decibels(float('-inf')) == 'NaN'
+
+
 @pytest.mark.parametrize('text', ['5', '[1]', '[{}]', '{}', '[{"step": "2"}]', '[{', '[' * 100_000])
 def test_damaged_results_are_named_and_come_back_once_moved_away(text, tmp_path):
     workdir = Workdir(tmp_path)

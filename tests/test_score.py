@@ -1,14 +1,15 @@
 """Scores without a clean image, of every method, against the truth."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import io, score, score_table
+from n2n_jax import io, score, score_table, truth_images
 from n2n_jax.data import fixes, photos
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.data.own_captures import SceneCaptures, without_constants
 from n2n_jax.errors import UserError
 
 
@@ -55,18 +56,18 @@ def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
     ]
     io.write_pixels(tmp_path / 'a.png', pixels)
     with pytest.raises(UserError, match='no clean image for b'):
-        score.read_truth(tmp_path, scenes)
+        truth_images.read(tmp_path, scenes)
     io.write_pixels(tmp_path / 'b_1.png', pixels)
-    assert set(score.read_truth(tmp_path, scenes)) == {'a', 'b'}
+    assert set(truth_images.read(tmp_path, scenes)) == {'a', 'b'}
     io.write_pixels(tmp_path / 'b_1.png', pixels[1:])
     with pytest.raises(UserError, match='b_1.png is of another size'):
-        score.read_truth(tmp_path, scenes)
+        truth_images.read(tmp_path, scenes)
     (tmp_path / 'b_1.png').unlink()
     np.save(tmp_path / 'b.npy', np.full((8, 9), 0.5, np.float32))
-    assert score.read_truth(tmp_path, scenes)['b'].shape == (8, 9, 1)
+    assert truth_images.read(tmp_path, scenes)['b'].shape == (8, 9, 1)
     np.save(tmp_path / 'b.npy', np.zeros((5, 8, 9), np.float32))
     with pytest.raises(UserError, match='b.npy holds 5 images, and one clean one is needed'):
-        score.read_truth(tmp_path, scenes)
+        truth_images.read(tmp_path, scenes)
 
 
 def test_truth_in_sub_folders_is_found_and_names_that_are_there_twice_are_refused(tmp_path):
@@ -74,21 +75,21 @@ def test_truth_in_sub_folders_is_found_and_names_that_are_there_twice_are_refuse
     for i, name in enumerate('ab'):
         (tmp_path / name).mkdir()
         io.write_pixels(tmp_path / name / 'cell1.png', np.full((40, 44), i, np.uint16))
-    truth = score.read_truth(tmp_path, scenes)
+    truth = truth_images.read(tmp_path, scenes)
     assert [truth[scene.name].max() for scene in scenes] == [0, 1]
     alone = [SceneCaptures('cell1', scenes[0].captures_NHWC)]
     with pytest.raises(UserError, match=r'more than one clean image for cell1: a.cell1.png, b'):
-        score.read_truth(tmp_path, alone)
+        truth_images.read(tmp_path, alone)
     np.save(tmp_path / 'a/cell1.npy', np.zeros((40, 44)))
     with pytest.raises(UserError, match=r'more than one clean image for a/cell1'):
-        score.read_truth(tmp_path, scenes)
+        truth_images.read(tmp_path, scenes)
     (tmp_path / 'a/cell1.png').unlink()
     np.save(tmp_path / 'a/cell1.npy', np.full((40, 44), np.nan))
     with pytest.raises(UserError, match=r'cell1.npy holds NaN'):
-        score.read_truth(tmp_path, scenes)
+        truth_images.read(tmp_path, scenes)
     np.save(tmp_path / 'a/cell1.npy', np.zeros((40, 44, 3)))
     with pytest.raises(UserError, match=r'cell1.npy has 3 channels, and .* of a/cell1 have 1'):
-        score.read_truth(tmp_path, scenes)
+        truth_images.read(tmp_path, scenes)
 
 
 def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
@@ -294,3 +295,142 @@ def test_pixels_without_a_photon_are_not_left_out_as_clipped():
         if row['method'] in (score.ONE, score.MODEL):
             assert row['psnr_estimate'] == pytest.approx(row['psnr_true'], abs=0.3)
     assert 'left out, clipped' not in score_table.markdown(rows)
+
+
+def scored(raw, restore=blur, *, fix='', truth=None, to_network=lambda x: x, without=('nlm',)):
+    fixed, _ = fixes.fix(raw, fix)
+    scenes = score.prepare(raw, fixed=fixed, truth=truth)
+    rows = score.score(scenes, to_network, restore, without=[*without, 'bm3d'])
+    overall = {row['method']: row for row in rows if not row['scene']}
+    return rows, overall, score_table.markdown(rows, fix=fix)
+
+
+def test_a_drift_of_the_black_level_alone_is_told(clean_HWC):
+    offsets = np.reshape([-0.05, 0.03, 0.05, -0.02], (4, 1, 1, 1))
+    raw = [SceneCaptures('s', (noisy(clean_HWC, 4, 0.03) + offsets).astype(np.float32))]
+    rows, _, words = scored(raw, fix='gain')
+    assert rows[0]['gain_spread'] == 0
+    assert rows[0]['offset_spread'] == pytest.approx(offsets.std(ddof=1), rel=0.05)
+    assert 's by an offset of 0.04' in words
+
+
+def test_a_dim_channel_that_the_model_wipes_out_is_told(clean_HWC):
+    dim_HWC = np.concatenate([clean_HWC, 0.02 * clean_HWC], -1)[:96, :96]
+    noise = np.random.default_rng(0).normal(0, 1, (4, *dim_HWC.shape)) * [0.05, 0.001]
+    raw = [SceneCaptures('s', (dim_HWC + noise).astype(np.float32))]
+
+    def wipes(noisy_HWC):
+        result_HWC = blur(noisy_HWC)
+        result_HWC[..., 1] = noisy_HWC[..., 1].mean()
+        return result_HWC
+
+    rows, good, words = scored(raw)
+    assert not score_table.verdict(rows).worse_channels
+    rows, bad, words = scored(raw, wipes)
+    hidden = good[score.MODEL]['psnr_estimate'] - bad[score.MODEL]['psnr_estimate']
+    assert abs(hidden) < 0.3  # one peak for all hides it
+    of_dim = bad[score.MODEL]['channels'][1]
+    assert of_dim['channel'] == 'channel 2'
+    assert of_dim['over_captures'] < -5
+    assert 'by channel, in dB: channel 1 +' in words
+    assert (
+        score_table.verdict(rows)
+        .warning()
+        .startswith(
+            'The model is not worth using yet: in channel 2 it is no better than the captures'
+        )
+    )
+
+
+@pytest.mark.parametrize('value', [-9999.0, np.nan])
+def test_a_border_without_data_counts_in_no_number(clean_HWC, value, tmp_path):
+    small_HWC = 1000 * clean_HWC[:96, :96]
+    captures_NHWC = (small_HWC + 1000 * noisy(0 * small_HWC, 3, 0.05)).astype(np.float32)
+    captures_NHWC[:, :, :30] = value
+    truth_HWC = small_HWC.copy()
+    truth_HWC[:, :30] = value
+    np.save(tmp_path / 's.npy', truth_HWC)
+    raw = [without_constants(SceneCaptures('s', captures_NHWC))]
+    truth = truth_images.read(tmp_path, raw)
+    rows, overall, words = scored(raw, truth=truth, to_network=lambda x: np.float32(x / 1000))
+    # The same without the border.
+    cut = [SceneCaptures('s', captures_NHWC[:, :, 30:])]
+    _, expected, _ = scored(
+        cut, truth={'s': small_HWC[:, 30:]}, to_network=lambda x: np.float32(x / 1000)
+    )
+    assert raw[0].measured_HWC.mean() == pytest.approx(1 - 30 / 96)
+    for key in ('psnr_true', 'psnr_true_all', 'psnr_true_first', 'psnr_estimate'):
+        found, wanted = overall[score.MODEL][key], expected[score.MODEL][key]
+        assert found == pytest.approx(wanted, abs=0.1), key
+    assert overall[score.MODEL]['ssim_true'] == pytest.approx(
+        expected[score.MODEL]['ssim_true'], abs=0.02
+    )
+    assert rows[0]['truth_mean_of'] is None
+    assert rows[0]['clipped'] == 0
+    assert 's: 31.2% left out, not measured.' in words
+    assert 'left out, clipped' not in words
+
+
+def test_a_clean_image_with_holes_where_there_are_measurements_is_refused(clean_HWC, tmp_path):
+    raw = [SceneCaptures('s', noisy(clean_HWC, 2).astype(np.float32))]
+    truth_HWC = clean_HWC.copy()
+    truth_HWC[5, 5] = np.nan
+    np.save(tmp_path / 's.npy', truth_HWC)
+    with pytest.raises(UserError, match=r's.npy holds NaN'):
+        truth_images.read(tmp_path, raw)
+
+
+def test_each_row_of_the_first_table_says_over_how_many_scenes_it_is(clean_HWC):
+    small_HWC = clean_HWC[:64, :64]
+    raw = [
+        SceneCaptures('two', noisy(small_HWC, 2).astype(np.float32)),
+        SceneCaptures('three', noisy(small_HWC, 3, seed=1).astype(np.float32)),
+    ]
+    _, overall, words = scored(raw)
+    assert overall[score.MODEL]['n'] == 2
+    assert overall[score.ON_THE_MEAN]['n'] == 1
+    assert f'First table: over 2 of 2 scenes ({score.MEAN_OF_RESULTS} over 1; ' in words
+
+
+def test_scenes_clipped_whole_do_not_count(clean_HWC):
+    small_HWC = clean_HWC[:64, :64]
+    fine = np.rint(200 * noisy(small_HWC, 3, 0.05).clip(0.1, 1)).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    white = np.where(rng.random((3, 64, 64, 1)) < 0.3, 254, 255).astype(np.uint8)
+    scenes = score.prepare([SceneCaptures('fine', fine), SceneCaptures('white', white)])
+    scenes = [dataclasses.replace(scene, why='') for scene in scenes]
+    rows = score.score(scenes, lambda x: np.float32(x / 255), blur, without=['nlm', 'bm3d'])
+    overall = [row for row in rows if not row['scene']]
+    assert [row['masked'] for row in rows if row['method'] == score.MODEL][1] == 1
+    assert {row['n'] for row in overall} == {1}
+    assert overall[0]['masked'] < 0.5
+
+
+def test_the_noise_of_clean_images_is_taken_off_over_the_same_scenes_for_all_methods():
+    def outcome(scene, mse, corrected):
+        truths = {'mse_true': mse, 'mse_true_corrected': corrected, 'mse_true_all': mse}
+        truths |= {'psnr_true': 0.0, 'psnr_true_corrected': corrected and 0.0}
+        return score._Outcome(scene, None, (), {**truths, 'psnr_true_all': 0.0}, {})
+
+    # The best scene of the best method has less error than its clean image has noise.
+    overall = {
+        'raw': [outcome('a', 2.0, 1.9), outcome('b', 2.0, 1.9)],
+        'model': [outcome('a', 0.1, None), outcome('b', 0.4, 0.3)],
+    }
+    means = score._mean_truths(overall, 'mse')
+    assert means['raw']['mse_true_corrected'] == 1.9
+    assert means['model']['mse_true_corrected'] == 0.3
+    assert {of['n_true_corrected'] for of in means.values()} == {1}
+
+
+def test_no_verdict_on_a_model_by_captures_that_cannot_be_trusted_but_the_cure(clean_HWC):
+    moved = [ndimage.shift(clean_HWC, (k * 2.0, 0, 0), mode='nearest') for k in range(2)]
+    noise = np.random.default_rng(0).normal(0, 0.02, (2, *clean_HWC.shape))
+    raw = [SceneCaptures('s', (np.stack(moved) + noise).astype(np.float32))]
+    rows, _, words = scored(raw, lambda x: x)
+    assert 'shift' in rows[0]['why']
+    assert score_table.verdict(rows).warning() == (
+        'No verdict on the model: no scene can be trusted.'
+    )
+    assert 'shift: n2n score --fix shift puts that right.' in words
+    assert '--fix shift puts' not in score_table.markdown(rows, fix='shift')

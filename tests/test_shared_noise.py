@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from clean_captures import clean_set
+from scipy import ndimage
 
-from n2n_jax import shared_noise
+from n2n_jax import audit, shared_noise
+from n2n_jax.data.own_captures import SceneCaptures
 
 ROWS, COLUMNS = np.mgrid[:96, :112]
 SCENE = 1500 + 500 * np.sin(COLUMNS / 9) * np.cos(ROWS / 7) + 400 * (COLUMNS > 60)
@@ -52,3 +54,45 @@ def test_clean_sets_of_all_kinds_share_nothing():
 
 def test_of_two_captures_nothing_is_said():
     assert shared_noise.find(captures([(0, 4), (2, 6)], 0)) is None
+
+
+def textures(num):
+    rng = np.random.default_rng(0)
+    found = [ndimage.gaussian_filter(rng.normal(0, 1, (128, 128)), 1.2) for _ in range(num)]
+    return [1000 + 200 * texture / texture.std() for texture in found]
+
+
+def findings_of(*images):
+    noise = 100 * np.random.default_rng(1).standard_normal((len(images), 128, 128))
+    scene = SceneCaptures('s', (np.stack(images) + noise)[..., None].astype(np.float32))
+    return {finding.check: finding for finding in audit.audit_scene(scene).findings}
+
+
+def test_one_odd_capture_does_not_make_the_others_share_noise():
+    scene, other = textures(2)
+    moved = ndimage.shift(scene, (0.7, 0), order=3, mode='nearest')
+    blurred = ndimage.gaussian_filter(scene, 0.8)
+    for odd, check in ((other, 'same scene'), (moved, 'shift'), (blurred, 'outlier')):
+        for num in (2, 4):
+            found = findings_of(*[scene] * num, odd)
+            assert found['shared noise'].verdict == audit.FINE, check
+    assert findings_of(scene, scene, moved)['shift'].verdict != audit.FINE
+
+
+def test_captures_that_share_noise_are_found_beside_one_that_shares_none():
+    scene, other = textures(2)
+    frames = 100 * np.random.default_rng(2).standard_normal((4, 128, 128))
+    windows = [frames[:2].mean(axis=0), frames[1:3].mean(axis=0), frames[3]]
+    for num in (3, 4):
+        images = [scene + noise for noise in windows] + [other + frames[0]] * (num - 3)
+        x = np.stack(images)
+        found = audit.CHECKS['shared noise'](x[..., None])
+        assert found.numbers['pair'] == [1, 2]
+
+
+def test_a_color_that_drifts_is_no_noise_that_captures_share():
+    (scene,) = textures(1)
+    gains = np.ones((3, 1, 1, 3))
+    gains[..., 0] = np.reshape([1.4, 1.3, 0.7], (3, 1, 1))
+    noise = 60 * np.random.default_rng(3).standard_normal((3, 128, 128, 3))
+    assert shared_noise.find(gains * scene[..., None] + noise) is None

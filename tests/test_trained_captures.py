@@ -1,12 +1,14 @@
 """What a run was trained on is recognized wherever it lies, and never scored without a word."""
 
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from n2n_jax import cli, io, trained_captures, uncertainty
+from n2n_jax import cli, io, path_list, trained_captures, uncertainty
 from n2n_jax.config import CapturesConfig, Config
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
@@ -74,6 +76,37 @@ def test_plain_background_and_photon_counts_are_not_taken_for_each_other():
 def test_of_single_images_all_is_trained_on():
     scenes = scenes_of(2, captures=1)
     assert record_of(scenes, single=True).recognize(scenes[0].captures_NHWC).columns == 120
+
+
+def with_graphics(scenes):
+    """The same with a color bar burnt in."""
+    bar = (4095 - 8 * np.arange(scenes[0].captures_NHWC.shape[1])).astype(np.uint16)
+    for scene in scenes:
+        scene.captures_NHWC[:, :, 100:112] = bar[:, None, None]
+    return scenes
+
+
+@pytest.mark.parametrize('captures', [1, 2])
+def test_a_color_bar_in_all_images_is_no_sign_of_the_training(captures):
+    scenes = with_graphics(scenes_of(3, captures=captures))
+    record = record_of(scenes, single=captures == 1)
+    new = with_graphics(scenes_of(1, captures=captures, seed=8))
+    assert record.recognize(new[0].captures_NHWC) is None
+    for scene in scenes:
+        assert record.recognize(scene.captures_NHWC).name == scene.name
+
+
+def test_a_scene_that_a_run_had_twice_is_known():
+    scene = scenes_of(1)[0]
+    again = SceneCaptures('again', scene.captures_NHWC)
+    assert record_of([scene, again]).recognize(scene.captures_NHWC).columns == 96
+
+
+def test_captures_whose_paths_hold_a_comma_are_found_again(tmp_path):
+    (tmp_path / trained_captures.FILE).write_text(json.dumps({'folder': '/data', 'scenes': []}))
+    paths = path_list.joined([Path('a, b/x.tif'), Path('c.tif')])
+    found = trained_captures.located(tmp_path, CapturesConfig(paths=paths))
+    assert path_list.parted(found.paths) == [Path('/data/a, b/x.tif'), Path('/data/c.tif')]
 
 
 def n2n(*arguments):
@@ -168,6 +201,68 @@ def test_what_a_run_started_from_counts_as_trained_on(trained, tmp_path):
     (tmp_path / trained_captures.FILE).write_text(json.dumps(content)[:-20])
     with pytest.raises(ValueError, match='is damaged: remove it'):
         trained_captures.of_run(tmp_path, config)
+
+
+def test_a_run_that_started_from_an_older_one_keeps_the_doubt_about_it(
+    trained, tmp_path, monkeypatch
+):
+    old = shutil.copytree(trained / 'run', tmp_path / 'old')
+    (old / trained_captures.FILE).unlink()
+    new = scenes_of(1, seed=7)
+    config = Config(captures=CapturesConfig(paths='x'))
+    config = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, init_from=str(old))
+    )
+    record = trained_captures.record(fixes.Loaded(new, new, []), config)
+    monkeypatch.chdir(trained)  # where the captures of the old run are
+    (tmp_path / 'there').mkdir()
+    trained_captures.write(tmp_path / 'there', record, config)
+    found = trained_captures.of_run(tmp_path / 'there', config)
+    assert 'old is of an older version' in found.doubt
+    for scene in (*new, *scenes_of(2)):
+        assert found.recognize(scene.captures_NHWC).columns == 96
+    monkeypatch.chdir(tmp_path)  # where they are not
+    (tmp_path / 'gone').mkdir()
+    trained_captures.write(tmp_path / 'gone', record, config)
+    found = trained_captures.of_run(tmp_path / 'gone', config)
+    assert f'It cannot be told whether {old} was trained on' in found.doubt
+    trained_captures.write(tmp_path / 'gone', record, config)  # as a resumed run does
+    assert trained_captures.of_run(tmp_path / 'gone', config).doubt == found.doubt
+    shutil.rmtree(old)
+    (tmp_path / 'lost').mkdir()
+    trained_captures.write(tmp_path / 'lost', record, config)
+    found = trained_captures.of_run(tmp_path / 'lost', config)
+    assert f'cannot be told what the weights of {old}' in found.doubt
+
+
+def test_rows_say_what_was_trained_on_and_the_table_marks_it(trained, tmp_path, capsys):
+    folder = save([*scenes_of(1), SceneCaptures('new', scenes_of(1, seed=5)[0].captures_NHWC)],
+                  tmp_path / 'cells')  # fmt: skip
+    for options in ([], ['--held-out']):
+        file = tmp_path / f'scores{len(options)}.json'
+        assert score(folder, '--model', trained / 'run', '--json', file, *options) == 0
+        rows = json.loads(file.read_text())
+        columns = {row['scene']: row['trained_columns'] for row in rows}
+        assert columns == {'s00': 96, 'new': 0, '': 96}
+        trained_on = {row['scene']: row['trained_on'] for row in rows}
+        assert trained_on == {'s00': not options, 'new': False, '': not options}
+        assert {row['held_out'] for row in rows} == {bool(options)}
+        assert {row['doubt'] for row in rows} == {''}
+        assert ('| s00 (trained on) |' in capsys.readouterr().err) == (not options)
+
+
+def test_what_was_saved_again_is_scored_once_as_it_was_trained_on(trained, tmp_path, capsys):
+    x = scenes_of(1, captures=3, seed=9)[0].captures_NHWC.astype(np.float32)
+    again = x[:1] + np.random.default_rng(1).normal(0, 2, x[:1].shape)  # such as a JPEG file
+    np.save(tmp_path / 's.npy', np.concatenate([x, again.astype(np.float32)]))
+    options = '--model', trained / 'run', '--fix', 'gain'
+    assert score(tmp_path / 's.npy', *options, '--json', tmp_path / 'rows.json') == 0
+    log = capsys.readouterr().err
+    assert 'is nearly the same image as' in log
+    assert not any('duplicates' in row['why'] for row in json.loads(
+        (tmp_path / 'rows.json').read_text()
+    ))  # fmt: skip
+    assert 'The run was trained with no --fix, and is scored with --fix gain.' in log
 
 
 def test_a_model_folder_that_cannot_be_written_is_scored_all_the_same(

@@ -16,7 +16,7 @@ from n2n_jax.audit.view import View
 
 _BLOCK = 16  # pixels a side over which brightness is averaged for the contrast of a scene
 _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
-_MOST_SHIFT = 0.25  # pixels; half a pixel costs 0.3 to 0.8 dB, and the loss goes with its square
+MOST_SHIFT = 0.25  # pixels; half a pixel costs 0.3 to 0.8 dB, and the loss goes with its square
 _MOST_BIAS = 0.1  # of the noise's standard deviation, see the head of the file
 _FAR_SHIFT = 2.0  # pixels: edges come out double
 _SURE = 6.0  # standard errors of brightness: of 2,000 clean sets of many kinds none went beyond
@@ -46,7 +46,7 @@ def shift(scene: np.ndarray | View) -> Finding:
     text = f'{value:.2f} ± {error:.2f} px'
     if all(len(one.measurable()) < 2 for one in found):
         text += ', in one direction'
-    verdict = FINE if sure_N[i] < _MOST_SHIFT else WARNING if value < _FAR_SHIFT else UNUSABLE
+    verdict = FINE if sure_N[i] < MOST_SHIFT else WARNING if value < _FAR_SHIFT else UNUSABLE
     advice = ''
     if verdict != FINE:
         down, right = shifts_N2[i]

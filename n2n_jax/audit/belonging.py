@@ -3,11 +3,13 @@
 N captures of a scene, H height, W width, C channels.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax import shared_noise
+from n2n_jax import near_copies, shared_noise
+from n2n_jax.audit.alignment import MOST_SHIFT, shift
 from n2n_jax.audit.block_means import means
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.audit.view import View
@@ -40,7 +42,9 @@ def duplicates(scene: np.ndarray | View) -> Finding:
 def shares_noise(scene: np.ndarray | View) -> Finding:
     """Captures whose noise is alike, as of averages over frames that overlap; of three or more.
 
-    See `n2n_jax.shared_noise`; of many captures or a large scene a part is looked at.
+    See `n2n_jax.shared_noise`; of many captures or a large scene a part is looked at. One capture
+    of something else, moved or out of focus makes all others look as if they shared something: so
+    what other checks blame is left out, and what one capture explains has to be seen otherwise.
     """
     view = View.of(scene)
     x = view.captures_NHWC
@@ -53,6 +57,19 @@ def shares_noise(scene: np.ndarray | View) -> Finding:
     found = shared_noise.find(part_NHWC)
     if found is None:
         return finding_of('shared noise', 0.0, 'none', FINE)
+    odd = _of_something_else(view)
+    if odd:  # whatever lacks in one capture, all others have in common
+        if len(part_NHWC) - len(odd) < 3:
+            text = 'not measurable: see the other checks'
+            return finding_of('shared noise', float('nan'), text, FINE)
+        found = _among(part_NHWC, odd)
+    if found is not None:
+        unlike = _unlike(part_NHWC, found, odd)
+        if unlike is not None:
+            text = f'none, {_captures([unlike + 1])} apart'
+            return finding_of('shared noise', 0.0, text, FINE)
+    if found is None:
+        return finding_of('shared noise', 0.0, 'none', FINE)
     advice = (
         f'{found.in_words()} share noise, as rolling means and windows that overlap do: a network '
         'learns to keep what they share. Train on the frames themselves, or on averages of '
@@ -62,6 +79,49 @@ def shares_noise(scene: np.ndarray | View) -> Finding:
     return finding_of(
         'shared noise', found.correlation, found.in_words(), WARNING, advice, {'pair': pair}
     )
+
+
+def _among(captures_NHWC: np.ndarray, without: set[int]) -> shared_noise.SharedNoise | None:
+    """Those that share noise among the captures that are left."""
+    left = [k for k in range(len(captures_NHWC)) if k not in without]
+    found = shared_noise.find(captures_NHWC[left])
+    if found is None:
+        return None
+    return dataclasses.replace(found, pair=tuple(left[k] for k in found.pair))
+
+
+def _of_something_else(view: View) -> set[int]:
+    """Captures of another scene or from another place; of those that are looked at."""
+    odd = {k - 1 for k in same_scene(view).numbers.get('captures', [])}
+    moved = shift(view)
+    if moved.verdict != FINE:
+        shifts_N2 = np.nan_to_num(np.array(moved.numbers['shifts']))
+        position_N2 = shifts_N2 * (1 - 1 / len(shifts_N2))  # they are against the mean of others
+        far_N = np.linalg.norm(position_N2 - np.median(position_N2, axis=0), axis=1)
+        odd |= set(np.flatnonzero(far_N > MOST_SHIFT).tolist())
+    return {k for k in odd if k < _MOST_CAPTURES}
+
+
+def _unlike(
+    captures_NHWC: np.ndarray, found: shared_noise.SharedNoise, odd: set[int]
+) -> int | None:
+    """The one capture, such as one out of focus, without which no others seem to share noise.
+
+    None if there is none such, or those that remain are more alike than their noise allows.
+    """
+    others = set(range(len(captures_NHWC))) - odd - set(found.pair)
+    for k in sorted(others):
+        explains = len(captures_NHWC) - len(odd) == 3 or _among(captures_NHWC, {*odd, k}) is None
+        if explains and not _nearer_than_their_noise(captures_NHWC, found):
+            return k
+    return None
+
+
+def _nearer_than_their_noise(captures_NHWC: np.ndarray, shared: shared_noise.SharedNoise) -> bool:
+    """Whether two captures differ by less than the noise that each is seen to have by itself."""
+    a_HWC, b_HWC = (captures_NHWC[k].astype(np.float64) for k in shared.pair)
+    own = near_copies.noise_by_itself(a_HWC) + near_copies.noise_by_itself(b_HWC)
+    return bool(np.mean((a_HWC - b_HWC) ** 2) < (1 - shared.correlation / 2) * own)
 
 
 def same_scene(scene: np.ndarray | View) -> Finding:

@@ -166,7 +166,8 @@ def _why_not_measurable(captures_NHWC: np.ndarray) -> str:
 
 def _perhaps_by_shift(finding: Finding) -> Finding:
     """Edges that do not cancel in a difference are alike in neighbouring pixels and in colours."""
-    if finding.verdict == FINE or finding.check not in ('correlation', 'channels', 'outlier'):
+    checks = 'correlation', 'channels', 'outlier', 'shared noise'
+    if finding.verdict == FINE or finding.check not in checks:
         return finding
     words = f'{finding.advice}. The shift may be all there is to it: mend that first'
     return dataclasses.replace(finding, advice=words)

@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import baselines, json_files, score, score_table
+    from n2n_jax import baselines, json_files, score, score_table, truth_images
     from n2n_jax.data import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.workdir import write_text
@@ -75,16 +75,18 @@ def run(arguments: argparse.Namespace) -> None:
     fixes.parse(captures.fix)
     options.check_no_input([arguments.json], own_captures.find(captures))
     _log.info('Reading the captures.')
-    raw, copies = own_captures.without_copies(own_captures.load(captures))
-    for copy in copies:
-        _log.info('Not used: %s.', copy)
+    # As a run reads them: without what was saved again, such as the JPEG file beside a TIFF file.
+    loaded = fixes.load(dataclasses.replace(captures, fix=''))
+    raw = loaded.raw
+    for sentence in [*loaded.done, *_other_fix(captures.fix, config)]:
+        _log.info('%s', sentence)
     for one in raw:
         if doubt := denoiser.doubt(one.captures_NHWC[0], one.name):
             _log.warning('%s', doubt)
     seen = _seen(raw, arguments, config)
     if arguments.held_out:
         raw = [one for one in raw if not seen.trained_whole(one)]
-    truth = score.read_truth(arguments.truth, raw) if arguments.truth else None
+    truth = truth_images.read(arguments.truth, raw) if arguments.truth else None
     fixed = _fixed(raw, captures.fix)
     scenes = score.prepare(
         raw,
@@ -100,7 +102,9 @@ def run(arguments: argparse.Namespace) -> None:
         restore,
         without=arguments.without,
     )
-    _log.info('%s\n', score_table.markdown(rows, held_out=arguments.held_out))
+    rows = [row | seen.facts(row['scene'], held_out=arguments.held_out) for row in rows]
+    table = score_table.markdown(rows, held_out=arguments.held_out, fix=captures.fix)
+    _log.info('%s\n', table)
     if 'bm3d' not in arguments.without and not baselines.bm3d_installed():
         _log.info(
             "BM3D is not installed: pip install 'n2n_jax[baselines]' adds it to the table (free "
@@ -118,6 +122,17 @@ def run(arguments: argparse.Namespace) -> None:
     warning = score_table.verdict(rows).warning()
     if warning:
         _log.warning('%s', warning)
+
+
+def _other_fix(fix: str, config: 'Config') -> list[str]:
+    """A sentence if captures are put right in another way than those of the run were."""
+    from n2n_jax.data import fixes
+
+    given, of_run = fixes.parse(fix), fixes.parse(config.captures.fix)
+    if given == of_run or not config.captures.paths:
+        return []
+    words = [f'--fix {",".join(names)}' if names else 'no --fix' for names in (of_run, given)]
+    return [f'The run was trained with {words[0]}, and is scored with {words[1]}.']
 
 
 def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
@@ -180,6 +195,16 @@ class _Seen:
     def trained_whole(self, scene: 'SceneCaptures') -> bool:
         """Whether nothing is left of it that was not trained on, worth scoring."""
         return self.columns.get(scene.name, 0) > scene.captures_NHWC.shape[2] - _NARROWEST
+
+    def facts(self, scene: str, *, held_out: bool) -> dict[str, Any]:
+        """What of a row says whether it is about what was trained on; '': that of all scenes."""
+        columns = self.columns.get(scene, 0) if scene else max(self.columns.values(), default=0)
+        return {
+            'trained_columns': columns,
+            'trained_on': bool(columns) and not held_out,
+            'held_out': held_out,
+            'doubt': self.doubt,
+        }
 
     def warnings(self, *, held_out: bool) -> list[str]:
         """What to say below the numbers."""

@@ -1,0 +1,48 @@
+"""Pictures of an evaluation show what captures hold, whatever the range of the network."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from n2n_jax import models
+from n2n_jax.config import Config, ModelConfig
+from n2n_jax.data import own_captures
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate_single import SingleImageEvaluator
+from n2n_jax.shown_values import ShownValues
+
+
+@pytest.fixture(scope='module')
+def dim():
+    """A model and a scene of 8-bit counts of 0 to 12."""
+    rows, columns = np.mgrid[:64, :64]
+    light = (3 + 2 * np.sin(columns / 9) * np.cos(rows / 7))[..., None]
+    counts = np.random.default_rng(0).poisson(light, (3, 64, 64, 1)).astype(np.uint8)
+    scene = SceneCaptures('s', counts)
+    model = own_captures.resolve(Config(model=ModelConfig(name='tiny')), [scene]).model
+    assert model.white == 255
+    return model, own_captures.in_range(scene, model)
+
+
+@pytest.mark.parametrize('evaluator', [CaptureEvaluator, SingleImageEvaluator])
+def test_pictures_of_a_few_photons_are_no_black_pages(dim, evaluator, tmp_path):
+    model, scene = dim
+    variables = models.init(model, jax.random.key(0))
+    (picture,) = evaluator(model, [scene])(variables, 1).triptychs.values()
+    Image.fromarray(picture).save(tmp_path / 'picture.png')
+    noisy = picture[22 : 22 + 64 * 3, 6 : 6 + 64 * 3].astype(float)
+    assert 60 < noisy.mean() < 190
+    assert noisy.std() > 40
+
+
+def test_a_difference_is_shown_in_units_of_the_noise(dim):
+    model, scene = dim
+    a, b = scene.captures_NHWC[:2]
+    shown = ShownValues.of(model).difference(a, b)
+    assert shown.std() == pytest.approx(np.sqrt(2) / 6, rel=0.1)
+    assert abs(shown.mean() - 0.5) < 0.02
+    # Of a range that says nothing, by what the difference itself is.
+    shown = ShownValues.of(ModelConfig(name='tiny')).difference(a, b)
+    assert shown.std() == pytest.approx(1 / 6)
