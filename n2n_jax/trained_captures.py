@@ -223,8 +223,9 @@ def changed(run: Path, scenes: Sequence[TrainedScene]) -> list[str]:
       run: its folder; one that kept nothing tells nothing.
       scenes: as they are now, see `record`.
     """
+    before = _kept(run)
     kept: dict[str, set[int]] = {}
-    for scene in _read(run) or []:
+    for scene in [] if before is None else before.scenes:
         kept.setdefault(scene.name, set()).update(_hashes(scene))
     return [
         scene.name

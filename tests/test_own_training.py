@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from tiny import planned_config
 
-from n2n_jax import cli, evaluate, follow, io, models, train
+from n2n_jax import cli, evaluate, follow, io, models, own_training, train
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import CapturesConfig, ModelConfig
 from n2n_jax.data import own_captures
