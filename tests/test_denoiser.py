@@ -104,7 +104,9 @@ def test_arrays_on_another_scale_than_the_captures_are_warned_of(caplog):
 
 def test_an_image_with_hardly_any_noise_is_warned_of():
     """A copy on another scale whose values lie within the range, or one denoised before."""
-    config = ModelConfig(name='tiny', channels=1, black=0.0, white=1000.0, noise='0.05')
+    config = ModelConfig(
+        name='tiny', channels=1, black=0.0, white=1000.0, noise='0.05', center='0.5', contrast='0.8'
+    )
     network = Denoiser(config, {}, step=0)
     rng = np.random.default_rng(0)
     ramp_HWC = np.tile(np.linspace(100, 900, 80)[:, None], (60, 1, 1))
