@@ -7,6 +7,9 @@ Evaluations are compared by the mean squared error over scenes, not by dB. With 
 estimate is the mean of e^2 - 2 e n + n n', where n and n' are the noise of two captures: the last
 part is most of its uncertainty for a strong denoiser, makes it negative now and then, and is the
 same at every step. So differences between steps are right where dB would be infinite.
+
+Of several channels the error of each counts in units of its noise: with one peak for all, a dim
+channel would have no say.
 """
 
 import math
@@ -22,17 +25,27 @@ SMALLEST_GAIN = 0.02
 _SMALLEST_SHARE = 1 - 10 ** (-SMALLEST_GAIN / 10)  # of the squared error
 
 
-def mean_squared_error(row: dict[str, Any]) -> float | None:
-    """The estimate by which evaluations are compared, peak 1; may be negative.
+IN_NOISE = 'mse_in_noise'  # the key of the error in units of the noise; rows of one channel lack it
+_ESTIMATE = 'mse_estimate'
+
+
+def mean_squared_error(row: dict[str, Any], key: str = _ESTIMATE) -> float | None:
+    """The estimate by which evaluations are compared; may be negative.
 
     Args:
       row: of results.json.
+      key: IN_NOISE, or that of the error with peak 1.
 
     Returns:
       None where nothing was estimated, or in rows of older runs, which hold means of dB alone.
     """
-    mse = row.get('mse_estimate')
+    mse = row.get(key)
     return mse if mse is not None and math.isfinite(mse) else None
+
+
+def _key(*rows: dict[str, Any]) -> str:
+    """By which estimate rows can be compared: those of older runs have one alone."""
+    return IN_NOISE if rows and all(IN_NOISE in row for row in rows) else _ESTIMATE
 
 
 def better(row: dict[str, Any], before: dict[str, Any]) -> bool:
@@ -45,7 +58,7 @@ def better(row: dict[str, Any], before: dict[str, Any]) -> bool:
       row: an evaluation.
       before: an earlier one, that it has to be better than.
     """
-    mse, known = mean_squared_error(row), mean_squared_error(before)
+    mse, known = (mean_squared_error(one, _key(row, before)) for one in (row, before))
     return known is None or (mse is not None and mse < known)
 
 
@@ -55,7 +68,8 @@ def worse_than_its_input(row: dict[str, Any]) -> bool:
     Args:
       row: an evaluation; older ones hold dB alone.
     """
-    mse, raw = mean_squared_error(row), row.get('mse_estimate_input')
+    key = _key(row)
+    mse, raw = mean_squared_error(row, key), row.get(f'{key}_input')
     if mse is not None and raw is not None:
         return mse > raw * (1 - _SMALLEST_SHARE)
     psnr, raw_psnr = row.get('psnr_estimate'), row.get('psnr_estimate_input')
@@ -74,13 +88,16 @@ def without_gain(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:
     Returns:
       The number of evaluations since the last gain, and the step of that gain (0: no rows).
     """
+    rows = list(rows)
+    key = _key(*rows)
+    error_key = 'mse_error' if key == _ESTIMATE else f'{key}_error'
     best, best_step, count = math.inf, 0, 0
     for row in rows:
-        mse = mean_squared_error(row)
+        mse = mean_squared_error(row, key)
         if mse is None:
             continue
         # Near 0 a share of the error says nothing: there its uncertainty is the measure.
-        floor = max(best, row['mse_error'] or 0.0) if best < math.inf else 0.0
+        floor = max(best, row[error_key] or 0.0) if best < math.inf else 0.0
         if mse < best - _SMALLEST_SHARE * floor:
             best, best_step, count = mse, row['step'], 0
         elif mse > 0:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import models, pair_metrics, pictures
+from n2n_jax import early_stop, models, pair_metrics, pictures
 from n2n_jax.config import ModelConfig
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.evaluate import Report
@@ -40,10 +40,14 @@ class CaptureEvaluator:
         self.scenes = scenes
         self._apply = _jitted(model)
         self._shown = ShownValues.of(model)
+        noise_C = np.array(self._shown.noise_C)
+        # With one peak for all channels a dim one would have no say in what is best.
+        self._weights_C = 1 / noise_C**2 if len(noise_C) > 1 else None
 
     def __call__(self, variables: Any, step: int) -> Report:
         """Estimates the PSNR of the weights of `step` on every scene."""
         images, patches, raw_patches = [], [], []
+        weighted: list[tuple[pair_metrics.Patches, pair_metrics.Patches]] = []
         triptychs = {}
         with ProgressLine('evaluating captures', len(self.scenes)) as progress:
             for k, scene in enumerate(self.scenes):
@@ -51,13 +55,19 @@ class CaptureEvaluator:
                 denoised_NHWC = np.stack(
                     [self._apply(variables, capture[None])[0] for capture in captures_NHWC]
                 )
-                maps_NHWC = pair_metrics.error_maps(denoised_NHWC, captures_NHWC)
-                raw_NHWC = pair_metrics.error_maps(captures_NHWC, captures_NHWC)
-                side = pair_metrics.patch_side(captures_NHWC)
-                patches.append(pair_metrics.patch_sums(maps_NHWC.mean(axis=0), mask_HWC, side=side))
-                raw_patches.append(
-                    pair_metrics.patch_sums(raw_NHWC.mean(axis=0), mask_HWC, side=side)
+                map_HWC = pair_metrics.error_maps(denoised_NHWC, captures_NHWC).mean(axis=0)
+                raw_HWC = pair_metrics.error_maps(captures_NHWC, captures_NHWC).mean(axis=0)
+                sums = functools.partial(
+                    pair_metrics.patch_sums,
+                    mask_HWC=mask_HWC,
+                    side=pair_metrics.patch_side(captures_NHWC),
                 )
+                patches.append(sums(map_HWC))
+                raw_patches.append(sums(raw_HWC))
+                if self._weights_C is not None:
+                    weighted.append(
+                        (sums(map_HWC * self._weights_C), sums(raw_HWC * self._weights_C))
+                    )
                 images.append({'image': scene.name, **_scores(patches[-1:], raw_patches[-1:])})
                 if k < _MOST_PICTURES:
                     triptychs[f'captures_{k + 1}.png'] = self._drawn(captures_NHWC, denoised_NHWC)
@@ -67,6 +77,7 @@ class CaptureEvaluator:
             'set': 'held out',
             'noise': 'captures',
             **_scores(patches, raw_patches),
+            **_in_noise(weighted),
             'n': len(self.scenes),
             'protocol': PROTOCOL,
         }
@@ -95,6 +106,23 @@ def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:
         **pair_metrics.estimate_psnr(patches, mean_of='mse').as_dict(),
         'psnr_estimate_input': raw['psnr_estimate'],
         'mse_estimate_input': raw['mse_estimate'],
+    }
+
+
+def _in_noise(
+    weighted: Sequence[tuple[pair_metrics.Patches, pair_metrics.Patches]],
+) -> dict[str, float | None]:
+    """The errors in units of the noise of each channel, which the best weights are chosen by."""
+    if not weighted:
+        return {}
+    model, raw = (
+        pair_metrics.estimate_psnr(parts, mean_of='mse').as_dict()
+        for parts in zip(*weighted, strict=True)
+    )
+    return {
+        early_stop.IN_NOISE: model['mse_estimate'],
+        f'{early_stop.IN_NOISE}_error': model['mse_error'],
+        f'{early_stop.IN_NOISE}_input': raw['mse_estimate'],
     }
 
 

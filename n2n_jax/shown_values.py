@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from n2n_jax.config import ModelConfig
-from n2n_jax.models.noise_units import numbers
+from n2n_jax.models.noise_units import NoiseUnits, numbers
 
 _MARGIN = 0.1  # of the contrast, beyond what all but a percent of the values lie between
 _MOST_NOISE = 3.0  # standard deviations of a difference from gray to black or white
@@ -35,7 +35,7 @@ class ShownValues:
     @classmethod
     def of(cls, model: ModelConfig) -> Self:
         """As the config of a network says; [0, 1] if it says nothing."""
-        if not model.noise:
+        if NoiseUnits.of(model) is None:
             return cls(0.0, 1.0)
         noise_C, center_C, contrast_C = (
             numbers(getattr(model, key), f'model.{key}', model.channels)

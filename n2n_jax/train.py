@@ -433,7 +433,8 @@ def _keep_best(
         return
     items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
     if step != before:
-        estimates = {name: row[name] for name in ('psnr_estimate', 'mse_estimate')}
+        names = 'psnr_estimate', 'mse_estimate', early_stop.IN_NOISE
+        estimates = {name: row[name] for name in names if name in row}
         best.save(step, items, {**meta, **estimates})
         best.wait()
 

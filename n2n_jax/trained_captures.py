@@ -223,9 +223,9 @@ def changed(run: Path, scenes: Sequence[TrainedScene]) -> list[str]:
       run: its folder; one that kept nothing tells nothing.
       scenes: as they are now, see `record`.
     """
-    before = _kept(run)
     kept: dict[str, set[int]] = {}
-    for scene in [] if before is None else before.scenes:
+    before = _kept(run) or Record([])
+    for scene in before.scenes:
         kept.setdefault(scene.name, set()).update(_hashes(scene))
     return [
         scene.name

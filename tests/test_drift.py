@@ -133,3 +133,21 @@ def test_a_color_that_drifts_by_itself_is_seen():
     lever = drift.lever(seen, f, x, np.ones(clean_HWC.shape, bool), [(k,) for k in range(4)])
     low, high = pair_metrics.estimate_psnr([dataclasses.replace(patches, lever=lever)]).ci95
     assert low < -10 * np.log10(np.mean((f - clean_HWC) ** 2)) < high
+
+
+def test_over_many_scenes_that_drift_the_estimate_lies_in_its_interval(clean_HWC):
+    small_HWC, rng = clean_HWC[:64, :64], np.random.default_rng(5)
+    scenes = []
+    for _ in range(12):
+        raw = rng.normal(1, 0.15, (3, 1, 1, 1)) * small_HWC
+        raw = raw + rng.normal(0, 0.05, raw.shape)
+        found = brightness.compare_channels(raw)
+        x, seen = matched(raw, found.together), drift.find(found, lambda pixels: pixels)
+        patches = pair_metrics.patch_sums(pair_metrics.error_maps(x, x).mean(axis=0))
+        if seen is not None:
+            lever = drift.lever(seen, x, x, np.ones(small_HWC.shape, bool), [(0,), (1,), (2,)])
+            patches = dataclasses.replace(patches, lever=lever)
+        scenes.append(patches)
+    estimate = pair_metrics.estimate_psnr(scenes)
+    assert estimate.ci95[0] <= estimate.psnr <= estimate.ci95[1]
+    assert estimate.ci95[0] < estimate.ci95_noise[0]

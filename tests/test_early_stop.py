@@ -10,8 +10,10 @@ from tiny import tiny_config
 
 from n2n_jax import cli, evaluate_captures, pair_metrics, train
 from n2n_jax.checkpoint import Checkpoints, open_for_reading
+from n2n_jax.config import ModelConfig
 from n2n_jax.data.capture_feed import CaptureFeed
-from n2n_jax.early_stop import better, without_gain
+from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.early_stop import better, without_gain, worse_than_its_input
 from n2n_jax.errors import UserError
 from n2n_jax.workdir import Workdir
 
@@ -23,6 +25,38 @@ def row(step, psnr=None, *, mse=None, error=1e-5):
 
 def rows(*estimates):
     return [row(10 * (i + 1), psnr) for i, psnr in enumerate(estimates)]
+
+
+def test_weights_that_wipe_out_a_dim_channel_are_not_the_best():
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(64) / 9)[:, None, None]
+    clean_HWC = np.concatenate([0.5 + 0.3 * wave, 0.02 * (0.5 + 0.3 * wave)], -1)
+    clean_HWC = np.broadcast_to(clean_HWC, (64, 64, 2))
+    x = clean_HWC + rng.normal(0, 1, (4, 64, 64, 2)) * [0.05, 0.001]
+    model = ModelConfig(
+        name='tiny', channels=2, noise='0.05,0.001', center='0.5,0.01', contrast='0.6,0.012'
+    )
+    evaluator = evaluate_captures.CaptureEvaluator(model, [SceneCaptures('s', np.float32(x))])
+    found = []
+    for wiped in (False, True):
+
+        def restore(_, noisy_BHWC, wiped=wiped):
+            # A little better in the bright channel, and nothing left of the dim one.
+            off = np.array([0.019 if wiped else 0.02, 0.0])
+            dim = np.where([False, wiped], 0.01 - clean_HWC, 0.0)
+            return (clean_HWC + off + dim)[None]
+
+        evaluator._apply = restore
+        found.append(evaluator({}, len(found) + 1).rows[0])
+    good, bad = found
+    assert bad['mse_estimate'] < good['mse_estimate']  # with one peak for both channels
+    assert not better(bad, good)
+    assert without_gain(found) == (1, 1)
+    assert worse_than_its_input(bad)
+    assert not worse_than_its_input(good)
+    # Of an older run one estimate is known.
+    older = {key: value for key, value in good.items() if 'in_noise' not in key}
+    assert better(bad, older)
 
 
 @pytest.mark.parametrize(

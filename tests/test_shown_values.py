@@ -44,5 +44,6 @@ def test_a_difference_is_shown_in_units_of_the_noise(dim):
     assert shown.std() == pytest.approx(np.sqrt(2) / 6, rel=0.1)
     assert abs(shown.mean() - 0.5) < 0.02
     # Of a range that says nothing, by what the difference itself is.
-    shown = ShownValues.of(ModelConfig(name='tiny')).difference(a, b)
-    assert shown.std() == pytest.approx(1 / 6)
+    for noise in ('', 'none'):
+        shown = ShownValues.of(ModelConfig(name='tiny', noise=noise)).difference(a, b)
+        assert shown.std() == pytest.approx(1 / 6)
