@@ -11,6 +11,7 @@ import numpy as np
 
 from n2n_jax import pair_metrics
 from n2n_jax.anscombe import Anscombe
+from n2n_jax.measured_part import measured_part
 from n2n_jax.noise_model import noise_model
 
 Restore = Callable[[np.ndarray], np.ndarray]  # (H, W, C) float32 to the same
@@ -30,22 +31,34 @@ def bm3d_installed() -> bool:
     return importlib.util.find_spec('bm3d') is not None
 
 
-def tuned_nlm(captures_NHWC: np.ndarray) -> Restore:
-    """Non-local means with the strength that has the least error as the captures tell it."""
-    noise = pair_metrics.error_maps(captures_NHWC, captures_NHWC).mean()
+def tuned_nlm(captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None) -> Restore:
+    """Non-local means with the strength that has the least error as the captures tell it.
+
+    Args:
+      captures_NHWC: two or more.
+      measured_HWC: False where they hold no measurement, which tells nothing of the noise; None:
+        all is one.
+    """
+    noise = _mean(pair_metrics.error_maps(captures_NHWC, captures_NHWC), measured_HWC)
     sigma = float(np.sqrt(max(noise, 1e-12)))
     candidates = [_nlm(strength * sigma, sigma) for strength in _NLM_STRENGTHS]
-    return _best(candidates, captures_NHWC)
+    return _best(candidates, captures_NHWC, measured_HWC)
 
 
-def tuned_bm3d(captures_NHWC: np.ndarray) -> Restore:
+def tuned_bm3d(captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None) -> Restore:
     """BM3D (Dabov et al. 2007) between the Anscombe transform and its exact unbiased inverse.
 
     From the captures: the line of the noise's variance over the signal, the standard deviation
     that the transform leaves, and the strength, by the error on a crop in the middle. Noise that
     neighbors share is met by more strength: to tell BM3D its spectrum gains 0.2 dB over that on
     widefield microscopy, and fails with NumPy from 2.4 on (bm3d 4.0.3).
+
+    Args:
+      captures_NHWC: two or more.
+      measured_HWC: see `tuned_nlm`.
     """
+    if measured_HWC is not None:
+        captures_NHWC = measured_part(captures_NHWC, measured_HWC).captures_NHWC
     line = noise_model(captures_NHWC)
     transform = Anscombe(line.gain, line.read * abs(line.read))
     transformed_NHWC = transform.forward(captures_NHWC)
@@ -58,17 +71,29 @@ def tuned_bm3d(captures_NHWC: np.ndarray) -> Restore:
 
 
 def _best(
-    candidates: Sequence[Restore], captures_NHWC: np.ndarray, *, few: bool = False
+    candidates: Sequence[Restore],
+    captures_NHWC: np.ndarray,
+    measured_HWC: np.ndarray | None = None,
+    *,
+    few: bool = False,
 ) -> Restore:
     """The one with the least error on the captures, or on as few of them as will do."""
     x = captures_NHWC
 
     def error(restore: Restore) -> float:
         if few and len(x) > 2:
-            return float(pair_metrics.error_map(restore(x[0]), x[1:]).mean())
-        return float(pair_metrics.error_maps(np.stack([restore(c) for c in x]), x).mean())
+            return _mean(pair_metrics.error_map(restore(x[0]), x[1:])[None], measured_HWC)
+        maps_NHWC = pair_metrics.error_maps(np.stack([restore(c) for c in x]), x)
+        return _mean(maps_NHWC, measured_HWC)
 
     return min(candidates, key=error)
+
+
+def _mean(maps_NHWC: np.ndarray, measured_HWC: np.ndarray | None) -> float:
+    """Over what was measured; over all if nothing was."""
+    if measured_HWC is None or not measured_HWC.any():
+        return float(maps_NHWC.mean())
+    return float(maps_NHWC[:, measured_HWC].mean())
 
 
 def _nlm(strength: float, sigma: float) -> Restore:

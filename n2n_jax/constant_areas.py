@@ -26,6 +26,9 @@ _FAR = 10.0  # standard deviations, and the range of all others: nothing measure
 _MOST_CLOSE = 1e-3  # share of other values that may lie closer
 _MOST_SAME = 0.2  # share of other pixels that are the same in all captures
 _MOST_SAMPLED = 1_000_000  # values that the noise is estimated from
+_SQUARE = 7  # pixels a side of a square that an area has, or
+_LINE = 64  # pixels of a line along a side of the image, or that whole side, if it has
+_SHORTEST_LINE = 32  # pixels at least
 _EIGHT = np.ones((3, 3), bool)  # neighbors
 
 
@@ -48,9 +51,9 @@ def constant_mask(captures_NHWC: np.ndarray) -> np.ndarray:
     """True where captures hold a constant in place of a measurement, (H, W, C).
 
     That is where all captures hold the same value (or all NaN) and it fills an area that is
-    constant for other reasons than chance, see the head of this file; and where any capture holds a
-    value that lies so far from all others as -9999 does from counts. A channel that is the same
-    everywhere counts as measured: there is nothing else to tell it by.
+    constant for other reasons than chance, see the head of this file and `large_areas`; and where
+    any capture holds a value that lies so far from all others as -9999 does from counts. A channel
+    that is the same everywhere counts as measured: there is nothing else to tell it by.
 
     Args:
       captures_NHWC: as they were read, of any type. Of a single capture, or of copies, only values
@@ -152,7 +155,7 @@ def _area(
     between = low + margin < number < high - margin and by_chance < _MOST_SAME
     if not (apart or between):
         return None
-    area_HW = _large_parts(same_HW & holds_NHW[0])
+    area_HW = large_areas(same_HW & holds_NHW[0])
     around_HW = ndimage.binary_dilation(area_HW, _EIGHT) & ~area_HW
     if not (area_HW.any() and around_HW.any()):
         return None
@@ -177,9 +180,30 @@ def _noise(x_NHW: np.ndarray, same_HW: np.ndarray) -> float:
     return float(np.median(np.abs(a[both] - b[both]))) / (0.6745 * np.sqrt(2))
 
 
-def _large_parts(area_HW: np.ndarray) -> np.ndarray:
-    """Its connected parts of so many pixels that chance does not make them."""
+def large_areas(holds_HW: np.ndarray) -> np.ndarray:
+    """Areas of pixels that hold one value, too large and too plain in shape to be chance.
+
+    Told from one image alone, so that what is left out of a training is known again in the images
+    that are denoised: squares, and lines along the sides such as a dead column of a sensor, with
+    what is connected to them nearby, as corners are.
+
+    Args:
+      holds_HW: where pixels hold the value.
+    """
+    if not holds_HW.any():
+        return np.zeros(holds_HW.shape, bool)
+    # Beyond the sides of the image a square goes on; a line has to have its length inside.
+    seeds_HW = _opened(holds_HW, (_SQUARE, _SQUARE), beyond=1)
+    rows, columns = (max(_SHORTEST_LINE, min(_LINE, side)) // 2 * 2 - 1 for side in holds_HW.shape)
+    seeds_HW |= _opened(holds_HW, (rows, 1), beyond=0) | _opened(holds_HW, (1, columns), beyond=0)
+    area_HW = ndimage.binary_dilation(seeds_HW, _EIGHT, iterations=_SQUARE - 1, mask=holds_HW)
     labels_HW, count = ndimage.label(area_HW, _EIGHT)
     sizes = np.bincount(labels_HW.ravel(), minlength=count + 1)
     sizes[0] = 0
     return (sizes >= _FEWEST)[labels_HW]
+
+
+def _opened(holds_HW: np.ndarray, size: tuple[int, int], *, beyond: int) -> np.ndarray:
+    """The pixels of rectangles of this size that hold the value throughout."""
+    inner_HW = ndimage.minimum_filter(holds_HW.astype(np.uint8), size, mode='constant', cval=beyond)
+    return holds_HW & (ndimage.maximum_filter(inner_HW, size, mode='constant', cval=0) == 1)

@@ -49,14 +49,17 @@ def _key(*rows: dict[str, Any]) -> str:
 
 
 def better(row: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether an evaluation has the smaller error; never if one of them has no estimate to compare.
+    """Whether an evaluation has the smaller error.
+
+    One without an estimate is never better than one that has it. Where neither has any, the later
+    one is: nothing speaks for the weights of fewer steps.
 
     Args:
       row: an evaluation.
-      before: the one that it has to be better than.
+      before: an earlier one, that it has to be better than.
     """
     mse, known = (mean_squared_error(one, _key(row, before)) for one in (row, before))
-    return mse is not None and (known is None or mse < known)
+    return known is None or (mse is not None and mse < known)
 
 
 def worse_than_its_input(row: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from n2n_jax.data.own_captures import SceneCaptures
 _SIDE = 256
 _SIDE_OF_WHOLE = 512  # for networks that see all of an image at once
 _MOST_WHOLE_PIXELS = 512**2  # of a capture: of larger ones activations take gigabytes
+_LEAST_MEASURED = 0.05  # share of a region; the rest is a border, or no data
 _MOST_CAPTURES = 4  # of a tile: for the time of more, further tiles tell more of the scene
 
 
@@ -55,6 +56,8 @@ def _in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[tuple[i
     side = _SIDE if models.geometry(config.model).halo else _SIDE_OF_WHOLE
     rng = np.random.default_rng([config.eval.seed, zlib.crc32(b'regions')])
     of_scenes = [_tiles(scene, side) for scene in held_out]
+    measured = [[tile for tile in tiles if _was_measured(tile)] for tiles in of_scenes]
+    of_scenes = measured if any(measured) else of_scenes
     for tiles in of_scenes:
         rng.shuffle(tiles)
     order = rng.permutation(len(of_scenes))
@@ -65,6 +68,10 @@ def _in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[tuple[i
 def pixels(scene: SceneCaptures) -> int:
     """Of all its captures."""
     return int(np.prod(scene.captures_NHWC.shape[:3]))
+
+
+def _was_measured(scene: SceneCaptures) -> bool:
+    return scene.measured_HWC is None or scene.measured_HWC.mean() >= _LEAST_MEASURED
 
 
 def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:

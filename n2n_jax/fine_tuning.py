@@ -59,12 +59,22 @@ def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
     with open_for_reading(Path(config.model.init_from)) as checkpoints:
         step = checkpoints.last_step
         variables = evaluate.shipped_variables(checkpoints, step, sharding)
+        in_units = bool(checkpoints.config(step).model.noise)
     _log.info(
         'Starting from the weights of %s at step %d (%s).',
         config.model.init_from,
         step,
         weights_hash(variables)[:16],
     )
+    if in_units != bool(config.model.noise):
+        ways = 'pixel values as they are', 'detail in units of its noise'
+        _log.warning(
+            'The run %s was trained on %s, and this one sees %s: its weights are a worse start '
+            'than those of a run of the same kind, and may be no better than random ones.',
+            config.model.init_from,
+            ways[in_units],
+            ways[not in_units],
+        )
     return variables
 
 

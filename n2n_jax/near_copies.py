@@ -3,8 +3,6 @@
 N captures of a scene, H height, W width, C channels.
 """
 
-import itertools
-
 import numpy as np
 
 _COPY = 0.1  # of the noise: two captures that differ by less in variance are one
@@ -24,22 +22,28 @@ def near_copies(captures_NHWC: np.ndarray, differences_NN: np.ndarray) -> list[t
       differences_NN: see `n2n_jax.noise_model.mean_squares`.
     """
     num = len(captures_NHWC)
-    pairs = list(itertools.combinations(range(num), 2))
-    differences = np.array([differences_NN[pair] for pair in pairs])
-    noise = [noise_by_itself(capture) for capture in captures_NHWC] if num > 2 else []
-    alike = []
-    for k, (i, j) in enumerate(pairs):
-        if differences[k] == 0:
-            alike.append((i, j))
-        elif num > 2:
-            usual = np.median(np.delete(differences, k))
-            # Two captures with little noise among noisier ones differ little as well; but then
-            # they look it.
-            if differences[k] < _COPY * min(usual, 2 * noise[i], 2 * noise[j]):
-                alike.append((i, j))
-        elif _differ_by_rounding(captures_NHWC[i], captures_NHWC[j]):
-            alike.append((i, j))
-    return alike
+    firsts, seconds = np.triu_indices(num, 1)
+    differences = differences_NN[firsts, seconds]
+    alike = differences == 0
+    if num > 2:
+        noise_N = np.array([noise_by_itself(capture) for capture in captures_NHWC])
+        # Two captures with little noise among noisier ones differ little as well; but then they
+        # look it.
+        usual = np.minimum(noise_N[firsts], noise_N[seconds]) * 2
+        alike |= differences < _COPY * np.minimum(usual, _medians_of_others(differences))
+    elif not alike.all():
+        alike[0] = _differ_by_rounding(captures_NHWC[0], captures_NHWC[1])
+    return [(int(i), int(j)) for i, j in zip(firsts[alike], seconds[alike], strict=True)]
+
+
+def _medians_of_others(values: np.ndarray) -> np.ndarray:
+    """For each of two or more values the median of all others."""
+    order = np.argsort(values)
+    ranked, rank = values[order], np.empty(len(values), int)
+    rank[order] = np.arange(len(values))
+    # Of the others, those from the rank of what is left out on have moved down by one.
+    low, high = (len(values) - 2) // 2, (len(values) - 1) // 2
+    return (ranked[low + (rank <= low)] + ranked[high + (rank <= high)]) / 2
 
 
 def noise_by_itself(capture_HWC: np.ndarray) -> float:

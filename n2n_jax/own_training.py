@@ -142,8 +142,8 @@ def _crop(scenes: list[SceneCaptures], captures: CapturesConfig) -> int:
     """The side of the crops: as large as is of use, and fits into what is trained on."""
     crop = min(_LARGEST_CROP, *(min(scene.captures_NHWC.shape[1:3]) for scene in scenes))
     if not captures.single and len(scenes) < own_captures.SCENES_TO_SPLIT:
-        width = min(scene.captures_NHWC.shape[2] for scene in scenes)
-        crop = min(crop, width - round(captures.held_out * width))
+        trained = min(own_captures.trained_columns(s, captures.held_out) for s in scenes)
+        crop = max(1, min(crop, trained))  # of none at all tells the split
     if crop > _CROP_MULTIPLE:
         crop -= crop % _CROP_MULTIPLE
     return max(2, crop - crop % 2) if captures.single else crop

@@ -66,11 +66,11 @@ def on_main_process(action: Callable[[], None]) -> None:
     Raises:
       UserError: in all other processes, if the action raised anything in the main one.
     """
-    error: Exception | None = None
+    error: BaseException | None = None
     if is_main_process():
         try:
             action()
-        except Exception as exception:  # raised below, once the others know
+        except BaseException as exception:  # Ctrl-C too; raised below, once the others know
             error = exception
     if jax.process_count() > 1:
         failed = multihost_utils.broadcast_one_to_all(np.array(error is not None))

@@ -5,14 +5,13 @@ from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
-from scipy import ndimage
 
 from n2n_jax.config import ModelConfig
+from n2n_jax.constant_areas import large_areas
 from n2n_jax.errors import UserError
 from n2n_jax.models.noise_units import numbers
 
 _FULL_RANGE = ('uint8', 'uint16', 'int8', 'int16')  # types whose ends are black and white
-_AREA = 7  # pixels a side of a square that holds a constant only where it is an area
 _MARGIN = 1.0  # how far floating-point values may lie beyond [0, 1] where no range is known
 
 
@@ -78,17 +77,16 @@ class PixelRange:
     def is_constant(self, pixels_HWC: np.ndarray) -> np.ndarray:
         """True where an image holds a constant in place of a measurement, (H, W, C).
 
-        A value within the range of the others, such as 0, is one only where it fills an area.
+        A value within the range of the others, such as 0, is one only where it fills an area, as in
+        the captures that were trained on (`n2n_jax.constant_areas.large_areas`).
         """
         mask_HWC = np.zeros(pixels_HWC.shape, bool)
         extent = abs(self.high - self.low)
         for value in self.constants:
             holds_HWC = _holds(pixels_HWC, value)
             if self.low - extent <= value <= self.high + extent and holds_HWC.any():
-                # Beyond the sides of the image it goes on.
-                area = np.ones((_AREA, _AREA, 1), bool)
-                inner_HWC = ndimage.binary_erosion(holds_HWC, area, border_value=1)
-                holds_HWC &= ndimage.binary_dilation(inner_HWC, area)
+                for channel in range(holds_HWC.shape[-1]):
+                    holds_HWC[..., channel] = large_areas(holds_HWC[..., channel])
             mask_HWC |= holds_HWC
         return mask_HWC
 

@@ -198,7 +198,7 @@ def _captures(
     share = config.captures.held_out
     trained, held_out = own_captures.split(scenes, share, crop=config.data.crop)
     whole = len(trained) < len(scenes)
-    held = f'{len(held_out)} scenes' if whole else f'{share:.0%} of the width'
+    held = f'{len(held_out)} scenes' if whole else f'the right {share:.0%} of what was measured'
     return _capture_feed(config, trained, layout, held=held), held_out
 
 

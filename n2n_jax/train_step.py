@@ -217,7 +217,11 @@ class SingleImages:
             denoised_first - denoised_second,
             neighbor_pairs.gamma_at(progress),
         )
-        return first_BhwC, target_BhwC, None
+        mask_BHWC = feed.target_mask(constants, inputs)
+        if mask_BHWC is not None:  # a pair needs both of its pixels
+            first_mask_BhwC, second_mask_BhwC = neighbor_pairs.split(mask_BHWC, choice_Bhw)
+            mask_BHWC = first_mask_BhwC * second_mask_BhwC
+        return first_BhwC, target_BhwC, mask_BHWC
 
 
 def make_task(config: Config) -> Task:
@@ -236,7 +240,8 @@ def make_task(config: Config) -> Task:
         loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
         _warn_of_captures(loss_name)
         # Masked: values that were not measured, and how much the others count.
-        loss_name = 'masked_l2' if loss_name == 'l2' else loss_name
+        masked = f'masked_{loss_name}'
+        loss_name = masked if masked in losses.REGISTRY else loss_name
         return OwnCaptures(loss_name, config.captures.pairing)
     of_input = corruptions.parse(config.noise.input)
     target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)

@@ -51,33 +51,36 @@ _MOST_VALUES = 200_000  # of a scene that a quantile is taken of
 def noise_scale(noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
     """Standard deviation of the noise at each pixel, from one image, (H, W, C).
 
-    The squared residual is averaged over bins of the denoised value, and read off between them.
+    The squared residual is averaged over bins of the denoised value, and read off between them;
+    each channel by itself, as their noise may differ.
 
     Args:
       noisy_HWC: a capture.
-      denoised_HWC: f of it, in the same units.
+      denoised_HWC: f of it, in the same units; NaN where nothing was measured, which has a scale
+        of 0.
     """
-    value = denoised_HWC.astype(np.float64)
-    known_HWC = np.isfinite(value) & np.isfinite(noisy_HWC)
-    if not known_HWC.all():  # constants in place of measurements
-        at = known_HWC.nonzero()
-        scale_HWC = np.zeros(value.shape)
-        if len(at[0]):
-            scale_HWC[at] = noise_scale(noisy_HWC[at][:, None, None], value[at][:, None, None])[
-                :, 0, 0
-            ]
-        return scale_HWC
-    square = (noisy_HWC - value) ** 2
-    order = np.argsort(value, axis=None)
+    scale_HWC = np.zeros(denoised_HWC.shape)
+    for channel in range(scale_HWC.shape[-1]):
+        noisy_HW, value_HW = noisy_HWC[..., channel], denoised_HWC[..., channel].astype(np.float64)
+        known_HW = np.isfinite(value_HW) & np.isfinite(noisy_HW)
+        if known_HW.any():
+            scale_HWC[known_HW, channel] = _scale(noisy_HW[known_HW], value_HW[known_HW])
+    return scale_HWC
+
+
+def _scale(noisy: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """`noise_scale` of the pixels of a channel, in any order."""
+    square = (noisy - value) ** 2
+    order = np.argsort(value)
     num = int(np.clip(value.size // 100, 1, _NOISE_BINS))
-    values = np.array([part.mean() for part in np.array_split(value.ravel()[order], num)])
-    squares = np.array([part.mean() for part in np.array_split(square.ravel()[order], num)])
+    values = np.array([part.mean() for part in np.array_split(value[order], num)])
+    squares = np.array([part.mean() for part in np.array_split(square[order], num)])
     variance = np.interp(value, values, squares)
     return np.sqrt(np.maximum(variance, 1e-3 * square.mean() + 1e-20))
 
 
 def detail(denoised_HWC: np.ndarray, scale_HWC: np.ndarray) -> np.ndarray:
-    """How much goes on around each pixel, in units of the image's noise, (H, W, C).
+    """How much goes on around each pixel, in units of its channel's noise, (H, W, C).
 
     That is what the error grows with. On microscopy it tells more about the error than the spread
     of the results for flipped images does, and costs nothing.
@@ -92,8 +95,11 @@ def detail(denoised_HWC: np.ndarray, scale_HWC: np.ndarray) -> np.ndarray:
         value = np.nan_to_num(fill(value[None], unknown_HWC)[0])
     sigmas = (_DETAIL, _DETAIL, 0)
     fine = np.abs(value - ndimage.gaussian_filter(value, sigmas))
-    squares = scale_HWC[~unknown_HWC & (scale_HWC > 0)] ** 2
-    return ndimage.gaussian_filter(fine, sigmas) / np.sqrt(squares.mean() if len(squares) else 1.0)
+    known_HWC = ~unknown_HWC & (scale_HWC > 0)
+    squares_C = np.sum(scale_HWC**2, axis=(0, 1), where=known_HWC)
+    num_C = known_HWC.sum(axis=(0, 1))
+    noise_C = np.sqrt(np.where(num_C > 0, squares_C / np.maximum(num_C, 1), 1.0))
+    return ndimage.gaussian_filter(fine, sigmas) / noise_C
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,7 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
             mask_HWC = _middle(scene.measured_HWC[None])[0]
         if not mask_HWC.any():
             continue
-        restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC))
+        restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC, mask_HWC))
         results = [np.stack([of(x) for x in x_NHWC]) for of in restores]
         maps = [pair_metrics.error_maps(f_NHWC, x_NHWC).mean(axis=0) for f_NHWC in results]
         side, num = pair_metrics.patch_side(x_NHWC), x_NHWC.shape[-1]

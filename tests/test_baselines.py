@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import baselines
+from n2n_jax import baselines, verdict
 from n2n_jax.data import photos
+from n2n_jax.data.own_captures import SceneCaptures
 
 
 @pytest.fixture(scope='module')
@@ -41,6 +42,35 @@ def test_the_strength_of_non_local_means_comes_from_the_captures(clean_HWC):
         for s in baselines._NLM_STRENGTHS
     ]
     assert chosen < 1.1 * min(errors)
+
+
+def test_a_border_of_no_data_does_not_weaken_non_local_means(clean_HWC):
+    rng = np.random.default_rng(0)
+    x = (clean_HWC + rng.normal(0, 0.1, (2, *clean_HWC.shape))).astype(np.float32)
+    measured_HWC = np.ones(clean_HWC.shape, bool)
+    measured_HWC[:, :112] = False
+    x[:, ~measured_HWC] = 0.5
+    told, ignored = (
+        np.mean((restore(x[0]) - clean_HWC)[:, 112:] ** 2)
+        for restore in (baselines.tuned_nlm(x, measured_HWC), baselines.tuned_nlm(x))
+    )
+    assert told < 0.8 * ignored
+    # The last line of a run compares with the stronger one.
+    scene = SceneCaptures('a', x, measured_HWC)
+    found = verdict.compare([scene], lambda noisy_HWC: clean_HWC)
+    assert found.over_nlm == pytest.approx(
+        verdict.compare([scene.columns(112, 128)], lambda _: clean_HWC[:, 112:]).over_nlm, abs=0.3
+    )
+
+
+def test_a_border_of_no_data_is_no_noise_to_bm3d(clean_HWC, fake_bm3d):
+    rng = np.random.default_rng(0)
+    x = (rng.poisson(40 * clean_HWC, (2, *clean_HWC.shape)) / 40).astype(np.float32)
+    measured_HWC = np.ones(clean_HWC.shape, bool)
+    measured_HWC[:, :64] = False
+    x[:, ~measured_HWC] = 0.5
+    baselines.tuned_bm3d(x, measured_HWC)
+    assert fake_bm3d[0][1] / baselines._BM3D_STRENGTHS[0] == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize('num', [2, 3])

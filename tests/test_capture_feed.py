@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from n2n_jax import memory
 from n2n_jax.config import DataConfig
 from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.errors import UserError
 from n2n_jax.parallel import make_layout
 
 DATA = DataConfig(crop=8, batch_size=16)
@@ -84,3 +86,40 @@ def test_captures_are_never_drawn_anew():
     noisy, _ = batches(steps=100, augment=False)
     known = np.unique(np.concatenate([scene.ravel() for scene in scenes()]))
     assert np.isin(noisy, known).all()
+
+
+def masked_feed(pairing, **changes):
+    """Measured: the even rows of the first scene, the odd columns of the second."""
+    first, second = scenes()
+    masks = [np.zeros(scene.shape[1:], np.uint8) for scene in (first, second)]
+    masks[0][::2] = 1
+    masks[1][:, 1::2] = 1
+    return CaptureFeed(
+        [first, second], DATA, pairing=pairing, seed=3, layout=make_layout(16, jax.devices()[:1]),
+        masks=masks, **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize('pairing', ['1:1', '1:X', 'X:1'])
+def test_a_mask_of_the_scene_is_cut_where_its_captures_are(pairing):
+    feed = masked_feed(pairing)
+    assert feed.constants['masks'].shape == (12 * 20 + 16 * 9, 1)  # once, not for each capture
+    for step in range(10):
+        inputs = feed.inputs(step, 1)[0]
+        noisy, _ = jax.device_get(feed.pair(feed.constants, inputs))
+        mask = jax.device_get(feed.target_mask(feed.constants, inputs))
+        row = np.floor(noisy + 1e-3) % 100
+        column = np.rint((noisy - np.floor(noisy + 1e-3)) * 100)
+        if pairing == 'X:1':  # means of captures have no whole hundreds
+            row %= 50
+        measured = np.where(noisy < 900, row % 2 == 0, column % 2 == 1)
+        np.testing.assert_array_equal(mask, measured)
+
+
+def test_masks_count_where_captures_have_to_fit_on_the_device(monkeypatch):
+    num_bytes = 4 * sum(scene.size for scene in scenes())
+    monkeypatch.setattr(memory, 'device_bytes', lambda: num_bytes)
+    with pytest.raises(UserError, match='The captures take'):
+        masked_feed('1:1')
+    monkeypatch.setattr(memory, 'device_bytes', lambda: num_bytes + 12 * 20 + 16 * 9)
+    masked_feed('1:1')

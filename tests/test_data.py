@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from n2n_jax import data, io
+from n2n_jax import corruptions, data, io
 from n2n_jax.config import DataConfig
 from n2n_jax.data import feed as feed_module
 from n2n_jax.data import sampler
@@ -80,6 +80,24 @@ def test_both_feeds_give_the_same_batches_on_any_number_of_devices(image_folder,
         assert batch.dtype == np.float32
         assert batch.shape == (8, 16, 16, 3)
         assert 0 <= float(batch.min()) < float(batch.max()) <= 1
+
+
+@pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30', 'bernoulli:0.5'])
+def test_a_set_too_large_for_the_device_is_trained_on_the_very_same_noisy_images(spec):
+    rng = np.random.default_rng(0)
+    images = {str(i): rng.integers(0, 256, (80, 96, 3), dtype=np.uint8) for i in range(6)}
+    config, layout = DataConfig(crop=64, batch_size=4), make_layout(4, jax.devices()[:1])
+    corruptor = corruptions.parse(spec)
+    made = []
+    for cls in (DeviceFeed, StreamFeed):
+        feed = cls(ArraySource(images), config, channels=3, seed=0, layout=layout)
+        noisy = jax.jit(
+            lambda constants, inputs, feed=feed: (
+                corruptor.sample(jax.random.key(0), feed.clean(constants, inputs)).image_BHWC
+            )
+        )
+        made.append(np.asarray(noisy(feed.constants, feed.inputs(0, 1)[0])))
+    np.testing.assert_array_equal(*made)
 
 
 def test_crops_are_cut_out_of_the_images(image_folder):

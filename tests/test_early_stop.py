@@ -91,6 +91,11 @@ def test_nothing_measured_never_wins_over_what_was():
         assert better(row(10, 30.0), nothing)
 
 
+def test_where_nothing_can_ever_be_measured_the_first_weights_are_not_kept_for_good():
+    for nothing in (row(20), row(20, mse=float('nan')), {'step': 20, 'psnr_estimate': 50.0}):
+        assert better(nothing, row(10))
+
+
 def test_of_strong_denoisers_the_best_is_shipped_though_no_psnr_can_be_told():
     """Two captures of small strips, 20 dB gain: a third of the estimates are negative."""
     wins, negative = 0, 0

@@ -69,3 +69,13 @@ def test_all_regions_are_those_of_every_scene():
 def test_many_captures_of_a_large_scene_are_not_all_denoised():
     found = evaluated_regions.in_order(scenes((600, 600), num=50), config_of(1))
     assert {len(scene.captures_NHWC) for scene in found} == {4}
+
+
+def test_no_part_is_evaluated_where_nothing_was_measured():
+    held_out = scenes((1024, 1024), (1024, 1024))
+    mask_HWC = np.zeros((1024, 1024, 1), bool)
+    mask_HWC[512:, 512:] = True
+    held_out = [dataclasses.replace(scene, measured_HWC=mask_HWC) for scene in held_out]
+    found = evaluated_regions.in_order(held_out, config_of(10**6))
+    assert len(found) == 8
+    assert all(region.measured_HWC.all() for region in found)

@@ -1,14 +1,16 @@
 """Starting from the weights of another run."""
 
+import contextlib
 import dataclasses
 import shutil
+import types
 
 import jax
 import numpy as np
 import pytest
 from tiny import planned_config, tiny_config
 
-from n2n_jax import train
+from n2n_jax import fine_tuning, models, train
 from n2n_jax.config import CapturesConfig
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
@@ -46,6 +48,23 @@ def test_it_starts_from_what_the_other_run_ships(old_run, tmp_path, caplog):
     assert 'random weights' not in caplog.text
     # The range of the values is that of the new captures.
     assert Denoiser.load(tmp_path / 'new').config.black > Denoiser.load(old_run).config.black
+
+
+@pytest.mark.parametrize(('old', 'new'), [('', '0.05'), ('0.05', ''), ('0.05', '0.02')])
+def test_weights_of_a_run_that_saw_its_images_otherwise_are_said_to_be_a_worse_start(
+    old, new, tmp_path, caplog, monkeypatch
+):
+    units = {'model.center': '0.5', 'model.contrast': '1'}
+    theirs = tiny_config(**units, **{'model.noise': old}).model
+    ours = tiny_config(**units, **{'model.noise': new, 'model.init_from': str(tmp_path)})
+    run = types.SimpleNamespace(
+        last_step=3, config=lambda step: types.SimpleNamespace(model=theirs)
+    )
+    monkeypatch.setattr(fine_tuning, 'open_for_reading', lambda _: contextlib.nullcontext(run))
+    weights = models.init(theirs, jax.random.key(0))
+    monkeypatch.setattr(fine_tuning.evaluate, 'shipped_variables', lambda *_: weights)
+    assert fine_tuning.starting_weights(ours, None) is weights
+    assert ('are a worse start' in caplog.text) == (bool(old) != bool(new))
 
 
 def test_resuming_does_not_load_it_again(old_run, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from n2n_jax.data.own_captures import SceneCaptures, split
+from n2n_jax.data.own_captures import SceneCaptures, split, trained_columns
 from n2n_jax.errors import UserError
 
 
@@ -15,3 +15,28 @@ def test_holding_out_nearly_everything_is_refused_in_a_sentence(num_scenes):
     train, held = split(scenes, 0.2, crop=16)
     assert train
     assert held
+
+
+def with_border(left, right, *, width=100, name='s'):
+    mask_HWC = np.zeros((40, width, 1), bool)
+    mask_HWC[:, left : width - right] = True
+    x_NHWC = np.arange(width, dtype=np.float32)[None, None, :, None] * np.ones((2, 40, 1, 1))
+    return SceneCaptures(name, x_NHWC, mask_HWC)
+
+
+@pytest.mark.parametrize(('left', 'right'), [(0, 25), (0, 60), (25, 0), (10, 10)])
+def test_of_images_with_a_side_of_no_data_something_that_was_measured_is_held_out(left, right):
+    (train,), (held,) = split([with_border(left, right)], 0.2, crop=16)
+    measured = 100 - left - right
+    assert held.measured_HWC.mean() == 1
+    assert held.captures_NHWC.shape[2] == round(0.2 * measured)
+    assert train.measured_HWC[0].sum() == measured - round(0.2 * measured)
+    assert train.captures_NHWC.max() + 1 == held.captures_NHWC.min()
+
+
+def test_where_all_was_measured_the_same_columns_are_held_out_with_a_mask_or_without():
+    for width in (2, 16, 50, 512):
+        scene = with_border(0, 0, width=width)
+        unmasked = SceneCaptures('s', scene.captures_NHWC)
+        assert trained_columns(scene, 0.5) == trained_columns(unmasked, 0.5)
+        assert 0 < trained_columns(unmasked, 0.01) < width

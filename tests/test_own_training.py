@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from tiny import planned_config
 
-from n2n_jax import cli, evaluate, follow, io, models, train
+from n2n_jax import cli, evaluate, follow, io, models, own_training, train
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import CapturesConfig, ModelConfig
 from n2n_jax.data import own_captures
@@ -89,6 +89,27 @@ def test_what_is_held_out_is_not_trained_on():
     assert held[0].captures_NHWC.min() == 40
     with pytest.raises(UserError, match=r'data.crop=64 is larger .* of s0 \(40x40\)'):
         own_captures.split(scenes[:2], 0.2, crop=64)
+
+
+def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_measured(tmp_path):
+    x_NHW = np.random.default_rng(0).normal(1000, 50, (3, 64, 80)).astype(np.float32)
+    x_NHW[..., 60:] = -9999
+    tifffile.imwrite(tmp_path / 'a.tif', x_NHW, photometric='minisblack')
+    planned = own_training.plan(
+        CapturesConfig(paths=str(tmp_path)), own_training.Options(model='tiny', steps=6)
+    )
+    prepared = planned.prepared
+    assert prepared.config.data.crop == 48 // 32 * 32
+    variables = models.init(prepared.config.model, jax.random.key(0))
+    (row,) = prepared.evaluator(variables, 0).rows
+    assert row['mse_estimate'] is not None
+
+
+def test_a_crop_fits_into_captures_of_two_columns():
+    scenes = [own_captures.SceneCaptures('s', np.zeros((2, 8, 2, 1), np.uint8))]
+    crop = own_training._crop(scenes, CapturesConfig(held_out=0.2))
+    train_scenes, _ = own_captures.split(scenes, 0.2, crop=crop)
+    assert train_scenes[0].captures_NHWC.shape[2] == 1
 
 
 @pytest.mark.parametrize(

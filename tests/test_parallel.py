@@ -44,6 +44,22 @@ def test_a_single_process_hears_what_its_main_process_reads():
         parallel.from_main_process(_fail)
 
 
+@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit, UserError])
+def test_ctrl_c_in_one_process_leaves_no_other_waiting_for_it(error, monkeypatch):
+    told = []
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(
+        parallel.multihost_utils, 'broadcast_one_to_all', lambda x: told.append(bool(x)) or x
+    )
+
+    def action():
+        raise error
+
+    with pytest.raises(error):
+        parallel.on_main_process(action)
+    assert told == [True]
+
+
 def _fail():
     raise UserError('no such file')
 

@@ -59,3 +59,44 @@ def test_models_of_before_know_their_border():
     )
     image_HW1 = np.full((9, 9, 1), np.finfo(np.float32).min)
     assert scale.is_constant(image_HW1).all()
+
+
+@pytest.mark.parametrize('value', [0, 1010])  # below all others, and among them
+def test_a_dead_column_or_a_corner_that_is_not_trained_on_is_known_again(value):
+    rng = np.random.default_rng(0)
+    x_HW = 1000 + 300 * np.sin(np.arange(96) / 9) * np.ones((96, 1))
+    captures_NHW = rng.normal(x_HW, 50, (4, 96, 96))
+    captures_NHW[:, :, 40:42] = captures_NHW[:, 20] = value
+    captures_NHW[:, np.add.outer(np.arange(96), np.arange(96)) < 18] = value
+    captures_NHWC = captures_NHW.astype(np.uint16)[..., None]
+    scene = own_captures.without_constants(SceneCaptures('a', captures_NHWC[:3]))
+    model = own_captures.resolve(Config(), [scene]).model
+    scale = PixelRange.of(np.dtype(np.uint16), model, name='a')
+    left_out_HWC = scale.is_constant(captures_NHWC[3])  # a new capture of the same sensor
+    assert left_out_HWC[20].all()
+    assert left_out_HWC[:, 40:42].all()
+    # But for single pixels at the edge that hold the value by chance.
+    assert (left_out_HWC & scene.measured_HWC).sum() <= 4
+    assert not (~left_out_HWC & ~scene.measured_HWC).any()
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.7])
+def test_a_dark_image_is_not_left_out_for_zeros_that_were_a_border_elsewhere(share):
+    scale = PixelRange.of(np.dtype(np.uint16), ModelConfig(white=9.0, constants='0'), name='a')
+    image_HWC = (np.random.default_rng(0).random((256, 256, 1)) > share).astype(np.uint16)
+    assert scale.is_constant(image_HWC).mean() < 0.001
+
+
+def test_images_in_0_to_half_with_the_least_float_for_no_data_are_denoised_without_warnings():
+    model = ModelConfig(
+        white=0.5, noise='0.05', center='0.5', contrast='1', constants='-3.4028234663852886e+38'
+    )
+    scale = PixelRange.of(np.dtype(np.float32), model, name='a')
+    image_HWC = np.full((32, 32, 1), 0.25, np.float32)
+    image_HWC[:8] = np.finfo(np.float32).min
+    seen_HWC = scale.to_network(image_HWC)
+    assert np.isnan(seen_HWC[:8]).all()
+    assert (seen_HWC[8:] == 0.5).all()
+    constant_HWC = np.isnan(seen_HWC)
+    back_HWC = scale.to_pixels(seen_HWC, name='a', original=image_HWC, constant=constant_HWC)
+    np.testing.assert_array_equal(back_HWC, image_HWC)

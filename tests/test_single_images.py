@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from n2n_jax import cli, io
 from n2n_jax.config import CapturesConfig
-from n2n_jax.data import captures, own_captures
+from n2n_jax.data import captures, own_captures, single_images
 from n2n_jax.errors import UserError
 from n2n_jax.evaluate_single import SingleImageEvaluator
 from n2n_jax.workdir import Workdir
@@ -60,6 +60,29 @@ def test_one_image_to_a_model_for_it(tmp_path, capsys):
         cli.main(['score', str(tmp_path / 'photo.png'), '--model', str(run)])
     assert stopped.value.code == 2
     assert 'holds one capture, and two of a scene are needed' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['side', 'frame', 'disc'])
+def test_an_image_with_a_border_of_no_data_is_not_refused_for_it(kind):
+    rng = np.random.default_rng(0)
+    y_HW, x_HW = np.mgrid[:256, :256]
+    image_HW = 1000 + 300 * np.sin(x_HW / 40) * np.cos(y_HW / 50) + rng.normal(0, 50, (256, 256))
+    border_HW = {
+        'side': x_HW < 60,
+        'frame': np.maximum(abs(x_HW - 127.5), abs(y_HW - 127.5)) > 112,
+        'disc': np.hypot(x_HW - 128, y_HW - 128) > 110,
+    }[kind]
+    pixels = np.where(border_HW, -9999, image_HW).astype(np.float32)[None, ..., None]
+    scene = own_captures.without_constants(own_captures.SceneCaptures('a', pixels))
+    assert scene.measured_HWC is not None
+    config = CapturesConfig(paths='a', single=True)
+    assert single_images.check([scene], config, crop=64) == []
+    # What is wrong inside of it is still told.
+    blurred_HW = 1000 + 300 * ndimage.gaussian_filter(rng.normal(size=(256, 256)), 1)
+    pixels = np.where(border_HW, -9999, blurred_HW).astype(np.float32)[None, ..., None]
+    scene = own_captures.without_constants(own_captures.SceneCaptures('a', pixels))
+    with pytest.raises(UserError, match='correlated in 1 of 1 images'):
+        single_images.check([scene], config, crop=64)
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch):

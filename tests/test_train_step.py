@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import models, optim
+from n2n_jax import losses, models, optim
 from n2n_jax import train_step as steps
+from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import DeviceFeed
 from n2n_jax.data.photos import photos
 from n2n_jax.data.source import ArraySource
@@ -183,3 +184,32 @@ def test_the_schedule_is_the_official_one():
     assert float(rate(99)) == float(rate(500)) == pytest.approx(1e-3)
     assert float(rate(750)) == pytest.approx(1e-3 * 0.25, rel=1e-5)
     assert float(rate(1000)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize('loss', ['auto', 'l2', 'l1', 'l0'])
+def test_whatever_the_loss_nothing_is_learned_from_where_nothing_was_measured(loss):
+    config = tiny_config(**{'captures.paths': 'a', 'optim.loss': loss})
+    task = steps.make_task(config)
+    clean_BHWC, mask_BHWC = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 4, 4, 1)).at[:, 2:].set(1)
+    target_BHWC = jnp.where(mask_BHWC, 0.1, 100.0)
+    progress = jnp.float32(0.5)
+    found, num = losses.REGISTRY[task.loss_name](clean_BHWC, target_BHWC, mask_BHWC, progress)
+    assert num == 8
+    assert found < 0.11
+
+
+def test_pairs_of_single_images_are_of_pixels_that_were_measured():
+    config = tiny_config(**{'captures.paths': 'a', 'captures.single': True})
+    rng = np.random.default_rng(0)
+    masks = [(rng.random((24, 24, 1)) < 0.6).astype(np.uint8)]
+    captures = [np.where(masks[0], rng.random((1, 24, 24, 1)), -1.0).astype(np.float32)]
+    feed = CaptureFeed(
+        captures, config.data, pairing='1:1', seed=0, layout=make_layout(8, jax.devices()[:1]),
+        masks=masks,
+    )  # fmt: skip
+    noisy, target, mask = steps.make_task(config).pair(
+        feed, feed.constants, feed.inputs(0, 1)[0], seed=0, step=jnp.int32(0),
+        progress=jnp.float32(0), denoise=lambda x: x,
+    )  # fmt: skip
+    np.testing.assert_array_equal(mask, (noisy >= 0) & (target >= 0))
+    assert 0.2 < mask.mean() < 0.5

@@ -139,3 +139,23 @@ def test_captures_held_out_of_which_nothing_was_measured_are_told():
     none = dataclasses.replace(whole, measured_HWC=np.zeros(whole.captures_NHWC.shape[1:], bool))
     with pytest.raises(UserError, match='nothing to calibrate on'):
         uncertainty.calibrate([none], blur)
+
+
+def test_intervals_of_each_color_are_as_wide_as_its_own_noise():
+    clean_HWC = np.repeat(clean('coffee'), 2, axis=-1)
+    sigma_C = np.array([0.01, 0.1])
+
+    def two_colors(seed):
+        noise_NHWC = np.random.default_rng(seed).normal(size=(3, *clean_HWC.shape))
+        return SceneCaptures(f's{seed}', clean_HWC + sigma_C * noise_NHWC)
+
+    calibration = uncertainty.calibrate([two_colors(0), two_colors(1)], lambda x: clean_HWC)
+    a_HWC, b_HWC, _ = two_colors(9).captures_NHWC
+    inside_HWC = np.abs(b_HWC - clean_HWC) <= calibration.half_width(a_HWC, clean_HWC)
+    np.testing.assert_allclose(inside_HWC.mean(axis=(0, 1)), 0.9, atol=0.02)
+    # Nor is what one color has of detail in its own noise changed by that of another.
+    scale_HWC = uncertainty.noise_scale(a_HWC, clean_HWC)
+    both = uncertainty.detail(clean_HWC, scale_HWC)
+    for channel in (np.s_[..., :1], np.s_[..., 1:]):
+        alone_HWC = uncertainty.detail(clean_HWC[channel], scale_HWC[channel])
+        np.testing.assert_allclose(both[channel], alone_HWC)

@@ -34,7 +34,8 @@ class CaptureFeed(PlannedFeed):
       layout: where arrays go.
       num_inputs: how many captures of each scene, the first ones, are inputs, the rest being
         targets; 0: all are both. With '1:1' alone.
-      masks: of the scenes, 1 where a value was observed, else 0; uint8 in the shapes of `scenes`.
+      masks: 1 where a value was observed, else 0, uint8: of each scene (H, W, C), or of each of its
+        captures, (N, H, W, C).
       write: writes scene s, (N, H, W, C), in the network's range into an array of its shape: so
         that captures are never in memory twice as float32.
 
@@ -55,9 +56,9 @@ class CaptureFeed(PlannedFeed):
         write: Callable[[int, np.ndarray], object] | None = None,
     ) -> None:
         sizes_S2 = np.array([scene.shape[1:3] for scene in scenes])
-        super().__init__(
-            sizes_S2, config, plan_length=4 if pairing == '1:1' else 5, seed=seed, layout=layout
-        )
+        self._mask_of_scene = masks is not None and masks[0].ndim == 3
+        short = pairing == '1:1' and not self._mask_of_scene
+        super().__init__(sizes_S2, config, plan_length=4 if short else 5, seed=seed, layout=layout)
         self._pairing, self._num_inputs = pairing, num_inputs
         self._num_captures_S = np.array([len(scene) for scene in scenes])
         areas_S = sizes_S2.prod(axis=1)
@@ -66,7 +67,9 @@ class CaptureFeed(PlannedFeed):
         self._first_of_sum_S = np.cumsum(areas_S) - areas_S
         channels = scenes[0].shape[-1]
         num_pixels, num_sums = int(pixels_S.sum()), 0 if pairing == '1:1' else int(areas_S.sum())
-        num_bytes = (num_pixels + num_sums) * channels * 4
+        if masks is not None and num_sums and not self._mask_of_scene:
+            masks = [mask.min(axis=0) for mask in masks]  # of a mean: where all were observed
+        num_bytes = (num_pixels + num_sums) * channels * 4 + sum(m.size for m in masks or ())
         if num_pixels > MAX_DEVICE_PIXELS or num_bytes > memory.device_bytes():
             raise UserError(
                 f'The captures take {memory.readable(num_bytes)} in {num_pixels} pixels; a device '
@@ -90,8 +93,6 @@ class CaptureFeed(PlannedFeed):
         if num_sums:
             self.constants['sums'] = layout.place(sums_QC, batch_axis=None)
         if masks is not None:
-            if num_sums:  # of a mean, where all captures were observed
-                masks = [mask.min(axis=0) for mask in masks]
             masks_PC = np.concatenate([mask.reshape(-1, channels) for mask in masks])
             self.constants['masks'] = layout.place(masks_PC, batch_axis=None)
         self.description = (
@@ -101,10 +102,11 @@ class CaptureFeed(PlannedFeed):
         )
 
     def _plan(self, step: int) -> np.ndarray:
-        """Where each crop is: (B, 4), or (B, 5) with means of the other captures.
+        """Where each crop is: (B, 4), or (B, 5) with masks of scenes or means of the others.
 
-        First pixels of input and target, image width, transform. With means: first pixel of the
-        one capture, the same in the sum of all, width, transform, and how many others there are.
+        First pixels of input and target, image width, transform; then the first one in the masks.
+        With means: first pixel of the one capture, the same in the sum of all, width, transform,
+        and how many others there are.
         """
         crops = self._crops(step)
         rng = np.random.default_rng([self._seed, zlib.crc32(b'captures'), step])
@@ -123,10 +125,11 @@ class CaptureFeed(PlannedFeed):
         place_B = crops.top_B * width_B + crops.left_B
         scene_B = self._first_pixel_S[crops.image_B] + place_B
         first_B = scene_B + input_B * height_B * width_B
+        sum_B = self._first_of_sum_S[crops.image_B] + place_B
         if self._pairing == '1:1':
             second_B = scene_B + target_B * height_B * width_B
-            return np.stack([first_B, second_B, width_B, crops.transform_B], axis=1)
-        sum_B = self._first_of_sum_S[crops.image_B] + place_B
+            plan = [first_B, second_B, width_B, crops.transform_B]
+            return np.stack([*plan, sum_B] if self._mask_of_scene else plan, axis=1)
         return np.stack([first_B, sum_B, width_B, crops.transform_B, num_B - 1], axis=1)
 
     def captures(self, constants: Any, inputs: Any) -> jax.Array:
@@ -149,8 +152,10 @@ class CaptureFeed(PlannedFeed):
         """The masks of the targets of one step, (B, H, W, C); None if there are none."""
         if 'masks' not in constants:
             return None
-        _, second_B, width_B, transform_B, *_ = inputs.T
-        masks_BHWC = self._cut(constants['masks'], second_B, width_B, transform_B)
+        _, place_B, width_B, transform_B, *others = inputs.T
+        if self._pairing == '1:1' and self._mask_of_scene:
+            (place_B,) = others
+        masks_BHWC = self._cut(constants['masks'], place_B, width_B, transform_B)
         return masks_BHWC.astype(jnp.float32)
 
     def _cut(

@@ -69,9 +69,19 @@ class Feed(Protocol):
         """The clean crops of one step, (B, H, W, C) float32 in [0, 1]; pure and jittable."""
 
 
+# Each of the 256 values once, by a product as in `to_float`.
+_UNIT_RANGE = np.arange(256, dtype=np.float32) * np.float32(1 / 255)
+
+
 def _unit_range(image: jax.Array) -> jax.Array:
-    # A product, as in `to_float`: XLA would turn a division by a constant into one anyway.
-    return image.astype(jnp.float32) * (1 / 255) if image.dtype == jnp.uint8 else image
+    """8 bits as float32 in [0, 1]; anything else as it is.
+
+    Looked up, not multiplied: XLA would contract the product with the sum of noise behind it into
+    one rounding in some programs only, and both feeds have to give the same images bit for bit.
+    """
+    if image.dtype != jnp.uint8:
+        return image
+    return jnp.asarray(_UNIT_RANGE).at[image].get(mode='promise_in_bounds')
 
 
 def cut_crops(pixels_PC: jax.Array, plan_B3: jax.Array, *, crop: int) -> jax.Array:

@@ -252,14 +252,13 @@ def in_range(
 
 
 def masks(scenes: Sequence[SceneCaptures]) -> list[np.ndarray] | None:
-    """1 where a value was measured, else 0, uint8 in the shape of each scene; None if all were."""
+    """1 where a value was measured, else 0, uint8 (H, W, C) of each scene; None if all were."""
     if all(scene.measured_HWC is None for scene in scenes):
         return None
     return [
-        np.broadcast_to(
-            np.uint8(1) if scene.measured_HWC is None else np.uint8(scene.measured_HWC),
-            scene.captures_NHWC.shape,
-        )
+        np.ones(scene.captures_NHWC.shape[1:], np.uint8)
+        if scene.measured_HWC is None
+        else scene.measured_HWC.astype(np.uint8)
         for scene in scenes
     ]
 
@@ -270,7 +269,7 @@ def split(
     """What is trained on, and what is not.
 
     Whole scenes are held out, evenly spread, where there are twenty or more; else the right side of
-    each.
+    each, see `trained_columns`.
 
     Args:
       scenes: all of them.
@@ -288,10 +287,9 @@ def split(
     else:
         train, held = [], []
         for scene in scenes:
-            width = scene.captures_NHWC.shape[2]
-            column = width - max(1, round(held_out * width))
+            column = trained_columns(scene, held_out)
             train.append(scene.columns(0, column))
-            held.append(scene.columns(column, width))
+            held.append(scene.columns(column, _measured_width(scene)))
     if not train or min(scene.captures_NHWC.shape[2] for scene in train) == 0:
         raise UserError(
             f'captures.held_out={held_out:g} of {len(scenes)} scenes leaves nothing to train on: '
@@ -305,3 +303,29 @@ def split(
                 f'({w}x{h}). Write data.crop={min(h, w)} or less.'
             )
     return train, held
+
+
+def trained_columns(scene: SceneCaptures, held_out: float) -> int:
+    """How many columns of a scene, from the left, are trained on where the rest is held out.
+
+    The share is one of what was measured: a border without data at the right is nothing that a
+    model could be judged by.
+
+    Args:
+      scene: as it was read.
+      held_out: share to hold out; at least one column is.
+    """
+    width = scene.captures_NHWC.shape[2]
+    if scene.measured_HWC is None:
+        return width - max(1, round(held_out * width))
+    measured_W = scene.measured_HWC.sum(axis=(0, 2))
+    left_of_W = np.cumsum(measured_W) - measured_W  # the last column is held out in any case
+    off_W = np.abs(left_of_W[: _measured_width(scene)] / measured_W.sum() - (1 - held_out))
+    return int(np.argmin(off_W))
+
+
+def _measured_width(scene: SceneCaptures) -> int:
+    """The columns up to the last one that holds a measurement."""
+    if scene.measured_HWC is None:
+        return scene.captures_NHWC.shape[2]
+    return int(np.flatnonzero(scene.measured_HWC.any(axis=(0, 2)))[-1]) + 1

@@ -12,6 +12,7 @@ from n2n_jax.config import CapturesConfig
 from n2n_jax.data.captures import listed
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.errors import UserError
+from n2n_jax.measured_part import measured_part
 from n2n_jax.noise_correlation import CORRELATED, UNCLEAR
 
 ASSUMPTION = (
@@ -48,7 +49,9 @@ def check(images: Sequence[SceneCaptures], config: CapturesConfig, *, crop: int)
             )
     correlated, unclear = [], []
     for image in images:
-        found = noise_correlation.neighbor_correlation(image.captures_NHWC[0])
+        # Without a border: what it is filled with repeats its neighbors.
+        part = measured_part(image.captures_NHWC, image.measured_HWC)
+        found = noise_correlation.neighbor_correlation(part.captures_NHWC[0])
         words = image.name if np.isnan(found.value) else f'{image.name} ({found.value:+.2f})'
         if found.verdict == CORRELATED:
             correlated.append(words)
