@@ -14,6 +14,9 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
     atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 
+# Most of the time is compiling; what is compiled in a hurry computes the same.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+
 # Ctrl-C is ignored in what a shell starts in the background, and so it is in programs from there.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
