@@ -218,7 +218,7 @@ class Workdir:
         """True as long as a process trains here, on whatever machine that sees this folder."""
         try:
             file = (self.path / _RUN_LOCK).open()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         with file:
             try:

@@ -13,6 +13,7 @@ from n2n_jax.corruptions.base import Corruption
 
 _LARGEST_INVERTED = 64.0  # expected counts above this go through rejection
 _TERMS = 120  # 64 + 6 sqrt(64) + 6, rounded up
+_PENDING = -1.0  # in place of a count
 
 
 def sample_image(
@@ -37,7 +38,7 @@ def poisson_counts(key: jax.Array, rate_N: jax.Array) -> jax.Array:
     key_small, key_large = jax.random.split(key)
     is_large_N = rate_N > _LARGEST_INVERTED
     small_N = _by_inversion(key_small, jnp.where(is_large_N, 0.0, rate_N))
-    return _by_rejection(key_large, rate_N, small_N, is_large_N)
+    return _by_rejection(key_large, rate_N, jnp.where(is_large_N, _PENDING, small_N))
 
 
 def _by_inversion(key: jax.Array, rate_N: jax.Array) -> jax.Array:
@@ -61,20 +62,20 @@ def _drawn_once(key: jax.Array, count: int) -> jax.Array:
     return jax.lax.optimization_barrier(draws.uniform(key, count))
 
 
-def _by_rejection(
-    key: jax.Array, rate_N: jax.Array, counts_N: jax.Array, pending_N: jax.Array
-) -> jax.Array:
-    """Replaces the pending counts by draws with transformed rejection (Hörmann 1993, PTRS)."""
+def _by_rejection(key: jax.Array, rate_N: jax.Array, counts_N: jax.Array) -> jax.Array:
+    """Replaces the pending counts by draws with transformed rejection (Hörmann 1993, PTRS).
+
+    The count itself says whether it is pending. Were that carried beside it, a compiler might work
+    out twice, and round differently, whether a draw is accepted, and leave a count without one.
+    """
     rate_N = jnp.maximum(rate_N, _LARGEST_INVERTED)
     b_N = 0.931 + 2.53 * jnp.sqrt(rate_N)
     a_N = -0.059 + 0.02483 * b_N
     log_inverse_alpha_N = jnp.log(1.1239 + 1.1328 / (b_N - 3.4))
     v_r_N = 0.9277 - 3.6224 / (b_N - 2)
 
-    def try_all(
-        carry: tuple[jax.Array, jax.Array, jax.Array],
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        key, counts_N, pending_N = carry
+    def try_all(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        key, counts_N = carry
         key, key_u, key_v = jax.random.split(key, 3)
         u_N = _drawn_once(key_u, rate_N.size) - 0.5
         v_N = _drawn_once(key_v, rate_N.size)
@@ -93,10 +94,11 @@ def _by_rejection(
         accepted_N = ((us_N >= 0.07) & (v_N <= v_r_N)) | (
             (k_N >= 1) & ~((us_N < 0.013) & (v_N > us_N)) & (log_v_N <= log_probability_N)
         )
-        counts_N = jnp.where(pending_N & accepted_N, k_N, counts_N)
-        return key, counts_N, pending_N & ~accepted_N
+        return key, jnp.where((counts_N == _PENDING) & accepted_N, k_N, counts_N)
 
-    return jax.lax.while_loop(lambda carry: carry[2].any(), try_all, (key, counts_N, pending_N))[1]
+    return jax.lax.while_loop(lambda carry: (carry[1] == _PENDING).any(), try_all, (key, counts_N))[
+        1
+    ]
 
 
 POISSON = Corruption(
