@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pytest
 import tifffile
+from command_line import n2n as run
 
-from n2n_jax import cli, io
+from n2n_jax import io
 from n2n_jax.data.capture_feed import CaptureFeed
 
 _SIDE = 48
@@ -108,15 +109,6 @@ FORMS = [
     two_files, two_stacks, two_folders, folder_per_scene, endings, pattern, one_stack, one_array,
     stack_per_scene, interleaved, csv_list, json_list,
 ]  # fmt: skip
-
-
-def run(*arguments):
-    """The exit status of the command."""
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code
-    return 0
 
 
 @pytest.mark.parametrize('form', FORMS)

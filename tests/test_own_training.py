@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 import tifffile
+from command_line import n2n
 from tiny import planned_config
 
-from n2n_jax import cli, evaluate, follow, io, models, own_training, train
+from n2n_jax import evaluate, follow, io, models, own_training, train
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.config import CapturesConfig, ModelConfig
 from n2n_jax.data import own_captures
@@ -155,15 +156,6 @@ def test_the_estimate_of_the_loop_is_the_one_written_out():
     reports = [evaluator(variables, 1).rows[0]['psnr_estimate'] for _ in range(2)]
     assert reports[0] == reports[1]
     assert reports[0] == pytest.approx(-10 * np.log10(error), abs=1e-4)
-
-
-def n2n(*arguments):
-    """The exit status."""
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
 
 
 @pytest.mark.parametrize(

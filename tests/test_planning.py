@@ -8,9 +8,10 @@ import tracemalloc
 import jax
 import numpy as np
 import pytest
+from command_line import n2n
 from tiny import tiny_config
 
-from n2n_jax import cli, own_training, prepared, train
+from n2n_jax import own_training, prepared, train
 from n2n_jax.config import DataConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.capture_feed import CaptureFeed
@@ -25,15 +26,6 @@ def captures(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / 'x.npy', rng.normal(100, 20, (3, 40, 48)).astype(np.float32))
     return tmp_path / 'x.npy'
-
-
-def n2n(*arguments):
-    """The exit status."""
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
 
 
 def command(captures, *options):

@@ -4,18 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from command_line import n2n
 
-from n2n_jax import cli
 from n2n_jax.workdir import Workdir
-
-
-def n2n(*arguments):
-    """The exit status."""
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
 
 
 def write_captures(path, *, mean=100, seed=0):

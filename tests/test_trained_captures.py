@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import n2n
 
-from n2n_jax import cli, io, path_list, trained_captures, uncertainty
+from n2n_jax import io, path_list, trained_captures, uncertainty
 from n2n_jax.config import CapturesConfig, Config
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
@@ -107,15 +108,6 @@ def test_captures_whose_paths_hold_a_comma_are_found_again(tmp_path):
     paths = path_list.joined([Path('a, b/x.tif'), Path('c.tif')])
     found = trained_captures.located(tmp_path, CapturesConfig(paths=paths))
     assert path_list.parted(found.paths) == [Path('/data/a, b/x.tif'), Path('/data/c.tif')]
-
-
-def n2n(*arguments):
-    """The exit status."""
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
 
 
 def save(scenes, folder):
