@@ -67,6 +67,14 @@ class ProgressLine:
             self._open = False
             self._write('\n')
 
+    def rest(self, count: float, details: str = '') -> None:
+        """Says how far it is, unless that was said a moment ago, as other work comes first now."""
+        long_ago = time.monotonic() - self._last >= _PLAIN_EVERY_SECONDS / 2
+        if not self._silent and not self._live and long_ago and self._shown != count:
+            self._last = time.monotonic()
+            self.show(count, details)
+        self.clear()
+
     def end_at(self, total: float) -> None:
         """The count at the end is another one than was planned."""
         self._total = total

@@ -310,7 +310,7 @@ def _loop(
                 _log.info('Stopped and saved at step %d; the same command goes on there.', step)
                 return False
             if evaluator is not None and due and step not in evaluated and step > 0:
-                progress.clear()
+                progress.rest(step, rate)
                 variables = state.variables if state.ema is None else state.ema
                 evaluated.add(step)
                 with throughput.pause():

@@ -56,3 +56,17 @@ def test_lines_come_at_least_every_ten_seconds(monkeypatch):
             if stream.tell() > before:
                 said.append(now[0])
     assert max(np.diff([0.0, *said])) < 10
+
+
+def test_work_in_between_does_not_add_to_the_silence_before_it(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, 'monotonic', lambda: now[0])
+    stream = io.StringIO()
+    with ProgressLine('step', 100, stream=stream) as line:
+        now[0] += 7
+        line.update(10)
+        line.rest(10, 'loss 1')
+        assert stream.getvalue() == 'step 10/100  loss 1\n'
+        now[0] += 5  # an evaluation
+        line.rest(10, 'loss 1')
+    assert len(stream.getvalue().splitlines()) == 1  # said once
