@@ -1,7 +1,6 @@
 """The `n2n` command: train on one's own captures, denoise, compare runs, look at noise, measure."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from n2n_jax import console
@@ -45,5 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.run(arguments)
 
 
+def program() -> None:
+    """`main` as a program of its own."""
+    with console.ended_at_once_if_stopped():
+        main()
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    program()

@@ -1,6 +1,7 @@
 """How programs end: sentences and exit statuses."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -76,3 +77,22 @@ def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
     assert result.returncode == 2
     assert 'caf\\udce9.png' in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+def test_a_program_that_was_stopped_does_not_crash_on_its_way_out():
+    # As JAX does, which is taken apart while the device is at work.
+    crashes = (
+        'import atexit, os, sys\n'
+        'from n2n_jax import console\n'
+        'atexit.register(os.abort)\n'
+        'with console.ended_at_once_if_stopped():\n'
+        '    print("written")\n'
+        '    sys.exit(int(sys.argv[1]))\n'
+    )
+    ended = [
+        subprocess.run([sys.executable, '-c', crashes, status], capture_output=True, check=False)
+        for status in ('130', '2')
+    ]
+    assert ended[0].returncode == 130
+    assert ended[0].stdout == b'written\n'
+    assert ended[1].returncode == -signal.SIGABRT
