@@ -12,10 +12,11 @@ import jax
 import numpy as np
 import pytest
 import tifffile
+from command_line import n2n as command
 from PIL import Image
 from tiny import tiny_config
 
-from n2n_jax import cli, denoise_files, image_bands, interrupts, io, models
+from n2n_jax import denoise_files, image_bands, interrupts, io, models
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.config import ModelConfig
 from n2n_jax.denoise_files import Job, Options, Output
@@ -567,14 +568,6 @@ def test_a_model_that_gives_no_numbers_is_an_error(tmp_path):
     (failure,) = denoise(identity(shift=np.nan), tmp_path / 'in.tif', tmp_path / 'out.tif')
     assert 'infinite or not a number' in failure
     assert not (tmp_path / 'out.tif').exists()
-
-
-def command(*arguments):
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
-    return 0
 
 
 def test_options_that_mean_nothing_are_refused(tmp_path, capsys):

@@ -10,9 +10,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from command_line import n2n as command
 from tiny import tiny_config
 
-from n2n_jax import cli, data, denoiser, io, memory, models, train
+from n2n_jax import data, denoiser, io, memory, models, train
 from n2n_jax.config import ModelConfig
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
@@ -172,15 +173,6 @@ def run_folder(image_folder, tmp_path):
     sets = {'data.train': f'folder:{image_folder}', 'eval.sets': f'folder:{image_folder}'}
     train.train(tiny_config(**sets, **{'eval.every': 0, 'train.steps': 2}), tmp_path / 'run')
     return tmp_path / 'run'
-
-
-def command(*arguments):
-    """Exit status of `n2n ...`."""
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
-    return 0
 
 
 def test_the_command_writes_what_the_function_returns(run_folder, image_folder, tmp_path, capsys):
