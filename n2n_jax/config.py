@@ -98,7 +98,8 @@ class ModelConfig:
     center: str = ''
     contrast: str = ''
     constants: str = ''  # values, with commas, that stand in place of measurements: see PixelRange
-    zero_last: bool = False  # with residual: the last layer starts at 0, the network as identity
+    # With residual: the last layer starts at 0 where the network names it, the whole as identity.
+    zero_last: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,44 @@
-"""What is left of a run whose loss is not finite any more."""
+"""What is said of a run whose loss explodes, and what is left of it where it is not finite."""
 
+import logging
+import math
 from typing import NoReturn
 
 from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.config import Config
+
+_log = logging.getLogger('n2n_jax')
+
+# Of the lowest loss. The annealed L0 rises by a factor of 100 at most as its exponent falls.
+_EXPLODED = 1000
+
+
+class LossWatch:
+    """Warns once of a loss that is finite and has left all that it was: such a run seldom recovers.
+
+    It is not ended, as some do. A loss of 0 has nothing to be compared with.
+    """
+
+    def __init__(self) -> None:
+        self._lowest = math.inf
+        self._warned = False
+
+    def see(self, step: int, loss: float, config: Config) -> None:
+        """Compares the mean loss of the last steps with the lowest there was."""
+        self._lowest = min(self._lowest, loss)
+        if self._warned or loss <= _EXPLODED * self._lowest or self._lowest == 0:
+            return
+        self._warned = True
+        _log.warning(
+            'The loss exploded: %.3g at step %d, after %.3g. If it does not come back soon, stop '
+            'this run and start again in another --workdir with a lower optim.learning_rate than '
+            '%g, or with optim.clip_norm=1.%s',
+            loss,
+            step,
+            self._lowest,
+            config.optim.learning_rate,
+            _how(config),
+        )
 
 
 def give_up(

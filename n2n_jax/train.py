@@ -18,7 +18,7 @@ from clu import parameter_overview
 from n2n_jax import early_stop, evaluate, interrupts, models, trained_captures
 from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.config import Config
-from n2n_jax.divergence import give_up
+from n2n_jax.divergence import LossWatch, give_up
 from n2n_jax.errors import UserError
 from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.models.weights import weights_hash
@@ -252,7 +252,7 @@ def _loop(
     resumed = checkpoints.last_step is not None
     run_time = RunTime(checkpoints.meta(step) if resumed else None)
     pending: list[dict[str, jax.Array]] = []
-    start, throughput = time.monotonic(), Throughput()
+    start, throughput, loss_watch = time.monotonic(), Throughput(), LossWatch()
     if pace is not None:
         pace.start()
     asked_up_to = step - 1
@@ -286,6 +286,7 @@ def _loop(
                 )
                 pending = []
                 progress.update(step, rate)
+                loss_watch.see(step, means['loss'], config)
 
             due = step == num_steps or (config.eval.every and step % config.eval.every == 0)
             if pace is not None and due and step < num_steps and evaluated:

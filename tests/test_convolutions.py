@@ -109,7 +109,7 @@ def test_bfloat16_sums_in_float32():
 
 
 def test_both_forms_have_the_same_weights_and_output():
-    auto = tiny_config(**{'model.name': 'unet'}).model
+    auto = tiny_config(**{'model.name': 'unet', 'model.zero_last': False}).model
     plain = dataclasses.replace(auto, convolutions='plain')
     x_BHWC = jax.random.uniform(jax.random.key(1), (1, 64, 64, 3))
 
@@ -119,5 +119,6 @@ def test_both_forms_have_the_same_weights_and_output():
         return variables, models.build(config).apply(variables, x_BHWC)
 
     (variables, got), (same, want) = init_and_apply(auto), init_and_apply(plain)
-    jax.tree.map(np.testing.assert_array_equal, variables, same)
+    # Two programs may round what they draw differently.
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-7), variables, same)
     np.testing.assert_allclose(got, want, atol=2e-5)

@@ -148,7 +148,7 @@ def test_units_that_are_no_numbers_name_their_key():
 
 
 def test_a_network_that_starts_at_zero_gives_back_its_input():
-    config = ModelConfig(channels=1, noise='0.01', center='0.5', contrast='1', zero_last=True)
+    config = ModelConfig(channels=1, noise='0.01', center='0.5', contrast='1')
     noisy_BHWC = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
     variables = models.init(config, models.jax.random.key(0))
     denoised_BHWC = models.build(config).apply(variables, noisy_BHWC)

@@ -41,7 +41,7 @@ def test_gradients_are_those_of_the_network_that_keeps_everything(name, norm):
     noisy_BHWC = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
     results = {}
     for remat in (False, True):
-        config = ModelConfig(name=name, norm=norm, remat=remat)
+        config = ModelConfig(name=name, norm=norm, remat=remat, zero_last=False)
         model = models.build(config)
         variables = jax.jit(lambda config=config: models.init(config, jax.random.key(0)))()
         params = variables.pop('params')

@@ -124,7 +124,7 @@ def _random_variables(model, x_BHWC):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-@pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
+@pytest.mark.parametrize('norm', ['batch', pytest.param('group', marks=pytest.mark.slow), 'none'])
 def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, norm):
     model = ResNet50UNet(3, norm=norm, decoder_widths=(8, 8, 8, 8, 8))
     x_BHWC = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 64, 64, 3)).astype(np.float32)

@@ -38,7 +38,9 @@ def test_every_layer_has_the_papers_size_and_its_own_weights():
 
 
 def test_the_first_weights_are_he_normal_and_the_last_layers_gain_is_one():
-    params = models.init(ModelConfig(name='unet'), jax.random.key(0))['params']['network']
+    params = models.init(ModelConfig(name='unet', zero_last=False), jax.random.key(0))['params'][
+        'network'
+    ]
     for name, gain in (('dec_conv4a', np.sqrt(2)), ('enc_conv3', np.sqrt(2)), ('dec_conv1c', 1)):
         kernel = np.asarray(params[name]['kernel'])
         fan_in = np.prod(kernel.shape[:3])
@@ -105,3 +107,13 @@ def test_pooling_and_upsampling_equal_the_library_and_have_scatter_free_gradient
         np.testing.assert_allclose(*gradients, atol=1e-5)
         text = jax.jit(jax.grad(lambda x, f=ours: (f(x) ** 2).sum())).lower(x).as_text()
         assert 'scatter' not in text
+
+
+def test_it_starts_as_the_identity_where_it_predicts_the_noise():
+    image_BHWC = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
+    config = ModelConfig(name='unet')
+    denoised_BHWC = models.build(config).apply(models.init(config, jax.random.key(0)), image_BHWC)
+    np.testing.assert_array_equal(denoised_BHWC, image_BHWC)
+    # Where it predicts the image itself that would be gray.
+    last = models.init(ModelConfig(name='unet', residual=False), jax.random.key(0))
+    assert np.asarray(last['params']['network']['dec_conv1c']['kernel']).any()
