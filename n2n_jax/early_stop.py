@@ -16,6 +16,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from n2n_jax.result_rows import IN_NOISE
+
 # What counts as better, in dB. Estimates of two steps share their captures, so their difference is
 # far more certain than each: between checkpoints of a training on microscopy (FMD) it had a
 # standard deviation of 0.001 to 0.023 dB on one held-out strip of 102x512 pixels, 0.004 on nine.
@@ -24,8 +26,6 @@ SMALLEST_GAIN = 0.02
 
 _SMALLEST_SHARE = 1 - 10 ** (-SMALLEST_GAIN / 10)  # of the squared error
 
-
-IN_NOISE = 'mse_in_noise'  # the key of the error in units of the noise; rows of one channel lack it
 _ESTIMATE = 'mse_estimate'
 
 

@@ -26,7 +26,6 @@ from n2n_jax import (
     json_files,
     metrics,
     models,
-    pair_metrics,
     path_list,
     pictures,
     protocol,
@@ -377,7 +376,7 @@ def _in_words(row: dict[str, Any]) -> str:
     if 'psnr_estimate' in row:
         return (
             f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '
-            f'{pair_metrics.with_gain_in_words(row)}'
+            f'{result_rows.with_gain_in_words(row)}'
         )
     return (
         f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR '

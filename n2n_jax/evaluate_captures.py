@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import early_stop, models, pair_metrics, pictures
+from n2n_jax import models, pair_metrics, pictures, result_rows
 from n2n_jax.config import ModelConfig
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.evaluate import Report
@@ -120,9 +120,9 @@ def _in_noise(
         for parts in zip(*weighted, strict=True)
     )
     return {
-        early_stop.IN_NOISE: model['mse_estimate'],
-        f'{early_stop.IN_NOISE}_error': model['mse_error'],
-        f'{early_stop.IN_NOISE}_input': raw['mse_estimate'],
+        result_rows.IN_NOISE: model['mse_estimate'],
+        f'{result_rows.IN_NOISE}_error': model['mse_error'],
+        f'{result_rows.IN_NOISE}_input': raw['mse_estimate'],
     }
 
 

@@ -336,26 +336,3 @@ def _ends(drawn_D: np.ndarray) -> tuple[float, float]:
 def _psnr(mse: np.ndarray | float) -> np.ndarray:
     with np.errstate(divide='ignore'):
         return -10 * np.log10(np.maximum(mse, 0.0))
-
-
-def gain_in_words(row: dict[str, Any]) -> str:
-    """'+3.42' dB over the captures as they are, '' if either is not known."""
-    ends = row['psnr_estimate'], row['psnr_estimate_input']
-    return '' if None in ends else f'{ends[0] - ends[1]:+.2f}'
-
-
-def with_gain_in_words(row: dict[str, Any]) -> str:
-    """'31.20 (30.90 to 31.60) dB, gain +3.42' of an evaluation."""
-    if row['psnr_estimate'] is None:
-        return 'not measurable: the error is too small'
-    words = f'{in_words(row).replace("*", "")} dB'
-    gain = gain_in_words(row)
-    return f'{words}, gain {gain}' if gain else words
-
-
-def in_words(row: dict[str, Any]) -> str:
-    """'**31.2** (30.9 to 31.6)' from `Estimate.as_dict`, in dB."""
-    if row['psnr_estimate'] is None:
-        return 'not measurable'
-    low, high = ('?' if end is None else f'{end:.2f}' for end in row['ci95'])
-    return f'**{row["psnr_estimate"]:.2f}** ({low} to {high})'

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from n2n_jax import json_files, pair_metrics
+from n2n_jax import json_files
 from n2n_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -22,6 +22,9 @@ Row = dict[str, Any]
 # What only the file of per-image scores holds beside the row itself: results.json is the same for
 # a run that was killed and resumed as for an undisturbed one.
 _IN_SCORES_ONLY = ('images', 'seconds', 'num_rows')
+
+# The key of the error in units of the noise; rows of one channel lack it.
+IN_NOISE = 'mse_in_noise'
 
 
 def row_id(set_name: str, noise: str, protocol: str, images: Iterable[str]) -> str:
@@ -117,7 +120,7 @@ def markdown_table(rows: list[Row]) -> str:
             raw = row['psnr_estimate_input']
             lines.append(
                 f'| {row["step"]} | {row["n"]} | {"" if raw is None else f"{raw:.2f}"} '
-                f'| {pair_metrics.in_words(row)} | {pair_metrics.gain_in_words(row)} |'
+                f'| {in_words(row)} | {gain_in_words(row)} |'
             )
         tables.append('\n'.join(lines))
     for num in dict.fromkeys(row.get('realisations', 0) for row in rows):
@@ -175,3 +178,26 @@ def gain(row: Row) -> str:
     if any(end is None or not math.isfinite(end) for end in ends):
         return ''
     return f'{ends[0] - ends[1]:+.2f}'
+
+
+def gain_in_words(row: dict[str, Any]) -> str:
+    """'+3.42' dB over the captures as they are, '' if either is not known."""
+    ends = row['psnr_estimate'], row['psnr_estimate_input']
+    return '' if None in ends else f'{ends[0] - ends[1]:+.2f}'
+
+
+def with_gain_in_words(row: dict[str, Any]) -> str:
+    """'31.20 (30.90 to 31.60) dB, gain +3.42' of an evaluation."""
+    if row['psnr_estimate'] is None:
+        return 'not measurable: the error is too small'
+    words = f'{in_words(row).replace("*", "")} dB'
+    gain = gain_in_words(row)
+    return f'{words}, gain {gain}' if gain else words
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """'**31.2** (30.9 to 31.6)' from `pair_metrics.Estimate.as_dict`, in dB."""
+    if row['psnr_estimate'] is None:
+        return 'not measurable'
+    low, high = ('?' if end is None else f'{end:.2f}' for end in row['ci95'])
+    return f'**{row["psnr_estimate"]:.2f}** ({low} to {high})'

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from n2n_jax import pair_metrics, trust, truth_noise
+from n2n_jax import result_rows, trust, truth_noise
 from n2n_jax.score import MODEL, ON_THE_MEAN
 from n2n_jax.truth_noise import TruthNoise
 from n2n_jax.verdict import Verdict, surely_below
@@ -141,7 +141,7 @@ def _method_table(overall: Sequence[dict[str, Any]], with_truth: bool) -> list[s
     header += ' PSNR against the clean image | less its noise | SSIM |' if with_truth else ''
     lines = [header, '|---|---:|' + ('---:|---:|---:|' if with_truth else '')]
     for row in overall:
-        line = f'| {row["method"]} | {pair_metrics.in_words(row)} |'
+        line = f'| {row["method"]} | {result_rows.in_words(row)} |'
         if with_truth:
             numbers = [
                 (row['psnr_true'], 2),
@@ -162,7 +162,7 @@ def _scene_table(
         cells = []
         for method in methods:
             row = found.get(method)
-            cell = '' if row is None else pair_metrics.in_words(row).replace('*', '')
+            cell = '' if row is None else result_rows.in_words(row).replace('*', '')
             if row is not None and with_truth:
                 cell += f', true {_number(row["psnr_true"], 2)}'
                 cell += f' ({_number(row["psnr_true_corrected"], 2)})'

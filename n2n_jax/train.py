@@ -26,6 +26,7 @@ from n2n_jax.pace import Pace
 from n2n_jax.parallel import Layout, from_main_process, is_main_process, on_main_process
 from n2n_jax.prepared import Prepared, new_state, placed_plan, prepare
 from n2n_jax.progress import ProgressLine, duration
+from n2n_jax.result_rows import IN_NOISE
 from n2n_jax.run_checks import check_new
 from n2n_jax.run_time import RunTime
 from n2n_jax.throughput import Throughput
@@ -434,7 +435,7 @@ def _keep_best(
         return
     items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
     if step != before:
-        names = 'psnr_estimate', 'mse_estimate', early_stop.IN_NOISE
+        names = 'psnr_estimate', 'mse_estimate', IN_NOISE
         estimates = {name: row[name] for name in names if name in row}
         best.save(step, items, {**meta, **estimates})
         best.wait()

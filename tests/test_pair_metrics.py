@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import pair_metrics
+from n2n_jax import pair_metrics, result_rows
 from n2n_jax.data import photos
 
 NUM_DRAWS = 50
@@ -99,7 +99,7 @@ def test_one_scene_too_good_to_measure_leaves_the_others_measured():
     assert of_squares.ci95[0] < of_squares.psnr < of_squares.ci95[1]
     assert pair_metrics.estimate_psnr(scenes).as_dict()['psnr_estimate'] is None
     row = {'psnr_estimate': None, 'ci95': [40.0, None], 'psnr_estimate_input': 20.0}
-    assert pair_metrics.with_gain_in_words(row) == 'not measurable: the error is too small'
+    assert result_rows.with_gain_in_words(row) == 'not measurable: the error is too small'
 
 
 def intervals(clean_HWC, kind, num, draws=100):
