@@ -331,7 +331,7 @@ class Denoiser:
 
     @functools.cached_property
     def _geometry(self) -> tiles.Geometry:
-        return models.geometry(self.config)
+        return models.geometry_of(self.config)
 
     def _fitting(
         self, height: int, width: int, core: int, name: str

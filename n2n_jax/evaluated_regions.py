@@ -15,6 +15,7 @@ import numpy as np
 
 from n2n_jax import models
 from n2n_jax.config import Config
+from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 
 # A region is denoised without what lies around it, so a large share of it should not depend on
@@ -53,7 +54,7 @@ def in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCap
 
 def _in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[tuple[int, SceneCaptures]]:
     """The same with the number of each region's scene."""
-    side = _SIDE if models.geometry(config.model).halo else _SIDE_OF_WHOLE
+    side = _SIDE if models.geometry_of(config.model).halo else _SIDE_OF_WHOLE
     rng = np.random.default_rng([config.eval.seed, zlib.crc32(b'regions')])
     of_scenes = [_tiles(scene, side) for scene in held_out]
     measured = [[tile for tile in tiles if _was_measured(tile)] for tiles in of_scenes]
@@ -95,3 +96,9 @@ def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:
                 )
             )
     return found
+
+
+def in_range(config: Config, held_out: Sequence[SceneCaptures]) -> list[SceneCaptures]:
+    """What is evaluated of what is held out, in the range of the network."""
+    chosen = choose(held_out, config)
+    return [own_captures.in_range(scene, config.model) for scene in chosen]

@@ -14,19 +14,7 @@ import dataclasses
 
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """What a network asks of a tile.
-
-    Attributes:
-      stride: its sides are multiples of this.
-      halo: pixels that a core, cut at multiples of the stride, depends on beyond each of its sides;
-        a multiple of the stride. None: all of the image.
-    """
-
-    stride: int
-    halo: int | None
+from n2n_jax.models.geometry import Geometry, padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +30,6 @@ class Span:
     origin: int
     start: int
     stop: int
-
-
-def padded(length: int, stride: int) -> int:
-    """The next multiple of the stride."""
-    return -(-length // stride) * stride
 
 
 def tile_shape(height: int, width: int, core: int, geometry: Geometry) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def linear_like(config):
 )
 def test_halo_is_what_the_network_depends_on(config, width):
     model = models.build(dataclasses.replace(config, residual=False))
-    geometry = models.geometry(config)
+    geometry = models.geometry_of(config)
     stride, halo = geometry.stride, geometry.halo
     apply = jax.jit(model.apply)
     variables = linear_like(config)
@@ -61,7 +61,7 @@ def test_halo_is_what_the_network_depends_on(config, width):
 
 
 def test_group_norm_depends_on_all_of_an_image():
-    assert models.geometry(ModelConfig(name='resnet50', norm='group')).halo is None
+    assert models.geometry_of(ModelConfig(name='resnet50', norm='group')).halo is None
 
 
 @pytest.mark.parametrize('geometry', [tiles.Geometry(32, 128), tiles.Geometry(4, 4)])

@@ -112,11 +112,11 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax import models
     from n2n_jax.denoise_files import Job, Options, denoise_files
     from n2n_jax.denoiser import Denoiser
-    from n2n_jax.tiles import padded
+    from n2n_jax.models.geometry import padded
 
     denoiser = Denoiser.load(arguments.model)
     if arguments.tile:
-        stride = models.geometry(denoiser.config).stride
+        stride = models.geometry_of(denoiser.config).stride
         denoiser = dataclasses.replace(denoiser, core=padded(arguments.tile, stride))
     _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
     how = Options(

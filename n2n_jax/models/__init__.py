@@ -3,7 +3,7 @@
 B batch, H height, W width, C channels. A new network is one file and one entry of `REGISTRY`: a
 Linen module with the fields of its call below, a class attribute `stride`, and
 `__call__(x_BHWC, *, train)` on inputs centred on 0 with sides that are multiples of `stride`. Large
-images are cut into tiles if it has an attribute `halo` too, see `n2n_jax.tiles.Geometry`.
+images are cut into tiles if it has an attribute `halo` too, see `n2n_jax.models.geometry.Geometry`.
 """
 
 import math
@@ -19,10 +19,10 @@ from flax import linen as nn
 from n2n_jax.config import ModelConfig
 from n2n_jax.errors import UserError, did_you_mean
 from n2n_jax.models import pretrained
+from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.noise_units import REACH, NoiseUnits, numbers
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
-from n2n_jax.tiles import Geometry, padded
 
 REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
     'unet': lambda config, dtype: UNet(
@@ -85,7 +85,7 @@ def build(config: ModelConfig) -> Restorer:
     return Restorer(network, residual=config.residual, units=NoiseUnits.of(config))
 
 
-def geometry(config: ModelConfig) -> Geometry:
+def geometry_of(config: ModelConfig) -> Geometry:
     """How images for a network may be cut into tiles."""
     model = build(config)
     stride, halo = model.network.stride, getattr(model.network, 'halo', None)
