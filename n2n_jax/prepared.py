@@ -234,10 +234,4 @@ def _capture_evaluator(
 ) -> CaptureEvaluator | None:
     if not config.eval.in_loop:
         return None
-    return CaptureEvaluator(config.model, regions(config, held_out))
-
-
-def regions(config: Config, held_out: Sequence[SceneCaptures]) -> list[SceneCaptures]:
-    """What is evaluated of what is held out, in the range of the network."""
-    chosen = evaluated_regions.choose(held_out, config)
-    return [own_captures.in_range(scene, config.model) for scene in chosen]
+    return CaptureEvaluator(config.model, evaluated_regions.in_range(config, held_out))

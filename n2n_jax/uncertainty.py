@@ -25,7 +25,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import json_files, pair_metrics, trained_captures
+from n2n_jax import evaluated_regions, json_files, pair_metrics, trained_captures
 from n2n_jax.baselines import Restore
 from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.data import fixes, own_captures
@@ -33,7 +33,6 @@ from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.errors import UserError
 from n2n_jax.measured_part import fill
-from n2n_jax.prepared import regions
 from n2n_jax.progress import ProgressLine
 from n2n_jax.workdir import write_text
 
@@ -330,7 +329,7 @@ def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
         raise UserError(f'{run} was trained on single images and held nothing out.')
     scenes = fixes.load(trained_captures.located(run, config.captures)).fixed
     _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
-    return regions(dataclasses.replace(config, model=denoiser.config), held_out)
+    return evaluated_regions.in_range(dataclasses.replace(config, model=denoiser.config), held_out)
 
 
 def calibrate_run(
