@@ -13,8 +13,7 @@ Variants, behind a colon and separated by commas:
 
 from ml_collections import ConfigDict
 
-from n2n_jax.config import Config, to_config_dict
-from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax import Config, UserError, did_you_mean, to_config_dict
 
 VARIANTS = ('quick', 'clean')
 

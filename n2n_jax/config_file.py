@@ -13,7 +13,7 @@ def source(config: Config) -> str:
     lines = textwrap.indent(pprint.pformat(changed, sort_dicts=False), ' ' * 8)
     return (
         '"""Written by n2n_jax: python -m n2n_jax.main --config THIS_FILE --workdir RUN."""\n\n'
-        'from n2n_jax.config import Config, to_config_dict\n\n\n'
+        'from n2n_jax import Config, to_config_dict\n\n\n'
         "def get_config(variant=''):\n"
         '    """What differs from the default config."""\n'
         '    del variant\n'
