@@ -20,7 +20,7 @@ from n2n_jax.shown_values import DIFFERENCE, ShownValues
 PROTOCOL = (
     'held-out regions (eval.captures_area), each denoised whole, all values, peak 1 = model.white '
     '- model.black, output not clipped nor rounded; each capture denoised by itself; error against '
-    'the clean image estimated from the other captures (see n2n_jax.pair_metrics), an estimate and '
+    'the clean image estimated from the other captures (see docs/own-captures.md), an estimate and '
     'no measurement; dB of the mean over regions of the squared error; ci95: for these regions, '
     "the noise of their captures alone, bootstrap over patches; input: the captures' own noise"
 )

@@ -67,7 +67,7 @@ def protocol(overall: Sequence[dict[str, Any]], *, held_out: bool) -> str:
         'of the model, nothing clipped or rounded. Each method is applied to each capture by '
         'itself; its squared error is averaged over the captures of a scene and then turned into '
         f'dB; {_AVERAGED[overall[0]["mean_of"]]}. The estimate uses no clean image (see '
-        'n2n_jax.pair_metrics) and leaves out neighborhoods where captures are clipped. Intervals, '
+        'docs/own-captures.md) and leaves out neighborhoods where captures are clipped. Intervals, '
         '95 %: for these scenes and captures, patches drawn again, and the brightness where it '
         'drifts from capture to capture; they do not speak of other scenes.'
     )
