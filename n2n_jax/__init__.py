@@ -7,11 +7,11 @@ __version__ = '0.1.0'
 
 # The public path, which configs, run folders and docs use alone. Loaded when it is asked for.
 _PUBLIC = {
-    'Config': 'n2n_jax.config',
+    'Config': 'n2n_jax.runtime.config',
     'Denoiser': 'n2n_jax.denoiser',
-    'UserError': 'n2n_jax.errors',
-    'did_you_mean': 'n2n_jax.errors',
-    'to_config_dict': 'n2n_jax.config',
+    'UserError': 'n2n_jax.runtime.errors',
+    'did_you_mean': 'n2n_jax.runtime.errors',
+    'to_config_dict': 'n2n_jax.runtime.config',
 }
 
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from n2n_jax import console
+from n2n_jax.runtime import console
 
 _EXAMPLES = """examples:
   n2n audit cells/

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax import json_files
-from n2n_jax.config import Config, flatten
-from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
-from n2n_jax.result_rows import decibels
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime import json_files
+from n2n_jax.runtime.config import Config, flatten
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.result_rows import decibels
+from n2n_jax.runtime.workdir import Workdir
 
 PIXELS, NAMES = 'pixels', 'names'  # what tells that two images are the same
 

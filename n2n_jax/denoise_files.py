@@ -14,17 +14,18 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, images, interrupts, stacks
+from n2n_jax import image_bands, images, stacks
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Band, Denoiser, Read
-from n2n_jax.errors import UserError
 from n2n_jax.folders import readable_files, why_no_file
 from n2n_jax.image_bands import Frame, Source, name_of
 from n2n_jax.images.open_files import FewFiles, ReopenedFile
 from n2n_jax.images.suffixes import either
 from n2n_jax.pixel_range import PixelRange
-from n2n_jax.progress import ProgressLine
-from n2n_jax.staged_files import ExistsError, staged
+from n2n_jax.runtime import interrupts
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.progress import ProgressLine
+from n2n_jax.runtime.staged_files import ExistsError, staged
 from n2n_jax.uncertainty import Calibration
 
 _log = logging.getLogger(__name__)

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
-from n2n_jax import evaluate, io, memory, models, tiles
-from n2n_jax.checkpoint import open_for_reading
-from n2n_jax.config import ModelConfig
-from n2n_jax.errors import UserError
+from n2n_jax import evaluate, io, models, tiles
 from n2n_jax.measured_part import far, fill
 from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.pixel_range import PixelRange
+from n2n_jax.runtime import memory
+from n2n_jax.runtime.checkpoint import open_for_reading
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 from n2n_jax.scale_check import ScaleCheck
 
 _log = logging.getLogger(__name__)

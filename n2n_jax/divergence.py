@@ -4,8 +4,8 @@ import logging
 import math
 from typing import NoReturn
 
-from n2n_jax.checkpoint import Checkpoints
-from n2n_jax.config import Config
+from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.config import Config
 
 _log = logging.getLogger('n2n_jax')
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from n2n_jax.result_rows import IN_NOISE
+from n2n_jax.runtime.result_rows import IN_NOISE
 
 # What counts as better, in dB. Estimates of two steps share their captures, so their difference is
 # far more certain than each: between checkpoints of a training on microscopy (FMD) it had a

@@ -21,28 +21,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import (
-    corruptions,
-    json_files,
-    metrics,
-    models,
-    path_list,
-    pictures,
-    protocol,
-    result_rows,
-    streams,
-)
-from n2n_jax.checkpoint import Checkpoints, abstract_like, open_for_reading
-from n2n_jax.config import CapturesConfig, Config, config_hash
+from n2n_jax import corruptions, metrics, models, pictures, protocol
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data import open_named_sets
 from n2n_jax.data.source import ImageSource, to_float, with_channels
-from n2n_jax.errors import UserError
 from n2n_jax.models.weights import weights_hash
-from n2n_jax.parallel import Layout, is_main_process, make_layout
 from n2n_jax.pixel_hash import key_words, pixel_hash
-from n2n_jax.progress import ProgressLine
-from n2n_jax.workdir import Workdir, devices, file_name, write_text
+from n2n_jax.runtime import json_files, path_list, result_rows, streams
+from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like, open_for_reading
+from n2n_jax.runtime.config import CapturesConfig, Config, config_hash
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import Layout, is_main_process, make_layout
+from n2n_jax.runtime.progress import ProgressLine
+from n2n_jax.runtime.workdir import Workdir, devices, file_name, write_text
 
 _log = logging.getLogger(__name__)
 

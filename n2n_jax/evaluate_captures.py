@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import models, pair_metrics, pictures, result_rows
-from n2n_jax.config import ModelConfig
+from n2n_jax import models, pair_metrics, pictures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.evaluate import Report
-from n2n_jax.progress import ProgressLine
+from n2n_jax.runtime import result_rows
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.shown_values import DIFFERENCE, ShownValues
 
 PROTOCOL = (

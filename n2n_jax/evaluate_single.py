@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from n2n_jax import models, pictures
-from n2n_jax.config import ModelConfig
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.evaluate import Report
+from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.shown_values import DIFFERENCE, ShownValues
 
 _MOST_PICTURES = 3

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 from n2n_jax import evaluate
-from n2n_jax.checkpoint import open_for_reading
-from n2n_jax.config import Config, ModelConfig
-from n2n_jax.errors import UserError
 from n2n_jax.models.weights import weights_hash
+from n2n_jax.runtime.checkpoint import open_for_reading
+from n2n_jax.runtime.config import Config, ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 import jax
 
-from n2n_jax.checkpoint import abstract_like
-from n2n_jax.config import Config
 from n2n_jax.data.feed import Feed
-from n2n_jax.errors import UserError
-from n2n_jax.memory import device_bytes, program_bytes, readable
-from n2n_jax.parallel import Layout
+from n2n_jax.runtime.checkpoint import abstract_like
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
+from n2n_jax.runtime.parallel import Layout
 from n2n_jax.train_step import Task, init_state, make_train_step
 
 _log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 
 from n2n_jax import evaluate
-from n2n_jax.checkpoint import Checkpoints
-from n2n_jax.config import Config
-from n2n_jax.parallel import make_layout
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.runtime.workdir import Workdir
 
 _log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from n2n_jax import images
 from n2n_jax.codecs import pillow, png, tiff
-from n2n_jax.errors import UserError
 from n2n_jax.folders import readable_files
 from n2n_jax.images import Metadata
 from n2n_jax.images.suffixes import either
+from n2n_jax.runtime.errors import UserError
 
 _CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
 _MODES = {channels: mode for mode, channels in _CHANNELS.items()}

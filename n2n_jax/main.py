@@ -19,9 +19,9 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from n2n_jax import config as config_lib
-from n2n_jax import console
-from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.runtime import config as config_lib
+from n2n_jax.runtime import console
+from n2n_jax.runtime.errors import UserError, did_you_mean
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file, with variants behind a colon: FILE.py:quick,clean.'
@@ -43,7 +43,8 @@ def _main(argv: Sequence[str]) -> int:
     console.silence_orbax()
     with console.errors_in_one_sentence():
         # Here, as it takes seconds, in which Ctrl-C shall end in a sentence too.
-        from n2n_jax import evaluate, follow, parallel, train
+        from n2n_jax import evaluate, follow, train
+        from n2n_jax.runtime import parallel
 
         console.keep_compiled_code()
         config = config_lib.from_config_dict(_CONFIG.value)

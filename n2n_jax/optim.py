@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from n2n_jax.config import Config
+from n2n_jax.runtime.config import Config
 
 
 @flax.struct.dataclass

@@ -9,14 +9,14 @@ from pathlib import Path
 import jax
 
 from n2n_jax import evaluated_regions, fine_tuning, pace
-from n2n_jax.config import CapturesConfig, Config, EvalConfig, ModelConfig, check
 from n2n_jax.data import fixes, own_captures
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.errors import UserError
 from n2n_jax.evaluate_captures import CaptureEvaluator
-from n2n_jax.heartbeat import heartbeat
 from n2n_jax.pace import Pace, Timing
 from n2n_jax.prepared import Prepared, load, new_state, prepare, steps_per_dispatch
+from n2n_jax.runtime.config import CapturesConfig, Config, EvalConfig, ModelConfig, check
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.train_step import TrainState
 
 _log = logging.getLogger(__name__)

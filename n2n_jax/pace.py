@@ -7,8 +7,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from n2n_jax.config import Config
-from n2n_jax.progress import duration
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.progress import duration
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Self
 
 import numpy as np
 
-from n2n_jax.config import ModelConfig
 from n2n_jax.constant_areas import large_areas
-from n2n_jax.errors import UserError
 from n2n_jax.models.noise_units import numbers
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 _FULL_RANGE = ('uint8', 'uint16', 'int8', 'int16')  # types whose ends are black and white
 _MARGIN = 1.0  # how far floating-point values may lie beyond [0, 1] where no range is known

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from n2n_jax import evaluate, evaluated_regions, models, optim, trained_captures
-from n2n_jax.config import Config
 from n2n_jax.data import fixes, open_source, own_captures, single_images
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
@@ -22,9 +21,10 @@ from n2n_jax.data.source import at_least
 from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.evaluate_single import SingleImageEvaluator, middles
 from n2n_jax.fit import compile_step
-from n2n_jax.heartbeat import heartbeat
-from n2n_jax.memory import device_bytes, program_bytes, readable
-from n2n_jax.parallel import Layout, make_layout
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.heartbeat import heartbeat
+from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
+from n2n_jax.runtime.parallel import Layout, make_layout
 from n2n_jax.train_step import Task, TrainState, init_state, make_task
 from n2n_jax.trained_captures import TrainedScene
 

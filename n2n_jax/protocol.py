@@ -1,7 +1,7 @@
 """What was done to get a score, in the words that are printed with it."""
 
-from n2n_jax.config import EvalConfig
 from n2n_jax.corruptions import Corruptor
+from n2n_jax.runtime.config import EvalConfig
 
 
 def in_words(config: EvalConfig, channels: int, corruptor: Corruptor) -> str:

@@ -1,8 +1,8 @@
 """What a run is not started with, though runs that were once started with it resume."""
 
 from n2n_jax import models
-from n2n_jax.config import Config
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.errors import UserError
 
 
 def check_new(config: Config) -> None:

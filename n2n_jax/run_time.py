@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from n2n_jax.workdir import devices
+from n2n_jax.runtime.workdir import devices
 
 
 class RunTime:

@@ -18,7 +18,7 @@ from n2n_jax.channel_names import channel_names
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.measured_part import fill, measured_part
-from n2n_jax.progress import ProgressLine
+from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.truth_noise import TruthNoise, measure
 
 MODEL = 'model'

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from n2n_jax import result_rows, trust, truth_noise
+from n2n_jax import trust, truth_noise
+from n2n_jax.runtime import result_rows
 from n2n_jax.score import MODEL, ON_THE_MEAN
 from n2n_jax.truth_noise import TruthNoise
 from n2n_jax.verdict import Verdict, surely_below

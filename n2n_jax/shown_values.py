@@ -11,8 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from n2n_jax.config import ModelConfig
 from n2n_jax.models.noise_units import NoiseUnits, numbers
+from n2n_jax.runtime.config import ModelConfig
 
 _MARGIN = 0.1  # of the contrast, beyond what all but a percent of the values lie between
 _MOST_NOISE = 3.0  # standard deviations of a difference from gray to black or white

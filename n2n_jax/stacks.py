@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax import images
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 SUFFIXES = frozenset(images.SUFFIXES)
 OTHER_SUFFIXES = images.OTHER_SUFFIXES

@@ -15,23 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from n2n_jax import early_stop, evaluate, interrupts, models, trained_captures
-from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
-from n2n_jax.config import Config
+from n2n_jax import early_stop, evaluate, models, trained_captures
 from n2n_jax.divergence import LossWatch, give_up
-from n2n_jax.errors import UserError
 from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.pace import Pace
-from n2n_jax.parallel import Layout, from_main_process, is_main_process, on_main_process
 from n2n_jax.prepared import Prepared, new_state, placed_plan, prepare
-from n2n_jax.progress import ProgressLine, duration
-from n2n_jax.result_rows import IN_NOISE
 from n2n_jax.run_checks import check_new
 from n2n_jax.run_time import RunTime
+from n2n_jax.runtime import interrupts
+from n2n_jax.runtime.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import Layout, from_main_process, is_main_process, on_main_process
+from n2n_jax.runtime.progress import ProgressLine, duration
+from n2n_jax.runtime.result_rows import IN_NOISE
+from n2n_jax.runtime.workdir import Workdir, provenance, write_text
 from n2n_jax.throughput import Throughput
 from n2n_jax.train_step import Task, TrainState, init_state
-from n2n_jax.workdir import Workdir, provenance, write_text
 from n2n_jax.writers import Writer, make_writers
 
 _log = logging.getLogger(__name__)

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from n2n_jax import corruptions, loss_choice, losses, models, neighbor_pairs, optim, streams
-from n2n_jax.config import CLEAN, Config
+from n2n_jax import corruptions, loss_choice, losses, models, neighbor_pairs, optim
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feed import Feed
-from n2n_jax.errors import UserError
-from n2n_jax.parallel import Layout
+from n2n_jax.runtime import streams
+from n2n_jax.runtime.config import CLEAN, Config
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import Layout
 
 _log = logging.getLogger(__name__)
 

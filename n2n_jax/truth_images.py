@@ -10,8 +10,8 @@ import numpy as np
 
 from n2n_jax import io, stacks
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.errors import UserError
 from n2n_jax.measured_part import fill
+from n2n_jax.runtime.errors import UserError
 
 
 def read(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.ndarray]:

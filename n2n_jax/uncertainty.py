@@ -25,16 +25,17 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import evaluated_regions, json_files, pair_metrics, trained_captures
+from n2n_jax import evaluated_regions, pair_metrics, trained_captures
 from n2n_jax.baselines import Restore
-from n2n_jax.checkpoint import open_for_reading
 from n2n_jax.data import fixes, own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.errors import UserError
 from n2n_jax.measured_part import fill
-from n2n_jax.progress import ProgressLine
-from n2n_jax.workdir import write_text
+from n2n_jax.runtime import json_files
+from n2n_jax.runtime.checkpoint import open_for_reading
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.progress import ProgressLine
+from n2n_jax.runtime.workdir import write_text
 
 _log = logging.getLogger(__name__)
 

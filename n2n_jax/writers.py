@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from n2n_jax import json_files
-from n2n_jax.errors import UserError
-from n2n_jax.workdir import write_text
+from n2n_jax.runtime import json_files
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.workdir import write_text
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from n2n_jax import cli, models
 from n2n_jax.bench import estimates, speed
 from n2n_jax.bench.speed import inference, timing, training
 from n2n_jax.bench.speed.report import Row, markdown_table
-from n2n_jax.config import ModelConfig
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 
 def test_the_ratio_says_how_many_times_as_good_ours_is():

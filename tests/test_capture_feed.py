@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from n2n_jax import memory
-from n2n_jax.config import DataConfig
 from n2n_jax.data.capture_feed import CaptureFeed
-from n2n_jax.errors import UserError
-from n2n_jax.parallel import make_layout
+from n2n_jax.runtime import memory
+from n2n_jax.runtime.config import DataConfig
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import make_layout
 
 DATA = DataConfig(crop=8, batch_size=16)
 

@@ -14,7 +14,7 @@ from n2n_jax import io, stacks
 from n2n_jax.codecs.tiff_reader import TiffReader
 from n2n_jax.data import captures
 from n2n_jax.data.captures import find_scenes, read_scene, read_scenes
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 
 def image(value=0, shape=(6, 8)):

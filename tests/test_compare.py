@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli, compare, json_files
-from n2n_jax.errors import UserError
+from n2n_jax import cli, compare
 from n2n_jax.metrics import bootstrap_interval
-from n2n_jax.result_rows import row_id
-from n2n_jax.workdir import Workdir, write_text
+from n2n_jax.runtime import json_files
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.result_rows import row_id
+from n2n_jax.runtime.workdir import Workdir, write_text
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from n2n_jax import corruptions
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 SIDE = 256
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from n2n_jax import corruptions, data, io
-from n2n_jax.config import DataConfig
 from n2n_jax.data import feed as feed_module
 from n2n_jax.data import sampler
 from n2n_jax.data.feed import DeviceFeed, StreamFeed, make_feed
 from n2n_jax.data.source import ArraySource, at_least, with_channels
-from n2n_jax.errors import UserError
-from n2n_jax.parallel import make_layout
+from n2n_jax.runtime.config import DataConfig
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import make_layout
 
 
 def crops(step, sizes, **changes):

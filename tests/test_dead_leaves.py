@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from n2n_jax.cache import default_cache_dir
 from n2n_jax.data import dead_leaves as module
 from n2n_jax.data.dead_leaves import dead_leaves, dead_leaves_image
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.cache import default_cache_dir
+from n2n_jax.runtime.errors import UserError
 
 
 @pytest.fixture(scope='module')

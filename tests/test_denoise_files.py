@@ -16,14 +16,15 @@ from command_line import n2n as command
 from PIL import Image
 from tiny import tiny_config
 
-from n2n_jax import denoise_files, image_bands, interrupts, io, models
-from n2n_jax.checkpoint import Checkpoints
-from n2n_jax.config import ModelConfig
+from n2n_jax import denoise_files, image_bands, io, models
 from n2n_jax.denoise_files import Job, Options, Output
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.errors import UserError
 from n2n_jax.images import open_files
 from n2n_jax.images.tiff_file import TiffFile
+from n2n_jax.runtime import interrupts
+from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 from n2n_jax.uncertainty import Calibration
 
 

@@ -13,10 +13,11 @@ import pytest
 from command_line import n2n as command
 from tiny import tiny_config
 
-from n2n_jax import data, denoiser, io, memory, models, train
-from n2n_jax.config import ModelConfig
+from n2n_jax import data, denoiser, io, models, train
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import memory
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 
 def identity(channels=3):

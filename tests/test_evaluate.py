@@ -10,12 +10,12 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import corruptions, evaluate, io, models, protocol
-from n2n_jax.config import CapturesConfig, Config
-from n2n_jax.errors import UserError
 from n2n_jax.metrics import bootstrap_interval
 from n2n_jax.models.weights import weights_hash
-from n2n_jax.parallel import make_layout
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime.config import CapturesConfig, Config
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.runtime.workdir import Workdir
 
 
 def evaluator_and_weights(**changes):

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import checkpoint, evaluate, follow, main
-from n2n_jax.checkpoint import Checkpoints
-from n2n_jax.errors import UserError
-from n2n_jax.workdir import Workdir
+from n2n_jax import evaluate, follow, main
+from n2n_jax.runtime import checkpoint
+from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.workdir import Workdir
 
 CONFIG = tiny_config(**{'train.steps': 6})
 

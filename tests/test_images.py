@@ -17,11 +17,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from n2n_jax import host_memory, image_bands, images, io, stacks
+from n2n_jax import image_bands, images, io, stacks
 from n2n_jax.data.captures import Capture, Scene, find_scenes, read_scene, read_scenes
 from n2n_jax.data.folder import FolderSource
-from n2n_jax.errors import UserError
 from n2n_jax.images import open_files
+from n2n_jax.runtime import host_memory
+from n2n_jax.runtime.errors import UserError
 
 
 def by_training(path):

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from n2n_jax import image_bands, images, io
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 CHANNELS = {'gray': (), 'gray+alpha': (2,), 'rgb': (3,), 'rgba': (4,)}
 ALL = tuple(CHANNELS)

@@ -11,7 +11,7 @@ from tiny import tiny_config
 
 from n2n_jax import corruptions, loss_choice, losses
 from n2n_jax.corruptions.base import Corruption
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 from n2n_jax.train_step import make_task
 
 # Of 255, over some 16,000 captures of a value; none of the shifts that are told of is smaller.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from n2n_jax import corruptions, losses
-from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.runtime.errors import UserError, did_you_mean
 
 NOISE_SHAPE = (1, 128, 128, 1)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax.config import CapturesConfig
 from n2n_jax.data import photos, single_images
 from n2n_jax.data.dead_leaves import dead_leaves_image
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.errors import UserError
 from n2n_jax.noise_correlation import CORRELATED, INDEPENDENT, UNCLEAR, neighbor_correlation
+from n2n_jax.runtime.config import CapturesConfig
+from n2n_jax.runtime.errors import UserError
 
 
 def spots():

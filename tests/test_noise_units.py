@@ -12,13 +12,13 @@ from scipy import ndimage
 from tiny import planned_config
 
 from n2n_jax import models, train
-from n2n_jax.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.errors import UserError
 from n2n_jax.models import noise_units
 from n2n_jax.models.noise_units import NOISE, NoiseUnits
+from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 SIDE = 96
 

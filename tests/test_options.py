@@ -11,7 +11,7 @@ import tifffile
 from n2n_jax.commands import options
 from n2n_jax.data import own_captures
 from n2n_jax.data.captures import find_scenes
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 
 def check(file, *, force=False):

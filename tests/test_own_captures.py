@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from n2n_jax.data.own_captures import SceneCaptures, split, trained_columns
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize('num_scenes', [1, 19, 20, 25])

@@ -10,14 +10,14 @@ from command_line import n2n
 from tiny import planned_config
 
 from n2n_jax import evaluate, follow, io, models, own_training, train
-from n2n_jax.checkpoint import open_for_reading
-from n2n_jax.config import CapturesConfig, ModelConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.errors import UserError
 from n2n_jax.evaluate_captures import CaptureEvaluator
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime.checkpoint import open_for_reading
+from n2n_jax.runtime.config import CapturesConfig, ModelConfig
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.workdir import Workdir
 
 
 def captures_of(folder, *, num=2, side=48, low=1000, high=3000, sigma=200, seed=0):

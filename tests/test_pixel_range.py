@@ -6,10 +6,10 @@ N captures of a scene, H height, W width.
 import numpy as np
 import pytest
 
-from n2n_jax.config import Config, ModelConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.pixel_range import PixelRange
+from n2n_jax.runtime.config import Config, ModelConfig
 
 NO_DATA = [
     (np.int16, -32768),

@@ -12,13 +12,13 @@ from command_line import n2n
 from tiny import tiny_config
 
 from n2n_jax import own_training, prepared, train
-from n2n_jax.config import DataConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.pace import Pace
-from n2n_jax.parallel import make_layout
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime.config import DataConfig
+from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.runtime.workdir import Workdir
 
 
 @pytest.fixture

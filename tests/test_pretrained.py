@@ -7,10 +7,10 @@ import pytest
 import safetensors.numpy
 
 from n2n_jax import models
-from n2n_jax.config import ModelConfig
-from n2n_jax.errors import UserError
 from n2n_jax.models.pretrained import load_encoder
 from n2n_jax.models.resnet50 import IMAGENET_MEAN, IMAGENET_STD, ResNet50, ResNet50UNet
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 BLOCKS = [
     (f'layer{stage}.{block}', 64 * 2 ** (stage - 1), stage, block)

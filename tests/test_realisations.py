@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import memory, train
+from n2n_jax import train
 from n2n_jax import train_step as steps
 from n2n_jax.data.realisations import realisation_feed
 from n2n_jax.data.source import ArraySource
-from n2n_jax.errors import UserError
-from n2n_jax.parallel import make_layout
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime import memory
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.runtime.workdir import Workdir
 
 _SIDE = 24
 

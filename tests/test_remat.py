@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from n2n_jax import models
-from n2n_jax.config import ModelConfig
+from n2n_jax.runtime.config import ModelConfig
 
 
 def _loss(model, params, rest, noisy_BHWC):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_line import n2n
 
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime.workdir import Workdir
 
 
 def write_captures(path, *, mean=100, seed=0):

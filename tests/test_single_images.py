@@ -11,11 +11,11 @@ import tifffile
 from scipy import ndimage
 
 from n2n_jax import cli, io
-from n2n_jax.config import CapturesConfig
 from n2n_jax.data import captures, own_captures, single_images
-from n2n_jax.errors import UserError
 from n2n_jax.evaluate_single import SingleImageEvaluator
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime.config import CapturesConfig
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.workdir import Workdir
 
 
 def noisy(side=96, *, blur=0.0, seed=0):

@@ -19,7 +19,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from n2n_jax.data import tfds_builders, tfds_source
 from n2n_jax.data.tfds_source import TfdsImages, prepare
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 _RNG = np.random.default_rng(0)
 

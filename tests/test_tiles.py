@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from n2n_jax import denoiser as denoiser_module
-from n2n_jax import memory, models, tiles
-from n2n_jax.config import ModelConfig
+from n2n_jax import models, tiles
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import memory
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 
 def linear_like(config):

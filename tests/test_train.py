@@ -13,15 +13,15 @@ from tiny import tiny_config
 
 from n2n_jax import evaluate, follow, optim, run_time, train
 from n2n_jax import train_step as steps
-from n2n_jax.checkpoint import Checkpoints
 from n2n_jax.data import feed as feed_module
 from n2n_jax.data.feed import DeviceFeed
 from n2n_jax.data.photos import photos
 from n2n_jax.data.source import ArraySource
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.errors import CheckpointError, UserError
-from n2n_jax.parallel import make_layout
-from n2n_jax.workdir import Workdir
+from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.errors import CheckpointError, UserError
+from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.runtime.workdir import Workdir
 
 
 def loop_config(image_folder, **changes):

@@ -15,7 +15,7 @@ from n2n_jax.data.feed import DeviceFeed
 from n2n_jax.data.photos import photos
 from n2n_jax.data.source import ArraySource
 from n2n_jax.models.weights import weights_hash
-from n2n_jax.parallel import make_layout
+from n2n_jax.runtime.parallel import make_layout
 
 
 def setup(config, num_devices=1):

@@ -10,7 +10,7 @@ from scipy import ndimage
 from n2n_jax import uncertainty
 from n2n_jax.data import photos
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 
 def blur(image_HWC):

@@ -7,8 +7,8 @@ import pytest
 from flax import linen as nn
 
 from n2n_jax import models
-from n2n_jax.config import ModelConfig
 from n2n_jax.models import layers
+from n2n_jax.runtime.config import ModelConfig
 
 
 def count(tree):

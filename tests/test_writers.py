@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 from n2n_jax.writers import JsonlWriter
 
 

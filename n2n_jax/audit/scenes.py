@@ -27,12 +27,12 @@ from n2n_jax.audit.findings import (
 )
 from n2n_jax.audit.noise import autocorrelation, channels, correlation, noise
 from n2n_jax.audit.view import View
-from n2n_jax.config import MOST_CHANNELS
 from n2n_jax.constant_areas import constant_mask
 from n2n_jax.data.captures import Scene, read_scene
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.errors import UserError
 from n2n_jax.noise_model import NoiseModel
+from n2n_jax.runtime.config import MOST_CHANNELS
+from n2n_jax.runtime.errors import UserError
 
 NEIGHBORS = 'neighbors'  # the check of images that are alone, see `n2n_jax.audit.single`
 _SMALLEST_SIDE = 8  # pixels

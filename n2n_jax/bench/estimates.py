@@ -16,8 +16,8 @@ from scipy import ndimage
 from n2n_jax import pair_metrics, saturation
 from n2n_jax.bench.speed.report import device
 from n2n_jax.data import photos
-from n2n_jax.progress import ProgressLine
-from n2n_jax.workdir import provenance
+from n2n_jax.runtime.progress import ProgressLine
+from n2n_jax.runtime.workdir import provenance
 
 _SIDE = 128  # pixels of the crops
 _NUM_CAPTURES = 4

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 
 @contextlib.contextmanager

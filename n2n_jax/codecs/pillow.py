@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin, WebPImagePlugin  # noqa: F401 (so that W
 
 from n2n_jax.codecs import png
 from n2n_jax.codecs.damage import decoding
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 _MODES = {'1': 'gray', 'L': 'gray', 'I;16': 'gray', 'LA': 'gray+alpha', 'RGB': 'rgb'}
 _MODES |= {'RGBA': 'rgba', 'P': 'rgb'}

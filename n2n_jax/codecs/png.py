@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 Chunk = tuple[bytes, bytes]  # type, data
 

@@ -9,7 +9,7 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 from n2n_jax.codecs.tiff_tags import MOST_TAGS
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 
 class Chain(NamedTuple):

@@ -20,8 +20,8 @@ import tifffile
 from PIL import Image
 
 from n2n_jax.codecs.damage import decoding
-from n2n_jax.errors import UserError
-from n2n_jax.host_memory import check_fits
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.host_memory import check_fits
 
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _GRAY = (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE)

@@ -22,7 +22,7 @@ from n2n_jax.codecs.damage import decoding
 from n2n_jax.codecs.tiff_page import TiffPage
 from n2n_jax.codecs.tiff_tags import Tag
 from n2n_jax.codecs.tiff_writer import Page
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 # Series of tifffile whose axes say more than the order of the pages does.
 _WITH_AXES = ('imagej', 'ome', 'shaped', 'stk', 'mmstack', 'ndtiff', 'scanimage', 'fluoview')

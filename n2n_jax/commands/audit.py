@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from n2n_jax.commands import options
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +35,11 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import audit, audit_report, json_files
+    from n2n_jax import audit, audit_report
     from n2n_jax.data import own_captures
-    from n2n_jax.progress import ProgressLine
-    from n2n_jax.workdir import write_text
+    from n2n_jax.runtime import json_files
+    from n2n_jax.runtime.progress import ProgressLine
+    from n2n_jax.runtime.workdir import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     options.check_free(arguments.html, '--html', arguments)

@@ -4,9 +4,9 @@ import argparse
 import logging
 from typing import Any
 
-from n2n_jax import console
 from n2n_jax.commands import options
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import console
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ def run_speed(arguments: argparse.Namespace) -> None:
 
 def run_estimates(arguments: argparse.Namespace) -> None:
     """Runs the simulation."""
-    from n2n_jax import json_files
     from n2n_jax.bench import estimates
-    from n2n_jax.workdir import write_text
+    from n2n_jax.runtime import json_files
+    from n2n_jax.runtime.workdir import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     if arguments.draws < 1:

@@ -29,8 +29,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import compare, json_files
-    from n2n_jax.workdir import Workdir, write_text
+    from n2n_jax import compare
+    from n2n_jax.runtime import json_files
+    from n2n_jax.runtime.workdir import Workdir, write_text
 
     options.check_free(arguments.json, '--json', arguments)
     rows = []

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from n2n_jax import console
 from n2n_jax.commands import options
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import console
+from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from n2n_jax.denoise_files import Existing, Job

@@ -5,14 +5,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from n2n_jax import path_list
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import path_list
+from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from n2n_jax.config import CapturesConfig
     from n2n_jax.data.captures import Scene
+    from n2n_jax.runtime.config import CapturesConfig
 
 
 class OutputPath(NamedTuple):
@@ -82,7 +82,7 @@ def add_fix(parser: argparse.ArgumentParser) -> None:
 
 def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
     """Where the captures are, as `add_captures` was told."""
-    from n2n_jax.config import CapturesConfig
+    from n2n_jax.runtime.config import CapturesConfig
 
     return CapturesConfig(
         paths=path_list.joined(arguments.paths),

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from n2n_jax import console
 from n2n_jax.commands import options
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import console
+from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from n2n_jax.baselines import Restore
-    from n2n_jax.config import Config
     from n2n_jax.data.own_captures import SceneCaptures
     from n2n_jax.denoiser import Denoiser
+    from n2n_jax.runtime.config import Config
     from n2n_jax.score import Scene
 
 _log = logging.getLogger(__name__)
@@ -62,10 +62,11 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import baselines, json_files, score, score_table, truth_images
+    from n2n_jax import baselines, score, score_table, truth_images
     from n2n_jax.data import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
-    from n2n_jax.workdir import write_text
+    from n2n_jax.runtime import json_files
+    from n2n_jax.runtime.workdir import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     console.keep_compiled_code()
@@ -138,7 +139,7 @@ def _other_fix(fix: str, config: 'Config') -> list[str]:
 def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
     """The scenes put right; says what was done."""
     from n2n_jax.data import fixes
-    from n2n_jax.progress import ProgressLine
+    from n2n_jax.runtime.progress import ProgressLine
 
     fixed, sentences = [], []
     with ProgressLine('putting captures right', len(scenes)) as progress:
@@ -159,7 +160,7 @@ def _config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':
     Raises:
       UserError: it cannot.
     """
-    from n2n_jax.checkpoint import open_for_reading
+    from n2n_jax.runtime.checkpoint import open_for_reading
 
     if denoiser.config.black == denoiser.config.white:
         raise UserError(f'{arguments.model} was not trained on captures: its units are not known.')
@@ -227,7 +228,7 @@ def _seen(
       UserError: with --held-out, nothing is left, or it cannot be told.
     """
     from n2n_jax import trained_captures
-    from n2n_jax.progress import ProgressLine
+    from n2n_jax.runtime.progress import ProgressLine
 
     model = arguments.model
     if not config.captures.paths:

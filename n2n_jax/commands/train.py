@@ -6,17 +6,17 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from n2n_jax import console
 from n2n_jax.commands import options
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import console
+from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from n2n_jax.config import CapturesConfig, Config
     from n2n_jax.own_training import Planned
     from n2n_jax.prepared import Prepared
-    from n2n_jax.workdir import Workdir
+    from n2n_jax.runtime.config import CapturesConfig, Config
+    from n2n_jax.runtime.workdir import Workdir
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax import train
     from n2n_jax.data import fixes
-    from n2n_jax.workdir import Workdir
+    from n2n_jax.runtime.workdir import Workdir
 
     if arguments.single and arguments.held_out is not None:
         raise UserError(
@@ -112,9 +112,9 @@ def _planned(
 ) -> 'Planned':
     """A new plan, or that of the run which is there; Ctrl-C meanwhile is no failure."""
     from n2n_jax import own_training
-    from n2n_jax.config import Config
     from n2n_jax.own_training import Options, Planned
     from n2n_jax.prepared import prepare
+    from n2n_jax.runtime.config import Config
 
     workdir.check_free()
     if (workdir.path / 'config.json').exists():
@@ -149,7 +149,7 @@ def _finish(run: 'Path', prepared: 'Prepared') -> None:
     from n2n_jax import uncertainty, verdict
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.evaluate_captures import CaptureEvaluator
-    from n2n_jax.heartbeat import heartbeat
+    from n2n_jax.runtime.heartbeat import heartbeat
 
     if isinstance(prepared.evaluator, CaptureEvaluator):
         denoiser = Denoiser.load(run)
@@ -177,7 +177,7 @@ def _resumed(
     Raises:
       UserError: it is not.
     """
-    from n2n_jax.config import check
+    from n2n_jax.runtime.config import check
 
     config = workdir.config()
     _check_same(config, captures, arguments, done=workdir.done)

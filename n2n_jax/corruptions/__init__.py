@@ -27,7 +27,7 @@ from n2n_jax.corruptions.impulse import IMPULSE
 from n2n_jax.corruptions.poisson import POISSON
 from n2n_jax.corruptions.statistics import CleanStatistics, Stage, clean_statistics
 from n2n_jax.corruptions.text import TEXT
-from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.runtime.errors import UserError, did_you_mean
 
 REGISTRY: dict[str, Corruption] = {
     corruption.name: corruption

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from n2n_jax.data import dead_leaves, folder, photos, tfds_source
 from n2n_jax.data.source import ArraySource, Concatenated, ImageSource
-from n2n_jax.errors import UserError, did_you_mean
-from n2n_jax.progress import ProgressLine
+from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.runtime.progress import ProgressLine
 
 _DEFAULT_DEAD_LEAVES = 400
 

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax import memory
-from n2n_jax.config import DataConfig
 from n2n_jax.data.feed import MAX_DEVICE_PIXELS, Layout, PlannedFeed, cut_crops
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import memory
+from n2n_jax.runtime.config import DataConfig
+from n2n_jax.runtime.errors import UserError
 
 _ALIGNED = 64  # bytes: what begins there need not be copied to a CPU device
 

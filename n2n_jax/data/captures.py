@@ -38,10 +38,10 @@ from typing import Any
 import numpy as np
 
 from n2n_jax import images, stacks
-from n2n_jax.errors import UserError
 from n2n_jax.folders import natural_order, readable_files, why_no_file
 from n2n_jax.images.open_files import OpenFiles
 from n2n_jax.images.suffixes import either
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.cache import default_cache_dir
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.cache import default_cache_dir
+from n2n_jax.runtime.errors import UserError
 
 # Raise it with every change that alters a pixel: it is part of the name of the cached file.
 GENERATOR_VERSION = 1

@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax import memory
-from n2n_jax.config import DataConfig
 from n2n_jax.data import sampler
 from n2n_jax.data.source import ImageSource, to_float, with_channels
-from n2n_jax.errors import UserError
-from n2n_jax.progress import ProgressLine
+from n2n_jax.runtime import memory
+from n2n_jax.runtime.config import DataConfig
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.progress import ProgressLine
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ DEVICE_SHARE = 0.25  # of the device's memory that a set may take in `feed=auto`
 
 
 class Layout(Protocol):
-    """Puts host arrays where the step wants them (`n2n_jax.parallel.Layout`)."""
+    """Puts host arrays where the step wants them (`n2n_jax.runtime.parallel.Layout`)."""
 
     def local_rows(self, batch_size: int) -> np.ndarray:
         """The rows of a batch that this process's devices hold, ascending."""

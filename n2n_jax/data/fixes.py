@@ -11,14 +11,14 @@ from scipy import ndimage
 
 from n2n_jax import brightness, constant_areas, regions, registration
 from n2n_jax.channel_names import channel_names
-from n2n_jax.config import CapturesConfig
 from n2n_jax.data import own_captures
 from n2n_jax.data.captures import Scene
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.errors import UserError, did_you_mean
 from n2n_jax.measured_part import fill, measured_part
 from n2n_jax.near_copies import near_copies, noise_by_itself
 from n2n_jax.noise_model import mean_squares
+from n2n_jax.runtime.config import CapturesConfig
+from n2n_jax.runtime.errors import UserError, did_you_mean
 
 _MOST_ROUNDS = 3
 _NEGLIGIBLE = 0.05  # pixels, for which no border is cut off

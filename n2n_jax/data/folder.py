@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax import io
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax import constant_areas, measured_part, models, path_list
-from n2n_jax.config import MOST_CHANNELS, NOT_MEASURED, CapturesConfig, Config, ModelConfig
+from n2n_jax import constant_areas, measured_part, models
 from n2n_jax.data import capture_values
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
-from n2n_jax.errors import UserError
 from n2n_jax.pixel_range import constants_text
+from n2n_jax.runtime import path_list
+from n2n_jax.runtime.config import MOST_CHANNELS, NOT_MEASURED, CapturesConfig, Config, ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 

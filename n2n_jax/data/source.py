@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 

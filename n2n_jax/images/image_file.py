@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.codecs.damage import named_in_errors
-from n2n_jax.errors import UserError
-from n2n_jax.host_memory import check_fits
 from n2n_jax.images.alpha import Watch
 from n2n_jax.images.frames import KINDS, Frame, Metadata
 from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, SUFFIXES, either, suffix_of
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.host_memory import check_fits
 
 _TIFF_MARKS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 

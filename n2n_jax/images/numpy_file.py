@@ -12,10 +12,10 @@ from typing import IO
 import numpy as np
 
 from n2n_jax.codecs.damage import decoding
-from n2n_jax.errors import UserError
-from n2n_jax.host_memory import check_fits
 from n2n_jax.images.frames import Frame
 from n2n_jax.images.image_file import ImageFile
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.host_memory import check_fits
 
 _MOST_CHANNELS = 4  # of an array (H, W, C), which could be a stack (N, H, W)
 _FRAME_BYTES = 8  # of the list of images

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax.config import NOT_MEASURED, ModelConfig
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.config import NOT_MEASURED, ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 # The standard deviation that noise has to the network. Rates and clipping were tuned on microscopy
 # (FMD) whose noise is 0.045 of the range, so that such captures see what they were tuned for.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 _LEAVES = {
     'kernel': 'weight',

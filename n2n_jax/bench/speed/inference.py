@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from n2n_jax import models
 from n2n_jax.bench.speed.report import Row
 from n2n_jax.bench.speed.timing import medians_in_turns
-from n2n_jax.config import ModelConfig
+from n2n_jax.runtime.config import ModelConfig
 
 _SIZE = (512, 768)  # rows, columns
 

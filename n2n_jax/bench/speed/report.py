@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from n2n_jax.workdir import provenance
+from n2n_jax.runtime.workdir import provenance
 
 
 @dataclasses.dataclass(frozen=True)

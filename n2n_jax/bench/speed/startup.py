@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from n2n_jax.bench.speed.report import Row
 
 _OURS = """
-from n2n_jax import console
+from n2n_jax.runtime import console
 console.keep_compiled_code()
 from n2n_jax.bench.speed import training
 step, _ = training.our_step(training.benchmark_config('unet', 4, 64, 'float32'))

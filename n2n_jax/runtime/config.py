@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from n2n_jax.errors import UserError, did_you_mean
+from n2n_jax.runtime.errors import UserError, did_you_mean
 
 CLEAN = 'clean'  # as noise.target
 MOST_CHANNELS = 8  # of captures: colors, or the channels of a microscope

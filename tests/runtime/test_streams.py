@@ -5,8 +5,8 @@ import zlib
 import jax
 import numpy as np
 
-from n2n_jax import streams
 from n2n_jax.data import sampler
+from n2n_jax.runtime import streams
 
 
 def key(*arguments):

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 NOT_FINITE = 'not_finite'
 

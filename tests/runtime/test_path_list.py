@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from n2n_jax import path_list
+from n2n_jax.runtime import path_list
 
 
 @pytest.mark.parametrize(

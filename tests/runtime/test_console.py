@@ -8,8 +8,8 @@ import sys
 import jax
 import pytest
 
-from n2n_jax import console
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import console
+from n2n_jax.runtime.errors import UserError
 
 
 def ended(error, capsys):
@@ -83,7 +83,7 @@ def test_a_program_that_was_stopped_does_not_crash_on_its_way_out():
     # As JAX does, which is taken apart while the device is at work.
     crashes = (
         'import atexit, os, sys\n'
-        'from n2n_jax import console\n'
+        'from n2n_jax.runtime import console\n'
         'atexit.register(os.abort)\n'
         'with console.ended_at_once_if_stopped():\n'
         '    print("written")\n'

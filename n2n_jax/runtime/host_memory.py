@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 CGROUP = Path('/sys/fs/cgroup')  # of a container
 CGROUP_LIMIT = CGROUP / 'memory.max'  # 'max' where there is none

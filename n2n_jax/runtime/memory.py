@@ -4,8 +4,8 @@ import os
 
 import jax
 
-from n2n_jax import host_memory
-from n2n_jax.host_memory import readable
+from n2n_jax.runtime import host_memory
+from n2n_jax.runtime.host_memory import readable
 
 __all__ = ['available_bytes', 'device_bytes', 'program_bytes', 'readable']
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from n2n_jax import console, interrupts
-from n2n_jax.checkpoint import Checkpoints
+from n2n_jax.runtime import console, interrupts
+from n2n_jax.runtime.checkpoint import Checkpoints
 
 
 def send(number):

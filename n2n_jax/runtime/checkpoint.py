@@ -22,9 +22,9 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from n2n_jax import interrupts
-from n2n_jax.config import Config, from_config_dict
-from n2n_jax.errors import CheckpointError, UserError
+from n2n_jax.runtime import interrupts
+from n2n_jax.runtime.config import Config, from_config_dict
+from n2n_jax.runtime.errors import CheckpointError, UserError
 
 FOLDER = 'checkpoints'  # inside the workdir
 BEST_FOLDER = 'best'  # the one with the best score, if a run selects by score

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import pytest
 from tiny import tiny_config
 
-from n2n_jax.checkpoint import BEST_FOLDER, Checkpoints, abstract_like, open_for_reading
-from n2n_jax.errors import CheckpointError, UserError
+from n2n_jax.runtime.checkpoint import BEST_FOLDER, Checkpoints, abstract_like, open_for_reading
+from n2n_jax.runtime.errors import CheckpointError, UserError
 
 META = {'config': dataclasses.asdict(tiny_config())}
 

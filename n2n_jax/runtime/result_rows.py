@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from n2n_jax import json_files
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import json_files
+from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from n2n_jax import progress
-from n2n_jax.progress import ProgressLine
+from n2n_jax.runtime import progress
+from n2n_jax.runtime.progress import ProgressLine
 
 
 def test_the_last_line_is_shown_once(monkeypatch):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from n2n_jax import json_files
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import json_files
+from n2n_jax.runtime.errors import UserError
 
-PACKAGE = Path(json_files.__file__).parent
+PACKAGE = Path(json_files.__file__).parents[1]
 
 
 def strict(text):

@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from n2n_jax import interrupts
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import interrupts
+from n2n_jax.runtime.errors import UserError
 
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 

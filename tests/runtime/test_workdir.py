@@ -7,10 +7,10 @@ import shutil
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import workdir as workdir_module
-from n2n_jax.config import config_hash
-from n2n_jax.errors import UserError
-from n2n_jax.workdir import Workdir, write_text
+from n2n_jax.runtime import workdir as workdir_module
+from n2n_jax.runtime.config import config_hash
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.workdir import Workdir, write_text
 
 
 @pytest.fixture

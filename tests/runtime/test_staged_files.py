@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from n2n_jax.errors import UserError
-from n2n_jax.staged_files import ExistsError, staged
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.staged_files import ExistsError, staged
 
 
 def write(places, text='new'):

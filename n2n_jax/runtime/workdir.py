@@ -8,7 +8,7 @@ metrics.jsonl     training curves, one JSON object per line
 results.json      evaluation rows, for other programs
 results.md        the same as a table
 evaluation/       per-image scores and pictures of each evaluation
-checkpoints/      see n2n_jax.checkpoint
+checkpoints/      see n2n_jax.runtime.checkpoint
 DONE.json         written last: the run is complete
 """
 
@@ -29,9 +29,9 @@ from typing import Any
 
 import jax
 
-from n2n_jax import config_file, json_files, result_rows
-from n2n_jax.config import Config, changes_on_resume, from_config_dict
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import config_file, json_files, result_rows
+from n2n_jax.runtime.config import Config, changes_on_resume, from_config_dict
+from n2n_jax.runtime.errors import UserError
 
 _RUN_LOCK = '.training.lock'  # held as long as a run is trained
 _LOCK_ATTEMPTS = 10
@@ -281,7 +281,7 @@ class Workdir:
         (self.path / 'DONE.json').unlink(missing_ok=True)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The evaluation rows written so far, see `n2n_jax.result_rows`.
+        """The evaluation rows written so far, see `n2n_jax.runtime.result_rows`.
 
         Raises:
           UserError: the file is damaged.

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from n2n_jax.progress import duration
+from n2n_jax.runtime.progress import duration
 
 _log = logging.getLogger(__name__)
 

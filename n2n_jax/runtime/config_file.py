@@ -3,7 +3,7 @@
 import pprint
 import textwrap
 
-from n2n_jax.config import Config, flatten
+from n2n_jax.runtime.config import Config, flatten
 
 
 def source(config: Config) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from n2n_jax.errors import UserError
+from n2n_jax.runtime.errors import UserError
 
 
 def initialize(spec: str) -> None:

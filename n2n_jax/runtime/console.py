@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
-from n2n_jax import interrupts
-from n2n_jax.cache import default_cache_dir
-from n2n_jax.errors import CheckpointError, UserError
+from n2n_jax.runtime import interrupts
+from n2n_jax.runtime.cache import default_cache_dir
+from n2n_jax.runtime.errors import CheckpointError, UserError
 
 EXIT_USER_ERROR = 2
 EXIT_FAILED = 1

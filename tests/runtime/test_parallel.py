@@ -13,10 +13,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from n2n_jax import parallel
-from n2n_jax.errors import UserError
+from n2n_jax.runtime import parallel
+from n2n_jax.runtime.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from n2n_jax.heartbeat import heartbeat
+from n2n_jax.runtime.heartbeat import heartbeat
 
 
 def test_work_that_says_nothing_for_long_is_not_silent(caplog):

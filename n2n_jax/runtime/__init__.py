@@ -1,0 +1,1 @@
+"""What a run stands on: config, workdir, checkpoint, parallel, rng, memory, errors."""
