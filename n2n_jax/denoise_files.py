@@ -14,14 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from n2n_jax import image_bands, images, stacks
+from n2n_jax import images
 from n2n_jax.data.captures import Scene
 from n2n_jax.denoiser import Band, Denoiser, Read
-from n2n_jax.folders import readable_files, why_no_file
-from n2n_jax.image_bands import Frame, Source, name_of
+from n2n_jax.images import image_bands, stacks
+from n2n_jax.images.folders import readable_files, why_no_file
+from n2n_jax.images.image_bands import Frame, Source, name_of
 from n2n_jax.images.open_files import FewFiles, ReopenedFile
+from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.images.suffixes import either
-from n2n_jax.pixel_range import PixelRange
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.progress import ProgressLine

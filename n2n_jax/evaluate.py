@@ -21,12 +21,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import corruptions, metrics, models, pictures, protocol
+from n2n_jax import corruptions, metrics, models, protocol
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data import open_named_sets
 from n2n_jax.data.source import ImageSource, to_float, with_channels
+from n2n_jax.images import pictures
+from n2n_jax.images.pixel_hash import key_words, pixel_hash
 from n2n_jax.models.weights import weights_hash
-from n2n_jax.pixel_hash import key_words, pixel_hash
 from n2n_jax.runtime import json_files, path_list, result_rows, streams
 from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like, open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, Config, config_hash

@@ -8,8 +8,8 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import constant_areas
-from n2n_jax.constant_areas import Area
+from n2n_jax.images import constant_areas
+from n2n_jax.images.constant_areas import Area
 
 _GRID = 128  # cells along the longer side, at most, that a part is made of
 _MOST_FILLED = 0.02  # share of a cell, or of all, that is filled in rather than cut off

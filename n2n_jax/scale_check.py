@@ -8,7 +8,7 @@ H height, W width, C channels. An h in place of H: some rows.
 
 import numpy as np
 
-from n2n_jax.pixel_range import PixelRange
+from n2n_jax.images.pixel_range import PixelRange
 
 _MOST_BEYOND = 0.01  # share of the values of an image that may lie far outside the range
 _LEAST_FILLED = 0.1  # share of the range between the ends of the values; 12 bits of 16 fill 0.06

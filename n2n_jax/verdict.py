@@ -14,8 +14,8 @@ import numpy as np
 
 from n2n_jax import baselines, pair_metrics
 from n2n_jax.baselines import Restore
-from n2n_jax.channel_names import channel_names
 from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.images.channel_names import channel_names
 
 # dB over the captures as they are that count as a gain: denoisers worth the name make 3 to 15.
 _SMALLEST_GAIN = 0.1

@@ -76,7 +76,7 @@ def _signals_as_before():
 @pytest.fixture
 def image_folder(tmp_path):
     """Five smooth 8-bit color images of two sizes, as each is compiled for."""
-    from n2n_jax import io
+    from n2n_jax.images import io
 
     folder = tmp_path / 'images'
     folder.mkdir()

@@ -16,10 +16,10 @@ from command_line import n2n as command
 from PIL import Image
 from tiny import tiny_config
 
-from n2n_jax import denoise_files, image_bands, io, models
+from n2n_jax import denoise_files, models
 from n2n_jax.denoise_files import Job, Options, Output
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.images import open_files
+from n2n_jax.images import image_bands, io, open_files
 from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import Checkpoints
@@ -282,7 +282,7 @@ def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
 
 
 def test_bigtiff_is_written_for_large_files(tmp_path, monkeypatch):
-    from n2n_jax.codecs import tiff_writer
+    from n2n_jax.images.codecs import tiff_writer
 
     monkeypatch.setattr(tiff_writer, '_CLASSIC_BYTES', 1000)
     image = pixels(2, 40, 30, dtype='uint16')

@@ -13,8 +13,9 @@ import pytest
 from command_line import n2n as command
 from tiny import tiny_config
 
-from n2n_jax import data, denoiser, io, models, train
+from n2n_jax import data, denoiser, models, train
 from n2n_jax.denoiser import Denoiser
+from n2n_jax.images import io
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError

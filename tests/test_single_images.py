@@ -10,9 +10,10 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from n2n_jax import cli, io
+from n2n_jax import cli
 from n2n_jax.data import captures, own_captures, single_images
 from n2n_jax.evaluate_single import SingleImageEvaluator
+from n2n_jax.images import io
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from n2n_jax import io
+from n2n_jax.images import io
 
 ROOT = Path(__file__).parents[1]
 

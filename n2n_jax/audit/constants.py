@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from n2n_jax.constant_areas import Area
+from n2n_jax.images.constant_areas import Area
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,9 +27,9 @@ from n2n_jax.audit.findings import (
 )
 from n2n_jax.audit.noise import autocorrelation, channels, correlation, noise
 from n2n_jax.audit.view import View
-from n2n_jax.constant_areas import constant_mask
 from n2n_jax.data.captures import Scene, read_scene
 from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.noise_model import NoiseModel
 from n2n_jax.runtime.config import MOST_CHANNELS
 from n2n_jax.runtime.errors import UserError
@@ -117,7 +117,7 @@ class SceneAudit:
 def audit_scene(scene: SceneCaptures) -> SceneAudit:
     """All checks on one scene; of a very large one on a grid of regions.
 
-    Borders and other constants (see `n2n_jax.constant_areas`) are left out of all checks.
+    Borders and other constants (see `n2n_jax.images.constant_areas`) are left out of all checks.
     """
     captures_NHWC = scene.captures_NHWC
     view = View(captures_NHWC, scene.measured_HWC)

@@ -29,8 +29,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     import jax
 
-    from n2n_jax import corruptions, io, pictures
+    from n2n_jax import corruptions
     from n2n_jax.data import photos
+    from n2n_jax.images import io, pictures
     from n2n_jax.runtime import streams
 
     corruptors = [corruptions.parse(spec) for spec in arguments.specs]

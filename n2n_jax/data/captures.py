@@ -37,8 +37,9 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax import images, stacks
-from n2n_jax.folders import natural_order, readable_files, why_no_file
+from n2n_jax import images
+from n2n_jax.images import stacks
+from n2n_jax.images.folders import natural_order, readable_files, why_no_file
 from n2n_jax.images.open_files import OpenFiles
 from n2n_jax.images.suffixes import either
 from n2n_jax.runtime.errors import UserError

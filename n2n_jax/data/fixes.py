@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import brightness, constant_areas, regions, registration
-from n2n_jax.channel_names import channel_names
+from n2n_jax import brightness, regions, registration
 from n2n_jax.data import own_captures
 from n2n_jax.data.captures import Scene
 from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.images import constant_areas
+from n2n_jax.images.channel_names import channel_names
 from n2n_jax.measured_part import fill, measured_part
 from n2n_jax.near_copies import near_copies, noise_by_itself
 from n2n_jax.noise_model import mean_squares

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax import io
+from n2n_jax.images import io
 from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax import constant_areas, measured_part, models
+from n2n_jax import measured_part, models
 from n2n_jax.data import capture_values
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
-from n2n_jax.pixel_range import constants_text
+from n2n_jax.images import constant_areas
+from n2n_jax.images.pixel_range import constants_text
 from n2n_jax.runtime import path_list
 from n2n_jax.runtime.config import MOST_CHANNELS, NOT_MEASURED, CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
@@ -32,7 +33,8 @@ class SceneCaptures:
       name: of the scene.
       captures_NHWC: as they were read, or float32 in the range of the network.
       measured_HWC: False in areas that hold a constant in place of a measurement, see
-        `n2n_jax.constant_areas`; None: there are none. The captures hold values from beside them.
+        `n2n_jax.images.constant_areas`; None: there are none. The captures hold values from beside
+        them.
       constants: what the files hold there.
     """
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from n2n_jax.natural_sort import natural_key
+from n2n_jax.images.natural_sort import natural_key
 from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:

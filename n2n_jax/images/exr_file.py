@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.codecs import exr
+from n2n_jax.images.codecs import exr
 from n2n_jax.images.frames import Frame
 from n2n_jax.images.image_file import ImageFile
 from n2n_jax.runtime.host_memory import check_fits

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.codecs.damage import named_in_errors
 from n2n_jax.images.alpha import Watch
+from n2n_jax.images.codecs.damage import named_in_errors
 from n2n_jax.images.frames import KINDS, Frame, Metadata
 from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, SUFFIXES, either, suffix_of
 from n2n_jax.runtime.errors import UserError

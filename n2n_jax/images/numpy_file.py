@@ -11,7 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from n2n_jax.codecs.damage import decoding
+from n2n_jax.images.codecs.damage import decoding
 from n2n_jax.images.frames import Frame
 from n2n_jax.images.image_file import ImageFile
 from n2n_jax.runtime.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.codecs import pillow
+from n2n_jax.images.codecs import pillow
 from n2n_jax.images.frames import Frame, Metadata
 from n2n_jax.images.image_file import ImageFile
 from n2n_jax.runtime.host_memory import check_fits

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.codecs.tiff_reader import TiffReader
 from n2n_jax.images.alpha import Watch
+from n2n_jax.images.codecs.tiff_reader import TiffReader
 from n2n_jax.images.frames import Frame, Metadata, num_extra
 from n2n_jax.images.image_file import ImageFile
 

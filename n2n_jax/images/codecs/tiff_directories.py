@@ -8,7 +8,7 @@ import io
 import struct
 from typing import BinaryIO, NamedTuple
 
-from n2n_jax.codecs.tiff_tags import MOST_TAGS
+from n2n_jax.images.codecs.tiff_tags import MOST_TAGS
 from n2n_jax.runtime.errors import UserError
 
 

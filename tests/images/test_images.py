@@ -17,10 +17,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from n2n_jax import image_bands, images, io, stacks
+from n2n_jax import images
 from n2n_jax.data.captures import Capture, Scene, find_scenes, read_scene, read_scenes
 from n2n_jax.data.folder import FolderSource
-from n2n_jax.images import open_files
+from n2n_jax.images import image_bands, io, open_files, stacks
 from n2n_jax.runtime import host_memory
 from n2n_jax.runtime.errors import UserError
 
@@ -199,7 +199,7 @@ def test_true_alpha_is_not_warned_of(tmp_path, caplog):
 
 
 def test_a_stack_is_opened_once_however_many_scenes_it_holds(tmp_path, monkeypatch):
-    from n2n_jax.codecs import tiff_reader
+    from n2n_jax.images.codecs import tiff_reader
 
     odd_files.pages(tmp_path / 's.tif', odd_files.DEEP)
     scenes = find_scenes([tmp_path / 's.tif'], interleaved=2)

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from n2n_jax.constant_areas import large_areas
+from n2n_jax.images.constant_areas import large_areas
 from n2n_jax.models.noise_units import numbers
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
@@ -78,7 +78,7 @@ class PixelRange:
         """True where an image holds a constant in place of a measurement, (H, W, C).
 
         A value within the range of the others, such as 0, is one only where it fills an area, as in
-        the captures that were trained on (`n2n_jax.constant_areas.large_areas`).
+        the captures that were trained on (`n2n_jax.images.constant_areas.large_areas`).
         """
         mask_HWC = np.zeros(pixels_HWC.shape, bool)
         extent = abs(self.high - self.low)

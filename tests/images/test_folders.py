@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from n2n_jax.folders import files_below, why_no_file
+from n2n_jax.images.folders import files_below, why_no_file
 
 
 def touch(*paths):

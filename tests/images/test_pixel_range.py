@@ -8,7 +8,7 @@ import pytest
 
 from n2n_jax.data import own_captures
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.pixel_range import PixelRange
+from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.runtime.config import Config, ModelConfig
 
 NO_DATA = [

@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from n2n_jax.codecs import tiff_tags
-from n2n_jax.codecs.tiff_tags import LONG, LONG8, SHORT, Tag
+from n2n_jax.images.codecs import tiff_tags
+from n2n_jax.images.codecs.tiff_tags import LONG, LONG8, SHORT, Tag
 
 _STRIP_BYTES = 1 << 18
 _CLASSIC_BYTES = 4_000_000_000  # of pixels; offsets have 32 bits, and tags need some room

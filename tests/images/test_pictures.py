@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from n2n_jax import pictures
+from n2n_jax.images import pictures
 
 
 def test_narrow_strips_are_magnified_and_their_captions_whole():

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, JpegImagePlugin, WebPImagePlugin  # noqa: F401 (so that WebP is known)
 
-from n2n_jax.codecs import png
-from n2n_jax.codecs.damage import decoding
+from n2n_jax.images.codecs import png
+from n2n_jax.images.codecs.damage import decoding
 from n2n_jax.runtime.errors import UserError
 
 _MODES = {'1': 'gray', 'L': 'gray', 'I;16': 'gray', 'LA': 'gray+alpha', 'RGB': 'rgb'}

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from n2n_jax.natural_sort import Key, natural_key
+from n2n_jax.images.natural_sort import Key, natural_key
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from n2n_jax import io
+from n2n_jax.images import io
 
 _CAPTION_PIXELS = 22
 _GAP_PIXELS = 6

@@ -11,7 +11,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from n2n_jax import image_bands, images, io
+from n2n_jax import images
+from n2n_jax.images import image_bands, io
 from n2n_jax.runtime.errors import UserError
 
 CHANNELS = {'gray': (), 'gray+alpha': (2,), 'rgb': (3,), 'rgba': (4,)}

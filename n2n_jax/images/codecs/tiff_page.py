@@ -19,7 +19,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from n2n_jax.codecs.damage import decoding
+from n2n_jax.images.codecs.damage import decoding
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.host_memory import check_fits
 

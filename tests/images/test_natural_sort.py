@@ -1,4 +1,4 @@
-from n2n_jax.natural_sort import natural_key
+from n2n_jax.images.natural_sort import natural_key
 
 
 def test_numbers_count_as_numbers_however_long():

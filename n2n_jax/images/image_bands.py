@@ -14,13 +14,13 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from n2n_jax import images, io
-from n2n_jax.codecs import exr, tiff, tiff_reader
-from n2n_jax.codecs.damage import named_in_errors
-from n2n_jax.codecs.tiff_writer import Page, TiffWriter
-from n2n_jax.images import Frame
+from n2n_jax import images
+from n2n_jax.images import Frame, io
 from n2n_jax.images import ImageFile as Source
 from n2n_jax.images import open_image as open_source
+from n2n_jax.images.codecs import exr, tiff, tiff_reader
+from n2n_jax.images.codecs.damage import named_in_errors
+from n2n_jax.images.codecs.tiff_writer import Page, TiffWriter
 from n2n_jax.images.exr_file import ExrFile
 from n2n_jax.images.numpy_file import NumpyFile
 from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, TIFF_SUFFIXES, either, suffix_of

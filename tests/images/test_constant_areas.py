@@ -5,7 +5,7 @@ import pytest
 from clean_captures import clean_set
 from scipy import ndimage
 
-from n2n_jax.constant_areas import constant_mask, find
+from n2n_jax.images.constant_areas import constant_mask, find
 
 
 def counts(seed=0, shape=(3, 96, 112, 1), sigma=30.0):

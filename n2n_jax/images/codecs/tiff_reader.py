@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import tifffile
 
-from n2n_jax.codecs import tiff_directories, tiff_tags
-from n2n_jax.codecs.damage import decoding
-from n2n_jax.codecs.tiff_page import TiffPage
-from n2n_jax.codecs.tiff_tags import Tag
-from n2n_jax.codecs.tiff_writer import Page
+from n2n_jax.images.codecs import tiff_directories, tiff_tags
+from n2n_jax.images.codecs.damage import decoding
+from n2n_jax.images.codecs.tiff_page import TiffPage
+from n2n_jax.images.codecs.tiff_tags import Tag
+from n2n_jax.images.codecs.tiff_writer import Page
 from n2n_jax.runtime.errors import UserError
 
 # Series of tifffile whose axes say more than the order of the pages does.

@@ -19,9 +19,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from n2n_jax import images
-from n2n_jax.codecs import pillow, png, tiff
-from n2n_jax.folders import readable_files
 from n2n_jax.images import Metadata
+from n2n_jax.images.codecs import pillow, png, tiff
+from n2n_jax.images.folders import readable_files
 from n2n_jax.images.suffixes import either
 from n2n_jax.runtime.errors import UserError
 

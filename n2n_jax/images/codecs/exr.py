@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from n2n_jax.codecs.damage import decoding
+from n2n_jax.images.codecs.damage import decoding
 from n2n_jax.runtime.errors import UserError
 
 _CHANNEL_LIST = b'channels\0chlist\0'  # name and type of the attribute

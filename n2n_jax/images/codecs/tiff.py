@@ -7,8 +7,8 @@ import io
 
 import numpy as np
 
-from n2n_jax.codecs import tiff_tags
-from n2n_jax.codecs.tiff_writer import Page, TiffWriter
+from n2n_jax.images.codecs import tiff_tags
+from n2n_jax.images.codecs.tiff_writer import Page, TiffWriter
 
 
 def encode(
