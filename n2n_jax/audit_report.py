@@ -11,11 +11,12 @@ from html import escape
 
 import numpy as np
 
-from n2n_jax import audit, regions, svg
+from n2n_jax import audit, svg
+from n2n_jax.captures.measure import regions
+from n2n_jax.captures.measure.measured_part import measured_part
+from n2n_jax.captures.measure.noise_model import NoiseModel
 from n2n_jax.images.codecs import png
 from n2n_jax.images.pictures import displayed
-from n2n_jax.measured_part import measured_part
-from n2n_jax.noise_model import NoiseModel
 
 MOST_DETAILED = 20  # scenes that get pictures and plots
 _PICTURE = 320  # pixels a side, at most

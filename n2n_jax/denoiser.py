@@ -15,9 +15,9 @@ import jax
 import numpy as np
 
 from n2n_jax import evaluate, models, tiles
+from n2n_jax.captures.measure.measured_part import far, fill
 from n2n_jax.images import io
 from n2n_jax.images.pixel_range import PixelRange
-from n2n_jax.measured_part import far, fill
 from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.checkpoint import open_for_reading

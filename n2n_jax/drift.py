@@ -3,12 +3,12 @@
 N captures of a scene, H height, W width, C channels, D draws, P pixels.
 
 The clean image is the mean of all captures that one could take. If their gains and offsets differ
-(x_i = g_i m + o_i + noise, see `n2n_jax.brightness`), N captures do not show which brightness that
-mean has: the truth is t = (1 + a) s + b, where s is the mean that these N have, and a and b scatter
-as g and o do, over the root of N. How much these scatter is known from the same N alone, so a and b
-are drawn from Student's distribution with N - 1 degrees of freedom (two captures tell very little).
-Each channel has a gain and an offset of its own; they are drawn together, as a lamp moves all of
-them alike and a filter one. Against t
+(x_i = g_i m + o_i + noise, see `n2n_jax.captures.measure.brightness`), N captures do not show which
+brightness that mean has: the truth is t = (1 + a) s + b, where s is the mean that these N have, and
+a and b scatter as g and o do, over the root of N. How much these scatter is known from the same N
+alone, so a and b are drawn from Student's distribution with N - 1 degrees of freedom (two captures
+tell very little). Each channel has a gain and an offset of its own; they are drawn together, as a
+lamp moves all of them alike and a filter one. Against t
 
     E (f - t)^2 = E (f - s)^2 - 2 a E (f - s) s - 2 b E (f - s) + E (a s + b)^2
 
@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from n2n_jax.brightness import ByChannel
+from n2n_jax.captures.measure.brightness import ByChannel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,14 +10,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import audit, baselines, drift, metrics, pair_metrics, saturation, trust
+from n2n_jax import audit, baselines, drift, metrics, pair_metrics, trust
 from n2n_jax.audit.view import View
 from n2n_jax.baselines import Restore
-from n2n_jax.brightness import ByChannel, compare_channels
+from n2n_jax.captures.measure import saturation
+from n2n_jax.captures.measure.brightness import ByChannel, compare_channels
+from n2n_jax.captures.measure.measured_part import fill, measured_part
 from n2n_jax.data import fixes
 from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.images.channel_names import channel_names
-from n2n_jax.measured_part import fill, measured_part
 from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.truth_noise import TruthNoise, measure
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import brightness, drift, pair_metrics
+from n2n_jax import drift, pair_metrics
+from n2n_jax.captures.measure import brightness
 from n2n_jax.data import photos
 
 

@@ -6,9 +6,9 @@ Each check gives a number and a verdict. What they look at is the difference of 
 the scene cancels and the noise does not.
 
 A check has two limits: one says what matters, and is written beside it; the other is that of
-chance, the same for all (`n2n_jax.blocks`): a number is held against a scene only if it could not
-come about, by noise, once in a million clean scenes. What a scene is too small, too empty or too
-noisy to tell is said to be not measurable, and is no warning.
+chance, the same for all (`n2n_jax.captures.measure.blocks`): a number is held against a scene only
+if it could not come about, by noise, once in a million clean scenes. What a scene is too small, too
+empty or too noisy to tell is said to be not measurable, and is no warning.
 
 As a common measure of what matters: a denoiser that gains 10 dB leaves a tenth of the noise's
 variance. An error in the targets of a tenth of the noise's standard deviation adds a hundredth of

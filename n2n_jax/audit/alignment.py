@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax import blocks, registration
-from n2n_jax import brightness as brightness_of
 from n2n_jax.audit.block_means import means, without_local_mean
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.audit.view import View
+from n2n_jax.captures.measure import blocks, registration
+from n2n_jax.captures.measure import brightness as brightness_of
 
 _BLOCK = 16  # pixels a side over which brightness is averaged for the contrast of a scene
 _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
@@ -26,7 +26,7 @@ _MOST_DRIFT, _LARGE_DRIFT = 0.02, 0.5  # of gain, or of offset over contrast
 def shift(scene: np.ndarray | View) -> Finding:
     """The largest shift of a capture against the mean of the others, in pixels.
 
-    See `n2n_jax.registration`; only directions in which it can be measured count.
+    See `n2n_jax.captures.measure.registration`; only directions in which it can be measured count.
     """
     found = registration.register(View.of(scene).whole_NHWC)
     shifts_N2, errors_N2 = registration.as_arrays(found)
@@ -78,8 +78,9 @@ class _Drift:
 def brightness(scene: np.ndarray | View) -> Finding:
     """The largest relative difference of brightness between a capture and the mean of the others.
 
-    See `n2n_jax.brightness`. An offset is taken relative to the contrast of the scene, or to the
-    noise where that is larger. Of colors, each is looked at by itself, and all as one.
+    See `n2n_jax.captures.measure.brightness`. An offset is taken relative to the contrast of the
+    scene, or to the noise where that is larger. Of colors, each is looked at by itself, and all as
+    one.
     """
     view = View.of(scene)
     x = view.captures_NHWC

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax import near_copies, shared_noise
 from n2n_jax.audit.alignment import MOST_SHIFT, shift
 from n2n_jax.audit.block_means import means
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.audit.view import View
+from n2n_jax.captures.measure import near_copies, shared_noise
 
 _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
 _LEAST_ALIKE = 0.5  # correlation of the scene in two captures of it, noise apart
@@ -42,9 +42,10 @@ def duplicates(scene: np.ndarray | View) -> Finding:
 def shares_noise(scene: np.ndarray | View) -> Finding:
     """Captures whose noise is alike, as of averages over frames that overlap; of three or more.
 
-    See `n2n_jax.shared_noise`; of many captures or a large scene a part is looked at. One capture
-    of something else, moved or out of focus makes all others look as if they shared something: so
-    what other checks blame is left out, and what one capture explains has to be seen otherwise.
+    See `n2n_jax.captures.measure.shared_noise`; of many captures or a large scene a part is looked
+    at. One capture of something else, moved or out of focus makes all others look as if they shared
+    something: so what other checks blame is left out, and what one capture explains has to be seen
+      otherwise.
     """
     view = View.of(scene)
     x = view.captures_NHWC

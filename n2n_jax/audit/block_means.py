@@ -6,7 +6,7 @@ N captures of a scene, H height, W width, C channels.
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import blocks
+from n2n_jax.captures.measure import blocks
 
 _LOCAL = 31  # pixels a side of the mean that is taken off before noise is correlated
 

@@ -7,9 +7,9 @@ import itertools
 
 import numpy as np
 
-from n2n_jax import blocks
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.audit.view import View
+from n2n_jax.captures.measure import blocks
 
 _LAGS = 5  # pixels that noise is correlated over
 _MOST_CORRELATION = 0.1  # a blur that cannot be seen: sigma of a third of a pixel

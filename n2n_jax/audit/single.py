@@ -5,11 +5,11 @@ N captures of a scene, one here, H height, W width, C channels.
 
 import numpy as np
 
-from n2n_jax import noise_correlation
 from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding
 from n2n_jax.audit.scenes import NEIGHBORS, SceneAudit, digest
+from n2n_jax.captures.measure import noise_correlation
+from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.data.own_captures import SceneCaptures
-from n2n_jax.measured_part import measured_part
 
 _VERDICTS = {
     noise_correlation.INDEPENDENT: (FINE, 'independent', ''),

@@ -8,13 +8,13 @@ from typing import Self
 
 import numpy as np
 
-from n2n_jax import noise_model, regions
 from n2n_jax.audit.block_means import without_local_mean
 from n2n_jax.audit.constants import constants
+from n2n_jax.captures.measure import noise_model, regions
+from n2n_jax.captures.measure.measured_part import measured_part
+from n2n_jax.captures.measure.near_copies import near_copies
+from n2n_jax.captures.measure.noise_model import NoiseModel
 from n2n_jax.images.channel_names import channel_names
-from n2n_jax.measured_part import measured_part
-from n2n_jax.near_copies import near_copies
-from n2n_jax.noise_model import NoiseModel
 
 
 class View:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax import measured_part, models
-from n2n_jax.data import capture_values
+from n2n_jax import models
+from n2n_jax.captures.measure import capture_values, measured_part
 from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.images import constant_areas
 from n2n_jax.images.pixel_range import constants_text

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from n2n_jax import brightness
+from n2n_jax.captures.measure import brightness
 from n2n_jax.data import photos
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from n2n_jax import near_copies
-from n2n_jax.noise_model import mean_squares
+from n2n_jax.captures.measure import near_copies
+from n2n_jax.captures.measure.noise_model import mean_squares
 
 
 @pytest.mark.parametrize('num', [2, 3, 4, 5, 10, 11])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from n2n_jax.data import capture_values
+from n2n_jax.captures.measure import capture_values
 
 
 def scene(*, sigma=3.0, num=4, side=128, seed=0, scale=1.0):

@@ -19,7 +19,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import brightness
+from n2n_jax.captures.measure import brightness
 
 _ROUNDING = 1e-12  # of the values
 _WINDOW = 5  # pixels a side of the mean that is taken off, to leave mostly noise

@@ -30,7 +30,7 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from n2n_jax import blocks, regions
+from n2n_jax.captures.measure import blocks, regions
 
 _SCALES = (1.0, 2.0, 4.0)  # standard deviations in pixels of the finer Gaussian of a band
 _COARSER = 2.0  # the other Gaussian of the band is so much wider

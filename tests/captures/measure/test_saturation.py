@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from n2n_jax import pair_metrics
-from n2n_jax.saturation import saturated, unsaturated_mask
+from n2n_jax.captures.measure.saturation import saturated, unsaturated_mask
 
 
 def test_ends_of_the_type_and_piles_are_saturated():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import blocks, regions, registration
+from n2n_jax.captures.measure import blocks, regions, registration
 from n2n_jax.data import photos
 
 

@@ -19,7 +19,7 @@ def near_copies(captures_NHWC: np.ndarray, differences_NN: np.ndarray) -> list[t
 
     Args:
       captures_NHWC: two or more.
-      differences_NN: see `n2n_jax.noise_model.mean_squares`.
+      differences_NN: see `n2n_jax.captures.measure.noise_model.mean_squares`.
     """
     num = len(captures_NHWC)
     firsts, seconds = np.triu_indices(num, 1)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from n2n_jax import blocks
+from n2n_jax.captures.measure import blocks
 
 _TILES = 4  # a side: the scatter over leaving each out in turn is the standard error
 # Pixels a side that are averaged first: so many that hardly any noise is left where it matters, of

@@ -1,0 +1,1 @@
+"""The user's noisy images: found, put right, measured, held out."""

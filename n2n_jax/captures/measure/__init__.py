@@ -1,0 +1,1 @@
+"""What is measured on captures of a scene: shifts, brightness, noise."""
