@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from n2n_jax import images
-from n2n_jax.data.captures import Scene
+from n2n_jax.captures.find import Scene
 from n2n_jax.denoiser import Band, Denoiser, Read
 from n2n_jax.images import image_bands, stacks
 from n2n_jax.images.folders import readable_files, why_no_file

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from n2n_jax import models, pair_metrics
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.evaluate import Report
 from n2n_jax.images import pictures
 from n2n_jax.runtime import result_rows

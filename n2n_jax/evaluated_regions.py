@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.data import own_captures
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures import own_captures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.runtime.config import Config
 
 # A region is denoised without what lies around it, so a large share of it should not depend on

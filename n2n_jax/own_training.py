@@ -9,8 +9,8 @@ from pathlib import Path
 import jax
 
 from n2n_jax import evaluated_regions, fine_tuning, pace
-from n2n_jax.data import fixes, own_captures
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures import fixes, own_captures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.pace import Pace, Timing
 from n2n_jax.prepared import Prepared, load, new_state, prepare, steps_per_dispatch

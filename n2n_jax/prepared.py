@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from n2n_jax import evaluate, evaluated_regions, models, optim, trained_captures
-from n2n_jax.data import fixes, open_source, own_captures, single_images
+from n2n_jax import evaluate, evaluated_regions, models, optim
+from n2n_jax.captures import fixes, own_captures, single_images, trained_captures
+from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.trained_captures import TrainedScene
+from n2n_jax.data import open_source
 from n2n_jax.data.capture_feed import CaptureFeed
 from n2n_jax.data.feed import Feed, make_feed
-from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.data.realisations import realisation_feed
 from n2n_jax.data.source import at_least
 from n2n_jax.evaluate_captures import CaptureEvaluator
@@ -26,7 +28,6 @@ from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.parallel import Layout, make_layout
 from n2n_jax.train_step import Task, TrainState, init_state, make_task
-from n2n_jax.trained_captures import TrainedScene
 
 _log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from scipy import ndimage
 from n2n_jax import audit, baselines, drift, metrics, pair_metrics, trust
 from n2n_jax.audit.view import View
 from n2n_jax.baselines import Restore
+from n2n_jax.captures import fixes
 from n2n_jax.captures.measure import saturation
 from n2n_jax.captures.measure.brightness import ByChannel, compare_channels
 from n2n_jax.captures.measure.measured_part import fill, measured_part
-from n2n_jax.data import fixes
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.images.channel_names import channel_names
 from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.truth_noise import TruthNoise, measure
@@ -189,7 +189,7 @@ def prepare(
 
     Args:
       raw: captures as they were read, in the type of the files, which shows what is clipped.
-      fixed: the same put right (see `n2n_jax.data.fixes`); None: nothing was.
+      fixed: the same put right (see `n2n_jax.captures.fixes`); None: nothing was.
       truth: clean images by scene.
       first_columns: by scene, where of the raw captures the part begins that is scored; 0 for the
         scenes that are not named.

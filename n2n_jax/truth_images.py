@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.captures.measure.measured_part import fill
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.images import io, stacks
 from n2n_jax.runtime.errors import UserError
 

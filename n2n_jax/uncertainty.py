@@ -25,11 +25,11 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import evaluated_regions, pair_metrics, trained_captures
+from n2n_jax import evaluated_regions, pair_metrics
 from n2n_jax.baselines import Restore
+from n2n_jax.captures import fixes, own_captures, trained_captures
 from n2n_jax.captures.measure.measured_part import fill
-from n2n_jax.data import fixes, own_captures
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.checkpoint import open_for_reading

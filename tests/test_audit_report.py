@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from n2n_jax import audit, audit_report, svg
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 
 EVIL = '<script>alert("1")</script>&amp; "a|b"'
 

@@ -331,7 +331,7 @@ def captures(tmp_path):
 
 @pytest.mark.parametrize('combine', ['results', 'captures'])
 def test_captures_are_combined_to_one_output_per_scene(combine, captures, tmp_path):
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.captures.find import find_scenes
 
     folder, images = captures
     scenes = find_scenes([folder])
@@ -355,7 +355,7 @@ def test_captures_are_combined_to_one_output_per_scene(combine, captures, tmp_pa
 
 @pytest.mark.parametrize('suffix', ['.tif', '.npy'])
 def test_a_stack_of_captures_becomes_one_image(suffix, tmp_path):
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.captures.find import find_scenes
 
     stack = pixels(4, 30, 20, dtype='uint16')
     source = tmp_path / f'stack{suffix}'
@@ -381,7 +381,7 @@ def test_a_stack_of_captures_becomes_one_image(suffix, tmp_path):
 
 @pytest.mark.parametrize('combine', ['results', 'captures'])
 def test_a_stack_whose_channels_are_the_captures_becomes_their_mean(combine, tmp_path):
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.captures.find import find_scenes
 
     stack = pixels(4, 30, 20, dtype='uint16')
     tifffile.imwrite(tmp_path / 'c.tif', stack, imagej=True, metadata={'axes': 'CYX'})
@@ -636,7 +636,7 @@ def test_maps_of_errors_are_in_the_units_of_the_file(tmp_path):
 
 
 def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.captures.find import find_scenes
 
     for name in ('a', 'b'):
         tifffile.imwrite(tmp_path / f'{name}.tif', pixels(9, 9))
@@ -793,7 +793,7 @@ def test_a_photograph_that_becomes_a_tiff_keeps_its_profile_and_stays_upright(su
 
 
 def test_channels_that_are_captures_keep_the_scale_of_the_image(tmp_path):
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.captures.find import find_scenes
 
     source = tmp_path / 'c.tif'
     metadata = {'axes': 'CYX', 'unit': 'um', 'spacing': 2.0}
@@ -907,7 +907,7 @@ def test_a_scene_may_have_more_captures_than_files_may_be_open(
 
 
 def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.captures.find import find_scenes
 
     far, given = tmp_path / 'far', tmp_path / 'cells'
     (far / 'deep').mkdir(parents=True)

@@ -7,7 +7,7 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import evaluated_regions
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 
 
 def scenes(*sizes, num=3):

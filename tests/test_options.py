@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from n2n_jax.captures import own_captures
+from n2n_jax.captures.find import find_scenes
 from n2n_jax.commands import options
-from n2n_jax.data import own_captures
-from n2n_jax.data.captures import find_scenes
 from n2n_jax.runtime.errors import UserError
 
 

@@ -10,8 +10,8 @@ from command_line import n2n
 from tiny import planned_config
 
 from n2n_jax import evaluate, follow, models, own_training, train
-from n2n_jax.data import own_captures
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures import own_captures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.images import io

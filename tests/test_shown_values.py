@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from n2n_jax import models
-from n2n_jax.data import own_captures
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures import own_captures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.evaluate_single import SingleImageEvaluator
 from n2n_jax.runtime.config import Config, ModelConfig

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from n2n_jax import audit, trust
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.data import photos
-from n2n_jax.data.own_captures import SceneCaptures
 
 
 @pytest.fixture(scope='module')

@@ -26,10 +26,10 @@ from n2n_jax.audit.findings import (
 )
 from n2n_jax.audit.noise import autocorrelation, channels, correlation, noise
 from n2n_jax.audit.view import View
+from n2n_jax.captures.find import Scene, read_scene
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import NoiseModel
-from n2n_jax.data.captures import Scene, read_scene
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.config import MOST_CHANNELS
 from n2n_jax.runtime.errors import UserError

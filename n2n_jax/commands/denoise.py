@@ -222,7 +222,7 @@ def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
     output = denoise_files.Output(*arguments.output)
     if not arguments.combine:
         return denoise_files.jobs_of_files(paths, output, maps=_maps(arguments))
-    from n2n_jax.data.captures import find_scenes
+    from n2n_jax.captures.find import find_scenes
 
     scenes = find_scenes(
         paths, pattern=arguments.pattern or None, interleaved=arguments.interleaved

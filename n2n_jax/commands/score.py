@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from n2n_jax.baselines import Restore
-    from n2n_jax.data.own_captures import SceneCaptures
+    from n2n_jax.captures.own_captures import SceneCaptures
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.runtime.config import Config
     from n2n_jax.score import Scene
@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax import baselines, score, score_table, truth_images
-    from n2n_jax.data import fixes, own_captures
+    from n2n_jax.captures import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.workdir import write_text
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _other_fix(fix: str, config: 'Config') -> list[str]:
     """A sentence if captures are put right in another way than those of the run were."""
-    from n2n_jax.data import fixes
+    from n2n_jax.captures import fixes
 
     given, of_run = fixes.parse(fix), fixes.parse(config.captures.fix)
     if given == of_run or not config.captures.paths:
@@ -138,7 +138,7 @@ def _other_fix(fix: str, config: 'Config') -> list[str]:
 
 def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
     """The scenes put right; says what was done."""
-    from n2n_jax.data import fixes
+    from n2n_jax.captures import fixes
     from n2n_jax.runtime.progress import ProgressLine
 
     fixed, sentences = [], []
@@ -227,7 +227,7 @@ def _seen(
     Raises:
       UserError: with --held-out, nothing is left, or it cannot be told.
     """
-    from n2n_jax import trained_captures
+    from n2n_jax.captures import trained_captures
     from n2n_jax.runtime.progress import ProgressLine
 
     model = arguments.model
@@ -296,7 +296,7 @@ def _coverage(
 ) -> dict[str, float]:
     """Says which share of other captures the calibrated intervals cover; gives it by scene."""
     from n2n_jax import uncertainty
-    from n2n_jax.data import own_captures
+    from n2n_jax.captures import own_captures
 
     try:
         calibration = uncertainty.load(run, step=denoiser.step)

@@ -80,7 +80,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax import train
-    from n2n_jax.data import fixes
+    from n2n_jax.captures import fixes
     from n2n_jax.runtime.workdir import Workdir
 
     if arguments.single and arguments.held_out is not None:

@@ -122,13 +122,13 @@ class DataConfig:
 class CapturesConfig:
     """Captures of one's own, in place of clean images and synthetic noise."""
 
-    paths: str = ''  # files or folders, comma-separated: see n2n_jax.data.captures; '': none
+    paths: str = ''  # files or folders, comma-separated: see n2n_jax.captures.find; '': none
     pattern: str = ''  # of the names inside one folder, with {scene} and {capture}
     interleaved: int = _bounded(0, 0)  # images of a stack in a row that are of one scene; 0: all
     pairing: str = _one_of(
         '1:1', '1:1', '1:X', 'X:1'
     )  # 1:X: the target is the mean of the other captures; X:1: the input is
-    fix: str = ''  # what to put right first, comma-separated: gain, shift; see n2n_jax.data.fixes
+    fix: str = ''  # put right first, comma-separated: gain, shift; see n2n_jax.captures.fixes
     single: bool = False  # unrelated images; pairs are made of neighbouring pixels
     allow_correlated_noise: bool = False  # with single: train though neighbours share noise
     held_out: float = _bounded(

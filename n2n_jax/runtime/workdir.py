@@ -2,7 +2,7 @@
 
 config.json       resolved config and provenance, at start
 config.py         of runs on captures: the same config, for `python -m n2n_jax.main --config`
-captures.json     which captures it was trained on, see n2n_jax.trained_captures
+captures.json     which captures it was trained on, see n2n_jax.captures.trained_captures
 parameters.txt    every parameter with its shape
 metrics.jsonl     training curves, one JSON object per line
 results.json      evaluation rows, for other programs

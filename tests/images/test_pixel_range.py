@@ -6,8 +6,8 @@ N captures of a scene, H height, W width.
 import numpy as np
 import pytest
 
-from n2n_jax.data import own_captures
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures import own_captures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.runtime.config import Config, ModelConfig
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2n_jax.captures import single_images
 from n2n_jax.captures.measure.noise_correlation import (
     CORRELATED,
     INDEPENDENT,
     UNCLEAR,
     neighbor_correlation,
 )
-from n2n_jax.data import photos, single_images
+from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.data import photos
 from n2n_jax.data.dead_leaves import dead_leaves_image
-from n2n_jax.data.own_captures import SceneCaptures
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 

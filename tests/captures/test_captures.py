@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from n2n_jax.data import captures
-from n2n_jax.data.captures import find_scenes, read_scene, read_scenes
+from n2n_jax.captures import find as captures
+from n2n_jax.captures.find import find_scenes, read_scene, read_scenes
 from n2n_jax.images import io, stacks
 from n2n_jax.images.codecs.tiff_reader import TiffReader
 from n2n_jax.runtime.errors import UserError

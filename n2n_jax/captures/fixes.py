@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
+from n2n_jax.captures import own_captures
+from n2n_jax.captures.find import Scene
 from n2n_jax.captures.measure import brightness, regions, registration
 from n2n_jax.captures.measure.measured_part import fill, measured_part
 from n2n_jax.captures.measure.near_copies import near_copies, noise_by_itself
 from n2n_jax.captures.measure.noise_model import mean_squares
-from n2n_jax.data import own_captures
-from n2n_jax.data.captures import Scene
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.images import constant_areas
 from n2n_jax.images.channel_names import channel_names
 from n2n_jax.runtime.config import CapturesConfig

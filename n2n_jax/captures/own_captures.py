@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from n2n_jax import models
+from n2n_jax.captures.find import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.captures.measure import capture_values, measured_part
-from n2n_jax.data.captures import Scene, find_images, find_scenes, read_scenes
 from n2n_jax.images import constant_areas
 from n2n_jax.images.pixel_range import constants_text
 from n2n_jax.runtime import path_list
@@ -57,7 +57,7 @@ def find(config: CapturesConfig) -> list[Scene]:
     """The scenes that a config names, not read yet.
 
     Raises:
-      UserError: see `n2n_jax.data.captures`; or keys that exclude each other.
+      UserError: see `n2n_jax.captures.find`; or keys that exclude each other.
     """
     paths = path_list.parted(config.paths)
     if config.single:
@@ -79,7 +79,7 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     """Reads all captures that a config names.
 
     Raises:
-      UserError: see `n2n_jax.data.captures`; or scenes differ in channels or type.
+      UserError: see `n2n_jax.captures.find`; or scenes differ in channels or type.
     """
     found = find(config)
     scenes = [

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from command_line import n2n
 
-from n2n_jax import trained_captures, uncertainty
-from n2n_jax.data import fixes
-from n2n_jax.data.own_captures import SceneCaptures
+from n2n_jax import uncertainty
+from n2n_jax.captures import fixes, trained_captures
+from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.trained_captures import Recognized, Record
 from n2n_jax.images import io
 from n2n_jax.runtime import path_list
 from n2n_jax.runtime.config import CapturesConfig, Config
-from n2n_jax.trained_captures import Recognized, Record
 
 
 def scenes_of(num, *, captures=2, h=96, w=120, levels=4096, seed=0):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.data import fixes, own_captures
+from n2n_jax.captures import fixes, own_captures
 from n2n_jax.runtime import json_files, path_list
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, Config
