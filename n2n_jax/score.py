@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import audit, baselines, drift, metrics, pair_metrics, trust
-from n2n_jax.audit.view import View
+from n2n_jax import baselines, drift, metrics, pair_metrics, trust
 from n2n_jax.baselines import Restore
-from n2n_jax.captures import fixes
+from n2n_jax.captures import audit, fixes
+from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import saturation
 from n2n_jax.captures.measure.brightness import ByChannel, compare_channels
 from n2n_jax.captures.measure.measured_part import fill, measured_part

@@ -5,8 +5,8 @@ N captures of a scene, H height, W width, C channels.
 
 from collections.abc import Sequence
 
-from n2n_jax import audit
-from n2n_jax.audit.view import View
+from n2n_jax.captures import audit
+from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.own_captures import SceneCaptures
 
 _SHARED = 'shared noise'

@@ -35,8 +35,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import audit, audit_report
-    from n2n_jax.captures import own_captures
+    from n2n_jax.captures import audit, own_captures
+    from n2n_jax.captures.audit import audit_report
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.progress import ProgressLine
     from n2n_jax.runtime.workdir import write_text

@@ -28,7 +28,7 @@ def saturated(captures_NHWC: np.ndarray, *, counting_C: Sequence[bool] | None = 
     Args:
       captures_NHWC: as they were read, in the type of the files.
       counting_C: channels that count photons, whose lowest value is no end that cuts anything off,
-        see `n2n_jax.audit.counting_channels`; None: no channel does.
+        see `n2n_jax.captures.audit.counting_channels`; None: no channel does.
     """
     clipped = np.zeros(captures_NHWC.shape, bool)
     for channel in range(captures_NHWC.shape[-1]):

@@ -5,7 +5,7 @@ import pytest
 from clean_captures import clean_set
 from scipy import ndimage
 
-from n2n_jax import audit
+from n2n_jax.captures import audit
 from n2n_jax.captures.measure import shared_noise
 from n2n_jax.captures.own_captures import SceneCaptures
 

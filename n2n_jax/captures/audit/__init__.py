@@ -15,10 +15,10 @@ variance. An error in the targets of a tenth of the noise's standard deviation a
 the variance, a tenth to what is left: 0.4 dB.
 """
 
-from n2n_jax.audit.alignment import brightness, residual, shift
-from n2n_jax.audit.belonging import duplicates, outliers, same_scene, shares_noise
-from n2n_jax.audit.clipping import counting_channels, saturation
-from n2n_jax.audit.findings import (
+from n2n_jax.captures.audit.alignment import brightness, residual, shift
+from n2n_jax.captures.audit.belonging import duplicates, outliers, same_scene, shares_noise
+from n2n_jax.captures.audit.clipping import counting_channels, saturation
+from n2n_jax.captures.audit.findings import (
     FINE,
     ORDER,
     UNUSABLE,
@@ -27,8 +27,8 @@ from n2n_jax.audit.findings import (
     advice_by_scene,
     worst,
 )
-from n2n_jax.audit.noise import autocorrelation, channels, correlation
-from n2n_jax.audit.scenes import (
+from n2n_jax.captures.audit.noise import autocorrelation, channels, correlation
+from n2n_jax.captures.audit.scenes import (
     CHECKS,
     NEIGHBORS,
     SceneAudit,
@@ -39,7 +39,7 @@ from n2n_jax.audit.scenes import (
     read,
     with_copies_between,
 )
-from n2n_jax.audit.single import audit_single
+from n2n_jax.captures.audit.single import audit_single
 
 __all__ = [
     'CHECKS',

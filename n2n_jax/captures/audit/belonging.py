@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax.audit.alignment import MOST_SHIFT, shift
-from n2n_jax.audit.block_means import means
-from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
-from n2n_jax.audit.view import View
+from n2n_jax.captures.audit.alignment import MOST_SHIFT, shift
+from n2n_jax.captures.audit.block_means import means
+from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
+from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import near_copies, shared_noise
 
 _SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other

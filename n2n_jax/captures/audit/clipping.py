@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
-from n2n_jax.audit.view import View
+from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
+from n2n_jax.captures.audit.view import View
 
 _MOST_CLIPPED = 0.01  # share of values: at the ends they move the mean of everything around them
 _LOST = {'highest': 0.5, 'lowest': 0.9}  # share of values from which on the scene is gone

@@ -7,8 +7,8 @@ import itertools
 
 import numpy as np
 
-from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
-from n2n_jax.audit.view import View
+from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
+from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import blocks
 
 _LAGS = 5  # pixels that noise is correlated over

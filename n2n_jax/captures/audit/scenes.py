@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.audit.alignment import brightness, residual, shift
-from n2n_jax.audit.belonging import duplicates, outliers, same_scene, shares_noise
-from n2n_jax.audit.clipping import saturation
-from n2n_jax.audit.constants import Constant
-from n2n_jax.audit.findings import (
+from n2n_jax.captures.audit.alignment import brightness, residual, shift
+from n2n_jax.captures.audit.belonging import duplicates, outliers, same_scene, shares_noise
+from n2n_jax.captures.audit.clipping import saturation
+from n2n_jax.captures.audit.constants import Constant
+from n2n_jax.captures.audit.findings import (
     FINE,
     ORDER,
     UNUSABLE,
@@ -24,8 +24,8 @@ from n2n_jax.audit.findings import (
     without_nan,
     worst,
 )
-from n2n_jax.audit.noise import autocorrelation, channels, correlation, noise
-from n2n_jax.audit.view import View
+from n2n_jax.captures.audit.noise import autocorrelation, channels, correlation, noise
+from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.find import Scene, read_scene
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import NoiseModel
@@ -34,7 +34,7 @@ from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.config import MOST_CHANNELS
 from n2n_jax.runtime.errors import UserError
 
-NEIGHBORS = 'neighbors'  # the check of images that are alone, see `n2n_jax.audit.single`
+NEIGHBORS = 'neighbors'  # the check of images that are alone, see `n2n_jax.captures.audit.single`
 _SMALLEST_SIDE = 8  # pixels
 _LARGEST_VALUE, _SMALLEST_VALUE = 1e150, 1e-150
 Check = Callable[[View], Finding]

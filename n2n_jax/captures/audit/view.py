@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from n2n_jax.audit.block_means import without_local_mean
-from n2n_jax.audit.constants import constants
+from n2n_jax.captures.audit.block_means import without_local_mean
+from n2n_jax.captures.audit.constants import constants
 from n2n_jax.captures.measure import noise_model, regions
 from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.measure.near_copies import near_copies

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.audit.block_means import means, without_local_mean
-from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
-from n2n_jax.audit.view import View
+from n2n_jax.captures.audit.block_means import means, without_local_mean
+from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
+from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import blocks, registration
 from n2n_jax.captures.measure import brightness as brightness_of
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from n2n_jax import audit, audit_report, svg
+from n2n_jax.captures import audit
+from n2n_jax.captures.audit import audit_report, svg
 from n2n_jax.captures.own_captures import SceneCaptures
 
 EVIL = '<script>alert("1")</script>&amp; "a|b"'

@@ -11,7 +11,8 @@ from html import escape
 
 import numpy as np
 
-from n2n_jax import audit, svg
+from n2n_jax.captures import audit
+from n2n_jax.captures.audit import svg
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.measure.noise_model import NoiseModel

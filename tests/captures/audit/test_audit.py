@@ -11,7 +11,9 @@ import pytest
 from clean_captures import SCENES, clean_set
 from scipy import ndimage
 
-from n2n_jax import audit, audit_report, cli
+from n2n_jax import cli
+from n2n_jax.captures import audit
+from n2n_jax.captures.audit import audit_report
 from n2n_jax.captures.measure import noise_model as noise_models
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import noise_model

@@ -5,8 +5,8 @@ N captures of a scene, one here, H height, W width, C channels.
 
 import numpy as np
 
-from n2n_jax.audit.findings import FINE, UNUSABLE, WARNING, Finding
-from n2n_jax.audit.scenes import NEIGHBORS, SceneAudit, digest
+from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding
+from n2n_jax.captures.audit.scenes import NEIGHBORS, SceneAudit, digest
 from n2n_jax.captures.measure import noise_correlation
 from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.own_captures import SceneCaptures
