@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import jax
 
-from n2n_jax.data.feed import Feed
+from n2n_jax.data.feeds.feed import Feed
 from n2n_jax.runtime.checkpoint import abstract_like
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError

@@ -15,11 +15,11 @@ from n2n_jax import evaluate, evaluated_regions, models, optim
 from n2n_jax.captures import fixes, own_captures, single_images, trained_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import TrainedScene
-from n2n_jax.data import open_source
-from n2n_jax.data.capture_feed import CaptureFeed
-from n2n_jax.data.feed import Feed, make_feed
-from n2n_jax.data.realisations import realisation_feed
-from n2n_jax.data.source import at_least
+from n2n_jax.data.feeds.capture_feed import CaptureFeed
+from n2n_jax.data.feeds.feed import Feed, make_feed
+from n2n_jax.data.feeds.realisations import realisation_feed
+from n2n_jax.data.sources import open_source
+from n2n_jax.data.sources.source import at_least
 from n2n_jax.evaluate_captures import CaptureEvaluator
 from n2n_jax.evaluate_single import SingleImageEvaluator, middles
 from n2n_jax.fit import compile_step

@@ -16,7 +16,7 @@ import optax
 
 from n2n_jax import corruptions, loss_choice, losses, models, neighbor_pairs, optim
 from n2n_jax.corruptions import Corruptor
-from n2n_jax.data.feed import Feed
+from n2n_jax.data.feeds.feed import Feed
 from n2n_jax.runtime import streams
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.errors import UserError
@@ -153,7 +153,7 @@ class _HeldPairs:
 
 @dataclasses.dataclass(frozen=True)
 class FixedNoise(_HeldPairs, SyntheticNoise):
-    """Noise that was drawn once on the whole images, see `n2n_jax.data.realisations`.
+    """Noise that was drawn once on the whole images, see `n2n_jax.data.feeds.realisations`.
 
     Attributes:
       realisations: noisy versions of each image.
@@ -175,7 +175,7 @@ class OwnCaptures(_HeldPairs):
 
     Attributes:
       loss_name: a name in `losses.REGISTRY`.
-      pairing: see `n2n_jax.data.capture_feed`.
+      pairing: see `n2n_jax.data.feeds.capture_feed`.
     """
 
     loss_name: str

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax.data import dead_leaves, photos
+from n2n_jax.data.sources import dead_leaves, photos
 
 SCENES = ('flat', 'ramp', 'photo', 'leaves', 'spots', 'cells', 'grating')
 NOISES = ('gaussian', 'poisson', 'mixed')

@@ -13,7 +13,8 @@ import pytest
 from command_line import n2n as command
 from tiny import tiny_config
 
-from n2n_jax import data, denoiser, models, train
+from n2n_jax import denoiser, models, train
+from n2n_jax.data import sources as data
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.images import io
 from n2n_jax.runtime import memory

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from n2n_jax import drift, pair_metrics
 from n2n_jax.captures.measure import brightness
-from n2n_jax.data import photos
+from n2n_jax.data.sources import photos
 
 
 @pytest.fixture(scope='module')

@@ -7,8 +7,8 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import fit
-from n2n_jax.data import open_source
-from n2n_jax.data.feed import make_feed
+from n2n_jax.data.feeds.feed import make_feed
+from n2n_jax.data.sources import open_source
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.memory import program_bytes, readable
 from n2n_jax.runtime.parallel import make_layout

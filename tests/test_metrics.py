@@ -6,7 +6,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from n2n_jax import metrics
-from n2n_jax.data.photos import photos
+from n2n_jax.data.sources.photos import photos
 
 
 def pair(seed=0, h=48, w=40):

@@ -8,7 +8,7 @@ from tiny import tiny_config
 
 from n2n_jax import models, neighbor_pairs
 from n2n_jax import train_step as steps
-from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout

@@ -13,7 +13,7 @@ from tiny import tiny_config
 
 from n2n_jax import own_training, prepared, train
 from n2n_jax.captures import own_captures
-from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.pace import Pace
 from n2n_jax.runtime.config import DataConfig

@@ -13,10 +13,10 @@ from tiny import tiny_config
 
 from n2n_jax import evaluate, follow, optim, run_time, train
 from n2n_jax import train_step as steps
-from n2n_jax.data import feed as feed_module
-from n2n_jax.data.feed import DeviceFeed
-from n2n_jax.data.photos import photos
-from n2n_jax.data.source import ArraySource
+from n2n_jax.data.feeds import feed as feed_module
+from n2n_jax.data.feeds.feed import DeviceFeed
+from n2n_jax.data.sources.photos import photos
+from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.denoiser import Denoiser
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import CheckpointError, UserError

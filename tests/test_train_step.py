@@ -10,10 +10,10 @@ from tiny import tiny_config
 
 from n2n_jax import losses, models, optim
 from n2n_jax import train_step as steps
-from n2n_jax.data.capture_feed import CaptureFeed
-from n2n_jax.data.feed import DeviceFeed
-from n2n_jax.data.photos import photos
-from n2n_jax.data.source import ArraySource
+from n2n_jax.data.feeds.capture_feed import CaptureFeed
+from n2n_jax.data.feeds.feed import DeviceFeed
+from n2n_jax.data.sources.photos import photos
+from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.parallel import make_layout
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from n2n_jax import uncertainty
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.data import photos
+from n2n_jax.data.sources import photos
 from n2n_jax.runtime.errors import UserError
 
 

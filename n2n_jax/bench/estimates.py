@@ -16,7 +16,7 @@ from scipy import ndimage
 from n2n_jax import pair_metrics
 from n2n_jax.bench.speed.report import device
 from n2n_jax.captures.measure import saturation
-from n2n_jax.data import photos
+from n2n_jax.data.sources import photos
 from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.workdir import provenance
 

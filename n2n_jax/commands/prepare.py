@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax.data import tfds_source
+    from n2n_jax.data.sources import tfds_source
 
     folder = tfds_source.prepare(
         arguments.name, data_dir=arguments.data_dir, manual_dir=arguments.source

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     import jax
 
     from n2n_jax import corruptions
-    from n2n_jax.data import photos
+    from n2n_jax.data.sources import photos
     from n2n_jax.images import io, pictures
     from n2n_jax.runtime import streams
 

@@ -106,7 +106,7 @@ class ModelConfig:
 class DataConfig:
     """The clean images that captures are made from, and how they are cut."""
 
-    train: str = 'dead_leaves:200'  # sources, comma-separated: see n2n_jax.data
+    train: str = 'dead_leaves:200'  # sources, comma-separated: see n2n_jax.data.sources
     crop: int = _bounded(64, 1)  # side of the square crops, in pixels
     batch_size: int = _bounded(4, 1)  # crops per step, over all devices
     augment: bool = True  # random flips and 90-degree rotations

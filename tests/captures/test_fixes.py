@@ -7,7 +7,7 @@ from PIL import Image
 
 from n2n_jax.captures import fixes
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.data import photos
+from n2n_jax.data.sources import photos
 from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError

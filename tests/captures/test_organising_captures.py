@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from command_line import n2n as run
 
-from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.images import io
 
 _SIDE = 48

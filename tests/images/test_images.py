@@ -19,7 +19,7 @@ from PIL import Image
 
 from n2n_jax import images
 from n2n_jax.captures.find import Capture, Scene, find_scenes, read_scene, read_scenes
-from n2n_jax.data.folder import FolderSource
+from n2n_jax.data.sources.folder import FolderSource
 from n2n_jax.images import image_bands, io, open_files, stacks
 from n2n_jax.runtime import host_memory
 from n2n_jax.runtime.errors import UserError

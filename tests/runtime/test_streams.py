@@ -5,7 +5,7 @@ import zlib
 import jax
 import numpy as np
 
-from n2n_jax.data import sampler
+from n2n_jax.data.feeds import sampler
 from n2n_jax.runtime import streams
 
 

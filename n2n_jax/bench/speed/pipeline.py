@@ -12,7 +12,7 @@ from pathlib import Path
 from n2n_jax.bench.speed import training
 from n2n_jax.bench.speed.report import Row
 from n2n_jax.bench.speed.timing import medians_in_turns
-from n2n_jax.data import dead_leaves
+from n2n_jax.data.sources import dead_leaves
 from n2n_jax.images import io
 
 _NUM_IMAGES = 24

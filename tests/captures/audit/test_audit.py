@@ -18,7 +18,7 @@ from n2n_jax.captures.measure import noise_model as noise_models
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import noise_model
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.data import dead_leaves, photos
+from n2n_jax.data.sources import dead_leaves, photos
 from n2n_jax.images import io
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from n2n_jax.captures.measure import brightness
-from n2n_jax.data import photos
+from n2n_jax.data.sources import photos
 
 
 def captures_of(scene_HWC, gains, offsets, *, noise, seed):

@@ -12,8 +12,8 @@ from n2n_jax.captures.measure.noise_correlation import (
     neighbor_correlation,
 )
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.data import photos
-from n2n_jax.data.dead_leaves import dead_leaves_image
+from n2n_jax.data.sources import photos
+from n2n_jax.data.sources.dead_leaves import dead_leaves_image
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 

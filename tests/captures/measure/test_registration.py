@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from n2n_jax.captures.measure import blocks, regions, registration
-from n2n_jax.data import photos
+from n2n_jax.data.sources import photos
 
 
 @pytest.fixture(scope='module')

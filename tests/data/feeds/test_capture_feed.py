@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from n2n_jax.data.capture_feed import CaptureFeed
+from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from n2n_jax.data.photos import PHOTO_NAMES, photos
+from n2n_jax.data.sources.photos import PHOTO_NAMES, photos
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_caller_may_change_the_images():
 def test_pooch_is_not_needed():
     code = (
         "import sys; sys.modules['pooch'] = None\n"
-        'from n2n_jax.data.photos import photos\n'
+        'from n2n_jax.data.sources.photos import photos\n'
         'print(len(photos()))'
     )
     done = subprocess.run(

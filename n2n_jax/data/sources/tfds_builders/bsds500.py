@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from n2n_jax.data.tfds_builders.image_set import ImageFiles, ImageSet, image_paths
+from n2n_jax.data.sources.tfds_builders.image_set import ImageFiles, ImageSet, image_paths
 
 # The copy kept by the Berkeley Institute for Data Science, pinned to a commit. No checksum is
 # registered: GitHub does not promise that an archive of a commit keeps its bytes. It is more than

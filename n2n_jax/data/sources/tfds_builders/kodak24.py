@@ -4,7 +4,7 @@ import re
 
 import tensorflow_datasets as tfds
 
-from n2n_jax.data.tfds_builders.image_set import ImageSet
+from n2n_jax.data.sources.tfds_builders.image_set import ImageSet
 
 # Rich Franzen's page, where everyone has the suite from.
 _HOME = 'https://r0k.us/graphics/kodak'

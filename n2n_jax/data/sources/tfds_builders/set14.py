@@ -2,7 +2,7 @@
 
 import tensorflow_datasets as tfds
 
-from n2n_jax.data.tfds_builders.image_set import ImageSet
+from n2n_jax.data.sources.tfds_builders.image_set import ImageSet
 
 _NAMES = (
     'baboon', 'barbara', 'bridge', 'coastguard', 'comic', 'face', 'flowers',

@@ -17,8 +17,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from n2n_jax.data import tfds_builders, tfds_source
-from n2n_jax.data.tfds_source import TfdsImages, prepare
+from n2n_jax.data.sources import tfds_builders, tfds_source
+from n2n_jax.data.sources.tfds_source import TfdsImages, prepare
 from n2n_jax.runtime.errors import UserError
 
 _RNG = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_a_split_may_be_a_slice(data_dir: Path) -> None:
 def test_reading_needs_no_tensorflow(data_dir: Path) -> None:
     program = (
         'import sys\n'
-        'from n2n_jax.data import tfds_source\n'
+        'from n2n_jax.data.sources import tfds_source\n'
         "assert 'tensorflow_datasets' not in sys.modules\n"
         "source = tfds_source.TfdsImages('toy/train')\n"
         'print(source.read(0).shape, source.size(1))\n'

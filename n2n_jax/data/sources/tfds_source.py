@@ -126,7 +126,7 @@ def prepare(
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
     from tensorflow_datasets.core.download.extractor import ExtractError
 
-    from n2n_jax.data import tfds_builders  # noqa: F401  (registers our sets)
+    from n2n_jax.data.sources import tfds_builders  # noqa: F401  (registers our sets)
 
     download_errors = (
         requests.RequestException,

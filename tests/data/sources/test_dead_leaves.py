@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from n2n_jax.data import dead_leaves as module
-from n2n_jax.data.dead_leaves import dead_leaves, dead_leaves_image
+from n2n_jax.data.sources import dead_leaves as module
+from n2n_jax.data.sources.dead_leaves import dead_leaves, dead_leaves_image
 from n2n_jax.runtime.cache import default_cache_dir
 from n2n_jax.runtime.errors import UserError
 

@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from n2n_jax import corruptions, data
-from n2n_jax.data import feed as feed_module
-from n2n_jax.data import sampler
-from n2n_jax.data.feed import DeviceFeed, StreamFeed, make_feed
-from n2n_jax.data.source import ArraySource, at_least, with_channels
+from n2n_jax import corruptions
+from n2n_jax.data import sources as data
+from n2n_jax.data.feeds import feed as feed_module
+from n2n_jax.data.feeds import sampler
+from n2n_jax.data.feeds.feed import DeviceFeed, StreamFeed, make_feed
+from n2n_jax.data.sources.source import ArraySource, at_least, with_channels
 from n2n_jax.images import io
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError

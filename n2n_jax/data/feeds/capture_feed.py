@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax.data.feed import MAX_DEVICE_PIXELS, Layout, PlannedFeed, cut_crops
+from n2n_jax.data.feeds.feed import MAX_DEVICE_PIXELS, Layout, PlannedFeed, cut_crops
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax.data import sampler
-from n2n_jax.data.source import ImageSource, to_float, with_channels
+from n2n_jax.data.feeds import sampler
+from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError

@@ -1,0 +1,1 @@
+"""Ways to feed one training step."""

@@ -1,0 +1,99 @@
+"""Sources of clean images, by spec string, separated by commas:
+
+  dead_leaves[:NUMBER]     procedural images, generated once and cached; no download
+  photos                   the photographs inside the scikit-image package; no download
+  folder:PATH              a folder of images, searched recursively
+  tfds:NAME/SPLIT          a TensorFlow Datasets set, such as tfds:bsds500/train+test
+
+A new source is one file and one entry of `REGISTRY`.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from n2n_jax.data.sources import dead_leaves, folder, photos, tfds_source
+from n2n_jax.data.sources.source import ArraySource, Concatenated, ImageSource
+from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.runtime.progress import ProgressLine
+
+_DEFAULT_DEAD_LEAVES = 400
+
+
+def _dead_leaves(argument: str, skip_bad: bool) -> ImageSource:
+    del skip_bad
+    if argument and not (argument.isdigit() and int(argument) > 0):
+        raise UserError(f"'dead_leaves:{argument}' is not understood: write dead_leaves:400.")
+    num_images = int(argument or _DEFAULT_DEAD_LEAVES)
+    with ProgressLine('dead leaves', num_images) as progress:
+        images = dead_leaves.dead_leaves(num_images, progress=lambda done, _: progress.update(done))
+    return ArraySource({f'dead_leaves/{i}': image for i, image in enumerate(images)})
+
+
+def _photos(argument: str, skip_bad: bool) -> ImageSource:
+    del skip_bad
+    if argument:
+        raise UserError(f"'photos' takes no argument, not '{argument}'.")
+    return ArraySource(photos.photos())
+
+
+def _folder(argument: str, skip_bad: bool) -> ImageSource:
+    if not argument:
+        raise UserError("'folder' needs a path: write folder:PATH.")
+    return folder.FolderSource(Path(argument).expanduser(), skip_bad=skip_bad)
+
+
+def _tfds(argument: str, skip_bad: bool) -> ImageSource:
+    del skip_bad  # TFDS stores only images that it could decode
+    return tfds_source.TfdsImages(argument)
+
+
+REGISTRY: dict[str, Callable[[str, bool], ImageSource]] = {
+    'dead_leaves': _dead_leaves,
+    'photos': _photos,
+    'folder': _folder,
+    'tfds': _tfds,
+}
+
+# A comma separates sources only where another source follows: paths may contain commas.
+_SEPARATOR = re.compile(r',(?=\s*(?:[\w.-]+=)?(?:' + '|'.join(REGISTRY) + r')(?:[:,\s]|$))')
+
+# A name holds no colon: an equals sign behind one is part of a path.
+_NAMED = re.compile(r'(?:([\w.-]+)=)?(.*)', re.DOTALL)
+
+
+def open_source(spec: str, *, skip_bad: bool = False) -> ImageSource:
+    """Opens the sources of a spec string as one.
+
+    Raises:
+      UserError: unknown source, or one that cannot be opened.
+    """
+    sources = [_open_one(part.strip(), skip_bad) for part in _SEPARATOR.split(spec)]
+    return sources[0] if len(sources) == 1 else Concatenated(sources)
+
+
+def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSource]:
+    """Opens sources under their names: 'NAME=SOURCE', or the last part of the source's spec.
+
+    Raises:
+      UserError: unknown source, one that cannot be opened, or a name used twice.
+    """
+    sets: dict[str, ImageSource] = {}
+    for part in _SEPARATOR.split(spec):
+        name, source = _NAMED.fullmatch(part.strip()).groups()
+        if name is None:  # the folder's own name, or the TFDS set's
+            kind, _, argument = source.partition(':')
+            name = argument.split('/')[0] if kind == 'tfds' else Path(argument).name or kind
+        if name in sets:
+            raise UserError(f"Two sets are called '{name}': write NAME=SOURCE to name them.")
+        sets[name] = _open_one(source, skip_bad)
+    return sets
+
+
+def _open_one(spec: str, skip_bad: bool) -> ImageSource:
+    name, _, argument = spec.partition(':')
+    if name not in REGISTRY:
+        is_path = spec and Path(spec).exists()
+        hint = f"For a folder write 'folder:{spec}'." if is_path else ''
+        raise UserError(f"Unknown image source '{spec}'. {hint or did_you_mean(name, REGISTRY)}")
+    return REGISTRY[name](argument, skip_bad)
