@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
-from n2n_jax import evaluate, models, tiles
+from n2n_jax import models, tiles
 from n2n_jax.captures.measure.measured_part import far, fill
+from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.images import io
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.models.noise_units import NoiseUnits

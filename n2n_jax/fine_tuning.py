@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from n2n_jax import evaluate
+from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import Config, ModelConfig

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax import evaluated_regions, fine_tuning, pace
+from n2n_jax import fine_tuning, pace
 from n2n_jax.captures import fixes, own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate import evaluated_regions
+from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
 from n2n_jax.pace import Pace, Timing
 from n2n_jax.prepared import Prepared, load, new_state, prepare, steps_per_dispatch
 from n2n_jax.runtime.config import CapturesConfig, Config, EvalConfig, ModelConfig, check

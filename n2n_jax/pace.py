@@ -32,7 +32,8 @@ class Timing:
 
     Attributes:
       step: of the training.
-      region: the evaluation of one region, see `n2n_jax.evaluated_regions`; 0: nothing is scored.
+      region: the evaluation of one region, see `n2n_jax.evaluate.evaluated_regions`; 0: nothing is
+        scored.
       compiling: the program of an evaluation.
     """
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from n2n_jax import evaluate, evaluated_regions, models, optim
+from n2n_jax import models, optim
 from n2n_jax.captures import fixes, own_captures, single_images, trained_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import TrainedScene
@@ -20,8 +20,10 @@ from n2n_jax.data.feeds.feed import Feed, make_feed
 from n2n_jax.data.feeds.realisations import realisation_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.data.sources.source import at_least
-from n2n_jax.evaluate_captures import CaptureEvaluator
-from n2n_jax.evaluate_single import SingleImageEvaluator, middles
+from n2n_jax.evaluate import evaluated_regions
+from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate.evaluate_single import SingleImageEvaluator, middles
 from n2n_jax.fit import compile_step
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.heartbeat import heartbeat

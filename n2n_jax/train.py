@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from n2n_jax import early_stop, evaluate, models
+from n2n_jax import early_stop, models
 from n2n_jax.captures import trained_captures
 from n2n_jax.divergence import LossWatch, give_up
+from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.pace import Pace

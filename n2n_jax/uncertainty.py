@@ -9,7 +9,7 @@ Two things that are not the same:
   as the noise, nearly however good the denoiser is.
 * The **standard error**: the expected root mean square of f(a) - clean, the error bar of the
   denoised image. No capture shows the clean value; its mean square over many pixels is estimated
-  from pairs (`n2n_jax.pair_metrics`), for pixels that look alike.
+  from pairs (`n2n_jax.evaluate.pair_metrics`), for pixels that look alike.
 
 The scale of both is the noise of the very image, read off the residual a - f(a) over the denoised
 value. So one calibration serves images of any noise level. The interval is that of split conformal
@@ -25,12 +25,12 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import evaluated_regions, pair_metrics
-from n2n_jax.baselines import Restore
 from n2n_jax.captures import fixes, own_captures, trained_captures
 from n2n_jax.captures.measure.measured_part import fill
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
+from n2n_jax.evaluate import evaluated_regions, pair_metrics
+from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.errors import UserError

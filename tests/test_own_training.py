@@ -9,11 +9,13 @@ import tifffile
 from command_line import n2n
 from tiny import planned_config
 
-from n2n_jax import evaluate, follow, models, own_training, train
+from n2n_jax import models, own_training, train
 from n2n_jax.captures import own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.denoiser import Denoiser
-from n2n_jax.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate import follow
+from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
 from n2n_jax.images import io
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, ModelConfig

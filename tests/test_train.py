@@ -11,13 +11,15 @@ import optax
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate, follow, optim, run_time, train
+from n2n_jax import optim, run_time, train
 from n2n_jax import train_step as steps
 from n2n_jax.data.feeds import feed as feed_module
 from n2n_jax.data.feeds.feed import DeviceFeed
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.denoiser import Denoiser
+from n2n_jax.evaluate import follow
+from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import CheckpointError, UserError
 from n2n_jax.runtime.parallel import make_layout

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import pair_metrics
 from n2n_jax.bench.speed.report import device
 from n2n_jax.captures.measure import saturation
 from n2n_jax.data.sources import photos
+from n2n_jax.evaluate import pair_metrics
 from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.workdir import provenance
 
@@ -162,7 +162,7 @@ def _rows_of_kind(
                     if kind.startswith('gaussian, unequal') and 'equal noise' in estimator:
                         continue
                     explained_HWC = None
-                    if f_NHWC is x_NHWC or about.stop > 2:  # as n2n_jax.score does
+                    if f_NHWC is x_NHWC or about.stop > 2:  # as n2n_jax.evaluate.score does
                         explained_HWC = pair_metrics.explained_error(
                             f_NHWC[about], results['total variation'], x_NHWC
                         )

@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import compare
+    from n2n_jax.evaluate import compare
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.workdir import Workdir, write_text
 

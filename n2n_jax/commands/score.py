@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from n2n_jax.baselines import Restore
     from n2n_jax.captures.own_captures import SceneCaptures
     from n2n_jax.denoiser import Denoiser
+    from n2n_jax.evaluate.baselines import Restore
+    from n2n_jax.evaluate.score import Scene
     from n2n_jax.runtime.config import Config
-    from n2n_jax.score import Scene
 
 _log = logging.getLogger(__name__)
 
@@ -62,9 +62,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import baselines, score, score_table, truth_images
     from n2n_jax.captures import fixes, own_captures
     from n2n_jax.denoiser import Denoiser
+    from n2n_jax.evaluate import baselines, score, score_table, truth_images
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.workdir import write_text
 

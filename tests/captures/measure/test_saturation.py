@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import pair_metrics
 from n2n_jax.captures.measure.saturation import saturated, unsaturated_mask
+from n2n_jax.evaluate import pair_metrics
 
 
 def test_ends_of_the_type_and_piles_are_saturated():

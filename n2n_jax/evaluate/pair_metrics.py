@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from n2n_jax import drift
+from n2n_jax.evaluate import drift
 
 SMALLEST_PATCH = 4  # pixels a side: where the noise of neighbours is not related
 _SIDES = (SMALLEST_PATCH, 8, 16, 32)

@@ -12,10 +12,10 @@ import numpy as np
 
 from n2n_jax import models
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate import Report
+from n2n_jax.evaluate.shown_values import DIFFERENCE, ShownValues
+from n2n_jax.evaluate.with_clean import Report
 from n2n_jax.images import pictures
 from n2n_jax.runtime.config import ModelConfig
-from n2n_jax.shown_values import DIFFERENCE, ShownValues
 
 _MOST_PICTURES = 3
 _LARGEST_SIDE = 512  # pixels; of larger images the middle is shown

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from n2n_jax import pair_metrics
-from n2n_jax.anscombe import Anscombe
 from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.measure.noise_model import noise_model
+from n2n_jax.evaluate import pair_metrics
+from n2n_jax.evaluate.anscombe import Anscombe
 
 Restore = Callable[[np.ndarray], np.ndarray]  # (H, W, C) float32 to the same
 

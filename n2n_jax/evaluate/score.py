@@ -10,17 +10,17 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax import baselines, drift, metrics, pair_metrics, trust
-from n2n_jax.baselines import Restore
 from n2n_jax.captures import audit, fixes
 from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import saturation
 from n2n_jax.captures.measure.brightness import ByChannel, compare_channels
 from n2n_jax.captures.measure.measured_part import fill, measured_part
 from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.evaluate import baselines, drift, metrics, pair_metrics, trust
+from n2n_jax.evaluate.baselines import Restore
+from n2n_jax.evaluate.truth_noise import TruthNoise, measure
 from n2n_jax.images.channel_names import channel_names
 from n2n_jax.runtime.progress import ProgressLine
-from n2n_jax.truth_noise import TruthNoise, measure
 
 MODEL = 'model'
 ONE = 'one capture'

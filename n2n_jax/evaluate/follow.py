@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax import evaluate
+from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import make_layout

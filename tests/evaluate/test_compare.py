@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli, compare
-from n2n_jax.metrics import bootstrap_interval
+from n2n_jax import cli
+from n2n_jax.evaluate import compare
+from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.result_rows import row_id

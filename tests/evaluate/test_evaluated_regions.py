@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluated_regions
 from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.evaluate import evaluated_regions
 
 
 def scenes(*sizes, num=3):

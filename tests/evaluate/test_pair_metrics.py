@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import pair_metrics
 from n2n_jax.data.sources import photos
+from n2n_jax.evaluate import pair_metrics
 from n2n_jax.runtime import result_rows
 
 NUM_DRAWS = 50

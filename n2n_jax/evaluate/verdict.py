@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax import baselines, pair_metrics
-from n2n_jax.baselines import Restore
 from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.evaluate import baselines, pair_metrics
+from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.images.channel_names import channel_names
 
 # dB over the captures as they are that count as a gain: denoisers worth the name make 3 to 15.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from n2n_jax.anscombe import Anscombe
+from n2n_jax.evaluate.anscombe import Anscombe
 
 
 def outcomes(photons, gain, read, offset):

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from n2n_jax import trust, truth_noise
+from n2n_jax.evaluate import trust, truth_noise
+from n2n_jax.evaluate.score import MODEL, ON_THE_MEAN
+from n2n_jax.evaluate.truth_noise import TruthNoise
+from n2n_jax.evaluate.verdict import Verdict, surely_below
 from n2n_jax.runtime import result_rows
-from n2n_jax.score import MODEL, ON_THE_MEAN
-from n2n_jax.truth_noise import TruthNoise
-from n2n_jax.verdict import Verdict, surely_below
 
 _AVERAGED = {
     'dB': 'over scenes, dB are averaged',
@@ -28,7 +28,7 @@ def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False, fix: str
     """A row per method over all scenes, one per scene, and what to make of them.
 
     Args:
-      rows: see `n2n_jax.score.score`.
+      rows: see `n2n_jax.evaluate.score.score`.
       held_out: whether only what a run held out was scored.
       fix: what was put right before.
     """
@@ -84,7 +84,7 @@ def verdict(rows: Sequence[dict[str, Any]]) -> Verdict:
     """Whether the model is worth using.
 
     Args:
-      rows: see `n2n_jax.score.score`.
+      rows: see `n2n_jax.evaluate.score.score`.
     """
     row = next(row for row in rows if row['method'] == MODEL and not row['scene'])
     if row['why']:

@@ -21,10 +21,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import corruptions, metrics, models, protocol
+from n2n_jax import corruptions, models
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.sources import open_named_sets
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
+from n2n_jax.evaluate import metrics, protocol
 from n2n_jax.images import pictures
 from n2n_jax.images.pixel_hash import key_words, pixel_hash
 from n2n_jax.models.weights import weights_hash

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import trust
 from n2n_jax.captures import audit
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.data.sources import photos
+from n2n_jax.evaluate import trust
 
 
 @pytest.fixture(scope='module')

@@ -10,14 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from n2n_jax import models, pair_metrics
+from n2n_jax import models
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate import Report
+from n2n_jax.evaluate import pair_metrics
+from n2n_jax.evaluate.shown_values import DIFFERENCE, ShownValues
+from n2n_jax.evaluate.with_clean import Report
 from n2n_jax.images import pictures
 from n2n_jax.runtime import result_rows
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.progress import ProgressLine
-from n2n_jax.shown_values import DIFFERENCE, ShownValues
 
 PROTOCOL = (
     'held-out regions (eval.captures_area), each denoised whole, all values, peak 1 = model.white '

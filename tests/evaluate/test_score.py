@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import score, score_table, truth_images
 from n2n_jax.captures import fixes
 from n2n_jax.captures.own_captures import SceneCaptures, without_constants
 from n2n_jax.data.sources import photos
+from n2n_jax.evaluate import score, score_table, truth_images
 from n2n_jax.images import io
 from n2n_jax.runtime.errors import UserError
 

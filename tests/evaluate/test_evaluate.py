@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import corruptions, evaluate, models, protocol
+from n2n_jax import corruptions, models
+from n2n_jax.evaluate import protocol
+from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.images import io
-from n2n_jax.metrics import bootstrap_interval
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.config import CapturesConfig, Config
 from n2n_jax.runtime.errors import UserError

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import evaluate, follow, main
+from n2n_jax import main
+from n2n_jax.evaluate import follow
+from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.runtime import checkpoint
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import UserError

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from n2n_jax import metrics
 from n2n_jax.data.sources.photos import photos
+from n2n_jax.evaluate import metrics
 
 
 def pair(seed=0, h=48, w=40):

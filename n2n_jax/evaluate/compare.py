@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.metrics import bootstrap_interval
+from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.config import Config, flatten
 from n2n_jax.runtime.errors import UserError

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax import drift, pair_metrics
 from n2n_jax.captures.measure import brightness
 from n2n_jax.data.sources import photos
+from n2n_jax.evaluate import drift, pair_metrics
 
 
 @pytest.fixture(scope='module')

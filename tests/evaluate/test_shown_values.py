@@ -8,10 +8,10 @@ from PIL import Image
 from n2n_jax import models
 from n2n_jax.captures import own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate_captures import CaptureEvaluator
-from n2n_jax.evaluate_single import SingleImageEvaluator
+from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate.evaluate_single import SingleImageEvaluator
+from n2n_jax.evaluate.shown_values import ShownValues
 from n2n_jax.runtime.config import Config, ModelConfig
-from n2n_jax.shown_values import ShownValues
 
 
 @pytest.fixture(scope='module')
