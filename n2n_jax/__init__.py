@@ -8,7 +8,7 @@ __version__ = '0.1.0'
 # The public path, which configs, run folders and docs use alone. Loaded when it is asked for.
 _PUBLIC = {
     'Config': 'n2n_jax.runtime.config',
-    'Denoiser': 'n2n_jax.denoiser',
+    'Denoiser': 'n2n_jax.denoise.denoiser',
     'UserError': 'n2n_jax.runtime.errors',
     'did_you_mean': 'n2n_jax.runtime.errors',
     'to_config_dict': 'n2n_jax.runtime.config',

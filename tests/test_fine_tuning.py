@@ -11,7 +11,7 @@ import pytest
 from tiny import planned_config, tiny_config
 
 from n2n_jax import fine_tuning, models, train
-from n2n_jax.denoiser import Denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir

@@ -14,7 +14,7 @@ from tiny import planned_config
 from n2n_jax import models, train
 from n2n_jax.captures import own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.denoiser import Denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.models import noise_units
 from n2n_jax.models.noise_units import NOISE, NoiseUnits
 from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig

@@ -12,7 +12,7 @@ from tiny import planned_config
 from n2n_jax import models, own_training, train
 from n2n_jax.captures import own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.denoiser import Denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.evaluate import follow
 from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator

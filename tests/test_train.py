@@ -17,7 +17,7 @@ from n2n_jax.data.feeds import feed as feed_module
 from n2n_jax.data.feeds.feed import DeviceFeed
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
-from n2n_jax.denoiser import Denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.evaluate import follow
 from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.runtime.checkpoint import Checkpoints

@@ -11,9 +11,9 @@ from n2n_jax.runtime import console
 from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from n2n_jax.denoise_files import Existing, Job
-    from n2n_jax.denoiser import Denoiser
-    from n2n_jax.uncertainty import Calibration
+    from n2n_jax.denoise.denoise_files import Existing, Job
+    from n2n_jax.denoise.denoiser import Denoiser
+    from n2n_jax.denoise.uncertainty import Calibration
 
 _log = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ def run(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from n2n_jax import models
-    from n2n_jax.denoise_files import Job, Options, denoise_files
-    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.denoise.denoise_files import Job, Options, denoise_files
+    from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.models.geometry import padded
 
     denoiser = Denoiser.load(arguments.model)
@@ -207,7 +207,7 @@ def _maps(arguments: argparse.Namespace) -> list[str]:
 
 
 def _calibration(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Calibration | None':
-    from n2n_jax import uncertainty
+    from n2n_jax.denoise import uncertainty
 
     if not (arguments.error or arguments.interval):
         return None
@@ -216,7 +216,7 @@ def _calibration(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Calibr
 
 
 def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
-    from n2n_jax import denoise_files
+    from n2n_jax.denoise import denoise_files
 
     paths: list[Path] = arguments.paths
     output = denoise_files.Output(*arguments.output)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from n2n_jax.captures.own_captures import SceneCaptures
-    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate.baselines import Restore
     from n2n_jax.evaluate.score import Scene
     from n2n_jax.runtime.config import Config
@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax.captures import fixes, own_captures
-    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import baselines, score, score_table, truth_images
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.workdir import write_text
@@ -295,8 +295,8 @@ def _coverage(
     training: bool,
 ) -> dict[str, float]:
     """Says which share of other captures the calibrated intervals cover; gives it by scene."""
-    from n2n_jax import uncertainty
     from n2n_jax.captures import own_captures
+    from n2n_jax.denoise import uncertainty
 
     try:
         calibration = uncertainty.load(run, step=denoiser.step)

@@ -146,8 +146,8 @@ def _planned(
 
 def _finish(run: 'Path', prepared: 'Prepared') -> None:
     """Calibrates the intervals of a run on what it evaluates, and says what it is good for."""
-    from n2n_jax import uncertainty
-    from n2n_jax.denoiser import Denoiser
+    from n2n_jax.denoise import uncertainty
+    from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import verdict
     from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
     from n2n_jax.runtime.heartbeat import heartbeat

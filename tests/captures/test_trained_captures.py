@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from command_line import n2n
 
-from n2n_jax import uncertainty
 from n2n_jax.captures import fixes, trained_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import Recognized, Record
+from n2n_jax.denoise import uncertainty
 from n2n_jax.images import io
 from n2n_jax.runtime import path_list
 from n2n_jax.runtime.config import CapturesConfig, Config

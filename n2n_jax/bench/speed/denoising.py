@@ -9,7 +9,7 @@ from n2n_jax import models
 from n2n_jax.bench.speed.report import Row
 from n2n_jax.bench.speed.timing import medians_in_turns
 from n2n_jax.data.sources import photos
-from n2n_jax.denoiser import Denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.runtime.config import ModelConfig
 
 

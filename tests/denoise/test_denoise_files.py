@@ -16,16 +16,17 @@ from command_line import n2n as command
 from PIL import Image
 from tiny import tiny_config
 
-from n2n_jax import denoise_files, models
-from n2n_jax.denoise_files import Job, Options, Output
-from n2n_jax.denoiser import Denoiser
+from n2n_jax import models
+from n2n_jax.denoise import denoise_files
+from n2n_jax.denoise.denoise_files import Job, Options, Output
+from n2n_jax.denoise.denoiser import Denoiser
+from n2n_jax.denoise.uncertainty import Calibration
 from n2n_jax.images import image_bands, io, open_files
 from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.uncertainty import Calibration
 
 
 def identity(*, shift=0.0, **changes):

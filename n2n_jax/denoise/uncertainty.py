@@ -28,7 +28,7 @@ from scipy import ndimage
 from n2n_jax.captures import fixes, own_captures, trained_captures
 from n2n_jax.captures.measure.measured_part import fill
 from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.denoiser import Denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.evaluate import evaluated_regions, pair_metrics
 from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.runtime import json_files

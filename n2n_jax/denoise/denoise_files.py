@@ -16,7 +16,8 @@ import numpy as np
 
 from n2n_jax import images
 from n2n_jax.captures.find import Scene
-from n2n_jax.denoiser import Band, Denoiser, Read
+from n2n_jax.denoise.denoiser import Band, Denoiser, Read
+from n2n_jax.denoise.uncertainty import Calibration
 from n2n_jax.images import image_bands, stacks
 from n2n_jax.images.folders import readable_files, why_no_file
 from n2n_jax.images.image_bands import Frame, Source, name_of
@@ -27,7 +28,6 @@ from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.staged_files import ExistsError, staged
-from n2n_jax.uncertainty import Calibration
 
 _log = logging.getLogger(__name__)
 

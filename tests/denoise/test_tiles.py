@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from n2n_jax import denoiser as denoiser_module
-from n2n_jax import models, tiles
-from n2n_jax.denoiser import Denoiser
+from n2n_jax import models
+from n2n_jax.denoise import denoiser as denoiser_module
+from n2n_jax.denoise import tiles
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
-from n2n_jax import models, tiles
+from n2n_jax import models
 from n2n_jax.captures.measure.measured_part import far, fill
+from n2n_jax.denoise import tiles
+from n2n_jax.denoise.scale_check import ScaleCheck
 from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.images import io
 from n2n_jax.images.pixel_range import PixelRange
@@ -24,7 +26,6 @@ from n2n_jax.runtime import memory
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.scale_check import ScaleCheck
 
 _log = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ import pytest
 from command_line import n2n as command
 from tiny import tiny_config
 
-from n2n_jax import denoiser, models, train
+from n2n_jax import models, train
 from n2n_jax.data import sources as data
-from n2n_jax.denoiser import Denoiser
+from n2n_jax.denoise import denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.images import io
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import ModelConfig
@@ -261,7 +262,7 @@ def test_denoising_does_not_import_tensorflow(run_folder, image_folder, tmp_path
         'import tensorflow\n'  # the stand-in was there to be found
     )
     target = tmp_path / 'clean.png'
-    paths = [tmp_path / 'packages', Path(__file__).parent, Path(__file__).parents[1]]
+    paths = [tmp_path / 'packages', Path(__file__).parents[1], Path(__file__).parents[2]]
     arguments = ['denoise', image_folder / 'image0.png', '-o', target, '--model', run_folder]
     subprocess.run(
         [sys.executable, '-c', code, *map(str, arguments)],
