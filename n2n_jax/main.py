@@ -43,10 +43,10 @@ def _main(argv: Sequence[str]) -> int:
     console.silence_orbax()
     with console.errors_in_one_sentence():
         # Here, as it takes seconds, in which Ctrl-C shall end in a sentence too.
-        from n2n_jax import train
         from n2n_jax.evaluate import follow
         from n2n_jax.evaluate import with_clean as evaluate
         from n2n_jax.runtime import parallel
+        from n2n_jax.train import loop as train
 
         console.keep_compiled_code()
         config = config_lib.from_config_dict(_CONFIG.value)

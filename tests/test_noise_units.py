@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 from tiny import planned_config
 
-from n2n_jax import models, train
+from n2n_jax import models
 from n2n_jax.captures import own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
@@ -19,6 +19,7 @@ from n2n_jax.models import noise_units
 from n2n_jax.models.noise_units import NOISE, NoiseUnits
 from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.train import loop as train
 
 SIDE = 96
 

@@ -5,8 +5,8 @@ B batch, H height, W width, C channels, F features.
 
 from flax import linen as nn
 
-from n2n_jax import own_training
 from n2n_jax.runtime.config import CapturesConfig, Config, from_config_dict, to_config_dict
+from n2n_jax.train import own_training
 
 
 class TinyNet(nn.Module):

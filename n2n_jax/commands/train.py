@@ -13,10 +13,10 @@ from n2n_jax.runtime.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from n2n_jax.own_training import Planned
-    from n2n_jax.prepared import Prepared
     from n2n_jax.runtime.config import CapturesConfig, Config
     from n2n_jax.runtime.workdir import Workdir
+    from n2n_jax.train.own_training import Planned
+    from n2n_jax.train.prepared import Prepared
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax import train
     from n2n_jax.captures import fixes
     from n2n_jax.runtime.workdir import Workdir
+    from n2n_jax.train import loop as train
 
     if arguments.single and arguments.held_out is not None:
         raise UserError(
@@ -111,10 +111,10 @@ def _planned(
     workdir: 'Workdir', captures: 'CapturesConfig', arguments: argparse.Namespace
 ) -> 'Planned':
     """A new plan, or that of the run which is there; Ctrl-C meanwhile is no failure."""
-    from n2n_jax import own_training
-    from n2n_jax.own_training import Options, Planned
-    from n2n_jax.prepared import prepare
     from n2n_jax.runtime.config import Config
+    from n2n_jax.train import own_training
+    from n2n_jax.train.own_training import Options, Planned
+    from n2n_jax.train.prepared import prepare
 
     workdir.check_free()
     if (workdir.path / 'config.json').exists():

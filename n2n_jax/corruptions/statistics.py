@@ -1,7 +1,8 @@
 """Which statistics of noisy targets are the clean image, for one corruption and for several.
 
 A network that is trained on noisy targets learns a statistic of them, and the loss says which (see
-`n2n_jax.losses`). Each `Corruption` says which of its own are the clean value; here is what is left
+`n2n_jax.train.losses`). Each `Corruption` says which of its own are the clean value; here is what
+is left
 of them behind a row of stages:
 
   mean    kept while every stage keeps it, but not through one that rectifies values below 0

@@ -13,7 +13,7 @@ import pytest
 from command_line import n2n as command
 from tiny import tiny_config
 
-from n2n_jax import models, train
+from n2n_jax import models
 from n2n_jax.data import sources as data
 from n2n_jax.denoise import denoiser
 from n2n_jax.denoise.denoiser import Denoiser
@@ -21,6 +21,7 @@ from n2n_jax.images import io
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.train import loop as train
 
 
 def identity(channels=3):

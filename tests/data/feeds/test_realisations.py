@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import train
-from n2n_jax import train_step as steps
 from n2n_jax.data.feeds.realisations import realisation_feed
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
+from n2n_jax.train import loop as train
+from n2n_jax.train import train_step as steps
 
 _SIDE = 24
 

@@ -9,12 +9,12 @@ import logging
 import jax
 import jax.numpy as jnp
 
-from n2n_jax import losses
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.corruptions.statistics import clean_statistics
-from n2n_jax.losses import Loss
 from n2n_jax.runtime.config import CLEAN
 from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.train import losses
+from n2n_jax.train.losses import Loss
 
 _log = logging.getLogger(__name__)
 

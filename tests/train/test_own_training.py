@@ -9,7 +9,7 @@ import tifffile
 from command_line import n2n
 from tiny import planned_config
 
-from n2n_jax import models, own_training, train
+from n2n_jax import models
 from n2n_jax.captures import own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
@@ -21,6 +21,8 @@ from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
+from n2n_jax.train import loop as train
+from n2n_jax.train import own_training
 
 
 def captures_of(folder, *, num=2, side=48, low=1000, high=3000, sigma=200, seed=0):

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from n2n_jax import corruptions, loss_choice, losses, models, neighbor_pairs, optim
+from n2n_jax import corruptions, models
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feeds.feed import Feed
 from n2n_jax.runtime import streams
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
+from n2n_jax.train import loss_choice, losses, neighbor_pairs, optim
 
 _log = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ class OwnCaptures(_HeldPairs):
 
 @dataclasses.dataclass(frozen=True)
 class SingleImages:
-    """Pairs of neighboring pixels of one image: see `n2n_jax.neighbor_pairs`."""
+    """Pairs of neighboring pixels of one image: see `n2n_jax.train.neighbor_pairs`."""
 
     loss_name = 'masked_l2'
     description = 'single images, pairs of neighboring pixels'

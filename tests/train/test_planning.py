@@ -11,14 +11,15 @@ import pytest
 from command_line import n2n
 from tiny import tiny_config
 
-from n2n_jax import own_training, prepared, train
 from n2n_jax.captures import own_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.models.weights import weights_hash
-from n2n_jax.pace import Pace
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
+from n2n_jax.train import loop as train
+from n2n_jax.train import own_training, prepared
+from n2n_jax.train.pace import Pace
 
 
 @pytest.fixture

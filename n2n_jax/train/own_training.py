@@ -8,17 +8,17 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax import fine_tuning, pace
 from n2n_jax.captures import fixes, own_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
-from n2n_jax.pace import Pace, Timing
-from n2n_jax.prepared import Prepared, load, new_state, prepare, steps_per_dispatch
 from n2n_jax.runtime.config import CapturesConfig, Config, EvalConfig, ModelConfig, check
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.heartbeat import heartbeat
-from n2n_jax.train_step import TrainState
+from n2n_jax.train import fine_tuning, pace
+from n2n_jax.train.pace import Pace, Timing
+from n2n_jax.train.prepared import Prepared, load, new_state, prepare, steps_per_dispatch
+from n2n_jax.train.train_step import TrainState
 
 _log = logging.getLogger(__name__)
 

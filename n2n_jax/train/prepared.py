@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from n2n_jax import models, optim
+from n2n_jax import models
 from n2n_jax.captures import fixes, own_captures, single_images, trained_captures
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import TrainedScene
@@ -24,12 +24,13 @@ from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate import with_clean as evaluate
 from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
 from n2n_jax.evaluate.evaluate_single import SingleImageEvaluator, middles
-from n2n_jax.fit import compile_step
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.parallel import Layout, make_layout
-from n2n_jax.train_step import Task, TrainState, init_state, make_task
+from n2n_jax.train import optim
+from n2n_jax.train.fit import compile_step
+from n2n_jax.train.train_step import Task, TrainState, init_state, make_task
 
 _log = logging.getLogger(__name__)
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from tiny import planned_config, tiny_config
 
-from n2n_jax import fine_tuning, models, train
+from n2n_jax import models
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
+from n2n_jax.train import fine_tuning
+from n2n_jax.train import loop as train
 
 
 def config_of(folder, *, seed=0, channels=1, **changes):

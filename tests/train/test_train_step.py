@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import losses, models, optim
-from n2n_jax import train_step as steps
+from n2n_jax import models
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.feeds.feed import DeviceFeed
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.train import losses, optim
+from n2n_jax.train import train_step as steps
 
 
 def setup(config, num_devices=1):

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli, train
+from n2n_jax import cli
 from n2n_jax.captures.own_captures import SceneCaptures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.early_stop import better, without_gain, worse_than_its_input
 from n2n_jax.evaluate import evaluate_captures, pair_metrics
 from n2n_jax.runtime.checkpoint import Checkpoints, open_for_reading
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
+from n2n_jax.train import loop as train
+from n2n_jax.train.early_stop import better, without_gain, worse_than_its_input
 
 
 def row(step, psnr=None, *, mse=None, error=1e-5):

@@ -3,8 +3,8 @@
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import pace
-from n2n_jax.pace import Pace, Timing
+from n2n_jax.train import pace
+from n2n_jax.train.pace import Pace, Timing
 
 
 @pytest.mark.parametrize('minutes', [2, 6, 20])

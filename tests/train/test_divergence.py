@@ -5,7 +5,7 @@ import logging
 import pytest
 from tiny import tiny_config
 
-from n2n_jax.divergence import LossWatch
+from n2n_jax.train.divergence import LossWatch
 
 
 @pytest.mark.parametrize(

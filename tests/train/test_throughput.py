@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from n2n_jax.throughput import Throughput
+from n2n_jax.train.throughput import Throughput
 
 
 class Clock:

@@ -11,8 +11,6 @@ import optax
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import optim, run_time, train
-from n2n_jax import train_step as steps
 from n2n_jax.data.feeds import feed as feed_module
 from n2n_jax.data.feeds.feed import DeviceFeed
 from n2n_jax.data.sources.photos import photos
@@ -24,6 +22,9 @@ from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import CheckpointError, UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
+from n2n_jax.train import loop as train
+from n2n_jax.train import optim, run_time
+from n2n_jax.train import train_step as steps
 
 
 def loop_config(image_folder, **changes):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import models, neighbor_pairs
-from n2n_jax import train_step as steps
+from n2n_jax import models
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.train import neighbor_pairs
+from n2n_jax.train import train_step as steps
 
 
 def places(height, width):

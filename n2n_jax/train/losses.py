@@ -12,8 +12,8 @@ count in proportion to it. `mask_BHWC` is the *target's* mask of observed values
 
 The masked ones learn it of the observed values alone, which missing pixels (Bernoulli) need; the
 others take a missing value for a black one. Where there is no mask both are the same. Whether a
-loss suits a noise is decided in `n2n_jax.loss_choice`: the noise says which of its statistics are
-the clean image (`n2n_jax.corruptions.statistics`), the loss which one it learns.
+loss suits a noise is decided in `n2n_jax.train.loss_choice`: the noise says which of its statistics
+are the clean image (`n2n_jax.corruptions.statistics`), the loss which one it learns.
 
 A new loss is a function and one entry of `REGISTRY`.
 

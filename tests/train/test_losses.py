@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from n2n_jax import corruptions, losses
+from n2n_jax import corruptions
 from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.train import losses
 
 NOISE_SHAPE = (1, 128, 128, 1)
 

@@ -15,16 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from n2n_jax import early_stop, models
+from n2n_jax import models
 from n2n_jax.captures import trained_captures
-from n2n_jax.divergence import LossWatch, give_up
 from n2n_jax.evaluate import with_clean as evaluate
-from n2n_jax.fine_tuning import check_start, starting_weights
 from n2n_jax.models.weights import weights_hash
-from n2n_jax.pace import Pace
-from n2n_jax.prepared import Prepared, new_state, placed_plan, prepare
-from n2n_jax.run_checks import check_new
-from n2n_jax.run_time import RunTime
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
 from n2n_jax.runtime.config import Config
@@ -33,9 +27,16 @@ from n2n_jax.runtime.parallel import Layout, from_main_process, is_main_process,
 from n2n_jax.runtime.progress import ProgressLine, duration
 from n2n_jax.runtime.result_rows import IN_NOISE
 from n2n_jax.runtime.workdir import Workdir, provenance, write_text
-from n2n_jax.throughput import Throughput
-from n2n_jax.train_step import Task, TrainState, init_state
-from n2n_jax.writers import Writer, make_writers
+from n2n_jax.train import early_stop
+from n2n_jax.train.divergence import LossWatch, give_up
+from n2n_jax.train.fine_tuning import check_start, starting_weights
+from n2n_jax.train.pace import Pace
+from n2n_jax.train.prepared import Prepared, new_state, placed_plan, prepare
+from n2n_jax.train.run_checks import check_new
+from n2n_jax.train.run_time import RunTime
+from n2n_jax.train.throughput import Throughput
+from n2n_jax.train.train_step import Task, TrainState, init_state
+from n2n_jax.train.writers import Writer, make_writers
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def train(
 
     Raises:
       UserError: the config asks for something impossible, or files cannot be read.
-      FloatingPointError: the loss or a gradient was not finite; see `n2n_jax.divergence`.
+      FloatingPointError: the loss or a gradient was not finite; see `n2n_jax.train.divergence`.
     """
     workdir = Workdir(path)
 
