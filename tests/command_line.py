@@ -1,6 +1,6 @@
 """The commands, as a user types them, in this process."""
 
-from n2n_jax import cli
+from n2n_jax.cli import n2n as cli
 
 
 def n2n(*arguments):

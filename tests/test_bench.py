@@ -5,10 +5,11 @@ import json
 import jax
 import pytest
 
-from n2n_jax import cli, models
+from n2n_jax import models
 from n2n_jax.bench import estimates, speed
 from n2n_jax.bench.speed import inference, timing, training
 from n2n_jax.bench.speed.report import Row, markdown_table
+from n2n_jax.cli import n2n as cli
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 

@@ -47,7 +47,7 @@ def test_every_file_of_the_package_is_in_the_wheel(site):
 
     assert files(site / 'n2n_jax') == files(ROOT / 'n2n_jax')
     (script,) = site.glob('*.dist-info/entry_points.txt')
-    assert 'n2n = n2n_jax.cli:program' in script.read_text()
+    assert 'n2n = n2n_jax.cli.n2n:program' in script.read_text()
 
 
 @pytest.mark.slow  # minutes, on a busy machine

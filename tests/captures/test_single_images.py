@@ -10,9 +10,9 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from n2n_jax import cli
 from n2n_jax.captures import find as captures
 from n2n_jax.captures import own_captures, single_images
+from n2n_jax.cli import n2n as cli
 from n2n_jax.evaluate.evaluate_single import SingleImageEvaluator
 from n2n_jax.images import io
 from n2n_jax.runtime.config import CapturesConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli
+from n2n_jax.cli import n2n as cli
 from n2n_jax.evaluate import compare
 from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.runtime import json_files

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax import cli
 from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.cli import n2n as cli
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.evaluate import evaluate_captures, pair_metrics
 from n2n_jax.runtime.checkpoint import Checkpoints, open_for_reading

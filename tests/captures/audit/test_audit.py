@@ -11,13 +11,13 @@ import pytest
 from clean_captures import SCENES, clean_set
 from scipy import ndimage
 
-from n2n_jax import cli
 from n2n_jax.captures import audit
 from n2n_jax.captures.audit import audit_report
 from n2n_jax.captures.measure import noise_model as noise_models
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import noise_model
 from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.cli import n2n as cli
 from n2n_jax.data.sources import dead_leaves, photos
 from n2n_jax.images import io
 
@@ -608,7 +608,7 @@ def test_names_that_are_no_text_are_shown(tmp_path, texture):
 def test_a_locale_without_utf8_is_no_hindrance(tmp_path, texture, monkeypatch):
     saved(tmp_path, 'cells', *texture(0))
     script = (
-        'import sys; from n2n_jax import cli; '
+        'import sys; from n2n_jax.cli import n2n as cli; '
         "cli.main(['audit', sys.argv[1], '--html', sys.argv[2]])"
     )
     environment = {

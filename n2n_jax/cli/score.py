@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from n2n_jax.commands import options
+from n2n_jax.cli import options
 from n2n_jax.runtime import console
 from n2n_jax.runtime.errors import UserError
 

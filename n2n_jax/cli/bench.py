@@ -4,7 +4,7 @@ import argparse
 import logging
 from typing import Any
 
-from n2n_jax.commands import options
+from n2n_jax.cli import options
 from n2n_jax.runtime import console
 from n2n_jax.runtime.errors import UserError
 

@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     # Here, so that Ctrl-C meets a program that knows what to do.
-    from n2n_jax.commands import audit, bench, compare, denoise, prepare, score, show_noise, train
+    from n2n_jax.cli import audit, bench, compare, denoise, prepare, score, show_noise, train
 
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for command in (audit, train, score, denoise, show_noise, compare, prepare, bench):

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from n2n_jax.commands import options
+from n2n_jax.cli import options
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 import sys
 from typing import Any
 
-from n2n_jax.commands import options
+from n2n_jax.cli import options
 from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)

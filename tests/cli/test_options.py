@@ -10,7 +10,7 @@ import tifffile
 
 from n2n_jax.captures import own_captures
 from n2n_jax.captures.find import find_scenes
-from n2n_jax.commands import options
+from n2n_jax.cli import options
 from n2n_jax.runtime.errors import UserError
 
 
