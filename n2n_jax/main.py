@@ -97,6 +97,11 @@ def _try_config(file_and_variant: str) -> None:
     except UserError:
         raise
     except Exception as error:
+        if isinstance(error, ImportError) and (error.name or '').startswith('n2n_jax'):
+            raise UserError(
+                f'{file} was written for another version of n2n_jax ({error}): write '
+                "'from n2n_jax import Config, to_config_dict' in it."
+            ) from None
         raise UserError(
             f'{file} is no config file, which defines get_config() ({type(error).__name__}: '
             f'{error}).'
