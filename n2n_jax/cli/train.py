@@ -50,12 +50,12 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--single', action='store_true',
-        help='every image stands by itself, and pairs are made of neighbouring pixels; assumes '
+        help='every image stands by itself, and pairs are made of neighboring pixels; assumes '
         'noise of mean 0 that is independent between these; no PSNR can be told',
     )  # fmt: skip
     parser.add_argument(
         '--allow-correlated-noise', action='store_true',
-        help='with --single: train even if the noise of neighbouring pixels looks correlated',
+        help='with --single: train even if the noise of neighboring pixels looks correlated',
     )  # fmt: skip
     parser.add_argument(
         '--held-out', type=float, metavar='SHARE',

@@ -17,7 +17,7 @@ def sample_image(
     """Convolution with a Gaussian of standard deviation sigma in pixels, edges repeated."""
     del key  # a blur draws nothing
     offsets = jnp.arange(-RADIUS, RADIUS + 1, dtype=image_HWC.dtype)
-    # At sigma 0 every weight but the centre's underflows to 0: the image comes back unchanged.
+    # At sigma 0 every weight but the center's underflows to 0: the image comes back unchanged.
     weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 1e-3)))
     weights = weights / weights.sum()
     for axis in (0, 1):

@@ -250,7 +250,7 @@ def _error_bins(
 
 
 def _ascending(values: np.ndarray) -> np.ndarray:
-    """The nearest ascending sequence: pools neighbours that descend (Ayer et al. 1955)."""
+    """The nearest ascending sequence: pools neighbors that descend (Ayer et al. 1955)."""
     pools: list[tuple[float, int]] = []
     for value in values:
         mean, num = float(value), 1

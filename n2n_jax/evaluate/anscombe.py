@@ -1,7 +1,7 @@
-"""Variance stabilisation: signal-dependent noise made uniform, and back without bias.
+"""Variance stabilization: signal-dependent noise made uniform, and back without bias.
 
 Noise whose variance is a line over the signal, var = gain * signal + square, has variance 1 after
-the generalised Anscombe transform, so that a method for uniform Gaussian noise may be used:
+the generalized Anscombe transform, so that a method for uniform Gaussian noise may be used:
 
     t = 2 / gain * sqrt(gain * x + 3/8 gain^2 + square)
 

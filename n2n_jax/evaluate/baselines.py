@@ -17,7 +17,7 @@ from n2n_jax.evaluate.anscombe import Anscombe
 Restore = Callable[[np.ndarray], np.ndarray]  # (H, W, C) float32 to the same
 
 NLM = 'non-local means'
-BM3D = 'BM3D with variance stabilisation'
+BM3D = 'BM3D with variance stabilization'
 
 # To choose from, in units of the noise's standard deviation.
 _NLM_STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3)

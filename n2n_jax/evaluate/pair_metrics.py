@@ -25,7 +25,7 @@ import numpy as np
 
 from n2n_jax.evaluate import drift
 
-SMALLEST_PATCH = 4  # pixels a side: where the noise of neighbours is not related
+SMALLEST_PATCH = 4  # pixels a side: where the noise of neighbors is not related
 _SIDES = (SMALLEST_PATCH, 8, 16, 32)
 _UNRELATED = 0.5  # correlation of noise that is small enough
 _NUM_DRAWS = 4000
@@ -144,7 +144,7 @@ class Patches:
 
     Attributes:
       mse: mean of the map over what counts.
-      deviations_P: by how much each patch moves the mean, as far as its neighbours do not.
+      deviations_P: by how much each patch moves the mean, as far as its neighbors do not.
       lever: what a drift of the brightness does to it; None without a drift.
     """
 
@@ -188,7 +188,7 @@ def patch_sums(
     left, counts, cells = left[used], counts[used], np.unique(cells[used], return_inverse=True)[1]
     per_pixel = np.bincount(cells, left) / np.bincount(cells, counts)
     num = np.bincount(cells)
-    # A cell with one patch has no neighbours: it is held against the whole.
+    # A cell with one patch has no neighbors: it is held against the whole.
     alone = num == 1
     per_pixel[alone] = left.sum() / counts.sum()
     freedom = np.where(alone, 1.0, num / np.maximum(num - 1, 1))

@@ -2,8 +2,9 @@
 
 B batch, H height, W width, C channels. A new network is one file and one entry of `REGISTRY`: a
 Linen module with the fields of its call below, a class attribute `stride`, and
-`__call__(x_BHWC, *, train)` on inputs centred on 0 with sides that are multiples of `stride`. Large
-images are cut into tiles if it has an attribute `halo` too, see `n2n_jax.models.geometry.Geometry`.
+`__call__(x_BHWC, *, train)` on inputs centered on 0 with sides that are multiples of `stride`.
+Large images are cut into tiles if it has an attribute `halo` too, see
+`n2n_jax.models.geometry.Geometry`; `last_layer` names what may start at zero.
 """
 
 import math
@@ -44,7 +45,7 @@ REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
 class Restorer(nn.Module):
     """A network that takes any size, in the range of images.
 
-    Pads by reflection at the bottom and the right to a multiple of the network's stride, centres
+    Pads by reflection at the bottom and the right to a multiple of the network's stride, centers
     the values, and crops the result back.
 
     Attributes:

@@ -86,7 +86,7 @@ class _EncoderConv(nn.Module):
         return y_BHWC + bias_C.reshape(1, 1, 1, -1).astype(self.dtype)
 
 
-def _normalise(
+def _normalize(
     x_BHWC: jax.Array,
     name: str,
     *,
@@ -136,16 +136,16 @@ class Bottleneck(nn.Module):
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps (B, H, W, C) to (B, H / stride, W / stride, 4 * width)."""
         conv = partial(_EncoderConv, norm=self.norm, dtype=self.dtype)
-        normalise = partial(_normalise, norm=self.norm, train=train)
+        normalize = partial(_normalize, norm=self.norm, train=train)
 
-        y_BHWC = nn.relu(normalise(conv(self.width, 1, name='conv1')(x_BHWC), 'norm1'))
+        y_BHWC = nn.relu(normalize(conv(self.width, 1, name='conv1')(x_BHWC), 'norm1'))
         y_BHWC = conv(self.width, 3, stride=self.stride, name='conv2')(y_BHWC)
-        y_BHWC = nn.relu(normalise(y_BHWC, 'norm2'))
+        y_BHWC = nn.relu(normalize(y_BHWC, 'norm2'))
         y_BHWC = conv(4 * self.width, 1, last_in_branch=True, name='conv3')(y_BHWC)
-        y_BHWC = normalise(y_BHWC, 'norm3', last_in_branch=True)
+        y_BHWC = normalize(y_BHWC, 'norm3', last_in_branch=True)
         if self.project:
             x_BHWC = conv(4 * self.width, 1, stride=self.stride, name='downsample_conv')(x_BHWC)
-            x_BHWC = normalise(x_BHWC, 'downsample_norm')
+            x_BHWC = normalize(x_BHWC, 'downsample_norm')
         return nn.relu(x_BHWC + y_BHWC)
 
 
@@ -190,7 +190,7 @@ class ResNet50(nn.Module):
             std_111C = jnp.asarray(IMAGENET_STD).reshape(1, 1, 1, 3)
             x_BHWC = (x_BHWC + 0.5 - mean_111C) / std_111C
         stem = _EncoderConv(64, 7, norm=self.norm, dtype=self.dtype, stride=2, name='conv1')
-        y_BHWC = nn.relu(_normalise(stem(x_BHWC), 'norm1', norm=self.norm, train=train))
+        y_BHWC = nn.relu(_normalize(stem(x_BHWC), 'norm1', norm=self.norm, train=train))
         features = [y_BHWC]
         y_BHWC = max_pool_3x3_stride_2(y_BHWC)
         for stage, depth in enumerate(STAGE_DEPTHS):
@@ -238,7 +238,7 @@ class ResNet50UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Maps (B, H, W, C), centred on 0, to (B, H, W, out_channels) float32.
+        """Maps (B, H, W, C), centered on 0, to (B, H, W, out_channels) float32.
 
         With norm='batch' and train=True, the collection 'batch_stats' must be mutable.
         """

@@ -34,7 +34,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Maps (B, H, W, C), centred on 0, to (B, H, W, out_channels) float32."""
+        """Maps (B, H, W, C), centered on 0, to (B, H, W, out_channels) float32."""
         del train  # no layer of this network behaves differently in training
 
         def conv(y_BHWC: jax.Array, num_features: int, name: str) -> jax.Array:

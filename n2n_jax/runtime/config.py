@@ -129,8 +129,8 @@ class CapturesConfig:
         '1:1', '1:1', '1:X', 'X:1'
     )  # 1:X: the target is the mean of the other captures; X:1: the input is
     fix: str = ''  # put right first, comma-separated: gain, shift; see n2n_jax.captures.fixes
-    single: bool = False  # unrelated images; pairs are made of neighbouring pixels
-    allow_correlated_noise: bool = False  # with single: train though neighbours share noise
+    single: bool = False  # unrelated images; pairs are made of neighboring pixels
+    allow_correlated_noise: bool = False  # with single: train though neighbors share noise
     held_out: float = _bounded(
         0.2, 0, 1, open_low=True, open_high=True
     )  # share that is not trained on: of the scenes, or of each if few

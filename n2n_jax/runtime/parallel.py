@@ -20,7 +20,7 @@ def initialize(spec: str) -> None:
     """Joins the processes of a run; call before anything asks for devices.
 
     Args:
-      spec: 'off' (one process), 'auto' (SLURM, OpenMPI, Kubernetes and TPU pods are recognised), or
+      spec: 'off' (one process), 'auto' (SLURM, OpenMPI, Kubernetes and TPU pods are recognized), or
         'HOST:PORT,NUM_PROCESSES,PROCESS_ID'.
 
     Raises:

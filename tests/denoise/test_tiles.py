@@ -45,12 +45,12 @@ def test_halo_is_what_the_network_depends_on(config, width):
     apply = jax.jit(model.apply)
     variables = linear_like(config)
     middle = width // 2 // stride * stride
-    grey_BHWC = np.full((1, stride, width, 1), 0.5, np.float32)  # 0 to the network
+    gray_BHWC = np.full((1, stride, width, 1), 0.5, np.float32)  # 0 to the network
     before, after = [], []
     for place in {0, 1, stride - 1}:
-        spot_BHWC = grey_BHWC.copy()
+        spot_BHWC = gray_BHWC.copy()
         spot_BHWC[:, :, middle + place] = 1e9
-        changed = np.asarray(apply(variables, spot_BHWC)) != np.asarray(apply(variables, grey_BHWC))
+        changed = np.asarray(apply(variables, spot_BHWC)) != np.asarray(apply(variables, gray_BHWC))
         columns = np.flatnonzero(changed.any(axis=(0, 1, 3)))
         assert columns[0] > 0  # or the strip is too short to tell
         assert columns[-1] < width - 1

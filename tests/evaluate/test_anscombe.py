@@ -1,4 +1,4 @@
-"""Variance stabilisation, against sums over all outcomes."""
+"""Variance stabilization, against sums over all outcomes."""
 
 import numpy as np
 import pytest

@@ -81,7 +81,7 @@ def test_bm3d_sees_uniform_noise_of_the_sigma_it_is_told(clean_HWC, num, fake_bm
     strengths = {round(sigma / fake_bm3d[0][1], 3) for _, sigma, _ in fake_bm3d}
     expected = {round(s / baselines._BM3D_STRENGTHS[0], 3) for s in baselines._BM3D_STRENGTHS}
     assert strengths == expected
-    # Poisson noise of unit gain has standard deviation 1 once it is stabilised.
+    # Poisson noise of unit gain has standard deviation 1 once it is stabilized.
     assert fake_bm3d[0][1] / baselines._BM3D_STRENGTHS[0] == pytest.approx(1, abs=0.05)
     restored = restore(x[0])
     assert restored.shape == clean_HWC.shape

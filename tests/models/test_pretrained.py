@@ -123,8 +123,8 @@ def test_features_are_those_of_an_independent_resnet50(weights, variables, npz, 
     features = jax.jit(ResNet50().apply)(encoder, image_BHWC - 0.5)
 
     rgb_BHWC = np.broadcast_to(image_BHWC, (1, 64, 64, 3))
-    normalised_BHWC = (rgb_BHWC - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
-    expected = _numpy_features(weights, normalised_BHWC.transpose(0, 3, 1, 2))
+    normalized_BHWC = (rgb_BHWC - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    expected = _numpy_features(weights, normalized_BHWC.transpose(0, 3, 1, 2))
     assert len(features) == len(expected) == 5
     for ours_BHWC, theirs_BCHW in zip(features, expected, strict=True):
         theirs_BHWC = theirs_BCHW.transpose(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""Each loss is known by the constant that minimises it."""
+"""Each loss is known by the constant that minimizes it."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ NOISE_SHAPE = (1, 128, 128, 1)
 
 
 def best_constant(loss_fn, target_BHWC, mask_BHWC=None, progress=0.0):
-    """The constant image that minimises the loss, on a grid of 1/500."""
+    """The constant image that minimizes the loss, on a grid of 1/500."""
     candidates = jnp.linspace(0, 2, 1001)
 
     def value(constant):

@@ -15,7 +15,7 @@ from n2n_jax.captures.measure import blocks, registration
 from n2n_jax.captures.measure import brightness as brightness_of
 
 _BLOCK = 16  # pixels a side over which brightness is averaged for the contrast of a scene
-_SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
+_SMALL_BLOCK = 8  # likewise where neighboring blocks are held against each other
 MOST_SHIFT = 0.25  # pixels; half a pixel costs 0.3 to 0.8 dB, and the loss goes with its square
 _MOST_BIAS = 0.1  # of the noise's standard deviation, see the head of the file
 _FAR_SHIFT = 2.0  # pixels: edges come out double
@@ -167,7 +167,7 @@ class _Left:
 def residual(scene: np.ndarray | View) -> Finding:
     """What is left of captures in their difference besides noise: its mean, and the signal.
 
-    In units of the noise's standard deviation. The signal is that of the neighbouring block, as the
+    In units of the noise's standard deviation. The signal is that of the neighboring block, as the
     noise of a block, if one capture has more of it, would be correlated with their difference. Of
     colors, each is looked at by itself, and all as one.
     """

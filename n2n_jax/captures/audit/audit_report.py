@@ -39,12 +39,12 @@ _MEANINGS = {
     'brightness': 'gain and offset of a capture against the others, in the color that drifts most',
     'residual': 'what is left in the difference of captures besides noise, in units of the '
     'noise: its mean, and how it follows the signal',
-    'correlation': 'how alike the noise of neighbouring pixels is (0: not at all)',
-    'channels': 'how alike the noise of the colours is',
+    'correlation': 'how alike the noise of neighboring pixels is (0: not at all)',
+    'channels': 'how alike the noise of the colors is',
     'saturation': 'share of values cut off at an end of their range',
     'outlier': 'how much more a capture differs from its like than usual (1: as usual)',
     'noise': 'standard deviation of the noise, in units of the pixels',
-    audit.NEIGHBORS: 'whether neighbouring pixels have noise of their own',
+    audit.NEIGHBORS: 'whether neighboring pixels have noise of their own',
 }
 
 _STYLE = """
@@ -242,7 +242,7 @@ def _table(scenes: Sequence[audit.SceneAudit]) -> str:
 
 
 def _cell(verdict: str, text: str) -> str:
-    # The mark and the word say what the colour says.
+    # The mark and the word say what the color says.
     word = '' if verdict == audit.FINE or text == verdict else f' <b>{verdict}</b>'
     return f'<td class="{verdict}">{_MARKS[verdict]} {escape(text)}{word}</td>'
 
@@ -262,7 +262,7 @@ def _legend(scenes: Sequence[audit.SceneAudit]) -> str:
 
 def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
     n, h, w, c = scene.shape
-    what = f'{n} captures, {w}x{h}, {"gray" if c == 1 else "colour"}, {scene.kind}'
+    what = f'{n} captures, {w}x{h}, {"gray" if c == 1 else "color"}, {scene.kind}'
     findings = ''.join(
         f'<li><b>{finding.check}</b>: <span class="{finding.verdict}">{_MARKS[finding.verdict]} '
         f'{escape(finding.text)}</span>'

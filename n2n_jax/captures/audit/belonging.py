@@ -14,7 +14,7 @@ from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, fi
 from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import near_copies, shared_noise
 
-_SMALL_BLOCK = 8  # likewise where neighbouring blocks are held against each other
+_SMALL_BLOCK = 8  # likewise where neighboring blocks are held against each other
 _LEAST_ALIKE = 0.5  # correlation of the scene in two captures of it, noise apart
 _MOST_CAPTURES, _LARGEST_PART = 16, 512  # and pixels a side, in which shared noise is looked for
 _OUTLIER = 1.5  # times the usual difference: twice the noise of the others
@@ -129,7 +129,7 @@ def same_scene(scene: np.ndarray | View) -> Finding:
     """How much of what a capture shows the others show as well.
 
     The covariance of blocks of a capture with the same blocks of the others, over that of
-    neighbouring blocks of the same image: noise has no part in either.
+    neighboring blocks of the same image: noise has no part in either.
     """
     captures_NHWC = View.of(scene).captures_NHWC
     side = _SMALL_BLOCK if min(captures_NHWC.shape[1:3]) >= 16 * _SMALL_BLOCK else _SMALL_BLOCK // 2

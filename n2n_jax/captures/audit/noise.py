@@ -1,4 +1,4 @@
-"""Checks of the noise itself: what neighbours and colours share, and how much there is.
+"""Checks of the noise itself: what neighbors and colors share, and how much there is.
 
 N captures of a scene, H height, W width, C channels, B bins, L lags.
 """
@@ -32,8 +32,8 @@ def correlation(scene: np.ndarray | View) -> Finding:
     else:
         cause = 'it alternates, as after sharpening'
     advice = (
-        f'noise is shared by neighbouring pixels ({cause}). Training on pairs is made for that; '
-        'methods for single images are not and keep the blotches, and averaging neighbours gains '
+        f'noise is shared by neighboring pixels ({cause}). Training on pairs is made for that; '
+        'methods for single images are not and keep the blotches, and averaging neighbors gains '
         'less than it seems'
     )
     return finding_of('correlation', larger.value, text, WARNING, advice, numbers)
@@ -67,14 +67,14 @@ def autocorrelation(scene: np.ndarray | View) -> np.ndarray:
 
 
 def channels(scene: np.ndarray | View) -> Finding:
-    """The largest correlation of the noise of a colour with that of another."""
+    """The largest correlation of the noise of a color with that of another."""
     view = View.of(scene)
     num = view.num_channels
     if num == 1:
         return finding_of('channels', float('nan'), 'gray', FINE)
     d = view.noise_HWC
     side = blocks.block_side(*d.shape[:2])
-    # Each colour in units of its own noise, so that the mean of squares is that of both.
+    # Each color in units of its own noise, so that the mean of squares is that of both.
     d = d / np.maximum(d.std(axis=(0, 1)), 1e-300)
     found = {}
     for i, j in itertools.combinations(range(num), 2):
@@ -83,12 +83,12 @@ def channels(scene: np.ndarray | View) -> Finding:
             blocks.block_sums(d[..., i] * d[..., j], side), blocks.block_sums(both, side)
         )
     larger = max(found.values(), key=lambda one: abs(one.value))
-    text = f'{larger.value:+.2f} between colours'
+    text = f'{larger.value:+.2f} between colors'
     numbers = {pair: one.value for pair, one in found.items()}
     shared = any(one.beyond(_MOST_CORRELATION, len(found)) for one in found.values())
     verdict = WARNING if shared else FINE
     advice = (
-        'noise is shared by the colours, as after demosaicking or a change of colour space. '
+        'noise is shared by the colors, as after demosaicking or a change of color space. '
         'Training on pairs is made for that; methods for single images leave gray grain'
         if verdict == WARNING
         else ''

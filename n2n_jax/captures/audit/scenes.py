@@ -165,7 +165,7 @@ def _why_not_measurable(captures_NHWC: np.ndarray) -> str:
 
 
 def _perhaps_by_shift(finding: Finding) -> Finding:
-    """Edges that do not cancel in a difference are alike in neighbouring pixels and in colours."""
+    """Edges that do not cancel in a difference are alike in neighboring pixels and in colors."""
     checks = 'correlation', 'channels', 'outlier', 'shared noise'
     if finding.verdict == FINE or finding.check not in checks:
         return finding

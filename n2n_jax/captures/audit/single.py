@@ -1,4 +1,4 @@
-"""The check of images that are alone, of which pairs would be made of neighbouring pixels.
+"""The check of images that are alone, of which pairs would be made of neighboring pixels.
 
 N captures of a scene, one here, H height, W width, C channels.
 """
@@ -16,13 +16,13 @@ _VERDICTS = {
     noise_correlation.UNCLEAR: (
         WARNING,
         'cannot be told',
-        'whether the noise of neighbouring pixels is independent cannot be told: the image is too '
+        'whether the noise of neighboring pixels is independent cannot be told: the image is too '
         'small, or its noise too weak beside fine texture. If it is not, it stays in the result',
     ),
     noise_correlation.CORRELATED: (
         UNUSABLE,
         'correlated',
-        'the noise of neighbouring pixels is correlated, and what is trained on them would keep '
+        'the noise of neighboring pixels is correlated, and what is trained on them would keep '
         'it: take two captures; or use the raw data, before demosaicing, resizing, filtering or '
         'JPEG; or bin the pixels 2x2',
     ),
@@ -30,7 +30,7 @@ _VERDICTS = {
 
 
 def neighbors(scene: SceneCaptures) -> Finding:
-    """Whether noise is independent between neighbouring pixels, as `n2n train --single` needs."""
+    """Whether noise is independent between neighboring pixels, as `n2n train --single` needs."""
     part = measured_part(scene.captures_NHWC)  # without a border that holds no data
     found = noise_correlation.neighbor_correlation(part.captures_NHWC[0])
     verdict, words, advice = _VERDICTS[found.verdict]

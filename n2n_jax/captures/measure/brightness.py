@@ -2,7 +2,7 @@
 
 N captures of the scene, H height, W width, C channels, T tiles.
 
-Capture i is modelled as x_i = g_i m + o_i + noise, m the mean of all captures, so the gains have
+Capture i is modeled as x_i = g_i m + o_i + noise, m the mean of all captures, so the gains have
 the mean 1 and the offsets the mean 0. Of a camera's colors one can drift by itself, so each channel
 has gains and offsets of its own.
 """

@@ -82,9 +82,9 @@ def noise_model(
     # The scatter of a mean of squares grows with the variance itself.
     weights = 1 / np.maximum(y, 1e-3 * y.max() or 1.0)
     if np.ptp(x) > 1e-9 * np.abs(x).max():
-        centre = np.average(x, weights=weights**2)
-        gain, at_centre = np.polyfit(x - centre, y, 1, w=weights)
-        square = at_centre - gain * centre
+        center = np.average(x, weights=weights**2)
+        gain, at_center = np.polyfit(x - center, y, 1, w=weights)
+        square = at_center - gain * center
     else:
         gain, square = 0.0, np.average(y, weights=weights**2)
     left = np.average((y - gain * x - square) ** 2, weights=weights**2)

@@ -33,8 +33,8 @@ def regions(captures_NHWC: np.ndarray) -> list[np.ndarray]:
 def _spread(length: int) -> Sequence[int]:
     """Where regions start along a side: evenly, away from the ends; one for a narrow strip."""
     count = min(_GRID, max(1, length // REGION))
-    centres = (np.arange(count) + 0.5) * length / count
-    return [max(0, round(float(centre) - REGION / 2)) for centre in centres]
+    centers = (np.arange(count) + 0.5) * length / count
+    return [max(0, round(float(center) - REGION / 2)) for center in centers]
 
 
 def sample(captures_NHWC: np.ndarray) -> np.ndarray:

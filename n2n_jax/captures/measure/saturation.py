@@ -4,7 +4,7 @@ N captures of a scene, H height, W width, C channels.
 
 Clipped noise has a mean other than 0, so estimates from captures leave such places out. To leave
 out the clipped values themselves would be wrong as well: what stays is the noise that happened to
-point inwards. So whole neighbourhoods go, in all captures, by how often they are clipped.
+point inwards. So whole neighborhoods go, in all captures, by how often they are clipped.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-_WINDOW = 9  # pixels a side of a neighbourhood
+_WINDOW = 9  # pixels a side of a neighborhood
 # A value that lies two standard deviations inside is clipped in 2.3 % of captures, which moves its
 # mean by 0.008 standard deviations.
 _CLIPPED_SHARE = 0.03

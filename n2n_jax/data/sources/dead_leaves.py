@@ -367,7 +367,7 @@ def _focus(rng: np.random.Generator, image_HWC: np.ndarray, near_HWC: np.ndarray
     """The lens: the backdrop out of focus in some images, then a slight blur of everything."""
     if rng.random() < 0.2:
         sigma = rng.uniform(0.7, 4)
-        # Normalised, so that the sharp leaves do not bleed into the backdrop.
+        # Normalized, so that the sharp leaves do not bleed into the backdrop.
         far_HWC = 1 - near_HWC + 1e-3
         backdrop_HWC = _gaussian_blur(image_HWC * far_HWC, sigma) / _gaussian_blur(far_HWC, sigma)
         image_HWC = backdrop_HWC + near_HWC * (image_HWC - backdrop_HWC)

@@ -214,7 +214,7 @@ def test_lines_are_correlated_one_way_and_sharpening_is_negative(clean_HW1):
     assert finding.verdict == (audit.WARNING if finding.value < -0.1 else audit.FINE)
 
 
-def test_colours_that_share_noise(clean_HW1):
+def test_colors_that_share_noise(clean_HW1):
     rng = np.random.default_rng(0)
     shape = (2, *clean_HW1.shape[:2], 3)
     own, shared = rng.normal(0, 10, shape), rng.normal(0, 10, (*shape[:3], 1))
@@ -383,7 +383,7 @@ def test_the_command_says_what_is_wrong_with_each_scene(tmp_path, texture, capsy
     saved(folder, 'copied', a, a)
     saved(folder, 'sizes', a, b[:60])
     saved(folder, 'types', *texture(2), dtype=np.uint16)
-    saved(folder, 'colours', *(np.stack([x] * 3, axis=-1) for x in texture(3)))
+    saved(folder, 'colors', *(np.stack([x] * 3, axis=-1) for x in texture(3)))
     status = run(folder, '--json', tmp_path / 'a.json', '--html', tmp_path / 'a.html')
     assert status == 1
     printed = capsys.readouterr().err
@@ -392,7 +392,7 @@ def test_the_command_says_what_is_wrong_with_each_scene(tmp_path, texture, capsy
     verdicts = {scene['scene']: scene['verdict'] for scene in content['scenes']}
     # The first scene in the list says of which kind they are.
     assert verdicts == {
-        'colours': 'warning', 'copied': 'unusable', 'good': 'unusable', 'sizes': 'unusable',
+        'colors': 'warning', 'copied': 'unusable', 'good': 'unusable', 'sizes': 'unusable',
         'types': 'unusable',
     }  # fmt: skip
     assert 'Verdict: warning' in (tmp_path / 'a.html').read_text()

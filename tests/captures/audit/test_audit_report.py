@@ -44,7 +44,7 @@ def tree_of(page):
 
 @pytest.fixture(scope='module')
 def page():
-    return page_of([scene('cells'), scene(EVIL, shared=True), scene('colour', 2, 48)])
+    return page_of([scene('cells'), scene(EVIL, shared=True), scene('color', 2, 48)])
 
 
 def test_it_is_well_formed_and_needs_nothing_else(page):
@@ -113,7 +113,7 @@ def test_many_scenes_make_no_longer_a_page_than_twenty_in_detail():
     assert sum(shown.counts) == 2 * 32 * 32
 
 
-def test_large_and_colour_and_flat_scenes_have_pictures():
+def test_large_and_color_and_flat_scenes_have_pictures():
     rng = np.random.default_rng(0)
     large = audit_report.pictures(rng.normal(0, 1, (2, 500, 700, 3)))
     assert Image.open(io.BytesIO(large.first)).size == (320, 320)

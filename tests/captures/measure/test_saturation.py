@@ -34,7 +34,7 @@ def test_a_hot_pixel_goes_by_itself_and_a_blown_region_with_its_rim():
 def test_what_is_left_has_no_bias_and_would_have_if_values_went_one_by_one():
     rng = np.random.default_rng(1)
     clean_HWC = np.tile(np.linspace(-0.1, 0.6, 96), (96, 1))[..., None].clip(0)
-    ratios = {'all': [], 'values': [], 'neighbourhoods': []}
+    ratios = {'all': [], 'values': [], 'neighborhoods': []}
     for _ in range(20):
         noisy = clean_HWC + rng.normal(0, 0.1, (2, *clean_HWC.shape))
         read_NHWC = np.clip(np.round(255 * noisy), 0, 255).astype(np.uint8)
@@ -44,13 +44,13 @@ def test_what_is_left_has_no_bias_and_would_have_if_values_went_one_by_one():
         masks = {
             'all': np.ones(map_HWC.shape, bool),
             'values': ~saturated(read_NHWC).any(axis=0),
-            'neighbourhoods': unsaturated_mask(read_NHWC),
+            'neighborhoods': unsaturated_mask(read_NHWC),
         }
         for name, mask in masks.items():
             true = ((f - clean_HWC) ** 2)[:, mask].mean()
             ratios[name].append(map_HWC[mask].mean() / true)
     bias = {name: abs(10 * np.log10(np.mean(values))) for name, values in ratios.items()}
-    assert bias['neighbourhoods'] < 0.15
+    assert bias['neighborhoods'] < 0.15
     assert bias['all'] > 0.5
     assert bias['values'] > 0.15
 

@@ -38,8 +38,8 @@ def test_images_differ_in_brightness_and_contrast_like_photographs(luminance_NHW
 def test_power_spectrum_falls_as_in_photographs(luminance_NHW):
     size = luminance_NHW.shape[1]
     window_HW = np.hanning(size)[:, None] * np.hanning(size)
-    centred_NHW = luminance_NHW - luminance_NHW.mean((1, 2), keepdims=True)
-    power_HW = np.mean(np.abs(np.fft.fft2(centred_NHW * window_HW)) ** 2, axis=0)
+    centered_NHW = luminance_NHW - luminance_NHW.mean((1, 2), keepdims=True)
+    power_HW = np.mean(np.abs(np.fft.fft2(centered_NHW * window_HW)) ** 2, axis=0)
     fy, fx = np.meshgrid(np.fft.fftfreq(size, 1 / size), np.fft.fftfreq(size, 1 / size))
     ring_HW = np.hypot(fy, fx).astype(int)
     power_R = np.bincount(ring_HW.ravel(), power_HW.ravel()) / np.bincount(ring_HW.ravel())
