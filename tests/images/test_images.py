@@ -1,5 +1,6 @@
 """One reader: training, clean images, photographs and denoising see the same pixels."""
 
+import gc
 import io as io_module
 import logging
 import os
@@ -354,6 +355,7 @@ def test_a_stack_of_imagej_that_lost_its_end_is_no_single_image(tmp_path):
 
 def test_a_file_that_is_read_is_let_go(tmp_path):
     path, _ = written('a.tif', odd_files.by_tifffile(odd_files.DEEP), tmp_path)
+    gc.collect()  # what earlier tests left open
     before = len(os.listdir('/proc/self/fd')) if Path('/proc/self/fd').exists() else None
     with images.open_image(path) as image:
         image.read(3, 2, 9)

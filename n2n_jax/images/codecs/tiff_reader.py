@@ -149,7 +149,8 @@ class TiffReader:
             return
         page = self.pages[0]
         if series and series[0].dataoffset is not None:
-            num_bytes = math.prod(series[0].get_shape(False)) * page.source.dtype.itemsize
+            _, shape = _axes_and_shape(series[0])
+            num_bytes = math.prod(shape) * page.source.dtype.itemsize
             count = num_bytes // page.stored_bytes
         else:
             count = (self._tif.imagej_metadata or {}).get('images', 1)
@@ -184,7 +185,7 @@ class TiffReader:
         self, series: tifffile.TiffPageSeries, places: dict[int, int]
     ) -> np.ndarray | None:
         """Places of pages, (images, channels); None if the axes do not say where they are."""
-        axes, shape = series.get_axes(False), series.get_shape(False)
+        axes, shape = _axes_and_shape(series)
         if not axes.replace('S', '').endswith('YX'):
             return None
         leading = [pair for pair in zip(axes, shape, strict=True) if pair[0] not in 'YXS']
@@ -201,6 +202,13 @@ class TiffReader:
             return numbers.reshape(-1, 1) if 'C' not in names else None
         place = names.index('C')
         return np.moveaxis(numbers.reshape(sizes), place, -1).reshape(-1, sizes[place])
+
+
+def _axes_and_shape(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
+    """Of all axes, those of length 1 too, which early versions of tifffile leave out unasked."""
+    if hasattr(series, 'get_axes'):
+        return series.get_axes(False), series.get_shape(False)
+    return series.axes, series.shape
 
 
 def _page_numbers(series: tifffile.TiffPageSeries, tif: tifffile.TiffFile) -> list[int]:
