@@ -1,12 +1,12 @@
-"""What every experiment starts from: the paper's recipe, and its small variants.
+"""The base of every experiment: the paper's recipe, and its small variants.
 
 Full recipe (Lehtinen et al. 2018, appendix A.2, and the official code): 4 crops of 256x256, Adam
-(0.9, 0.99) at 3e-4, 500,000 steps, squared-cosine ramp-down over the last half; noise drawn afresh
-for every crop, its level too. The paper trains on 50,000 ImageNet validation images
-(--config.data.train=folder:PATH); the default, BSDS500 without the 100 images of the BSDS300 test
-split, needs `n2n prepare` of bsds500 first, and the evaluation of kodak24 and set14.
+(0.9, 0.99) at 3e-4, 500,000 steps, squared-cosine ramp-down over the last half; fresh noise, at a
+fresh level, for every crop. The paper trains on 50,000 ImageNet validation images
+(--config.data.train=folder:PATH). The default is BSDS500 without the 100 images of the BSDS300 test
+split. Run `n2n prepare` for bsds500 first, and for kodak24 and set14, which the evaluation needs.
 
-Variants, behind a colon and separated by commas:
+Variants follow the file name after a colon, separated by commas:
   quick   a few minutes on two CPU cores; embedded images, nothing to download
   clean   clean targets: the supervised control arm
 """
@@ -44,17 +44,17 @@ def get_config(variant: str = '') -> ConfigDict:
 
 
 def with_resnet50(config: ConfigDict, variant: str) -> ConfigDict:
-    """The same experiment with the ResNet-50 in place of the U-Net."""
+    """The same experiment with the ResNet-50 instead of the U-Net."""
     config.model.name = 'resnet50'
     config.model.residual = True
     if 'quick' in variants_of(variant):
-        # Searched for each network: docs/results/README.md, 'ResNet-50 against the U-Net'.
+        # Tuned for each network: docs/results/README.md, 'ResNet-50 against the U-Net'.
         config.optim.learning_rate = 4e-3
     return config
 
 
 def variants_of(variant: str) -> list[str]:
-    """The words behind the colon."""
+    """The words after the colon."""
     words = [word for word in variant.split(',') if word]
     for word in words:
         if word not in VARIANTS:

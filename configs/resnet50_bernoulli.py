@@ -1,4 +1,4 @@
-r"""ResNet-50 with a U-Net decoder, missing pixels, up to 95 %, from noisy pairs only.
+r"""ResNet-50 with a U-Net decoder on missing pixels (up to 95 %), from noisy pairs only.
 
 python -m n2n_jax.main --config configs/resnet50_bernoulli.py --workdir runs/resnet50_bernoulli
 python -m n2n_jax.main --config configs/resnet50_bernoulli.py:quick \

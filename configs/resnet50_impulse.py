@@ -1,4 +1,4 @@
-r"""ResNet-50 with a U-Net decoder, random-valued impulses, up to 95 %, from noisy pairs only.
+r"""ResNet-50 with a U-Net decoder on random-valued impulses (up to 95 %), from noisy pairs only.
 
 python -m n2n_jax.main --config configs/resnet50_impulse.py --workdir runs/resnet50_impulse
 python -m n2n_jax.main --config configs/resnet50_impulse.py:quick \
@@ -16,5 +16,5 @@ from configs import default, unet_impulse
 def get_config(variant: str = '') -> ConfigDict:
     config = default.with_resnet50(unet_impulse.get_config(variant), variant)
     if 'quick' in variant:
-        config.optim.learning_rate = 2e-3  # with L0 it diverges at the rate of the others
+        config.optim.learning_rate = 2e-3  # with L0 it diverges at the rate the others use
     return config

@@ -1,4 +1,4 @@
-r"""ResNet-50 with a U-Net decoder, Poisson noise, up to 50 photons at white, from noisy pairs only.
+r"""ResNet-50 with a U-Net decoder on Poisson noise (up to 50 photons at white), noisy pairs only.
 
 python -m n2n_jax.main --config configs/resnet50_poisson.py --workdir runs/resnet50_poisson
 python -m n2n_jax.main --config configs/resnet50_poisson.py:quick \

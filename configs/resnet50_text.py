@@ -1,4 +1,4 @@
-r"""ResNet-50 with a U-Net decoder, overlaid text, covering up to half, from noisy pairs only.
+r"""ResNet-50 with a U-Net decoder on overlaid text (covering up to half), from noisy pairs only.
 
 python -m n2n_jax.main --config configs/resnet50_text.py --workdir runs/resnet50_text
 python -m n2n_jax.main --config configs/resnet50_text.py:quick --workdir runs/quick_resnet50_text
@@ -15,5 +15,5 @@ from configs import default, unet_text
 def get_config(variant: str = '') -> ConfigDict:
     config = default.with_resnet50(unet_text.get_config(variant), variant)
     if 'quick' in variant:
-        config.optim.learning_rate = 2e-3  # with L1 it diverges at the rate of the others
+        config.optim.learning_rate = 2e-3  # with L1 it diverges at the rate the others use
     return config

@@ -1,4 +1,4 @@
-r"""The paper's U-Net, missing pixels, up to 95 %, from noisy pairs only.
+r"""The paper's U-Net on missing pixels (up to 95 %), from noisy pairs only.
 
 Lehtinen et al. 2018.
 
@@ -16,7 +16,7 @@ from configs import default
 
 def get_config(variant: str = '') -> ConfigDict:
     config = default.get_config(variant)
-    # One level is what minutes can learn; the full recipe learns the range.
+    # Minutes suffice for one level; the full recipe learns the whole range.
     config.noise.input = 'bernoulli:0.5' if 'quick' in variant else 'bernoulli:0-0.95'
     config.eval.noise = 'bernoulli:0.5'
     return config

@@ -1,4 +1,4 @@
-r"""The paper's U-Net, Gaussian noise, sigma up to 50/255, from noisy pairs only.
+r"""The paper's U-Net on Gaussian noise (sigma up to 50/255), from noisy pairs only.
 
 Lehtinen et al. 2018.
 

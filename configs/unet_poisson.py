@@ -1,4 +1,4 @@
-r"""The paper's U-Net, Poisson noise, up to 50 photons at white, from noisy pairs only.
+r"""The paper's U-Net on Poisson noise (up to 50 photons at white), from noisy pairs only.
 
 Lehtinen et al. 2018.
 
@@ -16,7 +16,7 @@ from configs import default
 
 def get_config(variant: str = '') -> ConfigDict:
     config = default.get_config(variant)
-    # Targets of a few photons in all are so noisy that minutes of L2 on them end anywhere.
+    # Targets with only a few photons are too noisy for minutes of L2 training.
     config.noise.input = 'poisson:5-50' if 'quick' in variant else 'poisson:0.001-50'
     config.eval.noise = 'poisson:30'
     return config

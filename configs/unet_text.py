@@ -1,4 +1,4 @@
-r"""The paper's U-Net, overlaid text, covering up to half, from noisy pairs only.
+r"""The paper's U-Net on overlaid text (covering up to half), from noisy pairs only.
 
 Lehtinen et al. 2018.
 
@@ -16,7 +16,7 @@ from configs import default
 
 def get_config(variant: str = '') -> ConfigDict:
     config = default.get_config(variant)
-    # One level is what minutes can learn; the full recipe learns the range.
+    # Minutes suffice for one level; the full recipe learns the whole range.
     config.noise.input = 'text:0.25' if 'quick' in variant else 'text:0-0.5'
     config.eval.noise = 'text:0.25'
     return config

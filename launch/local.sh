@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs a command in this project's virtual environment, which it makes first if there is none.
+# Runs a command in this project's virtual environment, and creates that first if there is none.
 #
 #   launch/local.sh python -m n2n_jax.main --config configs/resnet50_gauss.py:quick --workdir runs/quick
 #   launch/local.sh pytest
 #
-# PYTHON names the interpreter to use (3.11 to 3.13), VENV the folder, EXTRAS what to install
-# besides the runtime (dev; for a GPU: dev,cuda; TensorFlow Datasets: dev,tfds), which then stays so.
+# PYTHON: the interpreter to use (3.11 to 3.13).
+# VENV: the folder of the environment.
+# EXTRAS: what to install besides the runtime (dev; for a GPU: dev,cuda; for TensorFlow Datasets:
+# dev,tfds). Later calls without EXTRAS keep it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=${VENV:-$root/.venv}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One training over all GPUs of a SLURM job, one process per GPU. From the project's root:
+# One run over all GPUs of a SLURM job, one process per GPU. Call it from the project's root:
 #
 #   sbatch launch/slurm.sh --config configs/unet_gauss.py --workdir runs/unet --config.data.batch_size=64
 #   sbatch --nodes 4 --partition gpu launch/slurm.sh ...      (sbatch's own options come first)
 #
-# The folder must be visible from all nodes. Ahead of the time limit SLURM sends SIGTERM: the
-# processes agree on a step, save it and leave, and the job goes back into the queue to go on there.
+# All nodes must see the project folder and the workdir. Before the time limit SLURM sends SIGTERM:
+# the processes agree on a step, save it and exit, and the job is requeued and resumes from it.
 #SBATCH --job-name=n2n_jax
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4
