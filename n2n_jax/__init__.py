@@ -1,12 +1,20 @@
 """Train image denoisers from noisy images alone (Noise2Noise), and know how good they are."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from n2n_jax.denoise.denoiser import Denoiser
+    from n2n_jax.runtime.config import Config, to_config_dict
+    from n2n_jax.runtime.errors import UserError, did_you_mean
 
 __version__ = '0.1.0'
 
-# The public path, which configs, run folders and docs use alone. Loaded when it is asked for.
-_PUBLIC = {
+# The public path: configs, run folders and docs import from here alone. Loaded when asked for, as
+# most commands need only a part of it.
+__all__ = ['Config', 'Denoiser', 'UserError', '__version__', 'did_you_mean', 'to_config_dict']
+
+_HOMES = {
     'Config': 'n2n_jax.runtime.config',
     'Denoiser': 'n2n_jax.denoise.denoiser',
     'UserError': 'n2n_jax.runtime.errors',
@@ -16,6 +24,10 @@ _PUBLIC = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _HOMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
