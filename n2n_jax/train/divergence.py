@@ -9,7 +9,7 @@ from n2n_jax.runtime.config import Config
 
 _log = logging.getLogger('n2n_jax')
 
-# Of the lowest loss. The annealed L0 rises by a factor of 100 at most as its exponent falls.
+# Times the lowest loss. High, as the annealed L0 rises by itself while its exponent falls.
 _EXPLODED = 1000
 
 
