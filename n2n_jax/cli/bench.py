@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from typing import Any
 
 from n2n_jax.cli import options
@@ -44,18 +45,20 @@ def run_speed(arguments: argparse.Namespace) -> None:
     """Runs the benchmark."""
     import importlib.util
 
-    for package in ('torch', 'bm3d', 'matplotlib'):
+    from n2n_jax.bench import speed
+
+    for package in speed.packages(arguments.sections, plot=arguments.json is not None):
         if importlib.util.find_spec(package) is None:
             raise UserError(
-                f"The benchmark needs {package}: pip install 'n2n_jax[bench]', "
+                f"This needs {package}: pip install 'n2n_jax[bench]', "
                 'or EXTRAS=dev,bench launch/local.sh n2n bench speed ...'
             )
     if arguments.json and arguments.json.suffix != '.json':
         raise UserError(f'--json {arguments.json}: choose a name that ends in .json.')
     options.check_free(arguments.json, '--json', arguments)
     console.keep_compiled_code()
-    from n2n_jax.bench import speed
-
+    # JAX would take most of a GPU's memory for itself; PyTorch works beside it here.
+    os.environ.setdefault('XLA_CLIENT_MEM_FRACTION', '0.5')
     rows = speed.run(arguments.sections, quick=arguments.quick, output=arguments.json)
     print(speed.markdown_table(rows))
     if arguments.json:

@@ -47,8 +47,6 @@ def test_rows_are_written_as_they_come(tmp_path, monkeypatch):
     speed.run([], quick=True, output=file)
     assert len(json.loads(file.read_text())['rows']) == 2
     assert '| second |' in file.with_suffix('.md').read_text()
-    with pytest.raises(UserError, match="Did you mean 'mine'"):
-        speed.run(['mina'], quick=True, output=None)
 
 
 def test_missing_packages_are_named(monkeypatch, capsys):
@@ -57,6 +55,15 @@ def test_missing_packages_are_named(monkeypatch, capsys):
         cli.main(['bench', 'speed'])
     assert stop.value.code == 2
     assert "pip install 'n2n_jax[bench]'" in capsys.readouterr().err
+
+
+def test_a_section_asks_for_what_it_needs_alone():
+    assert speed.packages(['peaks'], plot=False) == []
+    assert speed.packages(['peaks'], plot=True) == ['matplotlib']
+    assert speed.packages(['noise', 'training'], plot=False) == ['torch']
+    assert set(speed.packages([], plot=True)) == {'torch', 'bm3d', 'matplotlib'}
+    with pytest.raises(UserError, match="Did you mean 'peaks'"):
+        speed.packages(['peeks'], plot=False)
 
 
 def test_the_work_of_a_step_is_that_of_the_network_as_written():

@@ -27,14 +27,11 @@ SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     'startup': startup.rows,
 }
 
+_PACKAGES = {'peaks': (), 'denoising': ('bm3d',)}  # the others need PyTorch
 
-def run(sections: list[str], *, quick: bool, output: Path | None) -> list[Row]:
-    """Measures the sections and prints each row when it is known.
 
-    Args:
-      sections: names in `SECTIONS`; empty for all.
-      quick: leave out what takes minutes.
-      output: JSON file; a table (.md) and a plot (.png) are written beside it. None: print only.
+def packages(sections: list[str], *, plot: bool) -> list[str]:
+    """What the sections need besides n2n_jax's own dependencies.
 
     Raises:
       UserError: unknown section.
@@ -42,6 +39,18 @@ def run(sections: list[str], *, quick: bool, output: Path | None) -> list[Row]:
     for name in sections:
         if name not in SECTIONS:
             raise UserError(f"Unknown section '{name}'. {did_you_mean(name, SECTIONS)}")
+    names = [p for name in sections or SECTIONS for p in _PACKAGES.get(name, ('torch',))]
+    return list(dict.fromkeys([*names, *['matplotlib'] * plot]))
+
+
+def run(sections: list[str], *, quick: bool, output: Path | None) -> list[Row]:
+    """Measures the sections and prints each row when it is known.
+
+    Args:
+      sections: names in `SECTIONS`; empty: all.
+      quick: leave out what takes minutes.
+      output: JSON file; a table (.md) and a plot (.png) are written beside it. None: print only.
+    """
     rows: list[Row] = []
     for name in sections or SECTIONS:
         for row in SECTIONS[name](quick):

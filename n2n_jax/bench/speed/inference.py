@@ -27,9 +27,9 @@ def _theirs(name: str, dtype: str, *, compiled: bool) -> Callable[[], None]:
 
     from n2n_jax.bench.speed import twins
 
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = twins.device()
     network = twins.build(name, device).eval()
-    forward = torch.compile(network) if compiled else network
+    forward = twins.compiled(network) if compiled else network
     image = torch.full((1, 3, *_SIZE), 0.5, device=device).to(memory_format=torch.channels_last)
 
     def run() -> None:

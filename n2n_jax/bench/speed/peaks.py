@@ -11,10 +11,11 @@ from n2n_jax.bench.speed.timing import medians_in_turns
 
 
 @functools.cache
-def flops_per_second() -> float:
-    """Of a float32 matrix product, as JAX does it by default on this device."""
+def flops_per_second(dtype: str = 'float32') -> float:
+    """Of a matrix product as JAX does it by default on this device; of float32 that may be TF32."""
     side = 1536 if jax.default_backend() == 'cpu' else 8192
-    matrix = jnp.ones((side, side))
+    # Not ones: a GPU multiplies equal numbers more quickly than others.
+    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
     product = jax.jit(jnp.matmul)
     seconds = medians_in_turns({'product': lambda: product(matrix, matrix).block_until_ready()})
     return 2 * side**3 / seconds['product']
@@ -35,7 +36,9 @@ def bytes_per_second() -> float:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """The two peaks."""
+    """The peaks of the types that networks compute in, and of memory."""
     del quick
-    yield Row('peak: matrix product, float32', flops_per_second() / 1e9, None, 'GFLOP/s')
+    for dtype in ('float32',) if jax.default_backend() == 'cpu' else ('float32', 'bfloat16'):
+        flops = flops_per_second(dtype)
+        yield Row(f'peak: matrix product, {dtype}', flops / 1e9, None, 'GFLOP/s')
     yield Row('peak: read and write', bytes_per_second() / 1e9, None, 'GB/s')

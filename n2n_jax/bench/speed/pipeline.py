@@ -17,22 +17,22 @@ from n2n_jax.images import io
 
 _NUM_IMAGES = 24
 _BATCH_SIZE, _CROP = 16, 64
-_STEPS = 12  # per measurement: many against the batches that the others' turns let pile up
+_DISPATCHES = 12  # per measurement: many against the batches that others' turns let pile up
 
 
 def _ours(folder: Path, feed: str) -> tuple[Callable[[], None], int]:
     config = training.benchmark_config('unet', _BATCH_SIZE, _CROP, 'float32')
     data = dataclasses.replace(config.data, train=f'folder:{folder}', feed=feed)
-    return training.our_step(dataclasses.replace(config, data=data), dispatches=_STEPS)
+    return training.our_step(dataclasses.replace(config, data=data), dispatches=_DISPATCHES)
 
 
-def _theirs(folder: Path) -> Callable[[], None]:
+def _theirs(folder: Path) -> tuple[Callable[[], None], int]:
     import torch
 
     from n2n_jax.bench.speed import twins
     from n2n_jax.bench.speed.noisy_pairs import NoisyPairs
 
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = twins.device()
     network = twins.build('unet', device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.99), fused=True)
     loader = torch.utils.data.DataLoader(
@@ -42,9 +42,10 @@ def _theirs(folder: Path) -> Callable[[], None]:
         multiprocessing_context='spawn',  # a fork of a process with JAX's threads may hang
     )
     batches = iter(loader)
+    num_steps = _DISPATCHES * training.steps_per_dispatch()
 
     def run() -> None:
-        for _ in range(_STEPS):
+        for _ in range(num_steps):
             noisy, target = (
                 part.to(device, memory_format=torch.channels_last) for part in next(batches)
             )
@@ -54,7 +55,7 @@ def _theirs(folder: Path) -> Callable[[], None]:
         if device == 'cuda':
             torch.cuda.synchronize()
 
-    return run
+    return run, num_steps
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -63,8 +64,9 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for i, image in enumerate(dead_leaves.dead_leaves(_NUM_IMAGES)):
             io.write_pixels(Path(folder) / f'{i}.png', image)
-        sides = {'PyTorch DataLoader': _theirs(Path(folder))}
-        num_steps = {'PyTorch DataLoader': _STEPS}
+        sides, num_steps = {}, {}
+        name = 'PyTorch DataLoader'
+        sides[name], num_steps[name] = _theirs(Path(folder))
         for feed in ('device', 'stream'):
             sides[feed], num_steps[feed] = _ours(Path(folder), feed)
         seconds = medians_in_turns(sides, repeats=7, warm_ups=1)

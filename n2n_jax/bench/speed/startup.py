@@ -18,7 +18,8 @@ step()
 """
 _THEIRS = """
 from n2n_jax.bench.speed import training
-training.their_step('unet', 4, 64, 'float32', compiled=False)()
+step, _ = training.their_step('unet', 4, 64, 'float32', compiled=False)
+step()
 """
 
 

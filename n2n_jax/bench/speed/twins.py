@@ -109,6 +109,20 @@ class ResNet50UNet(nn.Module):
 NETWORKS: dict[str, Callable[[], nn.Module]] = {'unet': UNet, 'resnet50': ResNet50UNet}
 
 
+def device() -> str:
+    """The one PyTorch computes on."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 def build(name: str, device: str) -> nn.Module:
-    """A twin, channels-last, on a device."""
+    """A twin, channels-last, on a device, with what makes PyTorch quickest there."""
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True  # as JAX does
     return NETWORKS[name]().to(device, memory_format=torch.channels_last)
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """The network in its quickest form; on a GPU its launches are replayed as CUDA graphs."""
+    torch.compiler.reset()  # or a second size would be compiled for all sizes
+    mode = 'reduce-overhead' if device() == 'cuda' else None
+    return torch.compile(network, mode=mode, dynamic=False)
