@@ -1,6 +1,7 @@
 """What the device can do at best: a large matrix product and a large copy."""
 
 import functools
+import math
 from collections.abc import Iterator
 
 import jax
@@ -15,10 +16,16 @@ def flops_per_second(dtype: str = 'float32') -> float:
     """Of a matrix product as JAX does it by default on this device; of float32 that may be TF32."""
     side = 1536 if jax.default_backend() == 'cpu' else 8192
     # Not ones: a GPU multiplies equal numbers more quickly than others.
-    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype) / math.sqrt(side)
     product = jax.jit(jnp.matmul)
-    seconds = medians_in_turns({'product': lambda: product(matrix, matrix).block_until_ready()})
-    return 2 * side**3 / seconds['product']
+
+    def run() -> None:
+        result = matrix
+        for _ in range(_repeats()):
+            result = product(result, matrix)
+        result.block_until_ready()
+
+    return 2 * side**3 * _repeats() / medians_in_turns({'product': run})['product']
 
 
 @functools.cache
@@ -30,9 +37,16 @@ def bytes_per_second() -> float:
 
     def run() -> None:
         nonlocal values
-        values = in_place(values).block_until_ready()
+        for _ in range(_repeats()):
+            values = in_place(values)
+        values.block_until_ready()
 
-    return num_bytes / medians_in_turns({'copy': run})['copy']
+    return num_bytes * _repeats() / medians_in_turns({'copy': run})['copy']
+
+
+def _repeats() -> int:
+    """Before a wait, which takes some milliseconds with a GPU."""
+    return 1 if jax.default_backend() == 'cpu' else 50
 
 
 def rows(quick: bool) -> Iterator[Row]:

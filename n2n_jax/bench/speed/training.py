@@ -109,7 +109,8 @@ def flops_of_step(config: Config) -> float:
 
     rest = {name: tree for name, tree in variables.items() if name != 'params'}
     image_BHWC = jax.ShapeDtypeStruct(size, jnp.float32)
-    lowered = jax.jit(jax.grad(loss)).lower(variables['params'], rest, image_BHWC)
+    with jax.default_device(jax.devices('cpu')[0]):  # XLA for a GPU does not count
+        lowered = jax.jit(jax.grad(loss)).lower(variables['params'], rest, image_BHWC)
     return lowered.cost_analysis()['flops']
 
 
