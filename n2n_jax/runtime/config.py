@@ -152,7 +152,7 @@ class OptimConfig:
     """Adam with the ramp-down of the official code."""
 
     loss: str = 'auto'  # a name in n2n_jax.train.losses.REGISTRY; auto: what the noise needs
-    learning_rate: float = _bounded(2e-3, 0, open_low=True)
+    learning_rate: float = _bounded(1e-3, 0, open_low=True)
     b1: float = _bounded(0.9, 0, 1, open_high=True)
     b2: float = _bounded(0.99, 0, 1, open_high=True)
     eps: float = _bounded(1e-8, 0, open_low=True)
