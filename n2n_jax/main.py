@@ -43,10 +43,9 @@ def _main(argv: Sequence[str]) -> int:
     console.silence_orbax()
     with console.errors_in_one_sentence():
         # Here, as it takes seconds, in which Ctrl-C shall end in a sentence too.
-        from n2n_jax.evaluate import follow
-        from n2n_jax.evaluate import with_clean as evaluate
+        from n2n_jax.evaluate import follow, with_clean
         from n2n_jax.runtime import parallel
-        from n2n_jax.train import loop as train
+        from n2n_jax.train import loop
 
         console.keep_compiled_code()
         config = config_lib.from_config_dict(_CONFIG.value)
@@ -55,10 +54,10 @@ def _main(argv: Sequence[str]) -> int:
         if not parallel.is_main_process():
             console.show_errors_only()
         if _MODE.value == 'evaluate':
-            evaluate.evaluate_checkpoint(config, workdir)
+            with_clean.evaluate_checkpoint(config, workdir)
         elif _MODE.value == 'follow':
             return 0 if follow.follow(config, workdir) else console.EXIT_FAILED
-        elif not train.train(config, workdir):
+        elif not loop.train(config, workdir):
             return console.EXIT_INTERRUPTED
     return 0
 

@@ -76,7 +76,7 @@ def _signals_as_before():
 @pytest.fixture
 def image_folder(tmp_path):
     """Five smooth 8-bit color images of two sizes, as each is compiled for."""
-    from n2n_jax.images import io
+    from n2n_jax.images import image_io
 
     folder = tmp_path / 'images'
     folder.mkdir()
@@ -84,5 +84,5 @@ def image_folder(tmp_path):
     for i in range(5):
         h, w = [(24, 40), (28, 36)][i % 2]
         coarse = rng.random((h // 8 + 1, w // 8 + 1, 3)).repeat(8, 0).repeat(8, 1)[:h, :w]
-        io.write_pixels(folder / f'image{i}.png', np.uint8(coarse * 255))
+        image_io.write_pixels(folder / f'image{i}.png', np.uint8(coarse * 255))
     return folder

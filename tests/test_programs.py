@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -44,7 +44,7 @@ def slow(*case):
 
 @pytest.fixture
 def small_run(image_folder):
-    io.write_pixels(image_folder / 'large.png', np.full((40, 40, 3), 99, np.uint8))
+    image_io.write_pixels(image_folder / 'large.png', np.full((40, 40, 3), 99, np.uint8))
     for path in image_folder.glob('image*.png'):
         path.unlink()
     return [

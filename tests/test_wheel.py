@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,7 +60,7 @@ def test_own_captures_from_files_to_a_clean_one(site, tmp_path):
     clean = 120 + 60 * np.sin(x / 4) * np.sin(y / 5)
     for i in (1, 2, 3):
         noisy = np.rint(clean + rng.normal(0, 5, clean.shape)).clip(0, 255).astype(np.uint8)
-        io.write_pixels(folder / f'c{i}.png', noisy)
+        image_io.write_pixels(folder / f'c{i}.png', noisy)
     files = ['c1.png', 'c2.png', 'c3.png']
     environment = {**os.environ, 'PYTHONPATH': str(site), 'JAX_PLATFORMS': 'cpu'}
 
@@ -86,9 +86,9 @@ def test_own_captures_from_files_to_a_clean_one(site, tmp_path):
     rows = json.loads((folder / 'scores.json').read_text())
     assert {row['scene'] for row in rows} == {'', 'c1'}
     n2n('denoise', 'c1.png', '-o', 'out.png', '--model', 'run')
-    assert io.read_image(folder / 'out.png').pixels.shape == (64, 80)
+    assert image_io.read_image(folder / 'out.png').pixels.shape == (64, 80)
     n2n('show-noise', 'text:0.3', '--image', 'c1.png', '-o', 'sheet.png')
-    assert io.read_image(folder / 'sheet.png').pixels.ndim == 3
+    assert image_io.read_image(folder / 'sheet.png').pixels.ndim == 3
     # Written by the training, and taken by the other program.
     python('-m', 'n2n_jax.main', '--config', 'run/config.py', '--workdir', 'again')
     weights = [json.loads((folder / run / 'DONE.json').read_text()) for run in ('run', 'again')]

@@ -6,7 +6,7 @@ B batch, H height, W width, C channels, F features.
 from flax import linen as nn
 
 from n2n_jax.runtime.config import CapturesConfig, Config, from_config_dict, to_config_dict
-from n2n_jax.train import own_training
+from n2n_jax.train import recipe
 
 
 class TinyNet(nn.Module):
@@ -47,4 +47,4 @@ def tiny_config(**changes) -> Config:
 
 def planned_config(captures: CapturesConfig, **options) -> Config:
     """The config that `n2n train` makes for captures."""
-    return own_training.plan(captures, own_training.Options(**options)).prepared.config
+    return recipe.plan(captures, recipe.Options(**options)).prepared.config

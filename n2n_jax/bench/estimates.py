@@ -16,7 +16,7 @@ from scipy import ndimage
 from n2n_jax.bench.speed.report import device
 from n2n_jax.captures.measure import saturation
 from n2n_jax.data.sources import photos
-from n2n_jax.evaluate import pair_metrics
+from n2n_jax.evaluate import without_clean
 from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.workdir import provenance
 
@@ -95,17 +95,17 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 # Of captures and results to maps of the error, and which results the maps are about.
 ESTIMATORS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], slice]] = {
-    '2 captures': (lambda f, x: pair_metrics.error_maps(f[:2], x[:2]).mean(axis=0), slice(0, 2)),
+    '2 captures': (lambda f, x: without_clean.error_maps(f[:2], x[:2]).mean(axis=0), slice(0, 2)),
     '2 captures, one direction, equal noise': (
-        lambda f, x: pair_metrics.half_difference_map(f[0], x[0], x[1]),
+        lambda f, x: without_clean.half_difference_map(f[0], x[0], x[1]),
         slice(0, 1),
     ),
     '2 captures, one direction, any noise': (
-        lambda f, x: pair_metrics.cross_moment_map(f[0], x[0], x[1]),
+        lambda f, x: without_clean.cross_moment_map(f[0], x[0], x[1]),
         slice(0, 1),
     ),
-    '3 captures': (lambda f, x: pair_metrics.error_maps(f[:3], x[:3]).mean(axis=0), slice(0, 3)),
-    '4 captures': (lambda f, x: pair_metrics.error_maps(f, x).mean(axis=0), slice(0, 4)),
+    '3 captures': (lambda f, x: without_clean.error_maps(f[:3], x[:3]).mean(axis=0), slice(0, 3)),
+    '4 captures': (lambda f, x: without_clean.error_maps(f, x).mean(axis=0), slice(0, 4)),
 }
 
 
@@ -151,11 +151,11 @@ def _rows_of_kind(
     rng: Rng,
 ) -> Iterator[dict[str, Any]]:
     # patches, true error: [method, estimator][draw][photograph]
-    outcomes: dict[tuple[str, str], list[list[tuple[pair_metrics.Patches, float]]]] = {}
+    outcomes: dict[tuple[str, str], list[list[tuple[without_clean.Patches, float]]]] = {}
     for _ in range(num_draws):
         for i, clean_HWC in enumerate(cleans):
             x_NHWC = noisy(rng, np.stack([clean_HWC] * _NUM_CAPTURES))
-            side = pair_metrics.patch_side(x_NHWC)
+            side = without_clean.patch_side(x_NHWC)
             results = {method: restore(x_NHWC) for method, restore in METHODS.items()}
             for method, f_NHWC in results.items():
                 for estimator, (to_map, about) in ESTIMATORS.items():
@@ -163,10 +163,10 @@ def _rows_of_kind(
                         continue
                     explained_HWC = None
                     if f_NHWC is x_NHWC or about.stop > 2:  # as n2n_jax.evaluate.score does
-                        explained_HWC = pair_metrics.explained_error(
+                        explained_HWC = without_clean.explained_error(
                             f_NHWC[about], results['total variation'], x_NHWC
                         )
-                    patches = pair_metrics.patch_sums(
+                    patches = without_clean.patch_sums(
                         to_map(f_NHWC, x_NHWC), side=side, explained_HWC=explained_HWC
                     )
                     true = float(np.mean((f_NHWC[about] - clean_HWC) ** 2))
@@ -183,7 +183,7 @@ def _rows_of_kind(
 def _rows_of_clipped(
     cleans: list[np.ndarray], num_draws: int, rng: Rng
 ) -> Iterator[dict[str, Any]]:
-    outcomes: dict[tuple[str, str], list[list[tuple[pair_metrics.Patches, float]]]] = {}
+    outcomes: dict[tuple[str, str], list[list[tuple[without_clean.Patches, float]]]] = {}
     for _ in range(num_draws):
         for clean_HWC in cleans:
             x_NHWC = _clipped(rng, np.stack([clean_HWC] * 2))
@@ -195,11 +195,11 @@ def _rows_of_clipped(
             }
             for method, restore in METHODS.items():
                 f_NHWC = restore(x_NHWC)
-                map_HWC = pair_metrics.error_maps(f_NHWC, x_NHWC)[0]
+                map_HWC = without_clean.error_maps(f_NHWC, x_NHWC)[0]
                 for name, mask_HWC in masks.items():
                     if mask_HWC.mean() < 0.1:
                         continue
-                    patches = pair_metrics.patch_sums(map_HWC, mask_HWC)
+                    patches = without_clean.patch_sums(map_HWC, mask_HWC)
                     true = float(np.mean(((f_NHWC - clean_HWC) ** 2)[:, mask_HWC]))
                     outcomes.setdefault((method, name), []).append([(patches, true)])
     for (method, name), draws in outcomes.items():
@@ -207,9 +207,9 @@ def _rows_of_clipped(
         yield {**names, 'scenes': 1, **_summary(draws)}
 
 
-def _summary(draws: list[list[tuple[pair_metrics.Patches, float]]]) -> dict[str, Any]:
+def _summary(draws: list[list[tuple[without_clean.Patches, float]]]) -> dict[str, Any]:
     """Of draws, each of one scene or more."""
-    estimates = [pair_metrics.estimate_psnr([patches for patches, _ in draw]) for draw in draws]
+    estimates = [without_clean.estimate_psnr([patches for patches, _ in draw]) for draw in draws]
     true = [float(np.mean([-10 * np.log10(error) for _, error in draw])) for draw in draws]
     # Averaged before the logarithm, as that of a scattered estimate has a bias of its own.
     errors = np.mean([[(patches.mse, error) for patches, error in draw] for draw in draws], axis=0)

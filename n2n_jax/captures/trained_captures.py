@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.captures import fixes, own_captures
+from n2n_jax.captures import corrections, scene_captures
 from n2n_jax.runtime import json_files, path_list
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, Config
@@ -137,7 +137,7 @@ class Record:
         return found
 
 
-def record(loaded: fixes.Loaded, config: Config) -> list[TrainedScene]:
+def record(loaded: corrections.Loaded, config: Config) -> list[TrainedScene]:
     """What a run of this config has of the captures that it reads.
 
     Args:
@@ -147,7 +147,9 @@ def record(loaded: fixes.Loaded, config: Config) -> list[TrainedScene]:
     if config.captures.single:
         trained = {scene.name: scene.captures_NHWC.shape[2] for scene in loaded.fixed}
     else:
-        parts, _ = own_captures.split(loaded.fixed, config.captures.held_out, crop=config.data.crop)
+        parts, _ = scene_captures.split(
+            loaded.fixed, config.captures.held_out, crop=config.data.crop
+        )
         trained = {part.name: part.captures_NHWC.shape[2] for part in parts}
     scenes = []
     for raw, fixed in zip(loaded.raw, loaded.fixed, strict=True):
@@ -261,7 +263,7 @@ def _of_run(run: Path, config: Config, after: tuple[Path, ...]) -> Record:
     if not paths:  # on clean images
         return started
     try:
-        found = record(fixes.load(located(run, config.captures)), config)
+        found = record(corrections.load(located(run, config.captures)), config)
     except UserError:
         found = []
         doubt = (

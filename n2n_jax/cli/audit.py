@@ -35,19 +35,19 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax.captures import audit, own_captures
-    from n2n_jax.captures.audit import audit_report
+    from n2n_jax.captures import audit, scene_captures
+    from n2n_jax.captures.audit import html_page
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.progress import ProgressLine
     from n2n_jax.runtime.workdir import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     options.check_free(arguments.html, '--html', arguments)
-    found = own_captures.find(options.captures(arguments))
+    found = scene_captures.find(options.captures(arguments))
     if not found:
         raise UserError(f'There are no images in {", ".join(map(str, arguments.paths))}.')
     options.check_no_input([arguments.json, arguments.html], found)
-    details = audit_report.Details()
+    details = html_page.Details()
     scenes, first = [], None
     with ProgressLine('auditing', len(found)) as progress:
         for k, scene in enumerate(found):
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
             if isinstance(captures, audit.SceneAudit):
                 scenes.append(captures)
             else:
-                first = first or own_captures.SceneCaptures(
+                first = first or scene_captures.SceneCaptures(
                     captures.name, captures.captures_NHWC[:, :1, :1].copy()
                 )
                 audit_one = audit.audit_single if arguments.single else audit.audit_scene
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     _log.info('%s', audit.markdown(findings))
     for scene in scenes[:_MOST_LINES]:
         if scene.noise is not None:
-            _log.info('Noise of %s: %s.', scene.name, audit_report.line_in_words(scene.noise))
+            _log.info('Noise of %s: %s.', scene.name, html_page.line_in_words(scene.noise))
         if scene.sampled:
             _log.info('%s is large: nine regions of it were looked at.', scene.name)
         for constant in scene.constants:
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
         write_text(arguments.json, json_files.dumps(content, indent=1))
         _log.info('%s', arguments.json)
     if arguments.html:
-        write_text(arguments.html, audit_report.page(scenes, details.by_scene()))
+        write_text(arguments.html, html_page.page(scenes, details.by_scene()))
         _log.info('%s', arguments.html)
     status = {audit.FINE: 0, audit.WARNING: 1, audit.UNUSABLE: 2}[verdict]
     if status:

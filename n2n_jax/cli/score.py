@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from n2n_jax.captures.own_captures import SceneCaptures
+    from n2n_jax.captures.scene_captures import SceneCaptures
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate.baselines import Restore
     from n2n_jax.evaluate.score import Scene
@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax.captures import fixes, own_captures
+    from n2n_jax.captures import corrections, scene_captures
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import baselines, score, score_table, truth_images
     from n2n_jax.runtime import json_files
@@ -73,11 +73,11 @@ def run(arguments: argparse.Namespace) -> None:
     denoiser = Denoiser.load(arguments.model)
     config = _config(arguments, denoiser)
     captures = options.captures(arguments)
-    fixes.parse(captures.fix)
-    options.check_no_input([arguments.json], own_captures.find(captures))
+    corrections.parse(captures.fix)
+    options.check_no_input([arguments.json], scene_captures.find(captures))
     _log.info('Reading the captures.')
     # As a run reads them: without what was saved again, such as the JPEG file beside a TIFF file.
-    loaded = fixes.load(dataclasses.replace(captures, fix=''))
+    loaded = corrections.load(dataclasses.replace(captures, fix=''))
     raw = loaded.raw
     for sentence in [*loaded.done, *_other_fix(captures.fix, config)]:
         _log.info('%s', sentence)
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     restore = _remembering(denoiser)
     rows = score.score(
         scenes,
-        lambda pixels: own_captures.to_network(pixels, black, white),
+        lambda pixels: scene_captures.to_network(pixels, black, white),
         restore,
         without=arguments.without,
     )
@@ -127,9 +127,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _other_fix(fix: str, config: 'Config') -> list[str]:
     """A sentence if captures are put right in another way than those of the run were."""
-    from n2n_jax.captures import fixes
+    from n2n_jax.captures import corrections
 
-    given, of_run = fixes.parse(fix), fixes.parse(config.captures.fix)
+    given, of_run = corrections.parse(fix), corrections.parse(config.captures.fix)
     if given == of_run or not config.captures.paths:
         return []
     words = [f'--fix {",".join(names)}' if names else 'no --fix' for names in (of_run, given)]
@@ -138,14 +138,14 @@ def _other_fix(fix: str, config: 'Config') -> list[str]:
 
 def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
     """The scenes put right; says what was done."""
-    from n2n_jax.captures import fixes
+    from n2n_jax.captures import corrections
     from n2n_jax.runtime.progress import ProgressLine
 
     fixed, sentences = [], []
     with ProgressLine('putting captures right', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
             progress.update(k, scene.name)
-            done, changed = fixes.fix([scene], fix)
+            done, changed = corrections.fix([scene], fix)
             fixed += done
             sentences += changed
             progress.update(k + 1)
@@ -295,7 +295,7 @@ def _coverage(
     training: bool,
 ) -> dict[str, float]:
     """Says which share of other captures the calibrated intervals cover; gives it by scene."""
-    from n2n_jax.captures import own_captures
+    from n2n_jax.captures import scene_captures
     from n2n_jax.denoise import uncertainty
 
     try:
@@ -306,8 +306,8 @@ def _coverage(
         _log.info('No intervals: they are calibrated on what the training held out. %s', error)
         return {}
     scenes = [
-        own_captures.in_range(
-            own_captures.SceneCaptures(scene.name, scene.captures_NHWC, scene.measured_HWC),
+        scene_captures.in_range(
+            scene_captures.SceneCaptures(scene.name, scene.captures_NHWC, scene.measured_HWC),
             denoiser.config,
         )
         for scene in scenes

@@ -31,15 +31,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     from n2n_jax import corruptions
     from n2n_jax.data.sources import photos
-    from n2n_jax.images import io, pictures
+    from n2n_jax.images import image_io, pictures
     from n2n_jax.runtime import streams
 
     corruptors = [corruptions.parse(spec) for spec in arguments.specs]
     options.check_free(arguments.output, '-o', arguments)
     if arguments.image:
-        image = io.read_image(arguments.image)
-        io.check_range(image, margin=1.0)
-        color_HWC, _ = io.color_and_alpha(image)
+        image = image_io.read_image(arguments.image)
+        image_io.check_range(image, margin=1.0)
+        color_HWC, _ = image_io.color_and_alpha(image)
         clean = {arguments.image.name: color_HWC}
     else:
         images = photos.photos()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from n2n_jax.runtime.config import CapturesConfig, Config
     from n2n_jax.runtime.workdir import Workdir
-    from n2n_jax.train.own_training import Planned
     from n2n_jax.train.prepared import Prepared
+    from n2n_jax.train.recipe import Planned
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax.captures import fixes
+    from n2n_jax.captures import corrections
     from n2n_jax.runtime.workdir import Workdir
-    from n2n_jax.train import loop as train
+    from n2n_jax.train import loop
 
     if arguments.single and arguments.held_out is not None:
         raise UserError(
@@ -97,11 +97,11 @@ def run(arguments: argparse.Namespace) -> None:
         allow_correlated_noise=arguments.allow_correlated_noise,
         held_out=captures.held_out if arguments.held_out is None else arguments.held_out,
     )
-    fixes.parse(captures.fix)
+    corrections.parse(captures.fix)
     workdir = Workdir(arguments.workdir)
     planned = _planned(workdir, captures, arguments)
     prepared = planned.prepared
-    complete = train.train(prepared.config, arguments.workdir, prepared=prepared, pace=planned.pace)
+    complete = loop.train(prepared.config, arguments.workdir, prepared=prepared, pace=planned.pace)
     if not complete:
         sys.exit(console.EXIT_INTERRUPTED)
     _finish(arguments.workdir, prepared)
@@ -112,9 +112,9 @@ def _planned(
 ) -> 'Planned':
     """A new plan, or that of the run which is there; Ctrl-C meanwhile is no failure."""
     from n2n_jax.runtime.config import Config
-    from n2n_jax.train import own_training
-    from n2n_jax.train.own_training import Options, Planned
+    from n2n_jax.train import recipe
     from n2n_jax.train.prepared import prepare
+    from n2n_jax.train.recipe import Options, Planned
 
     workdir.check_free()
     if (workdir.path / 'config.json').exists():
@@ -132,7 +132,7 @@ def _planned(
     if not ('steps' in given or 'minutes' in given):
         _log.info('It will train for %g minutes: --minutes sets another time.', Options().minutes)
     try:
-        planned = own_training.plan(captures, Options(**given))
+        planned = recipe.plan(captures, Options(**given))
     except KeyboardInterrupt:
         _log.info('Stopped while planning. Nothing was written; the same command starts again.')
         sys.exit(console.EXIT_INTERRUPTED)
@@ -149,7 +149,7 @@ def _finish(run: 'Path', prepared: 'Prepared') -> None:
     from n2n_jax.denoise import uncertainty
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import verdict
-    from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
+    from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
     from n2n_jax.runtime.heartbeat import heartbeat
 
     if isinstance(prepared.evaluator, CaptureEvaluator):

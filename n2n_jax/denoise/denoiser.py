@@ -18,8 +18,8 @@ from n2n_jax import models
 from n2n_jax.captures.measure.measured_part import far, fill
 from n2n_jax.denoise import tiles
 from n2n_jax.denoise.scale_check import ScaleCheck
-from n2n_jax.evaluate import with_clean as evaluate
-from n2n_jax.images import io
+from n2n_jax.evaluate import with_clean
+from n2n_jax.images import image_io
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.runtime import memory
@@ -136,7 +136,7 @@ class Denoiser:
         try:
             with open_for_reading(Path(run)) as checkpoints:
                 step = checkpoints.last_step
-                variables = evaluate.shipped_variables(checkpoints, step, sharding)
+                variables = with_clean.shipped_variables(checkpoints, step, sharding)
                 return cls(checkpoints.config(step).model, variables, step)
         except FileNotFoundError as error:
             raise UserError(
@@ -164,7 +164,7 @@ class Denoiser:
         has_alpha = channels in (2, 4) and self.config.channels in (1, 3)
         return self._restored(image, channels - has_alpha, 'image', tta=tta)
 
-    def restore(self, image: io.Picture, *, tta: bool = False) -> io.Picture:
+    def restore(self, image: image_io.Picture, *, tta: bool = False) -> image_io.Picture:
         """Denoises an image file: same size, type, mode and metadata; alpha is kept.
 
         Raises:

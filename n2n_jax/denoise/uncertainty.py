@@ -9,7 +9,7 @@ Two things that are not the same:
   as the noise, nearly however good the denoiser is.
 * The **standard error**: the expected root mean square of f(a) - clean, the error bar of the
   denoised image. No capture shows the clean value; its mean square over many pixels is estimated
-  from pairs (`n2n_jax.evaluate.pair_metrics`), for pixels that look alike.
+  from pairs (`n2n_jax.evaluate.without_clean`), for pixels that look alike.
 
 The scale of both is the noise of the very image, read off the residual a - f(a) over the denoised
 value. So one calibration serves images of any noise level. The interval is that of split conformal
@@ -25,11 +25,11 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax.captures import fixes, own_captures, trained_captures
+from n2n_jax.captures import corrections, scene_captures, trained_captures
 from n2n_jax.captures.measure.measured_part import fill
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.evaluate import evaluated_regions, pair_metrics
+from n2n_jax.evaluate import evaluated_regions, without_clean
 from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.checkpoint import open_for_reading
@@ -195,7 +195,7 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
                 detail(f_HWC, scale_HWC)[known_HWC]
                 for f_HWC, scale_HWC, known_HWC in zip(f_NHWC, scale_NHWC, known_NHWC, strict=True)
             ]
-            maps_NHWC = pair_metrics.error_maps(f_NHWC, x_NHWC)
+            maps_NHWC = without_clean.error_maps(f_NHWC, x_NHWC)
             squares.append(maps_NHWC[known_NHWC] / scale_NHWC[known_NHWC] ** 2)
             progress.update(k + 1)
     pooled = np.sort(np.concatenate(scores))
@@ -328,8 +328,8 @@ def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
         raise UserError(f'{run} was not trained on captures.')
     if config.captures.single:
         raise UserError(f'{run} was trained on single images and held nothing out.')
-    scenes = fixes.load(trained_captures.located(run, config.captures)).fixed
-    _, held_out = own_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
+    scenes = corrections.load(trained_captures.located(run, config.captures)).fixed
+    _, held_out = scene_captures.split(scenes, config.captures.held_out, crop=config.data.crop)
     return evaluated_regions.in_range(dataclasses.replace(config, model=denoiser.config), held_out)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.measure.noise_model import noise_model
-from n2n_jax.evaluate import pair_metrics
+from n2n_jax.evaluate import without_clean
 from n2n_jax.evaluate.anscombe import Anscombe
 
 Restore = Callable[[np.ndarray], np.ndarray]  # (H, W, C) float32 to the same
@@ -39,7 +39,7 @@ def tuned_nlm(captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None)
       measured_HWC: False where they hold no measurement, which tells nothing of the noise; None:
         all is one.
     """
-    noise = _mean(pair_metrics.error_maps(captures_NHWC, captures_NHWC), measured_HWC)
+    noise = _mean(without_clean.error_maps(captures_NHWC, captures_NHWC), measured_HWC)
     sigma = float(np.sqrt(max(noise, 1e-12)))
     candidates = [_nlm(strength * sigma, sigma) for strength in _NLM_STRENGTHS]
     return _best(candidates, captures_NHWC, measured_HWC)
@@ -62,8 +62,8 @@ def tuned_bm3d(captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None
     line = noise_model(captures_NHWC)
     transform = Anscombe(line.gain, line.read * abs(line.read))
     transformed_NHWC = transform.forward(captures_NHWC)
-    sigma = float(np.sqrt(pair_metrics.error_maps(transformed_NHWC, transformed_NHWC).mean()))
-    related = pair_metrics.patch_side(captures_NHWC) > pair_metrics.SMALLEST_PATCH
+    sigma = float(np.sqrt(without_clean.error_maps(transformed_NHWC, transformed_NHWC).mean()))
+    related = without_clean.patch_side(captures_NHWC) > without_clean.SMALLEST_PATCH
     strengths = _BM3D_STRENGTHS_RELATED if related else _BM3D_STRENGTHS
     top, left = (max(0, (side - _BM3D_CROP) // 2) for side in captures_NHWC.shape[1:3])
     crops_NHWC = captures_NHWC[:, top : top + _BM3D_CROP, left : left + _BM3D_CROP]
@@ -82,8 +82,8 @@ def _best(
 
     def error(restore: Restore) -> float:
         if few and len(x) > 2:
-            return _mean(pair_metrics.error_map(restore(x[0]), x[1:])[None], measured_HWC)
-        maps_NHWC = pair_metrics.error_maps(np.stack([restore(c) for c in x]), x)
+            return _mean(without_clean.error_map(restore(x[0]), x[1:])[None], measured_HWC)
+        maps_NHWC = without_clean.error_maps(np.stack([restore(c) for c in x]), x)
         return _mean(maps_NHWC, measured_HWC)
 
     return min(candidates, key=error)

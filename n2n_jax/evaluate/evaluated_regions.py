@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures import own_captures
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures import scene_captures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.runtime.config import Config
 
 # A region is denoised without what lies around it, so a large share of it should not depend on
@@ -101,4 +101,4 @@ def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:
 def in_range(config: Config, held_out: Sequence[SceneCaptures]) -> list[SceneCaptures]:
     """What is evaluated of what is held out, in the range of the network."""
     chosen = choose(held_out, config)
-    return [own_captures.in_range(scene, config.model) for scene in chosen]
+    return [scene_captures.in_range(scene, config.model) for scene in chosen]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate import with_clean
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import make_layout
@@ -37,8 +37,8 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
     _wait_for_start(workdir)
     layout = make_layout(batch_size=jax.device_count())
     config = dataclasses.replace(workdir.config(), eval=config.eval)
-    evaluate.needs_clean_images(config, path)
-    evaluator = evaluate.Evaluator(config, layout)
+    with_clean.needs_clean_images(config, path)
+    evaluator = with_clean.Evaluator(config, layout)
     abandoned = _Abandoned(workdir, grace_seconds)
     with Checkpoints(path) as checkpoints:
         steps = checkpoints.follow(
@@ -51,12 +51,12 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
             if evaluator.has_scored(workdir.rows(), step):  # this program was started again
                 continue
             try:
-                variables = evaluate.shipped_variables(checkpoints, step, layout.replicated)
+                variables = with_clean.shipped_variables(checkpoints, step, layout.replicated)
             except FileNotFoundError:  # deleted by the run before its turn
                 _log.warning('Checkpoint %d was deleted before it could be evaluated.', step)
                 continue
-            of = evaluate.origin(config, variables)
-            evaluate.record(evaluator(variables, step), step, workdir, of)
+            of = with_clean.origin(config, variables)
+            with_clean.record(evaluator(variables, step), step, workdir, of)
             abandoned.seen()
         last_step = checkpoints.last_step
     if workdir.done:

@@ -10,13 +10,19 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax.captures import audit, fixes
+from n2n_jax.captures import audit, corrections
 from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import saturation
 from n2n_jax.captures.measure.brightness import ByChannel, compare_channels
 from n2n_jax.captures.measure.measured_part import fill, measured_part
-from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate import baselines, drift, metrics, pair_metrics, trust
+from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.evaluate import (
+    baselines,
+    drift,
+    metrics,
+    validity,
+    without_clean,
+)
 from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.evaluate.truth_noise import TruthNoise, measure
 from n2n_jax.images.channel_names import channel_names
@@ -75,12 +81,12 @@ def score_scene(
     """
     x = captures_NHWC
     denoised_NHWC = np.stack([restore(capture) for capture in x])
-    raw_HWC = pair_metrics.error_maps(x, x).mean(axis=0)
+    raw_HWC = without_clean.error_maps(x, x).mean(axis=0)
     mean_NHWC = x.mean(axis=0, keepdims=True)
-    explained_HWC = pair_metrics.explained_error(x, denoised_NHWC, x)
+    explained_HWC = without_clean.explained_error(x, denoised_NHWC, x)
     yield Method(ONE, raw_HWC, x, _each(x), explained_HWC)
     # The noise of a mean of N is an N-th of the mean of their noise.
-    explained_HWC = pair_metrics.explained_error(mean_NHWC, denoised_NHWC, x)
+    explained_HWC = without_clean.explained_error(mean_NHWC, denoised_NHWC, x)
     yield Method(MEAN, raw_HWC / len(x), mean_NHWC, [range(len(x))], explained_HWC)
     if 'nlm' not in without:
         yield _per_capture(baselines.NLM, x, _all(baselines.tuned_nlm(x), x), denoised_NHWC)
@@ -111,10 +117,10 @@ def _all(restore: Restore, captures_NHWC: np.ndarray) -> np.ndarray:
 def _per_capture(
     name: str, captures_NHWC: np.ndarray, results_NHWC: np.ndarray, denoised_NHWC: np.ndarray
 ) -> Method:
-    maps = pair_metrics.error_maps(results_NHWC, captures_NHWC)
+    maps = without_clean.error_maps(results_NHWC, captures_NHWC)
     explained_HWC = None
     if len(captures_NHWC) > 2:  # two captures leave so much noise in the map that it is none less
-        explained_HWC = pair_metrics.explained_error(results_NHWC, denoised_NHWC, captures_NHWC)
+        explained_HWC = without_clean.explained_error(results_NHWC, denoised_NHWC, captures_NHWC)
     return Method(name, maps.mean(axis=0), results_NHWC, _each(captures_NHWC), explained_HWC)
 
 
@@ -129,7 +135,7 @@ def _against_the_rest(
     x = captures_NHWC.astype(np.float64)
     others = [k for k in range(len(x)) if k not in pair]
     if len(others) > 1:
-        return pair_metrics.error_map(combined_HWC, x[others])
+        return without_clean.error_map(combined_HWC, x[others])
     (k,), (i, j) = others, pair
     return (combined_HWC - x[k]) ** 2 - (x[k] - x[i]) * (x[k] - x[j])
 
@@ -147,8 +153,8 @@ class _Outcome:
     """
 
     scene: str
-    patches: pair_metrics.Patches
-    channels: tuple[pair_metrics.Patches, ...]
+    patches: without_clean.Patches
+    channels: tuple[without_clean.Patches, ...]
     truths: dict[str, float | None]
     facts: dict[str, Any]
 
@@ -189,7 +195,7 @@ def prepare(
 
     Args:
       raw: captures as they were read, in the type of the files, which shows what is clipped.
-      fixed: the same put right (see `n2n_jax.captures.fixes`); None: nothing was.
+      fixed: the same put right (see `n2n_jax.captures.corrections`); None: nothing was.
       truth: clean images by scene.
       first_columns: by scene, where of the raw captures the part begins that is scored; 0 for the
         scenes that are not named.
@@ -202,7 +208,7 @@ def prepare(
             like = of_fixed.captures_NHWC[0]
             counting_C = audit.counting_channels(View(of_raw.captures_NHWC, of_raw.measured_HWC))
             free_HWC = saturation.unsaturated_mask(of_raw.captures_NHWC, counting_C=counting_C)
-            mask_HWC, clean_HWC, truth_noise = fixes.middle(free_HWC, like=like), None, None
+            mask_HWC, clean_HWC, truth_noise = corrections.middle(free_HWC, like=like), None, None
             if of_raw.measured_HWC is not None:
                 free_HWC = free_HWC & of_raw.measured_HWC
             if of_fixed.measured_HWC is not None:
@@ -211,9 +217,9 @@ def prepare(
                 clean_HWC = _filled(truth[of_raw.name], of_raw.measured_HWC)
                 # What was moved by parts of a pixel shares less noise with a mean of what was not.
                 truth_noise = measure(of_raw.captures_NHWC, clean_HWC, free_HWC)
-                clean_HWC = fixes.middle(clean_HWC, like=like)
+                clean_HWC = corrections.middle(clean_HWC, like=like)
             part = measured_part(of_raw.captures_NHWC, of_raw.measured_HWC)
-            why = trust.why_not_trusted(of_fixed, raw=of_raw)
+            why = validity.why_not_trusted(of_fixed, raw=of_raw)
             first = (first_columns or {}).get(of_raw.name, 0)
             if first:  # what was shifted has lost a border on both sides
                 cut_off = (of_raw.captures_NHWC.shape[2] - like.shape[1]) // 2
@@ -297,7 +303,7 @@ def _over_scenes(overall: Mapping[str, list[_Outcome]], why: str) -> list[dict[s
     return rows
 
 
-def _mean_of(patches: Mapping[str, Sequence[pair_metrics.Patches]]) -> Literal['dB', 'mse']:
+def _mean_of(patches: Mapping[str, Sequence[without_clean.Patches]]) -> Literal['dB', 'mse']:
     """How scenes are averaged, the same for all methods.
 
     One scene whose error is too small to be measured has no dB to be averaged. Then all methods are
@@ -309,7 +315,7 @@ def _mean_of(patches: Mapping[str, Sequence[pair_metrics.Patches]]) -> Literal['
 
 def _compared(
     method: str,
-    patches: Mapping[str, Sequence[pair_metrics.Patches]],
+    patches: Mapping[str, Sequence[without_clean.Patches]],
     mean_of: Literal['dB', 'mse'],
 ) -> dict[str, Any]:
     """By how many dB a method is better than those it is compared with."""
@@ -317,14 +323,14 @@ def _compared(
     for name, other, key in _COMPARED:
         if name == method and other in patches:
             pairs = list(zip(patches[name], patches[other], strict=True))
-            value, ci95 = pair_metrics.difference(pairs, mean_of=mean_of)
+            value, ci95 = without_clean.difference(pairs, mean_of=mean_of)
             numbers = [float(x) if np.isfinite(x) else None for x in (value, *ci95)]
             found |= {key: numbers[0], f'{key}_ci95': numbers[1:]}
     return found
 
 
 def _by_channel(
-    methods: Mapping[str, Sequence[tuple[pair_metrics.Patches, ...]]],
+    methods: Mapping[str, Sequence[tuple[without_clean.Patches, ...]]],
 ) -> list[dict[str, Any]]:
     """Estimates of each channel by itself, for each method; peak 1 as that of all channels.
 
@@ -336,7 +342,7 @@ def _by_channel(
         patches = {name: [of_scene[k] for of_scene in of] for name, of in methods.items()}
         mean_of = _mean_of(patches)
         for of_method, name in zip(found, methods, strict=True):
-            estimate = pair_metrics.estimate_psnr(patches[name], mean_of=mean_of)
+            estimate = without_clean.estimate_psnr(patches[name], mean_of=mean_of)
             numbers = {key: estimate.as_dict()[key] for key in ('psnr_estimate', 'ci95')}
             compared = _compared(name, patches, mean_of)
             of_method.append({'channel': channel, **numbers, **compared})
@@ -346,11 +352,11 @@ def _by_channel(
 def _row(
     scene: str,
     method: str,
-    patches: list[pair_metrics.Patches],
+    patches: list[without_clean.Patches],
     why: str,
     mean_of: Literal['dB', 'mse'] = 'dB',
 ) -> dict[str, Any]:
-    estimate = pair_metrics.estimate_psnr(patches, mean_of=mean_of)
+    estimate = without_clean.estimate_psnr(patches, mean_of=mean_of)
     row = {'scene': scene, 'method': method, **estimate.as_dict()}
     return row | {'trusted': not why, 'why': why, 'mean_of': mean_of}
 
@@ -370,7 +376,7 @@ class _View:
         captures_NHWC = to_network(scene.captures_NHWC)
         clean_HWC = None if scene.clean_HWC is None else to_network(scene.clean_HWC)
         found = drift.find(scene.brightness, to_network)
-        return cls(scene, captures_NHWC, clean_HWC, found, pair_metrics.patch_side(captures_NHWC))
+        return cls(scene, captures_NHWC, clean_HWC, found, without_clean.patch_side(captures_NHWC))
 
     def outcome(self, method: Method) -> _Outcome:
         """The outcome of a method."""
@@ -399,7 +405,7 @@ class _View:
 
     def _patches(
         self, method: Method
-    ) -> tuple[pair_metrics.Patches, tuple[pair_metrics.Patches, ...]]:
+    ) -> tuple[without_clean.Patches, tuple[without_clean.Patches, ...]]:
         """Of all channels, and of each if there are several."""
         mask_HWC, explained_HWC = self.scene.mask_HWC, method.explained_HWC
         lever = None
@@ -408,8 +414,8 @@ class _View:
                 self.drift, method.results_NHWC, self.captures_NHWC, mask_HWC, method.made_of
             )
 
-        def of(part: slice, lever: drift.Lever | None) -> pair_metrics.Patches:
-            patches = pair_metrics.patch_sums(
+        def of(part: slice, lever: drift.Lever | None) -> without_clean.Patches:
+            patches = without_clean.patch_sums(
                 method.map_HWC[..., part],
                 mask_HWC[..., part],
                 side=self.side,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from n2n_jax.evaluate import trust, truth_noise
+from n2n_jax.evaluate import truth_noise, validity
 from n2n_jax.evaluate.score import MODEL, ON_THE_MEAN
 from n2n_jax.evaluate.truth_noise import TruthNoise
 from n2n_jax.evaluate.verdict import Verdict, surely_below
@@ -46,7 +46,7 @@ def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False, fix: str
             if row[key]:
                 share = f'{row[key]:.1%}' if row[key] >= 0.001 else 'under 0.1%'
                 lines.append(f'{row["scene"]}: {share} left out, {words}.')
-    lines += trust.explanations([row['why'] for row in per_scene])
+    lines += validity.explanations([row['why'] for row in per_scene])
     lines += cures([row['why'] for row in of_model], fix)
     lines += _channels_in_words(overall)
     lines += _drift_in_words(of_model)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from n2n_jax.captures.measure.measured_part import fill
-from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.images import io, stacks
+from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.images import image_io, stacks
 from n2n_jax.runtime.errors import UserError
 
 
@@ -25,7 +25,7 @@ def read(folder: Path, scenes: Sequence[SceneCaptures]) -> dict[str, np.ndarray]
         a stack of several images, or holds NaN where there are measurements.
     """
     files: dict[str, list[Path]] = {}
-    for path in io.find_images(folder, also=stacks.OTHER_SUFFIXES):
+    for path in image_io.find_images(folder, also=stacks.OTHER_SUFFIXES):
         files.setdefault(path.relative_to(folder).with_suffix('').as_posix(), []).append(path)
     truth = {}
     for scene in scenes:

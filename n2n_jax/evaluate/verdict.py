@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate import baselines, pair_metrics
+from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.evaluate import baselines, without_clean
 from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.images.channel_names import channel_names
 
@@ -101,8 +101,8 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
       restore: the model.
     """
     start = time.monotonic()
-    whole: list[list[pair_metrics.Patches]] = []  # of captures, model and non-local means
-    by_channel: list[list[list[pair_metrics.Patches]]] = []
+    whole: list[list[without_clean.Patches]] = []  # of captures, model and non-local means
+    by_channel: list[list[list[without_clean.Patches]]] = []
     for scene in scenes:
         if whole and time.monotonic() - start > _SECONDS:
             break
@@ -114,11 +114,11 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
             continue
         restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC, mask_HWC))
         results = [np.stack([of(x) for x in x_NHWC]) for of in restores]
-        maps = [pair_metrics.error_maps(f_NHWC, x_NHWC).mean(axis=0) for f_NHWC in results]
-        side, num = pair_metrics.patch_side(x_NHWC), x_NHWC.shape[-1]
+        maps = [without_clean.error_maps(f_NHWC, x_NHWC).mean(axis=0) for f_NHWC in results]
+        side, num = without_clean.patch_side(x_NHWC), x_NHWC.shape[-1]
         parts = [slice(num), *(slice(k, k + 1) for k in range(num))]
         found = [
-            [pair_metrics.patch_sums(m[..., part], mask_HWC[..., part], side=side) for m in maps]
+            [without_clean.patch_sums(m[..., part], mask_HWC[..., part], side=side) for m in maps]
             for part in parts
         ]
         whole.append(found[0])
@@ -137,10 +137,10 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
 
 
 def _better(
-    pairs: Sequence[tuple[pair_metrics.Patches, pair_metrics.Patches]],
+    pairs: Sequence[tuple[without_clean.Patches, without_clean.Patches]],
 ) -> tuple[float | None, Interval]:
     """By how many dB the first is better, and the interval; None where that is not measurable."""
-    value, ci95 = pair_metrics.difference(pairs, mean_of='mse')
+    value, ci95 = without_clean.difference(pairs, mean_of='mse')
     value, low, high = (x if math.isfinite(x) else None for x in (value, *ci95))
     return value, (low, high)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 
 _CAPTION_PIXELS = 22
 _GAP_PIXELS = 6
@@ -70,4 +70,4 @@ def _magnified(image_HWC: np.ndarray) -> np.ndarray:
 def save(path: Path, pixels: np.ndarray) -> None:
     """Writes 8-bit color pixels as a PNG, making the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    io.write_pixels(path, pixels)
+    image_io.write_pixels(path, pixels)

@@ -128,7 +128,7 @@ class CapturesConfig:
     pairing: str = _one_of(
         '1:1', '1:1', '1:X', 'X:1'
     )  # 1:X: the target is the mean of the other captures; X:1: the input is
-    fix: str = ''  # put right first, comma-separated: gain, shift; see n2n_jax.captures.fixes
+    fix: str = ''  # put right first, comma-separated: gain, shift; see n2n_jax.captures.corrections
     single: bool = False  # unrelated images; pairs are made of neighboring pixels
     allow_correlated_noise: bool = False  # with single: train though neighbors share noise
     held_out: float = _bounded(

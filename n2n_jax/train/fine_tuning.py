@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate import with_clean
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import Config, ModelConfig
@@ -58,7 +58,7 @@ def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
     """The weights that the run `model.init_from` ships: the best ones, if it selects."""
     with open_for_reading(Path(config.model.init_from)) as checkpoints:
         step = checkpoints.last_step
-        variables = evaluate.shipped_variables(checkpoints, step, sharding)
+        variables = with_clean.shipped_variables(checkpoints, step, sharding)
         in_units = bool(checkpoints.config(step).model.noise)
     _log.info(
         'Starting from the weights of %s at step %d (%s).',

@@ -17,7 +17,7 @@ from clu import parameter_overview
 
 from n2n_jax import models
 from n2n_jax.captures import trained_captures
-from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate import with_clean
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
@@ -27,16 +27,16 @@ from n2n_jax.runtime.parallel import Layout, from_main_process, is_main_process,
 from n2n_jax.runtime.progress import ProgressLine, duration
 from n2n_jax.runtime.result_rows import IN_NOISE
 from n2n_jax.runtime.workdir import Workdir, provenance, write_text
-from n2n_jax.train import early_stop
+from n2n_jax.train import early_stopping
+from n2n_jax.train.curves import Writer, make_writers
 from n2n_jax.train.divergence import LossWatch, give_up
 from n2n_jax.train.fine_tuning import check_start, starting_weights
 from n2n_jax.train.pace import Pace
 from n2n_jax.train.prepared import Prepared, new_state, placed_plan, prepare
 from n2n_jax.train.run_checks import check_new
 from n2n_jax.train.run_time import RunTime
+from n2n_jax.train.step import Task, TrainState, init_state
 from n2n_jax.train.throughput import Throughput
-from n2n_jax.train.train_step import Task, TrainState, init_state
-from n2n_jax.train.writers import Writer, make_writers
 
 _log = logging.getLogger(__name__)
 
@@ -324,8 +324,8 @@ def _loop(
                         report = evaluator(variables, step)
                     if best is not None:  # before the row that keeps it from being done again
                         _keep_best(best, report, step, state, meta)
-                    of = evaluate.origin(config, variables)
-                    evaluate.record(report, step, workdir, of)
+                    of = with_clean.origin(config, variables)
+                    with_clean.record(report, step, workdir, of)
                     rows += report.rows  # as results.json has them
                     if best is not None and best.last_step != step:
                         _log.info('The best estimate is still that of step %d.', best.last_step)
@@ -340,7 +340,7 @@ def _loop(
                 break
             if config.train.patience:
                 since = [row for row in rows if row['step'] > config.train.patience_from]
-                count, best_step = early_stop.without_gain(since)
+                count, best_step = early_stopping.without_gain(since)
                 if count >= config.train.patience:
                     ended = f'no gain in {count} evaluations since step {best_step}'
                     progress.clear()
@@ -414,7 +414,7 @@ def _say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:
     row = next((row for row in rows if row['step'] == step), None)
     if row is None:
         return
-    if early_stop.worse_than_its_input(row):
+    if early_stopping.worse_than_its_input(row):
         _log.warning(
             'By the estimate the weights of step %d are the least bad, and no better than the '
             'captures as they are.',
@@ -428,14 +428,14 @@ def _say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:
 
 def _keep_best(
     best: Checkpoints,
-    report: evaluate.Report,
+    report: with_clean.Report,
     step: int,
     state: TrainState,
     meta: dict[str, Any],
 ) -> None:
     """Saves the weights that are shipped, if their estimated error is the smallest so far."""
     row, before = report.rows[0], best.last_step
-    if before not in (None, step) and not early_stop.better(row, best.meta(before)):
+    if before not in (None, step) and not early_stopping.better(row, best.meta(before)):
         return
     items = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
     if step != before:
@@ -445,7 +445,7 @@ def _keep_best(
         best.wait()
 
 
-def _write_report(report: evaluate.Report, step: int, writers: list[Writer]) -> None:
+def _write_report(report: with_clean.Report, step: int, writers: list[Writer]) -> None:
     for writer in writers:
         for row in report.rows:
             prefix = f'{row["set"]}/{row["noise"]}'

@@ -12,31 +12,35 @@ import jax
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures import fixes, own_captures, single_images, trained_captures
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures import (
+    corrections,
+    scene_captures,
+    single_images,
+    trained_captures,
+)
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import TrainedScene
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.feeds.feed import Feed, make_feed
-from n2n_jax.data.feeds.realisations import realisation_feed
+from n2n_jax.data.feeds.fixed_noise import realisation_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.data.sources.source import at_least
-from n2n_jax.evaluate import evaluated_regions
-from n2n_jax.evaluate import with_clean as evaluate
-from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
-from n2n_jax.evaluate.evaluate_single import SingleImageEvaluator, middles
+from n2n_jax.evaluate import evaluated_regions, with_clean
+from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
+from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator, middles
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.parallel import Layout, make_layout
-from n2n_jax.train import optim
-from n2n_jax.train.fit import compile_step
-from n2n_jax.train.train_step import Task, TrainState, init_state, make_task
+from n2n_jax.train import optimizers
+from n2n_jax.train.memory_fit import compile_step
+from n2n_jax.train.step import Task, TrainState, init_state, make_task
 
 _log = logging.getLogger(__name__)
 
 _STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispatch
 
-Evaluators = evaluate.Evaluator | CaptureEvaluator | SingleImageEvaluator
+Evaluators = with_clean.Evaluator | CaptureEvaluator | SingleImageEvaluator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +86,11 @@ def steps_per_dispatch(config: Config) -> int:
     return config.train.steps_per_dispatch or default
 
 
-def load(config: Config) -> fixes.Loaded:
+def load(config: Config) -> corrections.Loaded:
     """Reads the captures of a config, and says what was left out or put right."""
     fix = config.captures.fix
     with heartbeat(f'Reading captures and fixing {fix}' if fix else 'Reading captures'):
-        loaded = fixes.load(config.captures)
+        loaded = corrections.load(config.captures)
     for sentence in loaded.done:
         _log.info('%s', sentence)
     return loaded
@@ -95,7 +99,7 @@ def load(config: Config) -> fixes.Loaded:
 def prepare(
     config: Config,
     *,
-    loaded: fixes.Loaded | None = None,
+    loaded: corrections.Loaded | None = None,
     check: Callable[[Config], None] = lambda config: None,
 ) -> Prepared:
     """Opens what a config names; compiles nothing yet.
@@ -115,7 +119,7 @@ def prepare(
     if config.captures.paths:
         loaded = loaded or load(config)
         with heartbeat('Measuring the range and the noise of the values'):
-            config = own_captures.resolve(config, loaded.raw)
+            config = scene_captures.resolve(config, loaded.raw)
         if config.captures.single:
             _check_single(loaded, config)
     check(config)
@@ -162,14 +166,14 @@ def new_state(config: Config, layout: Layout) -> TrainState:
     return state.replace(plan=placed_plan(config, layout))
 
 
-def placed_plan(config: Config, layout: Layout) -> optim.Plan:
+def placed_plan(config: Config, layout: Layout) -> optimizers.Plan:
     """Rate and length of a run, as the step takes them."""
     return jax.tree.map(
-        lambda x: layout.place(np.asarray(x), batch_axis=None), optim.make_plan(config)
+        lambda x: layout.place(np.asarray(x), batch_axis=None), optimizers.make_plan(config)
     )
 
 
-def _check_single(loaded: fixes.Loaded, config: Config) -> None:
+def _check_single(loaded: corrections.Loaded, config: Config) -> None:
     with heartbeat('Measuring whether the noise of neighboring pixels is independent'):
         warnings = single_images.check(loaded.raw, config.captures, crop=config.data.crop)
     _log.info('%s', single_images.ASSUMPTION)
@@ -177,9 +181,9 @@ def _check_single(loaded: fixes.Loaded, config: Config) -> None:
         _log.warning('%s', warning)
 
 
-def _images(config: Config, layout: Layout) -> tuple[Feed, evaluate.Evaluator | None]:
+def _images(config: Config, layout: Layout) -> tuple[Feed, with_clean.Evaluator | None]:
     """Clean images, on which noise is drawn."""
-    evaluator = evaluate.Evaluator(config, layout) if config.eval.in_loop else None
+    evaluator = with_clean.Evaluator(config, layout) if config.eval.in_loop else None
     with heartbeat('Opening the images to train on'):
         return _image_feed(config, layout), evaluator
 
@@ -200,7 +204,7 @@ def _captures(
 ) -> tuple[CaptureFeed, Sequence[SceneCaptures]]:
     """A part of the captures to train on, and what is held out."""
     share = config.captures.held_out
-    trained, held_out = own_captures.split(scenes, share, crop=config.data.crop)
+    trained, held_out = scene_captures.split(scenes, share, crop=config.data.crop)
     whole = len(trained) < len(scenes)
     held = f'{len(held_out)} scenes' if whole else f'the right {share:.0%} of what was measured'
     return _capture_feed(config, trained, layout, held=held), held_out
@@ -212,7 +216,7 @@ def _single(
     """Single images: nothing could be measured on what would be held out."""
     evaluator = None
     if config.eval.in_loop:
-        shown = [own_captures.in_range(scene, config.model) for scene in middles(scenes)]
+        shown = [scene_captures.in_range(scene, config.model) for scene in middles(scenes)]
         evaluator = SingleImageEvaluator(config.model, shown)
     return _capture_feed(config, scenes, layout, held='nothing'), evaluator
 
@@ -226,8 +230,8 @@ def _capture_feed(
         pairing=config.captures.pairing,
         seed=config.seed,
         layout=layout,
-        masks=own_captures.masks(scenes),
-        write=lambda s, out: own_captures.in_range(scenes[s], config.model, out=out),
+        masks=scene_captures.masks(scenes),
+        write=lambda s, out: scene_captures.in_range(scenes[s], config.model, out=out),
     )
     feed.description += f'; held out: {held}'
     return feed

@@ -12,7 +12,7 @@ from PIL import Image
 
 from n2n_jax.captures import find as captures
 from n2n_jax.captures.find import find_scenes, read_scene, read_scenes
-from n2n_jax.images import io, stacks
+from n2n_jax.images import image_io, stacks
 from n2n_jax.images.codecs.tiff_reader import TiffReader
 from n2n_jax.runtime.errors import UserError
 
@@ -28,7 +28,7 @@ def save(folder, *names):
     for value, name in order:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        io.write_pixels(path, image(value))
+        image_io.write_pixels(path, image(value))
 
 
 def names(scenes):
@@ -233,9 +233,9 @@ def test_what_is_no_file_is_left_out_and_said(tmp_path, caplog):
 
 
 def test_captures_of_different_kind_are_refused_with_both_named(tmp_path):
-    io.write_pixels(tmp_path / 'c_1.png', image(shape=(6, 8)))
+    image_io.write_pixels(tmp_path / 'c_1.png', image(shape=(6, 8)))
     for shape, words in (((6, 9), '9x6 with 1 channel'), ((6, 8, 3), '8x6 with 3 channels')):
-        io.write_pixels(tmp_path / 'c_2.png', image(shape=shape))
+        image_io.write_pixels(tmp_path / 'c_2.png', image(shape=shape))
         (scene,) = find_scenes([tmp_path])
         with pytest.raises(UserError, match=f'c_1.png is 8x6 .*c_2.png is {words}'):
             read_scene(scene)

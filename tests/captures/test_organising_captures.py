@@ -9,7 +9,7 @@ import tifffile
 from command_line import n2n as run
 
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 
 _SIDE = 48
 
@@ -31,7 +31,7 @@ def stack(*which):
 def png(folder, **files):
     folder.mkdir(parents=True, exist_ok=True)
     for name, which in files.items():
-        io.write_pixels(folder / f'{name}.png', capture(*which))
+        image_io.write_pixels(folder / f'{name}.png', capture(*which))
 
 
 def two_files(d):
@@ -139,26 +139,26 @@ def test_the_right_captures_are_paired(form, tmp_path, capsys, monkeypatch):
 
 
 def unequal_sizes(d):
-    io.write_pixels(d / 'a.png', capture(1, 1))
-    io.write_pixels(d / 'b.png', capture(1, 2)[:-1])
+    image_io.write_pixels(d / 'a.png', capture(1, 1))
+    image_io.write_pixels(d / 'b.png', capture(1, 2)[:-1])
     return 'Captures of one scene differ: .*a.png is 48x48 .*b.png is 48x47'
 
 
 def gray_and_color(d):
-    io.write_pixels(d / 'a.png', capture(1, 1))
-    io.write_pixels(d / 'b.png', np.dstack([capture(1, 2)] * 3))
+    image_io.write_pixels(d / 'a.png', capture(1, 1))
+    image_io.write_pixels(d / 'b.png', np.dstack([capture(1, 2)] * 3))
     return '1 channel of uint8, .*b.png is 48x48 with 3 channels'
 
 
 def identical(d):
     for name in 'ab':
-        io.write_pixels(d / f'{name}.png', capture(1, 1))
+        image_io.write_pixels(d / f'{name}.png', capture(1, 1))
     return 'All captures of .* are the same image'
 
 
 def black(d):
     for name in 'ab':
-        io.write_pixels(d / f'{name}.png', np.zeros((48, 48), np.uint8))
+        image_io.write_pixels(d / f'{name}.png', np.zeros((48, 48), np.uint8))
     return 'All pixels of all captures are 0'
 
 

@@ -11,10 +11,10 @@ import tifffile
 from scipy import ndimage
 
 from n2n_jax.captures import find as captures
-from n2n_jax.captures import own_captures, single_images
+from n2n_jax.captures import scene_captures, single_images
 from n2n_jax.cli import n2n as cli
-from n2n_jax.evaluate.evaluate_single import SingleImageEvaluator
-from n2n_jax.images import io
+from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator
+from n2n_jax.images import image_io
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
@@ -37,7 +37,7 @@ def train(tmp_path, *options, name='run'):
 
 
 def test_one_image_to_a_model_for_it(tmp_path, capsys):
-    io.write_pixels(tmp_path / 'photo.png', noisy())
+    image_io.write_pixels(tmp_path / 'photo.png', noisy())
     train(tmp_path, '--steps', '2')
     run = tmp_path / 'run'
     log = capsys.readouterr().err
@@ -48,7 +48,7 @@ def test_one_image_to_a_model_for_it(tmp_path, capsys):
     assert not (run / 'results.json').exists()
     assert not (run / 'best').exists()
     assert 'PSNR' not in log.replace('No PSNR', '')
-    picture = io.read_image(run / 'evaluation/step_0000002/image_1.png').pixels
+    picture = image_io.read_image(run / 'evaluation/step_0000002/image_1.png').pixels
     assert picture.shape[1] > 3 * 96
 
     assert Workdir(run).config().captures.single
@@ -57,7 +57,7 @@ def test_one_image_to_a_model_for_it(tmp_path, capsys):
         'denoise', str(tmp_path / 'photo.png'), '-o', str(tmp_path / 'clean.png'),
         '--model', str(run),
     ])  # fmt: skip
-    assert io.read_image(tmp_path / 'clean.png').pixels.shape == (96, 96)
+    assert image_io.read_image(tmp_path / 'clean.png').pixels.shape == (96, 96)
     with pytest.raises(SystemExit) as stopped:
         cli.main(['score', str(tmp_path / 'photo.png'), '--model', str(run)])
     assert stopped.value.code == 2
@@ -75,20 +75,20 @@ def test_an_image_with_a_border_of_no_data_is_not_refused_for_it(kind):
         'disc': np.hypot(x_HW - 128, y_HW - 128) > 110,
     }[kind]
     pixels = np.where(border_HW, -9999, image_HW).astype(np.float32)[None, ..., None]
-    scene = own_captures.without_constants(own_captures.SceneCaptures('a', pixels))
+    scene = scene_captures.without_constants(scene_captures.SceneCaptures('a', pixels))
     assert scene.measured_HWC is not None
     config = CapturesConfig(paths='a', single=True)
     assert single_images.check([scene], config, crop=64) == []
     # What is wrong inside of it is still told.
     blurred_HW = 1000 + 300 * ndimage.gaussian_filter(rng.normal(size=(256, 256)), 1)
     pixels = np.where(border_HW, -9999, blurred_HW).astype(np.float32)[None, ..., None]
-    scene = own_captures.without_constants(own_captures.SceneCaptures('a', pixels))
+    scene = scene_captures.without_constants(scene_captures.SceneCaptures('a', pixels))
     with pytest.raises(UserError, match='correlated in 1 of 1 images'):
         single_images.check([scene], config, crop=64)
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch):
-    io.write_pixels(tmp_path / 'photo.png', noisy())
+    image_io.write_pixels(tmp_path / 'photo.png', noisy())
     train(tmp_path, '--steps', '6', name='whole')
 
     draw = SingleImageEvaluator.__call__
@@ -113,7 +113,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch
 
 
 def test_correlated_noise_is_refused_unless_allowed(tmp_path, capsys):
-    io.write_pixels(tmp_path / 'photo.png', noisy(256, blur=1))
+    image_io.write_pixels(tmp_path / 'photo.png', noisy(256, blur=1))
     with pytest.raises(SystemExit) as stopped:
         train(tmp_path, '--steps', '2')
     assert stopped.value.code == 2
@@ -124,8 +124,8 @@ def test_correlated_noise_is_refused_unless_allowed(tmp_path, capsys):
 
 
 def test_the_audit_says_whether_images_are_fit_for_it(tmp_path, capsys):
-    io.write_pixels(tmp_path / 'sharp.png', noisy(256))
-    io.write_pixels(tmp_path / 'blurred.png', noisy(256, blur=1))
+    image_io.write_pixels(tmp_path / 'sharp.png', noisy(256))
+    image_io.write_pixels(tmp_path / 'blurred.png', noisy(256, blur=1))
     cli.main(['audit', str(tmp_path / 'sharp.png'), '--single'])
     assert 'Verdict: fine.' in capsys.readouterr().err
     for files, status in ((['blurred.png'], 2), (['blurred.png', 'sharp.png'], 1)):
@@ -145,7 +145,7 @@ def test_the_audit_says_whether_images_are_fit_for_it(tmp_path, capsys):
 
 def test_a_model_of_single_images_is_scored_where_there_are_two_captures(tmp_path, capsys):
     for name, seed in (('photo', 0), ('other', 1)):
-        io.write_pixels(tmp_path / f'{name}.png', noisy(seed=seed))
+        image_io.write_pixels(tmp_path / f'{name}.png', noisy(seed=seed))
     train(tmp_path, '--steps', '2')
     capsys.readouterr()
     score = [
@@ -164,7 +164,7 @@ def test_a_model_of_single_images_is_scored_where_there_are_two_captures(tmp_pat
 
 
 def test_nothing_is_held_out_of_single_images(tmp_path, capsys):
-    io.write_pixels(tmp_path / 'photo.png', noisy())
+    image_io.write_pixels(tmp_path / 'photo.png', noisy())
     with pytest.raises(SystemExit) as stopped:
         train(tmp_path, '--steps', '2', '--held-out', '0.3')
     assert stopped.value.code == 2
@@ -176,7 +176,7 @@ def test_every_image_of_every_file_stands_by_itself(tmp_path):
     folder = tmp_path / 'images'
     for name in ('b', 'a_10', 'a_2'):
         (folder / 'deep').mkdir(parents=True, exist_ok=True)
-        io.write_pixels(folder / 'deep' / f'{name}.png', noisy(40))
+        image_io.write_pixels(folder / 'deep' / f'{name}.png', noisy(40))
     stack = np.random.default_rng(0).integers(0, 255, (3, 40, 40)).astype(np.uint8)
     tifffile.imwrite(tmp_path / 'stack.tif', stack, photometric='minisblack')
     found = captures.find_images([folder, tmp_path / 'stack.tif'])
@@ -195,4 +195,4 @@ def test_every_image_of_every_file_stands_by_itself(tmp_path):
 @pytest.mark.parametrize('changes', [{'pattern': 'a'}, {'interleaved': 2}, {'pairing': '1:X'}])
 def test_what_pairs_of_captures_need_is_refused(changes):
     with pytest.raises(UserError, match=f'leave out either it or --{next(iter(changes))}'):
-        own_captures.load(CapturesConfig(paths='x', single=True, **changes))
+        scene_captures.load(CapturesConfig(paths='x', single=True, **changes))

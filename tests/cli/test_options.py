@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from n2n_jax.captures import own_captures
+from n2n_jax.captures import scene_captures
 from n2n_jax.captures.find import find_scenes
 from n2n_jax.cli import options
 from n2n_jax.runtime.errors import UserError
@@ -48,7 +48,7 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
 def parsed(*arguments):
     parser = argparse.ArgumentParser()
     options.add_captures(parser)
-    return own_captures.find(options.captures(parser.parse_args(arguments)))
+    return scene_captures.find(options.captures(parser.parse_args(arguments)))
 
 
 def test_paths_are_taken_as_they_are_with_spaces_and_commas(tmp_path, monkeypatch):

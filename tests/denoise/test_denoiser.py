@@ -17,11 +17,11 @@ from n2n_jax import models
 from n2n_jax.data import sources as data
 from n2n_jax.denoise import denoiser
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.train import loop as train
+from n2n_jax.train import loop
 
 
 def identity(channels=3):
@@ -176,15 +176,15 @@ def test_an_image_too_large_for_the_memory_is_refused_before_it_is_tried(monkeyp
 @pytest.fixture
 def run_folder(image_folder, tmp_path):
     sets = {'data.train': f'folder:{image_folder}', 'eval.sets': f'folder:{image_folder}'}
-    train.train(tiny_config(**sets, **{'eval.every': 0, 'train.steps': 2}), tmp_path / 'run')
+    loop.train(tiny_config(**sets, **{'eval.every': 0, 'train.steps': 2}), tmp_path / 'run')
     return tmp_path / 'run'
 
 
 def test_the_command_writes_what_the_function_returns(run_folder, image_folder, tmp_path, capsys):
     source, target = image_folder / 'image0.png', tmp_path / 'clean.png'
     assert command('denoise', source, '-o', target, '--model', run_folder) == 0
-    want = Denoiser.load(run_folder)(io.read_image(source).pixels)
-    np.testing.assert_array_equal(io.read_image(target).pixels, want)
+    want = Denoiser.load(run_folder)(image_io.read_image(source).pixels)
+    np.testing.assert_array_equal(image_io.read_image(target).pixels, want)
     assert str(target) in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -239,9 +239,9 @@ def test_one_output_that_cannot_be_written_does_not_stop_the_others(
 def test_values_that_mean_nothing_are_refused_everywhere(value, word, tmp_path):
     pixels = np.full((20, 20), 0.5, np.float32)
     pixels[3, 4] = value
-    io.write_pixels(tmp_path / 'deep.tif', pixels)
+    image_io.write_pixels(tmp_path / 'deep.tif', pixels)
     with pytest.raises(UserError, match=word):
-        random_network().restore(io.read_image(tmp_path / 'deep.tif'))
+        random_network().restore(image_io.read_image(tmp_path / 'deep.tif'))
     sheet = ('show-noise', 'gaussian:25', '--image', tmp_path / 'deep.tif')
     assert command(*sheet, '-o', tmp_path / 'sheet.png') == 2
     assert not (tmp_path / 'sheet.png').exists()
@@ -326,7 +326,7 @@ def test_wrong_arguments_are_one_sentence(
 def test_show_noise_draws_a_contact_sheet(tmp_path):
     sheet = tmp_path / 'noise.png'
     assert command('show-noise', 'gaussian:25', 'blur:2+impulse:0.3', '-o', sheet) == 0
-    pixels = io.read_image(sheet).pixels
+    pixels = image_io.read_image(sheet).pixels
     assert pixels.shape[0] > 512
     assert pixels.shape[1] > 3 * 256
     assert command('show-noise', 'gausian:25', '-o', sheet) == 2
@@ -346,10 +346,10 @@ def test_integers_without_a_full_scale_are_refused(run_folder):
 def test_a_target_that_is_another_input_is_refused(run_folder, tmp_path):
     (tmp_path / 'deep').mkdir()
     for path in (tmp_path / 'a.png', tmp_path / 'deep' / 'a.png'):
-        io.write_pixels(path, np.full((8, 8), 9, np.uint8))
+        image_io.write_pixels(path, np.full((8, 8), 9, np.uint8))
     arguments = (tmp_path, '-o', tmp_path / 'deep', '--model', run_folder, '--force')
     assert command('denoise', *arguments) == 2
-    assert np.all(io.read_image(tmp_path / 'deep' / 'a.png').pixels == 9)
+    assert np.all(image_io.read_image(tmp_path / 'deep' / 'a.png').pixels == 9)
 
 
 def test_help_shows_examples(capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.data.sources import photos
 from n2n_jax.evaluate import baselines, verdict
 

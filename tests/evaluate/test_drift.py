@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from n2n_jax.captures.measure import brightness
 from n2n_jax.data.sources import photos
-from n2n_jax.evaluate import drift, pair_metrics
+from n2n_jax.evaluate import drift, without_clean
 
 
 @pytest.fixture(scope='module')
@@ -35,13 +35,13 @@ def estimate(clean_HWC, gains, offsets, seed, *, sigma=0.05):
     found = by_channel.together
     x = matched(raw, found)
     f = np.stack([blur(capture) for capture in x])
-    patches = pair_metrics.patch_sums(pair_metrics.error_maps(f, x).mean(axis=0))
+    patches = without_clean.patch_sums(without_clean.error_maps(f, x).mean(axis=0))
     seen = drift.find(by_channel, lambda pixels: pixels)
     if seen is not None:
         mask_HWC = np.ones(clean_HWC.shape, bool)
         lever = drift.lever(seen, f, x, mask_HWC, [(i,) for i in range(len(x))])
         patches = dataclasses.replace(patches, lever=lever)
-    return pair_metrics.estimate_psnr([patches]), -10 * np.log10(np.mean((f - clean_HWC) ** 2))
+    return without_clean.estimate_psnr([patches]), -10 * np.log10(np.mean((f - clean_HWC) ** 2))
 
 
 def test_where_brightness_drifts_the_interval_holds_the_error_at_the_mean_brightness(clean_HWC):
@@ -82,11 +82,11 @@ def test_the_difference_of_two_methods_shares_the_brightness(clean_HWC):
     both = []
     for sigma in (1.0, 1.05):
         f = ndimage.gaussian_filter(x, (0, sigma, sigma, 0))
-        patches = pair_metrics.patch_sums(pair_metrics.error_maps(f, x).mean(axis=0))
+        patches = without_clean.patch_sums(without_clean.error_maps(f, x).mean(axis=0))
         lever = drift.lever(seen, f, x, np.ones(clean_HWC.shape, bool), [(0,), (1,), (2,)])
         both.append(dataclasses.replace(patches, lever=lever))
-    _, (low, high) = pair_metrics.difference([tuple(both)])
-    alone = pair_metrics.estimate_psnr(both[:1]).ci95
+    _, (low, high) = without_clean.difference([tuple(both)])
+    alone = without_clean.estimate_psnr(both[:1]).ci95
     assert high - low < 0.3 * (alone[1] - alone[0])
 
 
@@ -130,9 +130,9 @@ def test_a_color_that_drifts_by_itself_is_seen():
     )
     x = brightness.match(raw, found.to_match())
     f = np.stack([blur(capture) for capture in x])
-    patches = pair_metrics.patch_sums(pair_metrics.error_maps(f, x).mean(axis=0))
+    patches = without_clean.patch_sums(without_clean.error_maps(f, x).mean(axis=0))
     lever = drift.lever(seen, f, x, np.ones(clean_HWC.shape, bool), [(k,) for k in range(4)])
-    low, high = pair_metrics.estimate_psnr([dataclasses.replace(patches, lever=lever)]).ci95
+    low, high = without_clean.estimate_psnr([dataclasses.replace(patches, lever=lever)]).ci95
     assert low < -10 * np.log10(np.mean((f - clean_HWC) ** 2)) < high
 
 
@@ -144,11 +144,11 @@ def test_over_many_scenes_that_drift_the_estimate_lies_in_its_interval(clean_HWC
         raw = raw + rng.normal(0, 0.05, raw.shape)
         found = brightness.compare_channels(raw)
         x, seen = matched(raw, found.together), drift.find(found, lambda pixels: pixels)
-        patches = pair_metrics.patch_sums(pair_metrics.error_maps(x, x).mean(axis=0))
+        patches = without_clean.patch_sums(without_clean.error_maps(x, x).mean(axis=0))
         if seen is not None:
             lever = drift.lever(seen, x, x, np.ones(small_HWC.shape, bool), [(0,), (1,), (2,)])
             patches = dataclasses.replace(patches, lever=lever)
         scenes.append(patches)
-    estimate = pair_metrics.estimate_psnr(scenes)
+    estimate = without_clean.estimate_psnr(scenes)
     assert estimate.ci95[0] <= estimate.psnr <= estimate.ci95[1]
     assert estimate.ci95[0] < estimate.ci95_noise[0]

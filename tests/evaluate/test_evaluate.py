@@ -10,10 +10,9 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import corruptions, models
-from n2n_jax.evaluate import protocol
-from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate import protocol, with_clean
 from n2n_jax.evaluate.metrics import bootstrap_interval
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.config import CapturesConfig, Config
 from n2n_jax.runtime.errors import UserError
@@ -25,7 +24,7 @@ def evaluator_and_weights(**changes):
     config = tiny_config(**{'eval.max_images': 0, 'model.residual': True, **changes})
     layout = make_layout(8)
     variables = models.init(config.model, jax.random.key(0))
-    return evaluate.Evaluator(config, layout), variables
+    return with_clean.Evaluator(config, layout), variables
 
 
 def zero(variables):
@@ -104,7 +103,7 @@ def test_several_sets_and_noises_make_a_row_each(image_folder):
 
 
 def test_images_too_small_for_the_score_are_named_at_once(tmp_path):
-    io.write_pixels(tmp_path / 'dot.png', np.zeros((1, 30), np.uint8))
+    image_io.write_pixels(tmp_path / 'dot.png', np.zeros((1, 30), np.uint8))
     with pytest.raises(UserError, match='dot.png of the evaluation set .* is 30x1'):
         evaluator_and_weights(**{'eval.sets': f'folder:{tmp_path}'})
 
@@ -112,10 +111,10 @@ def test_images_too_small_for_the_score_are_named_at_once(tmp_path):
 def test_evaluating_a_folder_without_a_run_says_so(tmp_path):
     config = dataclasses.replace(tiny_config())
     with pytest.raises(UserError, match='no such folder'):
-        evaluate.evaluate_checkpoint(config, tmp_path / 'nothing')
+        with_clean.evaluate_checkpoint(config, tmp_path / 'nothing')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match='no whole checkpoint'):
-        evaluate.evaluate_checkpoint(config, tmp_path / 'empty')
+        with_clean.evaluate_checkpoint(config, tmp_path / 'empty')
 
 
 def on_one_device(**changes):
@@ -123,7 +122,7 @@ def on_one_device(**changes):
     config = tiny_config(**{'eval.max_images': 0, 'model.residual': True, **changes})
     variables = zero(models.init(config.model, jax.random.key(0)))
     layout = make_layout(8, devices=jax.devices()[:1])
-    return evaluate.Evaluator(config, layout), variables, config
+    return with_clean.Evaluator(config, layout), variables, config
 
 
 @pytest.fixture
@@ -133,8 +132,8 @@ def one_image_in_two_sets(tmp_path):
     pixels_HWC = rng.integers(0, 256, (24, 28, 3), np.uint8)
     (tmp_path / 'b' / 'sub').mkdir(parents=True)
     (tmp_path / 'a').mkdir()
-    io.write_pixels(tmp_path / 'a' / '01.png', pixels_HWC)
-    io.write_pixels(tmp_path / 'b' / 'sub' / 'kodim01.tif', pixels_HWC)
+    image_io.write_pixels(tmp_path / 'a' / '01.png', pixels_HWC)
+    image_io.write_pixels(tmp_path / 'b' / 'sub' / 'kodim01.tif', pixels_HWC)
     return f'a=folder:{tmp_path / "a"},b=folder:{tmp_path / "b"}'
 
 
@@ -154,9 +153,9 @@ def test_an_image_has_the_same_noise_whatever_it_is_called(one_image_in_two_sets
 
 def test_another_pixel_is_another_noise(tmp_path):
     pixels_HWC = np.full((24, 28, 3), 128, np.uint8)
-    io.write_pixels(tmp_path / 'a.png', pixels_HWC)
+    image_io.write_pixels(tmp_path / 'a.png', pixels_HWC)
     pixels_HWC[0, 0] = 129
-    io.write_pixels(tmp_path / 'b.png', pixels_HWC)
+    image_io.write_pixels(tmp_path / 'b.png', pixels_HWC)
     evaluator, variables, _ = on_one_device(**{'eval.sets': f'folder:{tmp_path}'})
     (images,) = evaluator(variables, 0).images
     assert images[0]['psnr_input'] != pytest.approx(images[1]['psnr_input'], abs=1e-4)
@@ -197,13 +196,13 @@ def test_the_same_noise_twice_is_refused(image_folder):
 
 
 def test_an_exact_image_leaves_json_that_every_program_reads(tmp_path):
-    io.write_pixels(tmp_path / 'black.png', np.zeros((16, 16, 3), np.uint8))
+    image_io.write_pixels(tmp_path / 'black.png', np.zeros((16, 16, 3), np.uint8))
     evaluator, variables, config = on_one_device(
         **{'eval.sets': f'folder:{tmp_path}', 'eval.noise': 'clip'}
     )
     report = evaluator(variables, 2)
     workdir = Workdir(tmp_path / 'run')
-    evaluate.record(report, 2, workdir, evaluate.origin(config, variables))
+    with_clean.record(report, 2, workdir, with_clean.origin(config, variables))
     files = sorted((tmp_path / 'run').rglob('*.json'))
     assert len(files) == 2
     for file in files:
@@ -215,12 +214,12 @@ def test_an_exact_image_leaves_json_that_every_program_reads(tmp_path):
 
 
 def test_a_row_says_which_weights_of_which_run_were_scored_and_how_long_it_took(tmp_path):
-    io.write_pixels(tmp_path / 'x.png', np.zeros((16, 16, 3), np.uint8))
+    image_io.write_pixels(tmp_path / 'x.png', np.zeros((16, 16, 3), np.uint8))
     evaluator, variables, config = on_one_device(
         **{'eval.sets': f'folder:{tmp_path}', 'seed': 7, 'eval.seed': 3}
     )
     workdir = Workdir(tmp_path / 'run')
-    evaluate.record(evaluator(variables, 2), 2, workdir, evaluate.origin(config, variables))
+    with_clean.record(evaluator(variables, 2), 2, workdir, with_clean.origin(config, variables))
     (row,) = workdir.rows()
     assert (row['training_seed'], row['seed'], row['n']) == (7, 3, 1)
     assert row['device'] == f'{jax.device_count()} x cpu'
@@ -232,7 +231,7 @@ def test_a_row_says_which_weights_of_which_run_were_scored_and_how_long_it_took(
 
 
 def test_an_evaluation_that_is_there_is_known(tmp_path):
-    io.write_pixels(tmp_path / 'a.png', np.full((16, 16, 3), 90, np.uint8))
+    image_io.write_pixels(tmp_path / 'a.png', np.full((16, 16, 3), 90, np.uint8))
     evaluator, variables, _ = on_one_device(**{'eval.sets': f'folder:{tmp_path}'})
     rows = evaluator(variables, 2).rows
     assert evaluator.has_scored(rows, 2)
@@ -244,7 +243,7 @@ def test_an_evaluation_that_is_there_is_known(tmp_path):
 def test_the_command_that_scores_a_run_on_captures_can_be_pasted():
     captures = CapturesConfig(paths='my cells', pattern='{scene}_{capture}', fix='gain')
     with pytest.raises(UserError) as raised:
-        evaluate.needs_clean_images(Config(captures=captures), Path('my run'))
+        with_clean.needs_clean_images(Config(captures=captures), Path('my run'))
     assert str(raised.value).endswith(
         "write n2n score 'my cells' --model 'my run' --pattern '{scene}_{capture}' --fix gain "
         '--held-out'

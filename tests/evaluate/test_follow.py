@@ -11,8 +11,7 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import main
-from n2n_jax.evaluate import follow
-from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate import follow, with_clean
 from n2n_jax.runtime import checkpoint
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import UserError
@@ -38,7 +37,7 @@ def scored(monkeypatch):
                 'step': step, 'set': 's', 'noise': 'n', 'psnr': 1.0, 'psnr_input': 0.0, 'ssim': 1.0,
                 'ssim_input': 0.0, 'ci95': [0.0, 2.0], 'n': 1, 'protocol': 'p',
             }  # fmt: skip
-            return evaluate.Report([row], [[]], {})
+            return with_clean.Report([row], [[]], {})
 
     seen = []
     monkeypatch.setattr(evaluate, 'Evaluator', Evaluator)

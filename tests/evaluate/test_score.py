@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax.captures import fixes
-from n2n_jax.captures.own_captures import SceneCaptures, without_constants
+from n2n_jax.captures import corrections
+from n2n_jax.captures.scene_captures import SceneCaptures, without_constants
 from n2n_jax.data.sources import photos
 from n2n_jax.evaluate import score, score_table, truth_images
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 from n2n_jax.runtime.errors import UserError
 
 
@@ -56,12 +56,12 @@ def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
         SceneCaptures('a', pixels[None, ..., None]),
         SceneCaptures('b', pixels[None, ..., None]),
     ]
-    io.write_pixels(tmp_path / 'a.png', pixels)
+    image_io.write_pixels(tmp_path / 'a.png', pixels)
     with pytest.raises(UserError, match='no clean image for b'):
         truth_images.read(tmp_path, scenes)
-    io.write_pixels(tmp_path / 'b_1.png', pixels)
+    image_io.write_pixels(tmp_path / 'b_1.png', pixels)
     assert set(truth_images.read(tmp_path, scenes)) == {'a', 'b'}
-    io.write_pixels(tmp_path / 'b_1.png', pixels[1:])
+    image_io.write_pixels(tmp_path / 'b_1.png', pixels[1:])
     with pytest.raises(UserError, match='b_1.png is of another size'):
         truth_images.read(tmp_path, scenes)
     (tmp_path / 'b_1.png').unlink()
@@ -76,7 +76,7 @@ def test_truth_in_sub_folders_is_found_and_names_that_are_there_twice_are_refuse
     scenes = [SceneCaptures(f'{d}/cell1', np.zeros((2, 40, 44, 1), np.uint8)) for d in 'ab']
     for i, name in enumerate('ab'):
         (tmp_path / name).mkdir()
-        io.write_pixels(tmp_path / name / 'cell1.png', np.full((40, 44), i, np.uint16))
+        image_io.write_pixels(tmp_path / name / 'cell1.png', np.full((40, 44), i, np.uint16))
     truth = truth_images.read(tmp_path, scenes)
     assert [truth[scene.name].max() for scene in scenes] == [0, 1]
     alone = [SceneCaptures('cell1', scenes[0].captures_NHWC)]
@@ -215,7 +215,7 @@ def test_scenes_whose_brightness_drifts_are_told_with_what_noise_alone_would_say
     noise = np.random.default_rng(0).normal(0, 0.05, (4, *clean_HWC.shape))
     gains = np.reshape([0.9, 1.0, 1.05, 1.12], (4, 1, 1, 1))
     raw = [SceneCaptures('s', (gains * clean_HWC + noise).astype(np.float32))]
-    fixed, _ = fixes.fix(raw, 'gain')
+    fixed, _ = corrections.fix(raw, 'gain')
     rows = score.score(score.prepare(raw, fixed=fixed), lambda x: x, blur, without=['nlm', 'bm3d'])
     row = next(row for row in rows if row['method'] == score.MODEL)
     assert row['gain_spread'] == pytest.approx(np.std(gains, ddof=1), rel=0.1)
@@ -300,7 +300,7 @@ def test_pixels_without_a_photon_are_not_left_out_as_clipped():
 
 
 def scored(raw, restore=blur, *, fix='', truth=None, to_network=lambda x: x, without=('nlm',)):
-    fixed, _ = fixes.fix(raw, fix)
+    fixed, _ = corrections.fix(raw, fix)
     scenes = score.prepare(raw, fixed=fixed, truth=truth)
     rows = score.score(scenes, to_network, restore, without=[*without, 'bm3d'])
     overall = {row['method']: row for row in rows if not row['scene']}

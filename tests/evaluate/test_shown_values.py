@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from n2n_jax import models
-from n2n_jax.captures import own_captures
-from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
-from n2n_jax.evaluate.evaluate_single import SingleImageEvaluator
+from n2n_jax.captures import scene_captures
+from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
+from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator
 from n2n_jax.evaluate.shown_values import ShownValues
 from n2n_jax.runtime.config import Config, ModelConfig
 
@@ -21,9 +21,9 @@ def dim():
     light = (3 + 2 * np.sin(columns / 9) * np.cos(rows / 7))[..., None]
     counts = np.random.default_rng(0).poisson(light, (3, 64, 64, 1)).astype(np.uint8)
     scene = SceneCaptures('s', counts)
-    model = own_captures.resolve(Config(model=ModelConfig(name='tiny')), [scene]).model
+    model = scene_captures.resolve(Config(model=ModelConfig(name='tiny')), [scene]).model
     assert model.white == 255
-    return model, own_captures.in_range(scene, model)
+    return model, scene_captures.in_range(scene, model)
 
 
 @pytest.mark.parametrize('evaluator', [CaptureEvaluator, SingleImageEvaluator])

@@ -21,7 +21,7 @@ from PIL import Image
 from n2n_jax import images
 from n2n_jax.captures.find import Capture, Scene, find_scenes, read_scene, read_scenes
 from n2n_jax.data.sources.folder import FolderSource
-from n2n_jax.images import image_bands, io, open_files, stacks
+from n2n_jax.images import image_io, open_files, row_writer, stacks
 from n2n_jax.runtime import host_memory
 from n2n_jax.runtime.errors import UserError
 
@@ -35,7 +35,7 @@ def by_training(path):
 
 def by_denoising(path):
     """Every image in pieces of seven rows, without alpha."""
-    with image_bands.open_source(path) as source:
+    with row_writer.open_source(path) as source:
         found = []
         for index, frame in enumerate(source.frames):
             rows = [
@@ -71,11 +71,11 @@ def test_training_and_denoising_see_the_same_pixels(name, tmp_path):
         for image_HWC, want_HWC in zip(found, want, strict=True):
             np.testing.assert_array_equal(image_HWC, want_HWC)
             assert image_HWC.dtype == want_HWC.dtype.newbyteorder('=')
-    one = outcome(io.read_image, path)
+    one = outcome(image_io.read_image, path)
     if len(want) == 1 and not isinstance(one, str):  # else of too many channels
         colors_HWC = np.atleast_3d(one.pixels)[..., : 3 if 'rgb' in one.mode else 1]
         np.testing.assert_array_equal(colors_HWC, want[0])
-        assert io.image_size(path)[:2] == want[0].shape[:2]
+        assert image_io.image_size(path)[:2] == want[0].shape[:2]
 
 
 @pytest.mark.parametrize('name', odd_files.REFUSED)
@@ -87,15 +87,15 @@ def test_what_is_refused_is_refused_by_all_with_one_sentence(name, tmp_path):
     (sentence,) = sentences
     assert isinstance(sentence, str), 'it was read'
     with pytest.raises(UserError, match=words):
-        io.read_image(path)
-    assert sentence == outcome(io.read_image, path) == outcome(io.image_size, path)
+        image_io.read_image(path)
+    assert sentence == outcome(image_io.read_image, path) == outcome(image_io.image_size, path)
 
 
 def copied(source_path, target_path):
     """What `n2n denoise` writes if it changes no pixel."""
     with (
-        image_bands.open_source(source_path) as source,
-        image_bands.open_target(target_path, source) as target,
+        row_writer.open_source(source_path) as source,
+        row_writer.open_target(target_path, source) as target,
     ):
         for index, frame in enumerate(source.frames):
             for top in range(0, frame.height, 7):
@@ -223,7 +223,7 @@ def test_our_own_mistakes_keep_their_traceback(tmp_path, monkeypatch):
         return None + 1
 
     monkeypatch.setattr(TiffFile, '_read', mistaken)
-    for read in (by_training, by_denoising, io.read_image):
+    for read in (by_training, by_denoising, image_io.read_image):
         with pytest.raises(TypeError):
             read(path)
 
@@ -288,7 +288,7 @@ DAMAGED = [
 @pytest.mark.parametrize(('make', 'words'), DAMAGED)
 def test_small_files_that_promise_much_are_refused_at_once(make, words, tmp_path):
     (tmp_path / 'a.tif').write_bytes(make())
-    for read in (by_training, by_denoising, io.read_image):
+    for read in (by_training, by_denoising, image_io.read_image):
         with pytest.raises(UserError, match=f'a.tif .*{words}'):
             read(tmp_path / 'a.tif')
 
@@ -301,7 +301,7 @@ def test_exif_that_points_at_itself_twice_per_step_is_read_once(tmp_path):
     chain += entries((271, 2, 4, 0x41414141))
     data = small_tiff(more=[(34665, 4, 1, 400)]) + bytes(100) + chain
     (tmp_path / 'a.tif').write_bytes(data)
-    assert io.read_image(tmp_path / 'a.tif').pixels.shape == (10, 10)
+    assert image_io.read_image(tmp_path / 'a.tif').pixels.shape == (10, 10)
 
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='pipes of POSIX')
@@ -309,10 +309,10 @@ def test_a_pipe_among_the_images_is_left_out_and_refused_by_name(tmp_path, caplo
     os.mkfifo(tmp_path / 'a.png')
     (tmp_path / 'c.png').symlink_to(tmp_path / 'nowhere')
     Image.fromarray(odd_files.RGB).save(tmp_path / 'b.png')
-    assert io.find_images(tmp_path) == [tmp_path / 'b.png']
+    assert image_io.find_images(tmp_path) == [tmp_path / 'b.png']
     assert 'a.png is left out: it is a pipe' in caplog.text
     assert 'c.png is left out: it is a link to nothing' in caplog.text
-    for read in (by_training, by_denoising, io.read_image):
+    for read in (by_training, by_denoising, image_io.read_image):
         with pytest.raises(UserError, match='a.png is a pipe'):
             read(tmp_path / 'a.png')
 

@@ -12,14 +12,14 @@ from scipy import ndimage
 from tiny import planned_config
 
 from n2n_jax import models
-from n2n_jax.captures import own_captures
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures import scene_captures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.models import noise_units
 from n2n_jax.models.noise_units import NOISE, NoiseUnits
 from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.train import loop as train
+from n2n_jax.train import loop
 
 SIDE = 96
 
@@ -58,9 +58,9 @@ def with_border(x_NHW):
 
 
 def resolved(x_NHW) -> tuple[SceneCaptures, ModelConfig]:
-    scene = own_captures.without_constants(SceneCaptures('scene', x_NHW[..., None]))
-    config = own_captures.resolve(Config(), [scene])
-    return own_captures.in_range(scene, config.model), config.model
+    scene = scene_captures.without_constants(SceneCaptures('scene', x_NHW[..., None]))
+    config = scene_captures.resolve(Config(), [scene])
+    return scene_captures.in_range(scene, config.model), config.model
 
 
 def seen(x_NHW) -> np.ndarray:
@@ -106,10 +106,10 @@ def test_a_border_without_data_changes_nothing_inside():
 def test_each_channel_has_units_of_its_own():
     dim, bright = integer_captures(), 500 * integer_captures(seed=1)
     scene = SceneCaptures('two stains', np.stack([dim, bright], axis=-1).astype(np.float32))
-    model = own_captures.resolve(Config(), [scene]).model
+    model = scene_captures.resolve(Config(), [scene]).model
     dim_noise, bright_noise = noise_units.numbers(model.noise, 'model.noise', 2)
     assert bright_noise / dim_noise == pytest.approx(500, rel=0.1)
-    x_NHWC = own_captures.in_range(scene, model).captures_NHWC
+    x_NHWC = scene_captures.in_range(scene, model).captures_NHWC
     view_NHWC = np.asarray(NoiseUnits.of(model).view(jnp.asarray(x_NHWC)))
     first, second = view_NHWC[..., 0].std(), view_NHWC[..., 1].std()
     assert first == pytest.approx(second, rel=0.1)
@@ -118,7 +118,7 @@ def test_each_channel_has_units_of_its_own():
 def test_an_empty_channel_takes_no_units_from_the_others():
     x_NHW = integer_captures()
     scene = SceneCaptures('stain', np.stack([x_NHW, 0 * x_NHW], axis=-1).astype(np.float32))
-    model = own_captures.resolve(Config(), [scene]).model
+    model = scene_captures.resolve(Config(), [scene]).model
     noise, of_empty = noise_units.numbers(model.noise, 'model.noise', 2)
     assert noise == of_empty > 0
 
@@ -170,7 +170,7 @@ def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
         train=dataclasses.replace(config.train, log_every=steps, tensorboard=False),
         eval=dataclasses.replace(config.eval, every=steps),
     )
-    assert train.train(config, folder / 'run')
+    assert loop.train(config, folder / 'run')
     denoised_HW = back(Denoiser.load(folder / 'run')(x_NHW[0].astype(np.float32)))
     error_HW = denoised_HW[border : border + SIDE, border : border + SIDE] - clean_image()
     error_HW[18:23, 18:23] = 0  # what the tiny network sees of a bright pixel

@@ -15,8 +15,7 @@ from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import fine_tuning
-from n2n_jax.train import loop as train
+from n2n_jax.train import fine_tuning, loop
 
 
 def config_of(folder, *, seed=0, channels=1, **changes):
@@ -30,7 +29,7 @@ def config_of(folder, *, seed=0, channels=1, **changes):
 
 @pytest.fixture
 def old_run(tmp_path):
-    assert train.train(config_of(tmp_path), tmp_path / 'old')
+    assert loop.train(config_of(tmp_path), tmp_path / 'old')
     return tmp_path / 'old'
 
 
@@ -43,7 +42,7 @@ def test_it_starts_from_what_the_other_run_ships(old_run, tmp_path, caplog):
     changes = {'seed': 1, 'model.init_from': str(old_run)}
     # One step at a rate of next to nothing leaves the weights where they were.
     config = config_of(tmp_path, **changes, **{'optim.learning_rate': 1e-12, 'train.steps': 1})
-    assert train.train(config, tmp_path / 'new')
+    assert loop.train(config, tmp_path / 'new')
     for new, old in zip(params(tmp_path / 'new'), params(old_run), strict=True):
         np.testing.assert_allclose(new, old, atol=1e-6)
     assert f'Starting from the weights of {old_run} at step' in caplog.text
@@ -64,19 +63,19 @@ def test_weights_of_a_run_that_saw_its_images_otherwise_are_said_to_be_a_worse_s
     )
     monkeypatch.setattr(fine_tuning, 'open_for_reading', lambda _: contextlib.nullcontext(run))
     weights = models.init(theirs, jax.random.key(0))
-    monkeypatch.setattr(fine_tuning.evaluate, 'shipped_variables', lambda *_: weights)
+    monkeypatch.setattr(fine_tuning.with_clean, 'shipped_variables', lambda *_: weights)
     assert fine_tuning.starting_weights(ours, None) is weights
     assert ('are a worse start' in caplog.text) == (bool(old) != bool(new))
 
 
 def test_resuming_does_not_load_it_again(old_run, tmp_path):
     config = config_of(tmp_path, seed=1, **{'model.init_from': str(old_run)})
-    assert train.train(config, tmp_path / 'new')
+    assert loop.train(config, tmp_path / 'new')
     before = params(tmp_path / 'new')
     (tmp_path / 'new/DONE.json').unlink()
     shutil.rmtree(tmp_path / 'new/checkpoints/4')
     shutil.rmtree(old_run)
-    assert train.train(config, tmp_path / 'new')
+    assert loop.train(config, tmp_path / 'new')
     for again, first in zip(params(tmp_path / 'new'), before, strict=True):
         np.testing.assert_array_equal(again, first)
 
@@ -93,7 +92,7 @@ def test_resuming_does_not_load_it_again(old_run, tmp_path):
 def test_what_does_not_fit_is_refused_before_anything_is_written(old_run, tmp_path, changes, words):
     config = config_of(tmp_path, **{'model.init_from': str(old_run), **changes})
     with pytest.raises(UserError, match=words):
-        train.train(config, tmp_path / 'new')
+        loop.train(config, tmp_path / 'new')
     assert not (tmp_path / 'new').exists()
 
 

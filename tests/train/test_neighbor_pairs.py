@@ -12,7 +12,7 @@ from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.train import neighbor_pairs
-from n2n_jax.train import train_step as steps
+from n2n_jax.train import step as steps
 
 
 def places(height, width):

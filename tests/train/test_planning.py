@@ -11,14 +11,13 @@ import pytest
 from command_line import n2n
 from tiny import tiny_config
 
-from n2n_jax.captures import own_captures
+from n2n_jax.captures import scene_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop as train
-from n2n_jax.train import own_training, prepared
+from n2n_jax.train import loop, prepared, recipe
 from n2n_jax.train.pace import Pace
 
 
@@ -47,7 +46,7 @@ def counted(monkeypatch, module, name):
 
 
 def test_minutes_read_captures_once_and_compile_the_step_once(captures, monkeypatch, capsys):
-    reads = counted(monkeypatch, own_captures, 'load')
+    reads = counted(monkeypatch, scene_captures, 'load')
     compiled = counted(monkeypatch, prepared, 'compile_step')
     assert n2n(*command(captures, '--minutes', '0.03')) == 0
     assert len(reads) == len(compiled) == 1
@@ -66,22 +65,22 @@ def test_ctrl_c_before_anything_is_timed_leaves_nothing(captures, monkeypatch, c
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(own_training, '_timed', stop)
+    monkeypatch.setattr(recipe, '_timed', stop)
     assert n2n(*command(captures, '--minutes', '1')) == 130
     assert 'Stopped while planning. Nothing was written' in capsys.readouterr().err
     assert not (captures.parent / 'run').exists()
 
 
 def test_ctrl_c_once_the_step_is_timed_keeps_the_plan(captures, monkeypatch, capsys):
-    real = own_training.CaptureEvaluator.__call__
+    real = recipe.CaptureEvaluator.__call__
 
     def stop(self, variables, step):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(own_training.CaptureEvaluator, '__call__', stop)
+        patch.setattr(recipe.CaptureEvaluator, '__call__', stop)
         assert n2n(*command(captures, '--minutes', '0.02')) == 130
-    assert own_training.CaptureEvaluator.__call__ is real
+    assert recipe.CaptureEvaluator.__call__ is real
     assert 'The plan is kept in' in capsys.readouterr().err
     planned = Workdir(captures.parent / 'run').config()
     # It is a plan: another day's timing does not change it.
@@ -112,7 +111,7 @@ def test_a_complete_run_is_extended_by_more_steps(captures, capsys):
     # The other program does it too.
     config = Workdir(run).config()
     longer = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=7))
-    assert train.train(longer, run)
+    assert loop.train(longer, run)
     assert done(run)['step'] == 7
 
 
@@ -151,7 +150,7 @@ class SlowMachine(Pace):
 
 def test_a_run_that_was_shortened_resumes_as_if_undisturbed(captures, tmp_path, monkeypatch):
     config = run_config(captures)
-    assert train.train(config, tmp_path / 'straight', pace=SlowMachine())
+    assert loop.train(config, tmp_path / 'straight', pace=SlowMachine())
     assert done(tmp_path / 'straight')['step'] == 12
     assert Workdir(tmp_path / 'straight').config().train.steps == 12
     real = CaptureFeed.inputs
@@ -163,8 +162,8 @@ def test_a_run_that_was_shortened_resumes_as_if_undisturbed(captures, tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(CaptureFeed, 'inputs', interrupted)
-        assert not train.train(config, tmp_path / 'stopped', pace=SlowMachine())
-    assert train.train(Workdir(tmp_path / 'stopped').config(), tmp_path / 'stopped')
+        assert not loop.train(config, tmp_path / 'stopped', pace=SlowMachine())
+    assert loop.train(Workdir(tmp_path / 'stopped').config(), tmp_path / 'stopped')
     for name in ('step', 'weights_sha256'):
         assert done(tmp_path / 'stopped')[name] == done(tmp_path / 'straight')[name]
 
@@ -193,7 +192,7 @@ def test_captures_of_8_bits_are_not_held_at_full_width_twice():
     layout = make_layout(8, jax.devices()[:1])
 
     def write(s, out):
-        own_captures.to_network(scene, 0.0, 255.0, out=out)
+        scene_captures.to_network(scene, 0.0, 255.0, out=out)
 
     tracemalloc.start()
     feed = CaptureFeed(
@@ -214,4 +213,4 @@ def test_values_in_blocks_are_the_values_at_once():
     for shape in ((2, 1100, 1000, 1), (1100, 1000, 3), (5, 7)):
         pixels = rng.integers(0, 4000, shape).astype(np.uint16)
         want = ((pixels.astype(np.float64) - 100.5) / 3001.25).astype(np.float32)
-        np.testing.assert_array_equal(own_captures.to_network(pixels, 100.5, 3101.75), want)
+        np.testing.assert_array_equal(scene_captures.to_network(pixels, 100.5, 3101.75), want)

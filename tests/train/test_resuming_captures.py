@@ -50,7 +50,7 @@ def test_a_run_does_not_go_on_with_other_pixels_of_the_same_name(command, tmp_pa
 
 
 def test_a_run_that_stopped_early_is_not_called_extended(command, capsys, monkeypatch):
-    monkeypatch.setattr('n2n_jax.train.early_stop.without_gain', lambda rows: (len(rows), 1))
+    monkeypatch.setattr('n2n_jax.train.early_stopping.without_gain', lambda rows: (len(rows), 1))
     options = ['--steps', '6', '--patience', '2']
     assert n2n(*command, *options) == 0
     assert 'Stopped early at step 2 of 6' in capsys.readouterr().err

@@ -16,15 +16,13 @@ from n2n_jax.data.feeds.feed import DeviceFeed
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.evaluate import follow
-from n2n_jax.evaluate import with_clean as evaluate
+from n2n_jax.evaluate import follow, with_clean
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import CheckpointError, UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop as train
-from n2n_jax.train import optim, run_time
-from n2n_jax.train import train_step as steps
+from n2n_jax.train import loop, optimizers, run_time
+from n2n_jax.train import step as steps
 
 
 def loop_config(image_folder, **changes):
@@ -42,7 +40,7 @@ def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, monke
     config = loop_config(
         image_folder, **{'data.feed': feed, 'model.norm': 'batch', 'train.steps': 6}
     )
-    assert train.train(config, tmp_path / 'straight')
+    assert loop.train(config, tmp_path / 'straight')
     # Ctrl-C after three steps: in the middle between two checkpoints.
     cls = feed_module.DeviceFeed if feed == 'device' else feed_module.StreamFeed
     real = cls.inputs
@@ -53,12 +51,12 @@ def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, monke
         return real(self, step, num_steps)
 
     monkeypatch.setattr(cls, 'inputs', interrupted)
-    assert not train.train(config, tmp_path / 'stopped')
+    assert not loop.train(config, tmp_path / 'stopped')
     assert not Workdir(tmp_path / 'stopped').done
     with Checkpoints(tmp_path / 'stopped') as checkpoints:
         assert checkpoints.last_step == 3
     monkeypatch.setattr(cls, 'inputs', real)
-    assert train.train(config, tmp_path / 'stopped')
+    assert loop.train(config, tmp_path / 'stopped')
     assert (
         done(tmp_path / 'stopped')['weights_sha256']
         == done(tmp_path / 'straight')['weights_sha256']
@@ -77,7 +75,7 @@ def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, monke
 def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
     caplog.set_level('INFO')
     config = loop_config(image_folder)
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     assert 'Starting from random weights' in caplog.text
     files = {path.name for path in (tmp_path / 'run').iterdir()}
     assert files >= {
@@ -109,47 +107,47 @@ def test_old_checkpoints_go_and_the_last_ones_stay(image_folder, tmp_path):
             'eval.every': 0,
         },
     )
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     with Checkpoints(tmp_path / 'run') as checkpoints:
         assert checkpoints.last_step == 7
         assert sorted(checkpoints._manager.all_steps()) == [5, 6, 7]
 
 
 def test_a_workdir_of_another_config_is_refused_and_left_alone(image_folder, tmp_path):
-    train.train(loop_config(image_folder), tmp_path / 'run')
+    loop.train(loop_config(image_folder), tmp_path / 'run')
     before = (tmp_path / 'run' / 'config.json').read_text()
-    with pytest.raises(UserError, match=r'another config.*optim.learning_rate \(0.001 there'):
-        train.train(loop_config(image_folder, **{'optim.learning_rate': 2e-3}), tmp_path / 'run')
+    with pytest.raises(UserError, match=r'another config.*optimizers.learning_rate \(0.001 there'):
+        loop.train(loop_config(image_folder, **{'optim.learning_rate': 2e-3}), tmp_path / 'run')
     assert (tmp_path / 'run' / 'config.json').read_text() == before
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other' / 'thesis.tex').write_text('...')
     with pytest.raises(UserError, match='not empty and holds no run'):
-        train.train(loop_config(image_folder), tmp_path / 'other')
+        loop.train(loop_config(image_folder), tmp_path / 'other')
 
 
 def test_what_failed_at_the_start_leaves_the_workdir_free(image_folder, tmp_path):
     with pytest.raises(UserError, match='no such folder'):
-        train.train(loop_config('/no/such'), tmp_path / 'run')
+        loop.train(loop_config('/no/such'), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
     with Workdir(tmp_path / 'run').claimed(loop_config('/no/such')):
         pass  # killed before its first checkpoint
-    assert train.train(loop_config(image_folder), tmp_path / 'run')
+    assert loop.train(loop_config(image_folder), tmp_path / 'run')
     assert Workdir(tmp_path / 'run').config() == loop_config(image_folder)
 
 
 def test_nothing_of_somebody_else_is_replaced(image_folder, tmp_path):
-    train.train(loop_config(image_folder), tmp_path / 'run')
+    loop.train(loop_config(image_folder), tmp_path / 'run')
     shutil.rmtree(tmp_path / 'run' / 'checkpoints')  # to save space
     before = (tmp_path / 'run' / 'results.json').read_text()
     with pytest.raises(UserError, match='holds results'):
-        train.train(loop_config(image_folder, **{'seed': 1}), tmp_path / 'run')
+        loop.train(loop_config(image_folder, **{'seed': 1}), tmp_path / 'run')
     assert (tmp_path / 'run' / 'results.json').read_text() == before
 
     foreign = tmp_path / 'bert'
     foreign.mkdir()
     (foreign / 'config.json').write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match='not that of a run'):
-        train.train(loop_config(image_folder), foreign)
+        loop.train(loop_config(image_folder), foreign)
     assert [path.name for path in foreign.iterdir()] == ['config.json']
 
 
@@ -158,15 +156,15 @@ def test_two_trainings_do_not_share_a_workdir(image_folder, tmp_path):
         Workdir(tmp_path / 'run').claimed(loop_config(image_folder)),
         pytest.raises(UserError, match='A run is being trained'),
     ):
-        train.train(loop_config(image_folder), tmp_path / 'run')
-    assert train.train(loop_config(image_folder), tmp_path / 'run')
+        loop.train(loop_config(image_folder), tmp_path / 'run')
+    assert loop.train(loop_config(image_folder), tmp_path / 'run')
 
 
 @pytest.mark.parametrize('where', ['file', 'file/sub'])
 def test_a_workdir_that_cannot_be_made_is_told_first(where, tmp_path):
     (tmp_path / 'file').write_text('mine')
     with pytest.raises(UserError, match='file is a file'):
-        train.train(loop_config('/no/such'), tmp_path / where)
+        loop.train(loop_config('/no/such'), tmp_path / where)
 
 
 def test_an_evaluation_that_fails_does_not_cost_the_training(image_folder, tmp_path, monkeypatch):
@@ -176,22 +174,22 @@ def test_an_evaluation_that_fails_does_not_cost_the_training(image_folder, tmp_p
         raise UserError('a picture is damaged')
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.evaluate.Evaluator, '__call__', fail)
+        patch.setattr(loop.with_clean.Evaluator, '__call__', fail)
         with pytest.raises(UserError, match='damaged'):
-            train.train(config, tmp_path / 'run')
+            loop.train(config, tmp_path / 'run')
     assert (tmp_path / 'run' / 'checkpoints' / '2').is_dir()
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [2, 4]
-    train.train(config, tmp_path / 'straight')
+    loop.train(config, tmp_path / 'straight')
     assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
 
 
 def test_damaged_files_of_a_run_are_named(image_folder, tmp_path):
     config = loop_config(image_folder)
-    train.train(config, tmp_path / 'run')
+    loop.train(config, tmp_path / 'run')
     shutil.rmtree(tmp_path / 'run' / 'checkpoints' / '4' / 'ema')
     with pytest.raises(UserError, match='checkpoints/4 cannot be read'):
-        train.train(config, tmp_path / 'run')
+        loop.train(config, tmp_path / 'run')
     (tmp_path / 'run' / 'results.json').write_text('[{')
     with pytest.raises(UserError, match='results.json is damaged'):
         Workdir(tmp_path / 'run').rows()
@@ -201,15 +199,15 @@ def test_a_complete_run_is_not_trained_again_and_keeps_its_history(
     image_folder, tmp_path, monkeypatch
 ):
     config = loop_config(image_folder)
-    train.train(config, tmp_path / 'run')
+    loop.train(config, tmp_path / 'run')
     first = done(tmp_path / 'run')
     before = (tmp_path / 'run' / 'config.json').read_text()
     monkeypatch.setattr('sys.argv', ['looked again a year later'])
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     assert done(tmp_path / 'run') == first
     assert (tmp_path / 'run' / 'config.json').read_text() == before
     (tmp_path / 'run' / 'DONE.json').unlink()  # lost: what it said is in the checkpoint too
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     again = done(tmp_path / 'run')
     assert again['provenance'] == first['provenance']
     assert again['weights_sha256'] == first['weights_sha256']
@@ -234,7 +232,7 @@ def test_the_time_of_a_resumed_run_counts_all_its_parts(monkeypatch):
 
 def exploding(monkeypatch, step):
     """Makes the weights of `step` infinite, by the update before it."""
-    real = optim.optimizer
+    real = optimizers.optimizer
 
     def explode(*arguments):
         optimizer = real(*arguments)
@@ -246,7 +244,7 @@ def exploding(monkeypatch, step):
 
         return optax.GradientTransformation(optimizer.init, update)
 
-    monkeypatch.setattr(optim, 'optimizer', explode)
+    monkeypatch.setattr(optimizers, 'optimizer', explode)
 
 
 def finite(tree):
@@ -262,7 +260,7 @@ def test_after_a_loss_that_is_not_finite_what_is_left_has_a_finite_loss(
                                           'train.keep_checkpoints': 0})  # fmt: skip
     exploding(monkeypatch, bad)
     with pytest.raises(FloatingPointError, match=f'weights of step {bad} was not finite') as caught:
-        train.train(config, tmp_path / 'run')
+        loop.train(config, tmp_path / 'run')
     assert (f'is that of step {good};' if good else 'No earlier step') in str(caught.value)
     with Checkpoints(tmp_path / 'run') as checkpoints:
         assert checkpoints.last_step == good
@@ -281,9 +279,9 @@ def test_a_run_that_diverged_resumes_at_a_state_whose_loss_was_finite(
     with monkeypatch.context() as patch:
         exploding(patch, 4)
         with pytest.raises(FloatingPointError):
-            train.train(config, tmp_path / 'run')
-    assert train.train(config, tmp_path / 'run')  # say, on a machine that computes right
-    train.train(config, tmp_path / 'straight')
+            loop.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')  # say, on a machine that computes right
+    loop.train(config, tmp_path / 'straight')
     assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
 
 
@@ -303,13 +301,13 @@ def test_the_counters_of_adam_stop_with_the_weights(monkeypatch):
 
 def test_the_side_car_gives_the_numbers_of_the_loop(image_folder, tmp_path):
     in_loop = loop_config(image_folder, **{'train.keep_checkpoints': 9})
-    train.train(in_loop, tmp_path / 'loop')
+    loop.train(in_loop, tmp_path / 'loop')
     apart = loop_config(image_folder, **{'train.keep_checkpoints': 9, 'eval.in_loop': False})
-    train.train(apart, tmp_path / 'apart')
+    loop.train(apart, tmp_path / 'apart')
     assert not Workdir(tmp_path / 'apart').rows()
     follow.follow(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
-    evaluate.evaluate_checkpoint(apart, tmp_path / 'apart')
+    with_clean.evaluate_checkpoint(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
 
 
@@ -319,24 +317,24 @@ def test_a_disk_without_room_is_seen_before_a_write(image_folder, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'disk_usage', lambda path: full)
         with pytest.raises(CheckpointError, match=r'needs \d+\.\d kB and 0\.1 kB are free'):
-            train.train(config, tmp_path / 'run')
+            loop.train(config, tmp_path / 'run')
     assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
 
 
 def test_the_side_car_goes_on_past_a_checkpoint_that_was_deleted(
     image_folder, tmp_path, monkeypatch, caplog
 ):
     config = loop_config(image_folder, **{'train.keep_checkpoints': 9, 'eval.in_loop': False})
-    train.train(config, tmp_path / 'run')
-    real = evaluate.shipped_variables
+    loop.train(config, tmp_path / 'run')
+    real = with_clean.shipped_variables
 
     def too_late_for_two(checkpoints, step, sharding):
         if step == 2:
             shutil.rmtree(tmp_path / 'run' / 'checkpoints' / '2')
         return real(checkpoints, step, sharding)
 
-    monkeypatch.setattr(evaluate, 'shipped_variables', too_late_for_two)
+    monkeypatch.setattr(with_clean, 'shipped_variables', too_late_for_two)
     follow.follow(config, tmp_path / 'run')
     assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [4]
     assert 'Checkpoint 2 was deleted' in caplog.text

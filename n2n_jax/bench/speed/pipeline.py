@@ -13,7 +13,7 @@ from n2n_jax.bench.speed import training
 from n2n_jax.bench.speed.report import Row
 from n2n_jax.bench.speed.timing import medians_in_turns
 from n2n_jax.data.sources import dead_leaves
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 
 _NUM_IMAGES = 24
 _BATCH_SIZE, _CROP = 16, 64
@@ -63,7 +63,7 @@ def rows(quick: bool) -> Iterator[Row]:
     del quick
     with tempfile.TemporaryDirectory() as folder:
         for i, image in enumerate(dead_leaves.dead_leaves(_NUM_IMAGES)):
-            io.write_pixels(Path(folder) / f'{i}.png', image)
+            image_io.write_pixels(Path(folder) / f'{i}.png', image)
         sides, num_steps = {}, {}
         name = 'PyTorch DataLoader'
         sides[name], num_steps[name] = _theirs(Path(folder))

@@ -19,7 +19,7 @@ from n2n_jax.data.feeds.feed import make_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.runtime.config import Config, from_config_dict, to_config_dict
 from n2n_jax.runtime.parallel import make_layout
-from n2n_jax.train.train_step import init_state, make_task, make_train_step
+from n2n_jax.train.step import init_state, make_task, make_train_step
 
 
 def steps_per_dispatch() -> int:

@@ -6,9 +6,9 @@ Each check gives a number and a verdict. What they look at is the difference of 
 the scene cancels and the noise does not.
 
 A check has two limits: one says what matters, and is written beside it; the other is that of
-chance, the same for all (`n2n_jax.captures.measure.blocks`): a number is held against a scene only
-if it could not come about, by noise, once in a million clean scenes. What a scene is too small, too
-empty or too noisy to tell is said to be not measurable, and is no warning.
+chance, the same for all (`n2n_jax.captures.measure.block_statistics`): a number is held against a
+scene only if it could not come about, by noise, once in a million clean scenes. What a scene is too
+small, too empty or too noisy to tell is said to be not measurable, and is no warning.
 
 As a common measure of what matters: a denoiser that gains 10 dB leaves a tenth of the noise's
 variance. An error in the targets of a tenth of the noise's standard deviation adds a hundredth of
@@ -16,8 +16,8 @@ the variance, a tenth to what is left: 0.4 dB.
 """
 
 from n2n_jax.captures.audit.alignment import brightness, residual, shift
-from n2n_jax.captures.audit.belonging import duplicates, outliers, same_scene, shares_noise
 from n2n_jax.captures.audit.clipping import counting_channels, saturation
+from n2n_jax.captures.audit.consistency import duplicates, outliers, same_scene, shares_noise
 from n2n_jax.captures.audit.findings import (
     FINE,
     ORDER,

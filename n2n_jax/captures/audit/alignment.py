@@ -11,7 +11,7 @@ import numpy as np
 from n2n_jax.captures.audit.block_means import means, without_local_mean
 from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.captures.audit.view import View
-from n2n_jax.captures.measure import blocks, registration
+from n2n_jax.captures.measure import block_statistics, registration
 from n2n_jax.captures.measure import brightness as brightness_of
 
 _BLOCK = 16  # pixels a side over which brightness is averaged for the contrast of a scene
@@ -145,8 +145,8 @@ class _Left:
 
     where: str  # the channel; '' of all as one
     capture: int
-    mean: blocks.Ratio
-    signal: blocks.Ratio
+    mean: block_statistics.Ratio
+    signal: block_statistics.Ratio
     tests: int
 
     @property
@@ -205,7 +205,7 @@ def _left(captures_NHWC: np.ndarray, where: str, tests: int) -> list[_Left]:
     num = len(captures_NHWC)
     means_NHW = means(captures_NHWC, _SMALL_BLOCK)
     gray_sum_HW = sum(_gray(capture) for capture in captures_NHWC)
-    side = blocks.block_side(*captures_NHWC.shape[1:3])
+    side = block_statistics.block_side(*captures_NHWC.shape[1:3])
     coarse = max(1, min(means_NHW.shape[1:]) // 6)
     rows = []
     for i in range(1 if num == 2 else num):
@@ -216,9 +216,9 @@ def _left(captures_NHWC: np.ndarray, where: str, tests: int) -> list[_Left]:
         sigma = float(np.std(without_local_mean(difference_HW)))
         if sigma == 0:
             continue
-        mean = blocks.ratio(
-            blocks.block_sums(difference_HW / sigma, side),
-            blocks.block_sums(np.ones_like(difference_HW), side),
+        mean = block_statistics.ratio(
+            block_statistics.block_sums(difference_HW / sigma, side),
+            block_statistics.block_sums(np.ones_like(difference_HW), side),
         )
         of_others_HW = np.delete(means_NHW, i, axis=0).mean(axis=0)
         left_HW = (means_NHW[i] - of_others_HW) / sigma
@@ -227,8 +227,9 @@ def _left(captures_NHWC: np.ndarray, where: str, tests: int) -> list[_Left]:
         signal_HW = signal_HW - signal_HW.mean()
         follows = left_HW[:, 1:] * signal_HW[:, :-1] + left_HW[:, :-1] * signal_HW[:, 1:]
         of_signal = 2 * signal_HW[:, 1:] * signal_HW[:, :-1]
-        slope = blocks.ratio(
-            blocks.block_sums(follows, coarse), blocks.block_sums(of_signal, coarse)
+        slope = block_statistics.ratio(
+            block_statistics.block_sums(follows, coarse),
+            block_statistics.block_sums(of_signal, coarse),
         )
         spread = np.sqrt(max(float(of_signal.mean()) / 2, 0.0))
         rows.append(_Left(where, i + 1, mean, slope.times(spread), tests))

@@ -6,7 +6,7 @@ N captures of a scene, H height, W width, C channels.
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax.captures.measure import blocks
+from n2n_jax.captures.measure import block_statistics
 
 _LOCAL = 31  # pixels a side of the mean that is taken off before noise is correlated
 
@@ -15,7 +15,7 @@ def means(captures_NHWC: np.ndarray, side: int) -> np.ndarray:
     """Means over blocks and channels; what does not fill a block is left out."""
     _, h, w, _ = captures_NHWC.shape
     side = max(1, min(side, h // 4, w // 4))
-    return blocks.block_means(captures_NHWC, side).mean(axis=-1)
+    return block_statistics.block_means(captures_NHWC, side).mean(axis=-1)
 
 
 def without_local_mean(image_HW: np.ndarray) -> np.ndarray:

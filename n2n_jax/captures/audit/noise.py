@@ -9,7 +9,7 @@ import numpy as np
 
 from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.captures.audit.view import View
-from n2n_jax.captures.measure import blocks
+from n2n_jax.captures.measure import block_statistics
 
 _LAGS = 5  # pixels that noise is correlated over
 _MOST_CORRELATION = 0.1  # a blur that cannot be seen: sigma of a third of a pixel
@@ -18,7 +18,7 @@ _MOST_CORRELATION = 0.1  # a blur that cannot be seen: sigma of a third of a pix
 def correlation(scene: np.ndarray | View) -> Finding:
     """The larger correlation of the noise of a pixel with that of the next, down or right."""
     d = View.of(scene).noise_HWC
-    side = blocks.block_side(*d.shape[:2])
+    side = block_statistics.block_side(*d.shape[:2])
     down, right = (_lag_ratio(d, lag, side) for lag in ((1, 0), (0, 1)))
     if not d.any():
         return finding_of('correlation', float('nan'), 'no noise', FINE)
@@ -47,10 +47,13 @@ def _lagged(d_HWC: np.ndarray, lag: tuple[int, int]) -> np.ndarray:
     return ahead * d_HWC[: h - down, max(-right, 0) : w - max(right, 0)]
 
 
-def _lag_ratio(d_HWC: np.ndarray, lag: tuple[int, int], side: int) -> blocks.Ratio:
+def _lag_ratio(d_HWC: np.ndarray, lag: tuple[int, int], side: int) -> block_statistics.Ratio:
     products_HW = _lagged(d_HWC, lag).sum(axis=-1)
     squares_HW = np.square(d_HWC[: products_HW.shape[0], : products_HW.shape[1]]).sum(axis=-1)
-    return blocks.ratio(blocks.block_sums(products_HW, side), blocks.block_sums(squares_HW, side))
+    return block_statistics.ratio(
+        block_statistics.block_sums(products_HW, side),
+        block_statistics.block_sums(squares_HW, side),
+    )
 
 
 def autocorrelation(scene: np.ndarray | View) -> np.ndarray:
@@ -73,14 +76,15 @@ def channels(scene: np.ndarray | View) -> Finding:
     if num == 1:
         return finding_of('channels', float('nan'), 'gray', FINE)
     d = view.noise_HWC
-    side = blocks.block_side(*d.shape[:2])
+    side = block_statistics.block_side(*d.shape[:2])
     # Each color in units of its own noise, so that the mean of squares is that of both.
     d = d / np.maximum(d.std(axis=(0, 1)), 1e-300)
     found = {}
     for i, j in itertools.combinations(range(num), 2):
         both = (d[..., i] ** 2 + d[..., j] ** 2) / 2
-        found[f'{i + 1}-{j + 1}'] = blocks.ratio(
-            blocks.block_sums(d[..., i] * d[..., j], side), blocks.block_sums(both, side)
+        found[f'{i + 1}-{j + 1}'] = block_statistics.ratio(
+            block_statistics.block_sums(d[..., i] * d[..., j], side),
+            block_statistics.block_sums(both, side),
         )
     larger = max(found.values(), key=lambda one: abs(one.value))
     text = f'{larger.value:+.2f} between colors'

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from n2n_jax.captures.audit.alignment import brightness, residual, shift
-from n2n_jax.captures.audit.belonging import duplicates, outliers, same_scene, shares_noise
 from n2n_jax.captures.audit.clipping import saturation
+from n2n_jax.captures.audit.consistency import duplicates, outliers, same_scene, shares_noise
 from n2n_jax.captures.audit.constants import Constant
 from n2n_jax.captures.audit.findings import (
     FINE,
@@ -29,7 +29,7 @@ from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.find import Scene, read_scene
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import NoiseModel
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.config import MOST_CHANNELS
 from n2n_jax.runtime.errors import UserError

@@ -9,7 +9,7 @@ from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding
 from n2n_jax.captures.audit.scenes import NEIGHBORS, SceneAudit, digest
 from n2n_jax.captures.measure import noise_correlation
 from n2n_jax.captures.measure.measured_part import measured_part
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 
 _VERDICTS = {
     noise_correlation.INDEPENDENT: (FINE, 'independent', ''),

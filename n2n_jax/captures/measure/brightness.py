@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from n2n_jax.captures.measure import blocks
+from n2n_jax.captures.measure import block_statistics
 
 _TILES = 4  # a side: the scatter over leaving each out in turn is the standard error
 # Pixels a side that are averaged first: so many that hardly any noise is left where it matters, of
@@ -192,7 +192,7 @@ def _moments(captures_NHWC: np.ndarray) -> tuple[np.ndarray, float]:
     """
     n, h, w, _ = captures_NHWC.shape
     side = max(1, min(_BLOCK_OF_TWO if n == 2 else _BLOCK, h // _TILES, w // _TILES))
-    x = blocks.block_means(captures_NHWC, side)
+    x = block_statistics.block_means(captures_NHWC, side)
     center = float(x.mean())
     x -= center
     parts = []

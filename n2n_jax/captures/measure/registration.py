@@ -30,7 +30,7 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from n2n_jax.captures.measure import blocks, regions
+from n2n_jax.captures.measure import block_statistics, regions
 
 _SCALES = (1.0, 2.0, 4.0)  # standard deviations in pixels of the finer Gaussian of a band
 _COARSER = 2.0  # the other Gaussian of the band is so much wider
@@ -73,7 +73,7 @@ class Shift:
 
     def significant(self) -> float:
         """The largest shift along a direction that cannot be chance; 0 if there is none."""
-        needed = blocks.needed(self.freedom)
+        needed = block_statistics.needed(self.freedom)
         return max((abs(t) for t, error in self.measurable() if abs(t) > needed * error), default=0)
 
 
@@ -298,7 +298,7 @@ def _equations(
 
     def summed(maps: np.ndarray) -> np.ndarray:
         padded = np.pad(maps, ((0, 0),) * (maps.ndim - 2) + fill)
-        sums = blocks.block_sums(padded, block)
+        sums = block_statistics.block_sums(padded, block)
         return sums.reshape(*maps.shape[:-3], -1)
 
     matrix_22B = summed(products)[[[0, 1], [1, 2]]]
@@ -314,7 +314,7 @@ def _descend(
     own: list[np.ndarray], others: list[np.ndarray], slopes: list[np.ndarray], start_2: np.ndarray
 ) -> Shift:
     """Gauss-Newton steps from a start; `slopes` are those of the others."""
-    block = blocks.block_side(*own[0].shape[1:])
+    block = block_statistics.block_side(*own[0].shape[1:])
     shift_2 = start_2
     for _ in range(_MOST_STEPS):
         equations = [
@@ -363,7 +363,7 @@ def _solved(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
             covariance_22 += _UNKNOWN_ERROR**2 * outer_22
     step_2 = inverse_22 @ right_2B.sum(axis=-1)
     left_2B = right_2B - np.einsum('abk,b->ak', matrix_22B, step_2)
-    count = blocks.effective_count(np.maximum(np.trace(matrix_22B), 0))
+    count = block_statistics.effective_count(np.maximum(np.trace(matrix_22B), 0))
     freedom = count - 2
     if freedom < 1:  # one or two things in the picture: nothing says how sure it is
         return step_2, covariance_22 + _UNKNOWN_ERROR**2 * np.eye(2), 0.0
@@ -384,18 +384,18 @@ def _leaves_less(
     chance, by some four or five times sqrt(2 / n) of itself.
     """
     middle = len(own) // 2
-    block = blocks.block_side(*own[0].shape[1:])
+    block = block_statistics.block_side(*own[0].shape[1:])
     margin = _margin(_SCALES[middle], far_2, near_2)
     if min(own[0].shape[1:]) - 2 * margin < 2 * block:
         return False
     near_B, far_B = (
-        blocks.block_sums(_inside(left_RHW**2, margin), block).ravel()
+        block_statistics.block_sums(_inside(left_RHW**2, margin), block).ravel()
         for left_RHW in (
             _moved_back(own[middle], shift_2) - others[middle] for shift_2 in (near_2, far_2)
         )
     )
     values = own[middle][0].size * len(own[middle]) / _independent_area(_SCALES[middle])
-    values *= blocks.effective_count(near_B) / len(near_B)
+    values *= block_statistics.effective_count(near_B) / len(near_B)
     if values < 1:
         return False
     return bool(far_B.sum() < near_B.sum() * (1 - max(0.1, 7 * np.sqrt(2 / values))))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class FolderSource:
 
     def __init__(self, folder: str | Path, *, skip_bad: bool = False):
         folder = Path(folder)
-        paths = io.find_images(folder)
+        paths = image_io.find_images(folder)
         if skip_bad:
             paths = _readable(paths)
             if not paths:
@@ -38,7 +38,7 @@ class FolderSource:
         self.names = [path.relative_to(folder).as_posix() for path in paths]
         self._paths = paths
         with _the_way_out():
-            self._sizes = [io.image_size(path)[:2] for path in paths]
+            self._sizes = [image_io.image_size(path)[:2] for path in paths]
 
     def size(self, i: int) -> tuple[int, int]:
         """(H, W) of image i, from its header."""
@@ -51,11 +51,11 @@ class FolderSource:
 
 
 def _read(path: Path) -> np.ndarray:
-    image = io.read_image(path)
-    color_HWC, _ = io.color_and_alpha(image)
+    image = image_io.read_image(path)
+    color_HWC, _ = image_io.color_and_alpha(image)
     if image.pixels.dtype == np.uint8:
         return np.rint(color_HWC * 255).astype(np.uint8)
-    io.check_range(image, margin=0.5)
+    image_io.check_range(image, margin=0.5)
     return color_HWC
 
 

@@ -12,14 +12,14 @@ from clean_captures import SCENES, clean_set
 from scipy import ndimage
 
 from n2n_jax.captures import audit
-from n2n_jax.captures.audit import audit_report
+from n2n_jax.captures.audit import html_page
 from n2n_jax.captures.measure import noise_model as noise_models
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import noise_model
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.cli import n2n as cli
 from n2n_jax.data.sources import dead_leaves, photos
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 
 
 @pytest.fixture(scope='module')
@@ -351,7 +351,7 @@ def saved(folder, name, *captures, dtype=np.uint8):
     for k, capture in enumerate(captures):
         top = np.iinfo(dtype).max
         pixels = np.rint(np.clip(capture, 0, top)).astype(dtype)
-        io.write_pixels(folder / f'{name}_{k + 1}.png', pixels)
+        image_io.write_pixels(folder / f'{name}_{k + 1}.png', pixels)
 
 
 @pytest.fixture
@@ -551,10 +551,10 @@ def test_odd_captures_are_audited_without_a_traceback(name):
     x_NHWC, verdict = odd_captures()[name]
     scene, _ = found_in(x_NHWC)
     assert scene.verdict == verdict
-    details = audit_report.Details()
+    details = html_page.Details()
     if scene.noise is not None:
         details.add(scene, x_NHWC)
-    audit_report.page([scene], details.by_scene())
+    html_page.page([scene], details.by_scene())
     json.dumps(scene.as_dict(), allow_nan=False)
 
 

@@ -11,7 +11,7 @@ from n2n_jax.captures.measure.noise_correlation import (
     UNCLEAR,
     neighbor_correlation,
 )
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.data.sources import photos
 from n2n_jax.data.sources.dead_leaves import dead_leaves_image
 from n2n_jax.runtime.config import CapturesConfig

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2n_jax.captures.measure import blocks, regions, registration
+from n2n_jax.captures.measure import block_statistics, regions, registration
 from n2n_jax.data.sources import photos
 
 
@@ -144,8 +144,9 @@ def test_a_ratio_knows_how_certain_it_is():
         rng = np.random.default_rng(seed)
         d_HW = ndimage.uniform_filter(rng.normal(size=(90, 96)), 3)
         squares_HW = d_HW[:, 1:] ** 2
-        found = blocks.ratio(
-            blocks.block_sums(d_HW[:, 1:] * d_HW[:, :-1], 15), blocks.block_sums(squares_HW, 15)
+        found = block_statistics.ratio(
+            block_statistics.block_sums(d_HW[:, 1:] * d_HW[:, :-1], 15),
+            block_statistics.block_sums(squares_HW, 15),
         )
         values.append(found.value)
         errors.append(found.error)
@@ -156,12 +157,14 @@ def test_a_ratio_knows_how_certain_it_is():
 
 def test_sums_over_blocks_leave_nothing_out():
     map_HW = np.arange(7.0 * 11).reshape(7, 11)
-    sums_B = blocks.block_sums(np.stack([map_HW, -map_HW]), 3)
+    sums_B = block_statistics.block_sums(np.stack([map_HW, -map_HW]), 3)
     assert sums_B.shape == (2, 3 * 4)
     np.testing.assert_allclose(sums_B.sum(axis=-1), [map_HW.sum(), -map_HW.sum()])
     assert sums_B[0, 0] == map_HW[:3, :3].sum()
-    assert blocks.effective_count(np.array([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
-    assert blocks.ratio(np.ones(3), np.zeros(3)) == blocks.Ratio(0.0, float('inf'), 0.0)
+    assert block_statistics.effective_count(np.array([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
+    assert block_statistics.ratio(np.ones(3), np.zeros(3)) == block_statistics.Ratio(
+        0.0, float('inf'), 0.0
+    )
 
 
 @pytest.mark.parametrize('shift_2', [(0.0, 0.5), (-0.3, 0.2), (1.4, -0.9)])

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from n2n_jax.captures.measure.saturation import saturated, unsaturated_mask
-from n2n_jax.evaluate import pair_metrics
+from n2n_jax.evaluate import without_clean
 
 
 def test_ends_of_the_type_and_piles_are_saturated():
@@ -40,7 +40,7 @@ def test_what_is_left_has_no_bias_and_would_have_if_values_went_one_by_one():
         read_NHWC = np.clip(np.round(255 * noisy), 0, 255).astype(np.uint8)
         x = read_NHWC / 255
         f = ndimage.gaussian_filter(x, (0, 1, 1, 0))
-        map_HWC = pair_metrics.error_maps(f, x)[0]
+        map_HWC = without_clean.error_maps(f, x)[0]
         masks = {
             'all': np.ones(map_HWC.shape, bool),
             'values': ~saturated(read_NHWC).any(axis=0),

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from n2n_jax.captures import audit
 from n2n_jax.captures.measure import shared_noise
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 
 ROWS, COLUMNS = np.mgrid[:96, :112]
 SCENE = 1500 + 500 * np.sin(COLUMNS / 9) * np.cos(ROWS / 7) + 400 * (COLUMNS > 60)

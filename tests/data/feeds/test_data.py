@@ -10,7 +10,7 @@ from n2n_jax.data.feeds import feed as feed_module
 from n2n_jax.data.feeds import sampler
 from n2n_jax.data.feeds.feed import DeviceFeed, StreamFeed, make_feed
 from n2n_jax.data.sources.source import ArraySource, at_least, with_channels
-from n2n_jax.images import io
+from n2n_jax.images import image_io
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
@@ -63,7 +63,7 @@ def test_the_eight_transforms_differ():
 def test_both_feeds_give_the_same_batches_on_any_number_of_devices(image_folder, num_devices, kind):
     if kind == 'float':
         rng = np.random.default_rng(0)
-        io.write_pixels(
+        image_io.write_pixels(
             image_folder / '0_deep.png', rng.integers(65536, size=(30, 30)).astype('uint16')
         )
     source = data.open_source(f'folder:{image_folder}')

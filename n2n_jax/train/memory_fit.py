@@ -18,7 +18,7 @@ from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.parallel import Layout
-from n2n_jax.train.train_step import Task, init_state, make_train_step
+from n2n_jax.train.step import Task, init_state, make_train_step
 
 _log = logging.getLogger(__name__)
 

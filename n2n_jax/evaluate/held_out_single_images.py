@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate.shown_values import DIFFERENCE, ShownValues
 from n2n_jax.evaluate.with_clean import Report
 from n2n_jax.images import pictures

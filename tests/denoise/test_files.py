@@ -17,11 +17,11 @@ from PIL import Image
 from tiny import tiny_config
 
 from n2n_jax import models
-from n2n_jax.denoise import denoise_files
-from n2n_jax.denoise.denoise_files import Job, Options, Output
+from n2n_jax.denoise import files
 from n2n_jax.denoise.denoiser import Denoiser
+from n2n_jax.denoise.files import Job, Options, Output
 from n2n_jax.denoise.uncertainty import Calibration
-from n2n_jax.images import image_bands, io, open_files
+from n2n_jax.images import image_io, open_files, row_writer
 from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import Checkpoints
@@ -46,7 +46,7 @@ def random_network(channels=1, **changes):
 def denoise(network, source, target, *, options=Options(), **changes):  # noqa: B008 (frozen)
     """The failures."""
     job = Job((source,), (None,), target, **changes)
-    return denoise_files.denoise_files(network, [job], options)
+    return files.denoise_files(network, [job], options)
 
 
 def pixels(*shape, dtype='uint8', high=200):
@@ -177,7 +177,7 @@ def test_exif_of_a_tiff_is_kept(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x829A] = 0.25  # exposure
     Image.fromarray(pixels(20, 30)).save(tmp_path / 'in.jpg', exif=exif)
-    io.write_image(tmp_path / 'in.tif', io.read_image(tmp_path / 'in.jpg'))
+    image_io.write_image(tmp_path / 'in.tif', image_io.read_image(tmp_path / 'in.jpg'))
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
     with Image.open(tmp_path / 'out.tif') as image:
         assert image.getexif().get_ifd(0x8769)[0x829A] == 0.25
@@ -192,7 +192,9 @@ def test_alpha_is_kept_and_other_channels_are_denoised_one_by_one(tmp_path):
     for name in ('rgba.tif', 'five.tif', 'rgba.png'):
         assert denoise(network, tmp_path / name, tmp_path / f'out_{name}') == []
     for name in ('rgba.tif', 'rgba.png'):
-        np.testing.assert_array_equal(io.read_image(tmp_path / f'out_{name}').pixels, network(rgba))
+        np.testing.assert_array_equal(
+            image_io.read_image(tmp_path / f'out_{name}').pixels, network(rgba)
+        )
     written = tifffile.imread(tmp_path / 'out_five.tif')
     for c in range(5):
         np.testing.assert_array_equal(written[..., c], network(five[..., c]))
@@ -237,8 +239,8 @@ def test_an_exr_keeps_alpha_layers_and_attributes(dtype, colors, tmp_path):
     source = tmp_path / 'in' / 'é 1.exr'
     OpenEXR.File(header, dict(before)).write(str(source))
     network = identity(shift=0.5, white=40.0)
-    (job,) = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
-    assert denoise_files.denoise_files(network, [job], Options()) == []
+    (job,) = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    assert files.denoise_files(network, [job], Options()) == []
     with OpenEXR.File(str(tmp_path / 'out' / 'é 1.exr'), separate_channels=True) as file:
         after = {name: channel.pixels for name, channel in file.channels().items()}
         assert file.header()['take'] == 7
@@ -263,7 +265,7 @@ def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
     image = pixels(300, 20, dtype='uint16')
     tifffile.imwrite(tmp_path / 'in.tif', image, rowsperstrip=8)
     asked, written = [], []
-    read, write = TiffFile.read, image_bands._TiffTarget.write
+    read, write = TiffFile.read, row_writer._TiffTarget.write
 
     def watched_read(self, index, start, stop):
         asked.append(stop - start)
@@ -274,7 +276,7 @@ def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
         return write(self, index, rows_hWC)
 
     monkeypatch.setattr(TiffFile, 'read', watched_read)
-    monkeypatch.setattr(image_bands._TiffTarget, 'write', watched_write)
+    monkeypatch.setattr(row_writer._TiffTarget, 'write', watched_write)
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
     assert max(asked) == 24  # core 16 and halo 4 on both sides
     assert max(written) <= 20
@@ -336,9 +338,9 @@ def test_captures_are_combined_to_one_output_per_scene(combine, captures, tmp_pa
 
     folder, images = captures
     scenes = find_scenes([folder])
-    jobs = denoise_files.jobs_of_scenes(scenes, [folder], tmp_path / 'out')
+    jobs = files.jobs_of_scenes(scenes, [folder], tmp_path / 'out')
     network = random_network(black=0.0, white=200.0)
-    assert denoise_files.denoise_files(network, jobs, Options(combine=combine)) == []
+    assert files.denoise_files(network, jobs, Options(combine=combine)) == []
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.tif', 'b.tif']
     scale = network.pixel_range(np.uint16, 'x')
     for scene, stack in images.items():
@@ -366,8 +368,8 @@ def test_a_stack_of_captures_becomes_one_image(suffix, tmp_path):
         metadata = {'axes': 'ZYX', 'unit': 'um'}
         tifffile.imwrite(source, stack, imagej=True, metadata=metadata, resolution=(2.0, 2.0))
     scenes = find_scenes([source], interleaved=2)
-    jobs = denoise_files.jobs_of_scenes(scenes, [source], tmp_path / 'out')
-    assert denoise_files.denoise_files(identity(), jobs, Options(combine='results')) == []
+    jobs = files.jobs_of_scenes(scenes, [source], tmp_path / 'out')
+    assert files.denoise_files(identity(), jobs, Options(combine='results')) == []
     for k in range(2):
         path = tmp_path / 'out' / f'stack_{k + 1}{suffix}'
         written = np.load(path) if suffix == '.npy' else tifffile.imread(path)
@@ -388,10 +390,10 @@ def test_a_stack_whose_channels_are_the_captures_becomes_their_mean(combine, tmp
     tifffile.imwrite(tmp_path / 'c.tif', stack, imagej=True, metadata={'axes': 'CYX'})
     scenes = find_scenes([tmp_path / 'c.tif'])
     for name in ('mean.tif', 'mean.png'):
-        jobs = denoise_files.jobs_of_scenes(scenes, [tmp_path / 'c.tif'], tmp_path / name)
+        jobs = files.jobs_of_scenes(scenes, [tmp_path / 'c.tif'], tmp_path / name)
         network = identity(black=0.0, white=200.0)
-        assert denoise_files.denoise_files(network, jobs, Options(combine=combine)) == []
-        written = io.read_image(tmp_path / name).pixels
+        assert files.denoise_files(network, jobs, Options(combine=combine)) == []
+        written = image_io.read_image(tmp_path / name).pixels
         assert (written.shape, written.dtype) == ((30, 20), np.uint16)
         np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
 
@@ -400,7 +402,7 @@ def test_captures_of_different_sizes_are_an_error(tmp_path):
     for k, side in enumerate((20, 24)):
         tifffile.imwrite(tmp_path / f'{k}.tif', pixels(side, 20))
     job = Job((tmp_path / '0.tif', tmp_path / '1.tif'), (0, 0), tmp_path / 'out.tif')
-    (failure,) = denoise_files.denoise_files(identity(), [job], Options(combine='results'))
+    (failure,) = files.denoise_files(identity(), [job], Options(combine='results'))
     assert 'differ' in failure
     assert '20x24' in failure
     assert not (tmp_path / 'out.tif').exists()
@@ -444,8 +446,8 @@ def test_bad_files_are_named_and_leave_nothing_behind(tmp_path):
     (tmp_path / 'in').mkdir()
     words = bad_files(tmp_path / 'in')
     tifffile.imwrite(tmp_path / 'in' / 'good.tif', pixels(20, 20))
-    jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
-    failures = denoise_files.denoise_files(identity(), jobs, Options())
+    jobs = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    failures = files.denoise_files(identity(), jobs, Options())
     assert len(failures) == len(words)
     for name, word in words.items():
         (failure,) = [text for text in failures if f'{os.sep}{name} ' in text]
@@ -457,16 +459,16 @@ def test_a_file_that_meets_a_fault_of_ours_does_not_stop_the_others(tmp_path, mo
     (tmp_path / 'in').mkdir()
     for name in ('a', 'b', 'c', 'd'):
         tifffile.imwrite(tmp_path / 'in' / f'{name}.tif', pixels(20, 20))
-    real = denoise_files._check
+    real = files._check
 
     def check(denoiser, source, *rest):
         if source.path.stem in 'abc':
             raise {'a': RuntimeError, 'b': MemoryError, 'c': OSError}[source.path.stem](5, 'words')
         return real(denoiser, source, *rest)
 
-    monkeypatch.setattr(denoise_files, '_check', check)
-    jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
-    failures = denoise_files.denoise_files(identity(), jobs, Options())
+    monkeypatch.setattr(files, '_check', check)
+    jobs = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    failures = files.denoise_files(identity(), jobs, Options())
     for failure, words in zip(
         failures,
         (
@@ -477,7 +479,7 @@ def test_a_file_that_meets_a_fault_of_ours_does_not_stop_the_others(tmp_path, mo
         strict=True,
     ):
         assert words in failure.replace(f' or {tmp_path}/out/c.tif', '')
-    assert 'test_denoise_files.py:' in failures[0]  # where it arose
+    assert 'test_files.py:' in failures[0]  # where it arose
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['d.tif']
 
 
@@ -490,8 +492,8 @@ def test_damaged_files_of_every_kind_do_not_stop_a_folder(tmp_path, caplog):
     os.mkfifo(tmp_path / 'in' / 'pipe.png')
     (tmp_path / 'in' / 'device.npy').symlink_to('/dev/zero')
     (tmp_path / 'in' / 'gone.tif').symlink_to(tmp_path / 'nowhere')
-    jobs = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
-    failures = '\n'.join(denoise_files.denoise_files(identity(), jobs, Options()))
+    jobs = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    failures = '\n'.join(files.denoise_files(identity(), jobs, Options()))
     for words in ('member.npz', 'cut.exr'):
         assert words in failures
     for words in (
@@ -554,7 +556,7 @@ def test_a_stack_goes_into_no_file_of_single_images(tmp_path):
     assert 'cannot hold the 2 images' in failure
     tifffile.imwrite(tmp_path / 'one.tif', pixels(20, 20), resolution=(300, 300))
     assert denoise(identity(), tmp_path / 'one.tif', tmp_path / 'one.png') == []
-    np.testing.assert_array_equal(io.read_image(tmp_path / 'one.png').pixels, pixels(20, 20))
+    np.testing.assert_array_equal(image_io.read_image(tmp_path / 'one.png').pixels, pixels(20, 20))
 
 
 def test_values_far_from_the_range_of_the_model_are_warned_of(tmp_path, caplog):
@@ -610,8 +612,8 @@ def test_the_model_that_is_named_is_the_one_that_is_used(image_folder, tmp_path,
             checkpoints.wait()
         arguments = ('-o', tmp_path / f'{seed}.png', '--model', tmp_path / f'run{seed}')
         assert command('denoise', source, *arguments) == 0
-        want = Denoiser(config.model, variables, step=1)(io.read_image(source).pixels)
-        np.testing.assert_array_equal(io.read_image(tmp_path / f'{seed}.png').pixels, want)
+        want = Denoiser(config.model, variables, step=1)(image_io.read_image(source).pixels)
+        np.testing.assert_array_equal(image_io.read_image(tmp_path / f'{seed}.png').pixels, want)
     assert (tmp_path / '0.png').read_bytes() != (tmp_path / '1.png').read_bytes()
     arguments = ('-o', tmp_path / '2.png', '--model', tmp_path / 'run2')
     assert command('denoise', source, *arguments) == 2
@@ -659,10 +661,10 @@ def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target)
         with pytest.raises(UserError, match='would be written outside of -o'):
-            denoise_files.jobs_of_files([tmp_path / 'in'], out)
+            files.jobs_of_files([tmp_path / 'in'], out)
         link.unlink()
     (tmp_path / 'linked').symlink_to(far)  # the user may name a link, though
-    (job,) = denoise_files.jobs_of_files([tmp_path / 'in'], tmp_path / 'linked')
+    (job,) = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'linked')
     assert job.target == tmp_path / 'linked' / 'deep' / 'a.tif'
 
 
@@ -672,14 +674,14 @@ def test_a_name_with_a_slash_behind_is_a_folder(tmp_path):
         tifffile.imwrite(path, pixels(9, 9))
     for given in (inputs, inputs[:1]):
         for name in ('run1.0', 'x.tif'):
-            jobs = denoise_files.jobs_of_files(given, Output(tmp_path / name, is_folder=True))
+            jobs = files.jobs_of_files(given, Output(tmp_path / name, is_folder=True))
             assert [job.target for job in jobs] == [tmp_path / name / file.name for file in given]
-    jobs = denoise_files.jobs_of_files(inputs, tmp_path / 'run1.0')  # no file has this ending
+    jobs = files.jobs_of_files(inputs, tmp_path / 'run1.0')  # no file has this ending
     assert [job.target.parent.name for job in jobs] == ['run1.0'] * 2
     with pytest.raises(UserError, match=r'has the name of an image .* several .* Write .*x.tif/'):
-        denoise_files.jobs_of_files(inputs, tmp_path / 'x.tif')
+        files.jobs_of_files(inputs, tmp_path / 'x.tif')
     with pytest.raises(UserError, match=r'run1.0 cannot be written: .* or write .*run1.0/ for a'):
-        denoise_files.jobs_of_files(inputs[:1], tmp_path / 'run1.0')
+        files.jobs_of_files(inputs[:1], tmp_path / 'run1.0')
 
 
 @pytest.mark.parametrize(
@@ -695,7 +697,7 @@ def test_kinds_that_cannot_become_each_other_are_refused_before_the_model(
 ):
     (tmp_path / source).write_text('')
     with pytest.raises(UserError, match=words):
-        denoise_files.jobs_of_files([tmp_path / source], tmp_path / target)
+        files.jobs_of_files([tmp_path / source], tmp_path / target)
 
 
 def test_scene_folders_that_are_links_are_denoised(tmp_path):
@@ -703,15 +705,15 @@ def test_scene_folders_that_are_links_are_denoised(tmp_path):
     (tmp_path / 'cells').mkdir()
     tifffile.imwrite(tmp_path / 'far' / 'a.tif', pixels(9, 9))
     (tmp_path / 'cells' / 's1').symlink_to(tmp_path / 'far')
-    jobs = denoise_files.jobs_of_files([tmp_path / 'cells'], tmp_path / 'out')
-    assert denoise_files.denoise_files(identity(), jobs, Options()) == []
+    jobs = files.jobs_of_files([tmp_path / 'cells'], tmp_path / 'out')
+    assert files.denoise_files(identity(), jobs, Options()) == []
     assert (tmp_path / 'out' / 's1' / 'a.tif').exists()
 
 
 def test_progress_counts_pixels_whatever_their_colors(tmp_path, monkeypatch):
     counts = []
     monkeypatch.setattr(
-        denoise_files.ProgressLine, 'update', lambda self, count, details: counts.append(count)
+        files.ProgressLine, 'update', lambda self, count, details: counts.append(count)
     )
     tifffile.imwrite(tmp_path / 'in.tif', pixels(60, 50, 3), photometric='rgb')
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
@@ -733,7 +735,7 @@ def test_spread_and_output_of_one_name_clash(tmp_path):
     for name in ('a.tif', 'a_spread.tif'):
         tifffile.imwrite(tmp_path / name, pixels(9, 9))
     with pytest.raises(UserError, match='both become'):
-        denoise_files.jobs_of_files([tmp_path], tmp_path.parent / 'out', maps=['spread'])
+        files.jobs_of_files([tmp_path], tmp_path.parent / 'out', maps=['spread'])
 
 
 def test_shape_of_tifffile_is_told_truly(tmp_path):
@@ -761,7 +763,7 @@ def test_where_one_capture_has_a_border_the_others_count(combine, tmp_path):
         tifffile.imwrite(tmp_path / f'{k}.tif', image)
     job = Job(tuple(tmp_path / f'{k}.tif' for k in range(3)), (0,) * 3, tmp_path / 'out.tif')
     network = identity(shift=0.1, black=0.0, white=200.0, constants='-9999')
-    assert denoise_files.denoise_files(network, [job], Options(combine=combine)) == []
+    assert files.denoise_files(network, [job], Options(combine=combine)) == []
     written = tifffile.imread(tmp_path / 'out.tif')
     np.testing.assert_array_equal(written[:, :2], -9999)
     for columns, captures in ((np.s_[2:4], [2]), (np.s_[4:8], [1, 2]), (np.s_[8:], [0, 1, 2])):
@@ -800,9 +802,9 @@ def test_channels_that_are_captures_keep_the_scale_of_the_image(tmp_path):
     metadata = {'axes': 'CYX', 'unit': 'um', 'spacing': 2.0}
     stack = pixels(4, 20, 20, dtype='uint16')
     tifffile.imwrite(source, stack, imagej=True, metadata=metadata, resolution=(5.0, 5.0))
-    jobs = denoise_files.jobs_of_scenes(find_scenes([source]), [source], tmp_path / 'out.tif')
+    jobs = files.jobs_of_scenes(find_scenes([source]), [source], tmp_path / 'out.tif')
     network = identity(black=0.0, white=200.0)
-    assert denoise_files.denoise_files(network, jobs, Options(combine='results')) == []
+    assert files.denoise_files(network, jobs, Options(combine='results')) == []
     with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
         assert tif.imagej_metadata['unit'] == 'um'
         assert 'channels' not in tif.imagej_metadata
@@ -841,7 +843,7 @@ def test_what_a_format_cannot_hold_is_told_before_the_work(
 def test_ctrl_c_that_a_library_takes_for_damage_ends_the_program(where, tmp_path, monkeypatch):
     for name in 'abc':
         tifffile.imwrite(tmp_path / f'{name}.tif', pixels(20, 20))
-    real = getattr(denoise_files, where)
+    real = getattr(files, where)
 
     def interrupted(*arguments):
         try:
@@ -851,12 +853,12 @@ def test_ctrl_c_that_a_library_takes_for_damage_ends_the_program(where, tmp_path
             raise ImportError('initialization failed') from None
         return real(*arguments)
 
-    monkeypatch.setattr(denoise_files, where, interrupted)
+    monkeypatch.setattr(files, where, interrupted)
     jobs = [Job((tmp_path / f'{n}.tif',), (None,), tmp_path / f'out_{n}.tif') for n in 'abc']
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt), interrupts.stoppable():
-            denoise_files.denoise_files(identity(), jobs, Options())
+            files.denoise_files(identity(), jobs, Options())
     finally:
         signal.signal(signal.SIGINT, before)
     assert not list(tmp_path.glob('out_*'))
@@ -871,8 +873,8 @@ def test_captures_with_and_without_alpha_are_combined(tmp_path):
             (tmp_path / f'{first}.png', tmp_path / f'{second}.png'), (0, 0), tmp_path / 'c.png'
         )
         options = Options(combine='results', existing='replace')
-        assert denoise_files.denoise_files(identity(), [job], options) == []
-        written = io.read_image(tmp_path / 'c.png').pixels
+        assert files.denoise_files(identity(), [job], options) == []
+        written = image_io.read_image(tmp_path / 'c.png').pixels
         np.testing.assert_array_equal(written[..., :3], image)
         assert written.shape[-1] == channels
 
@@ -885,7 +887,7 @@ def test_a_scene_may_have_more_captures_than_files_may_be_open(
     stack = pixels(40, 30, 20)
     paths = [tmp_path / f'{k}{suffix}' for k in range(40)]
     for path, image in zip(paths, stack, strict=True):
-        io.write_pixels(path, image)
+        image_io.write_pixels(path, image)
     num_open, most = 0, 0
     real = open_files.open_image
 
@@ -900,8 +902,8 @@ def test_a_scene_may_have_more_captures_than_files_may_be_open(
 
     monkeypatch.setattr(open_files, 'open_image', counted)
     job = Job(tuple(paths), (0,) * 40, tmp_path / f'out{suffix}')
-    assert denoise_files.denoise_files(identity(), [job], Options(combine=combine)) == []
-    written = io.read_image(job.target).pixels
+    assert files.denoise_files(identity(), [job], Options(combine=combine)) == []
+    written = image_io.read_image(job.target).pixels
     np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
     assert 1 <= most <= 8
     assert num_open == 0
@@ -918,10 +920,10 @@ def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
     (given / 's1').symlink_to(far)
     for output in (far, far / 'out', far / 'deep' / 'out'):
         with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
-            denoise_files.jobs_of_files([given], output)
+            files.jobs_of_files([given], output)
         with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
-            denoise_files.jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
-    assert len(denoise_files.jobs_of_files([given], tmp_path / 'out')) == 2
+            files.jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
+    assert len(files.jobs_of_files([given], tmp_path / 'out')) == 2
 
 
 def test_a_long_stack_on_another_scale_is_warned_of_in_one_line(tmp_path, caplog):
@@ -940,7 +942,7 @@ def test_a_scene_of_many_captures_with_alpha_is_warned_of_once_a_capture(tmp_pat
     for path in paths:
         Image.fromarray(pixels(40, 20, 4, high=256)).save(path)
     job = Job(tuple(paths), (0,) * 12, tmp_path / 'out.png')
-    assert denoise_files.denoise_files(identity(), [job], Options(combine='results')) == []
+    assert files.denoise_files(identity(), [job], Options(combine='results')) == []
     told = [record.getMessage().partition(':')[0] for record in caplog.records]
     assert sorted(told) == sorted(str(path) for path in paths)
 

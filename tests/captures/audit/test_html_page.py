@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from n2n_jax.captures import audit
-from n2n_jax.captures.audit import audit_report, svg
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.audit import html_page, svg
+from n2n_jax.captures.scene_captures import SceneCaptures
 
 EVIL = '<script>alert("1")</script>&amp; "a|b"'
 
@@ -28,12 +28,12 @@ def scene(name, seed=0, side=40, channels=1, shared=False):
 
 
 def page_of(scenes):
-    details = audit_report.Details()
+    details = html_page.Details()
     audits = []
     for one in scenes:
         audits.append(audit.audit_scene(one))
         details.add(audits[-1], one.captures_NHWC)
-    return audit_report.page(audits, details.by_scene())
+    return html_page.page(audits, details.by_scene())
 
 
 def tree_of(page):
@@ -94,8 +94,8 @@ def test_every_scene_has_its_pictures_and_plots(page):
 
 def test_many_scenes_make_no_longer_a_page_than_twenty_in_detail():
     few = [audit.audit_scene(scene(f's{k}', k, 32)) for k in range(3)]
-    shown = audit_report.pictures(scene('s', 0, 32).captures_NHWC)
-    audits, details = [], audit_report.Details()
+    shown = html_page.pictures(scene('s', 0, 32).captures_NHWC)
+    audits, details = [], html_page.Details()
     for k in range(60):
         one = dataclasses.replace(few[k % 3], name=f'scene{k}')
         if k == 50:
@@ -105,8 +105,8 @@ def test_many_scenes_make_no_longer_a_page_than_twenty_in_detail():
         details.add(one, scene('s', k, 32).captures_NHWC)
     kept = details.by_scene()
     assert list(kept)[:3] == ['scene50', 'scene0', 'scene1']
-    assert len(kept) == audit_report.MOST_DETAILED
-    page = audit_report.page(audits, kept)
+    assert len(kept) == html_page.MOST_DETAILED
+    page = html_page.page(audits, kept)
     assert len(list(tree_of(page).iter('section'))) == 20
     assert 'Pictures and plots of 20 of 60 scenes' in page
     assert page.count('scene59') == 1  # in the table only
@@ -115,11 +115,11 @@ def test_many_scenes_make_no_longer_a_page_than_twenty_in_detail():
 
 def test_large_and_color_and_flat_scenes_have_pictures():
     rng = np.random.default_rng(0)
-    large = audit_report.pictures(rng.normal(0, 1, (2, 500, 700, 3)))
+    large = html_page.pictures(rng.normal(0, 1, (2, 500, 700, 3)))
     assert Image.open(io.BytesIO(large.first)).size == (320, 320)
     assert Image.open(io.BytesIO(large.first)).mode == 'RGB'
     assert len(large.counts) == len(large.edges) - 1
-    flat = audit_report.pictures(np.full((2, 40, 40, 1), 0.5, np.float32))
+    flat = html_page.pictures(np.full((2, 40, 40, 1), 0.5, np.float32))
     assert flat.counts == (2 * 40 * 40,)
 
 
@@ -168,7 +168,7 @@ def test_a_map_shows_size_and_sign():
 
 @pytest.mark.parametrize('channels', [1, 2, 3, 4, 5, 8])
 def test_pictures_of_any_number_of_channels_can_be_opened(channels):
-    shown = audit_report.pictures(scene('s', channels=channels).captures_NHWC)
+    shown = html_page.pictures(scene('s', channels=channels).captures_NHWC)
     for picture in (shown.first, shown.difference):
         with Image.open(io.BytesIO(picture)) as image:
             image.load()

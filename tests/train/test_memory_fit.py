@@ -11,8 +11,8 @@ from n2n_jax.data.sources import open_source
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.memory import program_bytes, readable
 from n2n_jax.runtime.parallel import make_layout
-from n2n_jax.train import fit
-from n2n_jax.train.train_step import make_task
+from n2n_jax.train import memory_fit
+from n2n_jax.train.step import make_task
 
 
 def prepared(image_folder, **changes):
@@ -27,19 +27,19 @@ def prepared(image_folder, **changes):
 
 
 def refusal(monkeypatch, limit, arguments):
-    monkeypatch.setattr(fit, 'device_bytes', lambda: limit)
+    monkeypatch.setattr(memory_fit, 'device_bytes', lambda: limit)
     with pytest.raises(UserError) as error:
-        fit.compile_step(*arguments, 1)
+        memory_fit.compile_step(*arguments, 1)
     return str(error.value)
 
 
 @pytest.mark.parametrize('feed', ['device', 'stream'])
 def test_a_larger_batch_takes_more_and_what_fits_is_named(image_folder, monkeypatch, feed):
     arguments = prepared(image_folder, **{'data.feed': feed})
-    whole = program_bytes(fit.compile_step(*arguments, 1))
+    whole = program_bytes(memory_fit.compile_step(*arguments, 1))
     assert whole > 0
     half = prepared(image_folder, **{'data.feed': feed, 'data.batch_size': 4})
-    limit = program_bytes(fit.compile_step(*half, 1))
+    limit = program_bytes(memory_fit.compile_step(*half, 1))
     assert limit < whole
     message = refusal(monkeypatch, limit, arguments)
     assert f'needs {readable(whole)} of memory' in message
@@ -49,7 +49,7 @@ def test_a_larger_batch_takes_more_and_what_fits_is_named(image_folder, monkeypa
 def test_parts_of_a_batch_are_offered_if_they_fit(image_folder, monkeypatch):
     arguments = prepared(image_folder)
     config = prepared(image_folder, **{'optim.accumulate': 4})
-    limit = program_bytes(fit.compile_step(*config, 1))
+    limit = program_bytes(memory_fit.compile_step(*config, 1))
     assert 'optim.accumulate=4 trains' in refusal(monkeypatch, limit, arguments)
 
 
@@ -60,22 +60,22 @@ def test_a_crop_too_large_on_its_own_is_said_to_be(image_folder, monkeypatch):
 
 def test_the_last_candidate_within_the_limit():
     for limit, want in [(5, None), (10, 1), (39, 3), (1000, 8)]:
-        assert fit.largest_that_fits(list(range(1, 9)), lambda n: 10 * n, limit) == want
+        assert memory_fit.largest_that_fits(list(range(1, 9)), lambda n: 10 * n, limit) == want
 
 
 def test_without_compilation_there_is_no_training_step():
     with jax.disable_jit(), pytest.raises(UserError, match='JAX_DISABLE_JIT'):
-        fit.compile_step(tiny_config(), None, None, None, 1)
+        memory_fit.compile_step(tiny_config(), None, None, None, 1)
 
 
 def test_parts_are_not_advised_where_they_would_be_another_run(monkeypatch):
-    monkeypatch.setattr(fit, 'program_bytes', lambda compiled: 3 * compiled)
+    monkeypatch.setattr(memory_fit, 'program_bytes', lambda compiled: 3 * compiled)
     monkeypatch.setattr(
-        fit, '_compile', lambda config, *_: config.data.batch_size // config.optim.accumulate
+        memory_fit, '_compile', lambda config, *_: config.data.batch_size // config.optim.accumulate
     )
     layout = make_layout(8, jax.devices()[:1])
     for norm, advised in (('none', True), ('batch', False)):
         config = tiny_config(**{'model.norm': norm})
-        words = fit._what_fits(config, None, None, layout, 24, 12)
+        words = memory_fit._what_fits(config, None, None, layout, 24, 12)
         assert ('optim.accumulate=2' in words) == advised
         assert 'data.batch_size=4' in words

@@ -21,7 +21,7 @@ from n2n_jax.runtime import streams
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
-from n2n_jax.train import loss_choice, losses, neighbor_pairs, optim
+from n2n_jax.train import loss_choice, losses, neighbor_pairs, optimizers
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class TrainState:
     ema: Any
     opt_state: Any
     failed: jax.Array
-    plan: optim.Plan
+    plan: optimizers.Plan
 
 
 class Task(Protocol):
@@ -154,7 +154,7 @@ class _HeldPairs:
 
 @dataclasses.dataclass(frozen=True)
 class FixedNoise(_HeldPairs, SyntheticNoise):
-    """Noise that was drawn once on the whole images, see `n2n_jax.data.feeds.realisations`.
+    """Noise that was drawn once on the whole images, see `n2n_jax.data.feeds.fixed_noise`.
 
     Attributes:
       realisations: noisy versions of each image.
@@ -236,7 +236,7 @@ def make_task(config: Config) -> Task:
     loss_choice.check_name(loss_name)
     if config.captures.paths and config.captures.single:
         if loss_name not in (loss_choice.AUTO, 'l2'):
-            raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
+            raise UserError(f'captures.single needs optimizers.loss=l2, not {loss_name}.')
         return SingleImages()
     if config.captures.paths:
         loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
@@ -259,7 +259,7 @@ def _warn_of_captures(loss_name: str) -> None:
     if statistic != 'mean':
         _log.warning(
             'optim.loss=%s learns the %s of the captures, which is their mean only where their '
-            'noise is symmetric; that of a few photons is not. optim.loss=l2 suits all captures.',
+            'noise is symmetric; that of a few photons is not. optimizers.loss=l2 suits all captures.',
             loss_name,
             statistic or 'something else',
         )
@@ -268,12 +268,12 @@ def _warn_of_captures(loss_name: str) -> None:
 def init_state(config: Config) -> TrainState:
     """The state before the first step; jittable."""
     variables = models.init(config.model, streams.stream(config.seed, streams.INIT))
-    plan = jax.tree.map(jnp.asarray, optim.make_plan(config))
+    plan = jax.tree.map(jnp.asarray, optimizers.make_plan(config))
     return TrainState(
         step=jnp.int32(0),
         variables=variables,
         ema=jax.tree.map(jnp.copy, variables) if config.optim.ema_decay > 0 else None,
-        opt_state=optim.optimizer(config, plan).init(variables['params']),
+        opt_state=optimizers.optimizer(config, plan).init(variables['params']),
         failed=jnp.bool_(False),
         plan=plan,
     )
@@ -345,7 +345,7 @@ def make_train_step(
         # Not a `where` over the whole state: XLA could not update it in place any more, which
         # costs more than the update itself. The moments decay a little after a failure.
         grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
-        optimizer = optim.optimizer(config, state.plan)
+        optimizer = optimizers.optimizer(config, state.plan)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
         opt_state = jax.tree.map(
             lambda new, old: jnp.where(failed, old, new) if new.ndim == 0 else new,
@@ -361,7 +361,7 @@ def make_train_step(
             decay = jnp.minimum(config.optim.ema_decay, (1 + state.step) / (10 + state.step))
             decay = jnp.where(failed, 1.0, decay)
             ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, variables)
-        rate = optim.learning_rate_schedule(state.plan)(state.step)
+        rate = optimizers.learning_rate_schedule(state.plan)(state.step)
         metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
         step = state.step + jnp.where(failed, 0, 1)
         return TrainState(step, variables, ema, opt_state, failed, state.plan), metrics

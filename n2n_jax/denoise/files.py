@@ -18,11 +18,11 @@ from n2n_jax import images
 from n2n_jax.captures.find import Scene
 from n2n_jax.denoise.denoiser import Band, Denoiser, Read
 from n2n_jax.denoise.uncertainty import Calibration
-from n2n_jax.images import image_bands, stacks
+from n2n_jax.images import row_writer, stacks
 from n2n_jax.images.folders import readable_files, why_no_file
-from n2n_jax.images.image_bands import Frame, Source, name_of
 from n2n_jax.images.open_files import FewFiles, ReopenedFile
 from n2n_jax.images.pixel_range import PixelRange
+from n2n_jax.images.row_writer import Frame, Source, name_of
 from n2n_jax.images.suffixes import either
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.errors import UserError
@@ -290,7 +290,7 @@ def _num_pixels(job: Job, options: Options) -> int:
         if why := why_no_file(path):
             raise UserError(f'{path} cannot be read: {why}.')
     path, only = job.sources[0], job.frames[0]
-    with image_bands.open_source(path) as source:
+    with row_writer.open_source(path) as source:
         frames = source.frames if only is None else [source.frames[only]]
         count = sum(frame.height * frame.width for frame in frames)
     return count * (len(job.sources) if options.combine == 'results' else 1)
@@ -304,7 +304,7 @@ def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
         opened: dict[Path, Source] = {}
         for path in job.sources:
             if not opened:  # the first, which the output is like, stays open
-                opened[path] = stack.enter_context(image_bands.open_source(path))
+                opened[path] = stack.enter_context(row_writer.open_source(path))
             elif path not in opened:
                 opened[path] = ReopenedFile(files, path)
         sources = [opened[path] for path in job.sources]
@@ -312,7 +312,7 @@ def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
             yield list(zip(sources, job.frames, strict=True))
             return
         yield [
-            (image_bands.OneChannel(source, frame or 0, channel), 0)
+            (row_writer.OneChannel(source, frame or 0, channel), 0)
             for source, frame, channel in zip(sources, job.frames, job.channels, strict=True)
         ]
 
@@ -333,10 +333,10 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
         _warn(doubts)
         overwrite = options.existing == 'replace'
         places = stack.enter_context(staged(job.outputs, overwrite=overwrite))
-        target = stack.enter_context(image_bands.open_target(places[job.target], source, only=only))
+        target = stack.enter_context(row_writer.open_target(places[job.target], source, only=only))
         maps = {
             kind: stack.enter_context(
-                image_bands.open_target(places[path], source, only=only, is_map=True)
+                row_writer.open_target(places[path], source, only=only, is_map=True)
             )
             for kind, path in job.maps.items()
         }
@@ -395,8 +395,8 @@ def _denoise_frame(
     denoiser: Denoiser,
     captures: Sequence[tuple[Source, int]],
     index: int,
-    target: image_bands.Target,
-    maps: Mapping[str, image_bands.Target],
+    target: row_writer.Target,
+    maps: Mapping[str, row_writer.Target],
     options: Options,
     count: _Count,
 ) -> None:
@@ -546,10 +546,10 @@ def _check_kind(source: Path, target: Path) -> None:
             f'{target} cannot be written: let its name end in {either(images.SUFFIXES)}; or write '
             f'{target}/ for a folder.'
         )
-    for kinds in (image_bands.NUMPY_SUFFIXES, (image_bands.EXR_SUFFIX,)):
+    for kinds in (row_writer.NUMPY_SUFFIXES, (row_writer.EXR_SUFFIX,)):
         if new in kinds and old not in kinds:
             raise UserError(
                 f'{source} cannot become {target}: only {" and ".join(kinds)} files become {new} '
                 f'files. Let the name end in {old}'
-                + ('.' if old in image_bands.TIFF_SUFFIXES else ' or .tif.')
+                + ('.' if old in row_writer.TIFF_SUFFIXES else ' or .tif.')
             )

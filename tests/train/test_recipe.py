@@ -10,19 +10,17 @@ from command_line import n2n
 from tiny import planned_config
 
 from n2n_jax import models
-from n2n_jax.captures import own_captures
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures import scene_captures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.evaluate import follow
-from n2n_jax.evaluate import with_clean as evaluate
-from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
-from n2n_jax.images import io
+from n2n_jax.evaluate import follow, with_clean
+from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
+from n2n_jax.images import image_io
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop as train
-from n2n_jax.train import own_training
+from n2n_jax.train import loop, recipe
 
 
 def captures_of(folder, *, num=2, side=48, low=1000, high=3000, sigma=200, seed=0):
@@ -32,7 +30,9 @@ def captures_of(folder, *, num=2, side=48, low=1000, high=3000, sigma=200, seed=
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(num):
         noisy = clean + rng.normal(0, sigma, clean.shape)
-        io.write_pixels(folder / f'cell_{i + 1}.png', np.rint(noisy.clip(0)).astype(np.uint16))
+        image_io.write_pixels(
+            folder / f'cell_{i + 1}.png', np.rint(noisy.clip(0)).astype(np.uint16)
+        )
     return clean
 
 
@@ -48,7 +48,7 @@ def test_captures_to_scores_and_a_denoiser_in_their_units(tmp_path):
     config = tiny(tmp_path / 'in')
     assert 400 < config.model.black < 1000 < 3000 < config.model.white < 3600
     assert config.data.crop == 32
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
 
     rows = Workdir(tmp_path / 'run').rows()
     assert [row['step'] for row in rows] == list(range(1, 7))
@@ -63,7 +63,7 @@ def test_captures_to_scores_and_a_denoiser_in_their_units(tmp_path):
         assert checkpoints.last_step == best['step']
     denoiser = Denoiser.load(tmp_path / 'run')
     assert denoiser.step == best['step']
-    image = io.read_image(tmp_path / 'in/cell_1.png')
+    image = image_io.read_image(tmp_path / 'in/cell_1.png')
     restored = denoiser.restore(image)
     assert restored.pixels.dtype == np.uint16
     # An untrained residual network changes little, in the units of the file.
@@ -73,8 +73,8 @@ def test_captures_to_scores_and_a_denoiser_in_their_units(tmp_path):
 def test_the_same_command_goes_on_and_the_config_file_is_the_run(tmp_path):
     captures_of(tmp_path / 'in')
     config = tiny(tmp_path / 'in')
-    assert train.train(config, tmp_path / 'run')
-    assert train.train(config, tmp_path / 'run')  # complete: nothing to do
+    assert loop.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')  # complete: nothing to do
     file = tmp_path / 'run' / 'config.py'
     namespace = {}
     exec(compile(file.read_text(), str(file), 'exec'), namespace)
@@ -83,26 +83,26 @@ def test_the_same_command_goes_on_and_the_config_file_is_the_run(tmp_path):
 
 def test_what_is_held_out_is_not_trained_on():
     scenes = [
-        own_captures.SceneCaptures(f's{i}', np.full((2, 40, 50, 1), i, np.float32))
+        scene_captures.SceneCaptures(f's{i}', np.full((2, 40, 50, 1), i, np.float32))
         for i in range(25)
     ]
-    train_scenes, held = own_captures.split(scenes, 0.2, crop=32)
+    train_scenes, held = scene_captures.split(scenes, 0.2, crop=32)
     assert len(held) == 5
     assert not {s.name for s in train_scenes} & {s.name for s in held}
-    few = [own_captures.SceneCaptures('s', np.arange(50.0).reshape(1, 1, 50, 1).repeat(2, 0))]
-    train_scenes, held = own_captures.split(few, 0.2, crop=1)
+    few = [scene_captures.SceneCaptures('s', np.arange(50.0).reshape(1, 1, 50, 1).repeat(2, 0))]
+    train_scenes, held = scene_captures.split(few, 0.2, crop=1)
     assert train_scenes[0].captures_NHWC.max() == 39
     assert held[0].captures_NHWC.min() == 40
     with pytest.raises(UserError, match=r'data.crop=64 is larger .* of s0 \(40x40\)'):
-        own_captures.split(scenes[:2], 0.2, crop=64)
+        scene_captures.split(scenes[:2], 0.2, crop=64)
 
 
 def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_measured(tmp_path):
     x_NHW = np.random.default_rng(0).normal(1000, 50, (3, 64, 80)).astype(np.float32)
     x_NHW[..., 60:] = -9999
     tifffile.imwrite(tmp_path / 'a.tif', x_NHW, photometric='minisblack')
-    planned = own_training.plan(
-        CapturesConfig(paths=str(tmp_path)), own_training.Options(model='tiny', steps=6)
+    planned = recipe.plan(
+        CapturesConfig(paths=str(tmp_path)), recipe.Options(model='tiny', steps=6)
     )
     prepared = planned.prepared
     assert prepared.config.data.crop == 48 // 32 * 32
@@ -112,9 +112,9 @@ def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_me
 
 
 def test_a_crop_fits_into_captures_of_two_columns():
-    scenes = [own_captures.SceneCaptures('s', np.zeros((2, 8, 2, 1), np.uint8))]
-    crop = own_training._crop(scenes, CapturesConfig(held_out=0.2))
-    train_scenes, _ = own_captures.split(scenes, 0.2, crop=crop)
+    scenes = [scene_captures.SceneCaptures('s', np.zeros((2, 8, 2, 1), np.uint8))]
+    crop = recipe._crop(scenes, CapturesConfig(held_out=0.2))
+    train_scenes, _ = scene_captures.split(scenes, 0.2, crop=crop)
     assert train_scenes[0].captures_NHWC.shape[2] == 1
 
 
@@ -129,14 +129,14 @@ def test_a_crop_fits_into_captures_of_two_columns():
 def test_captures_of_no_use_are_refused(tmp_path, captures, words):
     np.save(tmp_path / 'stack.npy', captures)
     with pytest.raises(UserError, match=words):
-        own_captures.load(CapturesConfig(paths=str(tmp_path / 'stack.npy')))
+        scene_captures.load(CapturesConfig(paths=str(tmp_path / 'stack.npy')))
 
 
 def test_a_run_on_captures_is_scored_by_another_command(tmp_path):
     captures_of(tmp_path / 'in')
     config = tiny(tmp_path / 'in')
-    assert train.train(config, tmp_path / 'run')
-    for mode in (evaluate.evaluate_checkpoint, follow.follow):
+    assert loop.train(config, tmp_path / 'run')
+    for mode in (with_clean.evaluate_checkpoint, follow.follow):
         with pytest.raises(UserError, match='write n2n score'):
             mode(config, tmp_path / 'run')
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from n2n_jax import images
-from n2n_jax.images import Frame, io
+from n2n_jax.images import Frame, image_io
 from n2n_jax.images import ImageFile as Source
 from n2n_jax.images import open_image as open_source
 from n2n_jax.images.codecs import exr, tiff, tiff_reader
@@ -96,12 +96,12 @@ def open_target(
     suffix = suffix_of(path)
     indices = range(len(source.frames)) if only is None else [only]
     if suffix in TIFF_SUFFIXES:
-        with io.replacing(path) as file:
+        with image_io.replacing(path) as file:
             tiff = _TiffTarget(file, source, indices, is_map=is_map)
             yield tiff
             tiff.writer.finish()
     elif suffix in NUMPY_SUFFIXES and isinstance(source, NumpyFile):
-        with io.replacing(path) as file:
+        with image_io.replacing(path) as file:
             if suffix == '.npy':
                 yield _NpyTarget(file, source, only)
             else:
@@ -113,16 +113,18 @@ def open_target(
         yield arrays
         with named_in_errors(source.path):
             data = exr.with_colors(source.path, arrays.images[0])
-        with io.replacing(path) as file:
+        with image_io.replacing(path) as file:
             file.write(data)
     elif len(indices) == 1 and suffix in images.PICTURE_SUFFIXES:
         frame, mode = source.frames[indices[0]], _mode(source, indices[0])
-        io.check_writable(path, frame.dtype, mode)
+        image_io.check_writable(path, frame.dtype, mode)
         arrays = _ArrayTarget(source, indices)
         yield arrays
         pixels = arrays.images[indices[0]]
         pixels = pixels[..., 0] if mode == 'gray' else pixels
-        io.write_image(path, io.Picture(pixels, mode, source.path, source.metadata(indices[0])))
+        image_io.write_image(
+            path, image_io.Picture(pixels, mode, source.path, source.metadata(indices[0]))
+        )
     elif suffix not in images.SUFFIXES:
         raise UserError(f'{path} cannot be written: let its name end in {either(images.SUFFIXES)}.')
     else:
@@ -228,7 +230,7 @@ class _ArrayTarget:
 def _mode(source: Source, index: int) -> str:
     """Of an image that has to be gray or RGB."""
     frame = source.frames[index]
-    mode = io.mode_of(frame)
+    mode = image_io.mode_of(frame)
     if not mode or frame.extra > 1:
         raise UserError(
             f'{name_of(source, index)} has {frame.samples} channels: only TIFF can hold them.'

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures.own_captures import SceneCaptures
-from n2n_jax.evaluate import pair_metrics
+from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.evaluate import without_clean
 from n2n_jax.evaluate.shown_values import DIFFERENCE, ShownValues
 from n2n_jax.evaluate.with_clean import Report
 from n2n_jax.images import pictures
@@ -50,7 +50,7 @@ class CaptureEvaluator:
     def __call__(self, variables: Any, step: int) -> Report:
         """Estimates the PSNR of the weights of `step` on every scene."""
         images, patches, raw_patches = [], [], []
-        weighted: list[tuple[pair_metrics.Patches, pair_metrics.Patches]] = []
+        weighted: list[tuple[without_clean.Patches, without_clean.Patches]] = []
         triptychs = {}
         with ProgressLine('evaluating captures', len(self.scenes)) as progress:
             for k, scene in enumerate(self.scenes):
@@ -58,12 +58,12 @@ class CaptureEvaluator:
                 denoised_NHWC = np.stack(
                     [self._apply(variables, capture[None])[0] for capture in captures_NHWC]
                 )
-                map_HWC = pair_metrics.error_maps(denoised_NHWC, captures_NHWC).mean(axis=0)
-                raw_HWC = pair_metrics.error_maps(captures_NHWC, captures_NHWC).mean(axis=0)
+                map_HWC = without_clean.error_maps(denoised_NHWC, captures_NHWC).mean(axis=0)
+                raw_HWC = without_clean.error_maps(captures_NHWC, captures_NHWC).mean(axis=0)
                 sums = functools.partial(
-                    pair_metrics.patch_sums,
+                    without_clean.patch_sums,
                     mask_HWC=mask_HWC,
-                    side=pair_metrics.patch_side(captures_NHWC),
+                    side=without_clean.patch_side(captures_NHWC),
                 )
                 patches.append(sums(map_HWC))
                 raw_patches.append(sums(raw_HWC))
@@ -98,28 +98,28 @@ class CaptureEvaluator:
         return pictures.grid([row])
 
 
-Patches = list[pair_metrics.Patches]
+Patches = list[without_clean.Patches]
 
 
 def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:
     # Of squared errors, not of dB: they have no bias, and one scene whose error is too small to be
     # measured does not make the whole infinite.
-    raw = pair_metrics.estimate_psnr(raw_patches, mean_of='mse').as_dict()
+    raw = without_clean.estimate_psnr(raw_patches, mean_of='mse').as_dict()
     return {
-        **pair_metrics.estimate_psnr(patches, mean_of='mse').as_dict(),
+        **without_clean.estimate_psnr(patches, mean_of='mse').as_dict(),
         'psnr_estimate_input': raw['psnr_estimate'],
         'mse_estimate_input': raw['mse_estimate'],
     }
 
 
 def _in_noise(
-    weighted: Sequence[tuple[pair_metrics.Patches, pair_metrics.Patches]],
+    weighted: Sequence[tuple[without_clean.Patches, without_clean.Patches]],
 ) -> dict[str, float | None]:
     """The errors in units of the noise of each channel, which the best weights are chosen by."""
     if not weighted:
         return {}
     model, raw = (
-        pair_metrics.estimate_psnr(parts, mean_of='mse').as_dict()
+        without_clean.estimate_psnr(parts, mean_of='mse').as_dict()
         for parts in zip(*weighted, strict=True)
     )
     return {

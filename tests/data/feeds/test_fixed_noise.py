@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax.data.feeds.realisations import realisation_feed
+from n2n_jax.data.feeds.fixed_noise import realisation_feed
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop as train
-from n2n_jax.train import train_step as steps
+from n2n_jax.train import loop
+from n2n_jax.train import step as steps
 
 _SIDE = 24
 
@@ -145,7 +145,7 @@ def test_a_run_says_how_many_and_differs_from_fresh_noise(image_folder, tmp_path
                 'noise.realisations': num, 'train.steps': 1, 'eval.max_images': 1,
             }
         )  # fmt: skip
-        assert train.train(config, tmp_path / str(num))
+        assert loop.train(config, tmp_path / str(num))
         hashes[num] = (
             (tmp_path / str(num) / 'DONE.json').read_text().split('weights_sha256')[1][:70]
         )

@@ -15,8 +15,8 @@ from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.parallel import make_layout
-from n2n_jax.train import losses, optim
-from n2n_jax.train import train_step as steps
+from n2n_jax.train import losses, optimizers
+from n2n_jax.train import step as steps
 
 
 def setup(config, num_devices=1):
@@ -181,7 +181,7 @@ def test_the_schedule_is_the_official_one():
         **{'train.steps': 1000, 'optim.warmup_steps': 100, 'optim.ramp_down': 0.5,
            'optim.learning_rate': 1e-3}
     )  # fmt: skip
-    rate = optim.learning_rate_schedule(optim.make_plan(config))
+    rate = optimizers.learning_rate_schedule(optimizers.make_plan(config))
     assert float(rate(0)) == pytest.approx(1e-5)
     assert float(rate(99)) == float(rate(500)) == pytest.approx(1e-3)
     assert float(rate(750)) == pytest.approx(1e-3 * 0.25, rel=1e-5)

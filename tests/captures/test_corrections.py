@@ -5,8 +5,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from n2n_jax.captures import fixes
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures import corrections
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.data.sources import photos
 from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.config import CapturesConfig
@@ -25,14 +25,14 @@ def noisy(image_HWC, seed):
 
 
 def test_a_whole_pixel_is_moved_exactly(scene_HWC):
-    moved_HWC = fixes.move(scene_HWC, np.array([3.0, -2.0]))
+    moved_HWC = corrections.move(scene_HWC, np.array([3.0, -2.0]))
     np.testing.assert_allclose(moved_HWC[40:-40, 40:-40], scene_HWC[37:-43, 42:-38], atol=0.02)
 
 
 def test_half_a_pixel_twice_is_a_whole_one(scene_HWC):
-    half_HWC = fixes.move(scene_HWC, np.array([0.0, 0.5]))
-    twice_HWC = fixes.move(half_HWC, np.array([0.0, 0.5]))
-    whole_HWC = fixes.move(scene_HWC, np.array([0.0, 1.0]))
+    half_HWC = corrections.move(scene_HWC, np.array([0.0, 0.5]))
+    twice_HWC = corrections.move(half_HWC, np.array([0.0, 0.5]))
+    whole_HWC = corrections.move(scene_HWC, np.array([0.0, 1.0]))
     inside = (slice(40, -40), slice(40, -40))
     assert np.abs(half_HWC - whole_HWC)[inside].mean() > 1
     assert np.abs(twice_HWC - whole_HWC)[inside].mean() < 0.2  # the ends ring a little
@@ -40,7 +40,7 @@ def test_half_a_pixel_twice_is_a_whole_one(scene_HWC):
 
 def test_moving_keeps_white_noise_white():
     noise_HWC = np.random.default_rng(0).standard_normal((256, 256, 1))
-    moved_HWC = fixes.move(noise_HWC, np.array([0.5, 0.5]))[10:-10, 10:-10]
+    moved_HWC = corrections.move(noise_HWC, np.array([0.5, 0.5]))[10:-10, 10:-10]
     assert moved_HWC.var() == pytest.approx(1, abs=0.03)  # linear interpolation leaves a quarter
     for axis in (0, 1):
         neighbor_HWC = np.roll(moved_HWC, 1, axis)
@@ -50,10 +50,10 @@ def test_moving_keeps_white_noise_white():
 @pytest.mark.parametrize('shift', [(0.5, 0.0), (-0.3, 0.7), (4.0, -6.5)])
 def test_shifts_are_undone_and_told(shift, scene_HWC):
     large_HWC = photos.photos()['chelsea'][:, :, :1].astype(np.float64)
-    moved_HWC = fixes.move(large_HWC, np.array(shift))
+    moved_HWC = corrections.move(large_HWC, np.array(shift))
     part = (slice(40, 240), slice(60, 280))
     captures_NHWC = np.stack([noisy(large_HWC[part], 1), noisy(moved_HWC[part], 2)])
-    (fixed,), (sentence,) = fixes.fix([SceneCaptures('cat', captures_NHWC)], 'shift')
+    (fixed,), (sentence,) = corrections.fix([SceneCaptures('cat', captures_NHWC)], 'shift')
     assert sentence.startswith('cat: shifts of (')
     assert f'({shift[0] / 2:+.1f}' in sentence  # each is moved by half of it
     left = np.var(fixed.captures_NHWC[0] - fixed.captures_NHWC[1])
@@ -66,7 +66,7 @@ def test_shifts_are_undone_and_told(shift, scene_HWC):
 
 def test_gains_are_matched_and_told(scene_HWC):
     captures_NHWC = np.stack([noisy(scene_HWC, 1), noisy(0.9 * scene_HWC + 5, 2)])
-    (fixed,), (sentence,) = fixes.fix([SceneCaptures('cat', captures_NHWC)], 'gain')
+    (fixed,), (sentence,) = corrections.fix([SceneCaptures('cat', captures_NHWC)], 'gain')
     assert sentence.startswith('cat: gains and offsets of 1.05')
     means = fixed.captures_NHWC.mean(axis=(1, 2, 3))
     assert means[0] == pytest.approx(means[1], abs=0.05)
@@ -74,7 +74,7 @@ def test_gains_are_matched_and_told(scene_HWC):
 
 def test_what_is_right_is_left_alone(scene_HWC):
     captures_NHWC = np.stack([noisy(scene_HWC, 3), noisy(scene_HWC, 4)]).astype(np.float32)
-    (fixed,), sentences = fixes.fix([SceneCaptures('cat', captures_NHWC)], 'gain,shift')
+    (fixed,), sentences = corrections.fix([SceneCaptures('cat', captures_NHWC)], 'gain,shift')
     assert not sentences
     assert fixed.captures_NHWC is captures_NHWC
 
@@ -82,18 +82,18 @@ def test_what_is_right_is_left_alone(scene_HWC):
 def test_a_shift_of_half_the_image_is_not_undone(scene_HWC):
     scene = SceneCaptures('cat', np.zeros((2, 100, 100, 1)))
     with pytest.raises(UserError, match='cat: captures are shifted by 30 px across'):
-        fixes._check_size(scene, np.array([[0.0, 30.0], [0.0, -30.0]]))
+        corrections._check_size(scene, np.array([[0.0, 30.0], [0.0, -30.0]]))
 
 
 def test_unknown_fixes_are_named():
     with pytest.raises(UserError, match="Unknown fix 'gian'. Did you mean 'gain'"):
-        fixes.fix([SceneCaptures('a', np.zeros((2, 8, 8, 1)))], 'gian')
+        corrections.fix([SceneCaptures('a', np.zeros((2, 8, 8, 1)))], 'gian')
 
 
 def test_only_the_color_that_drifted_is_matched():
     color_HWC = photos.photos()['chelsea'][:200, :220].astype(np.float64)
     captures_NHWC = np.stack([noisy(color_HWC, 1), noisy(color_HWC * (1, 1, 1.13), 2)])
-    (fixed,), (sentence,) = fixes.fix([SceneCaptures('cat', captures_NHWC)], 'gain')
+    (fixed,), (sentence,) = corrections.fix([SceneCaptures('cat', captures_NHWC)], 'gain')
     assert sentence.startswith('cat: gains and offsets of blue 0.9')
     means_NC = fixed.captures_NHWC.mean(axis=(1, 2))
     assert abs(means_NC[0] - means_NC[1])[2] < 0.1
@@ -104,12 +104,12 @@ def test_only_the_color_that_drifted_is_matched():
 @pytest.mark.parametrize('value', [-9999.0, np.finfo(np.float32).min, np.nan])
 def test_a_border_without_data_stays_what_it_is(value, scene_HWC):
     large_HWC = photos.photos()['chelsea'][:, :, :1].astype(np.float64)
-    moved_HWC = fixes.move(large_HWC, np.array([1.0, 2.4]))
+    moved_HWC = corrections.move(large_HWC, np.array([1.0, 2.4]))
     part = (slice(40, 240), slice(60, 280))
     captures_NHWC = np.stack([noisy(large_HWC[part], 1), noisy(0.9 * moved_HWC[part], 2)])
     captures_NHWC[:, :, :30] = value
     scene = SceneCaptures('cat', captures_NHWC.astype(np.float32))
-    (fixed,), sentences = fixes.fix([scene], 'gain,shift')
+    (fixed,), sentences = corrections.fix([scene], 'gain,shift')
     assert len(sentences) == 2
     assert '(+0.5' in sentences[0] + sentences[1]
     held_NHWC = fixed.captures_NHWC
@@ -123,7 +123,7 @@ def test_a_border_without_data_stays_what_it_is(value, scene_HWC):
 def test_values_too_large_for_float32_are_refused(scene_HWC):
     scene = SceneCaptures('cat', 1e37 * np.stack([noisy(scene_HWC, 1), noisy(scene_HWC, 2)]))
     with pytest.raises(UserError, match='cat holds values of .*too large for --fix'):
-        fixes.fix([scene], 'gain')
+        corrections.fix([scene], 'gain')
 
 
 def test_the_jpeg_beside_a_tiff_is_not_trained_on(scene_HWC, tmp_path):
@@ -131,7 +131,7 @@ def test_the_jpeg_beside_a_tiff_is_not_trained_on(scene_HWC, tmp_path):
         image = np.rint(noisy(0.5 * scene_HWC + 50, k)).clip(0, 255).astype(np.uint8)
         tifffile.imwrite(tmp_path / f'cell_{k}.tif', image[..., 0])
         Image.fromarray(image[..., 0]).save(tmp_path / f'cell_{k}.jpg', quality=92)
-    loaded = fixes.load(CapturesConfig(paths=str(tmp_path)))
+    loaded = corrections.load(CapturesConfig(paths=str(tmp_path)))
     (scene,) = loaded.raw
     kept_NHWC = [tifffile.imread(tmp_path / f'cell_{k}.tif')[..., None] for k in (1, 2, 3)]
     np.testing.assert_array_equal(scene.captures_NHWC, kept_NHWC)
@@ -144,6 +144,6 @@ def test_the_jpeg_beside_a_tiff_is_not_trained_on(scene_HWC, tmp_path):
 def test_two_captures_that_hardly_differ_are_told_and_kept(scene_HWC):
     image = scene_HWC.astype(np.uint8)
     scene = SceneCaptures('cat', np.stack([image, image ^ 1]))
-    found, (warning,) = fixes.near_copies_of([scene])
+    found, (warning,) = corrections.near_copies_of([scene])
     assert not found
     assert 'All captures of cat are nearly the same image' in warning

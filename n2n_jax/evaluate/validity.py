@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from n2n_jax.captures import audit
 from n2n_jax.captures.audit.view import View
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 
 _SHARED = 'shared noise'
 # What breaks the estimate, and why: checks of the audit that are not fine. Noise that

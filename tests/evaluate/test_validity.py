@@ -5,9 +5,9 @@ import pytest
 from scipy import ndimage
 
 from n2n_jax.captures import audit
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.data.sources import photos
-from n2n_jax.evaluate import trust
+from n2n_jax.evaluate import validity
 
 
 @pytest.fixture(scope='module')
@@ -25,7 +25,7 @@ def captures(clean_HWC, num=3, sigma=8.0, blurred=0.0):
 
 def why(captures_NHWC):
     rounded = np.rint(captures_NHWC).clip(0, 255).astype(np.uint8)
-    return trust.why_not_trusted(SceneCaptures('s', rounded))
+    return validity.why_not_trusted(SceneCaptures('s', rounded))
 
 
 def test_clean_sets_are_trusted_and_so_is_noise_that_neighbors_share(clean_HWC):
@@ -57,10 +57,10 @@ def test_noise_that_two_captures_share_is_found(clean_HWC):
 
 
 def test_reasons_are_explained_once_each():
-    lines = trust.explanations(['shift 1.00 px', 'shift 2.00 px; saturation 5.0%', ''])
+    lines = validity.explanations(['shift 1.00 px', 'shift 2.00 px; saturation 5.0%', ''])
     assert [line.split(':')[0] for line in lines] == ['shift', 'saturation']
 
 
 def test_the_checks_that_must_not_be_missed_exist():
     assert {'duplicates', 'shift', 'brightness', 'saturation'} <= set(audit.CHECKS)
-    assert {'duplicates', 'shift', 'brightness', 'saturation'} <= set(trust.BREAKING)
+    assert {'duplicates', 'shift', 'brightness', 'saturation'} <= set(validity.BREAKING)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from n2n_jax.captures.own_captures import SceneCaptures, split, trained_columns
+from n2n_jax.captures.scene_captures import SceneCaptures, split, trained_columns
 from n2n_jax.runtime.errors import UserError
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax.captures import own_captures
+from n2n_jax.captures import scene_captures
 from n2n_jax.captures.find import Scene
 from n2n_jax.captures.measure import brightness, regions, registration
 from n2n_jax.captures.measure.measured_part import fill, measured_part
 from n2n_jax.captures.measure.near_copies import near_copies, noise_by_itself
 from n2n_jax.captures.measure.noise_model import mean_squares
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.images import constant_areas
 from n2n_jax.images.channel_names import channel_names
 from n2n_jax.runtime.config import CapturesConfig
@@ -231,12 +231,12 @@ def load(config: CapturesConfig) -> Loaded:
       UserError: see `own_captures.load`; all captures of a scene are copies; an unknown fix.
     """
     parse(config.fix)
-    read = own_captures.load(config)
+    read = scene_captures.load(config)
     again, warnings = near_copies_of(read)
     left_out = []
     if again:
-        read, left_out = _without(read, again, own_captures.find(config))
-    raw, copies = own_captures.without_copies(read)
+        read, left_out = _without(read, again, scene_captures.find(config))
+    raw, copies = scene_captures.without_copies(read)
     fixed, changed = fix(raw, config.fix)
     left_out += [f'Not used: {copy}.' for copy in copies]
     return Loaded(raw, fixed, left_out + warnings + changed)

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from n2n_jax import images
-from n2n_jax.images import image_bands, io
+from n2n_jax.images import image_io, row_writer
 from n2n_jax.runtime.errors import UserError
 
 CHANNELS = {'gray': (), 'gray+alpha': (2,), 'rgb': (3,), 'rgba': (4,)}
@@ -124,22 +124,22 @@ def test_round_trip_is_bit_exact(tmp_path, suffix, dtype, mode):
     for height, width in ((1, 1), (1, 2), (3, 1), (2, 3), (3, 3), (131, 257)):
         pixels = random_pixels(dtype, mode, height, width)
         path = tmp_path / f'a{suffix}'
-        io.write_image(path, io.Picture(pixels, mode, path))
-        read = io.read_image(path)
+        image_io.write_image(path, image_io.Picture(pixels, mode, path))
+        read = image_io.read_image(path)
         assert read.mode == mode
         assert read.pixels.dtype == pixels.dtype
         np.testing.assert_array_equal(read.pixels, pixels, strict=True)
-        assert io.image_size(path) == (height, width, *(CHANNELS[mode] or (1,)))
-    io.write_image(path, read)  # what was read is written alike
-    np.testing.assert_array_equal(io.read_image(path).pixels, pixels, strict=True)
+        assert image_io.image_size(path) == (height, width, *(CHANNELS[mode] or (1,)))
+    image_io.write_image(path, read)  # what was read is written alike
+    np.testing.assert_array_equal(image_io.read_image(path).pixels, pixels, strict=True)
 
 
 @pytest.mark.parametrize(
     ('suffix', 'dtype', 'mode'), [c for c in COMBINATIONS if 'int32' not in c[1] and c[1][0] != 'i']
 )
 def test_colors_and_alpha_are_parted(tmp_path, suffix, dtype, mode):
-    image = io.Picture(random_pixels(dtype, mode), mode, tmp_path / f'a{suffix}')
-    color_HWC, alpha_HW = io.color_and_alpha(image)
+    image = image_io.Picture(random_pixels(dtype, mode), mode, tmp_path / f'a{suffix}')
+    color_HWC, alpha_HW = image_io.color_and_alpha(image)
     assert color_HWC.dtype == np.float32
     assert color_HWC.shape == (5, 7, 3 if 'rgb' in mode else 1)
     full_scale = np.iinfo(dtype).max if dtype.startswith('u') else 1
@@ -157,17 +157,17 @@ def test_all_16_bit_values_survive(tmp_path, suffix, mode):
     ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     pixels = ramp if mode == 'gray' else np.stack((ramp, ramp[::-1], ramp.T), axis=-1)
     path = tmp_path / f'ramp{suffix}'
-    io.write_pixels(path, pixels)
-    image = io.read_image(path)
-    color_HWC, _ = io.color_and_alpha(image)
+    image_io.write_pixels(path, pixels)
+    image = image_io.read_image(path)
+    color_HWC, _ = image_io.color_and_alpha(image)
     assert (color_HWC.min(), color_HWC.max()) == (0, 1)
-    io.write_image(path, image)
-    np.testing.assert_array_equal(io.read_image(path).pixels, pixels, strict=True)
+    image_io.write_image(path, image)
+    np.testing.assert_array_equal(image_io.read_image(path).pixels, pixels, strict=True)
 
 
 def test_floats_keep_their_units():
-    image = io.Picture(np.float32([[-7.5, 1200]]), 'gray', Path('a.tif'))
-    assert io.color_and_alpha(image)[0].tolist() == [[[-7.5], [1200]]]
+    image = image_io.Picture(np.float32([[-7.5, 1200]]), 'gray', Path('a.tif'))
+    assert image_io.color_and_alpha(image)[0].tolist() == [[[-7.5], [1200]]]
 
 
 @pytest.mark.parametrize('interlaced', [False, True])
@@ -180,14 +180,14 @@ def test_16_bit_png_with_every_filter_is_read(tmp_path, mode, color_type, interl
     path.write_bytes(
         png_file(np.atleast_3d(pixels), color_type, filters=(4, 3, 2, 1, 0), interlaced=interlaced)
     )
-    read = io.read_image(path)
+    read = image_io.read_image(path)
     assert read.mode == mode
     np.testing.assert_array_equal(read.pixels, pixels, strict=True)
 
 
 def test_written_16_bit_png_is_what_others_read(tmp_path):
     pixels = random_pixels('uint16', 'rgb', 40, 30)
-    io.write_pixels(tmp_path / 'a.png', pixels)
+    image_io.write_pixels(tmp_path / 'a.png', pixels)
     with Image.open(tmp_path / 'a.png') as image:  # the high bytes
         np.testing.assert_array_equal(np.asarray(image), pixels >> 8)
 
@@ -198,10 +198,10 @@ def test_transparent_color_becomes_alpha(tmp_path, color_type):
     pixels[1, 2, 0] = 701
     key = (b'tRNS', np.full(color_type + 1, 700, '>u2').tobytes())
     (tmp_path / 'a.png').write_bytes(png_file(pixels, color_type, key))
-    read = io.read_image(tmp_path / 'a.png')
+    read = image_io.read_image(tmp_path / 'a.png')
     assert read.pixels[..., -1].tolist() == [[0, 0, 0], [0, 0, 65535]]
     np.testing.assert_array_equal(read.pixels[..., :-1], pixels)
-    assert io.image_size(tmp_path / 'a.png') == (2, 3, color_type + 2)
+    assert image_io.image_size(tmp_path / 'a.png') == (2, 3, color_type + 2)
 
 
 def test_palettes_become_rgb_and_rgba(tmp_path):
@@ -209,20 +209,24 @@ def test_palettes_become_rgb_and_rgba(tmp_path):
     palette.save(tmp_path / 'a.png')
     palette.save(tmp_path / 'a.tif')
     palette.save(tmp_path / 'b.png', transparency=3)
-    rgb, rgba = np.asarray(palette.convert('RGB')), io.read_image(tmp_path / 'b.png')
-    np.testing.assert_array_equal(io.read_image(tmp_path / 'a.png').pixels, rgb)
-    np.testing.assert_array_equal(io.read_image(tmp_path / 'a.tif').pixels, rgb)
+    rgb, rgba = np.asarray(palette.convert('RGB')), image_io.read_image(tmp_path / 'b.png')
+    np.testing.assert_array_equal(image_io.read_image(tmp_path / 'a.png').pixels, rgb)
+    np.testing.assert_array_equal(image_io.read_image(tmp_path / 'a.tif').pixels, rgb)
     np.testing.assert_array_equal(rgba.pixels[..., :3], rgb)
     np.testing.assert_array_equal(rgba.pixels[..., 3] == 0, np.asarray(palette) == 3)
     assert rgba.mode == 'rgba'
-    assert [io.image_size(tmp_path / name)[2] for name in ('a.png', 'b.png', 'a.tif')] == [3, 4, 3]
+    assert [image_io.image_size(tmp_path / name)[2] for name in ('a.png', 'b.png', 'a.tif')] == [
+        3,
+        4,
+        3,
+    ]
 
 
 @pytest.mark.parametrize('name', ['a.png', 'a.bmp', 'a.tif'])
 def test_one_bit_images_become_gray(tmp_path, name):
     bits = random_pixels('uint8', 'gray') > 127
     Image.fromarray(bits).save(tmp_path / name)
-    read = io.read_image(tmp_path / name)
+    read = image_io.read_image(tmp_path / name)
     np.testing.assert_array_equal(read.pixels, np.uint8(255) * bits, strict=True)
     assert read.mode == 'gray'
 
@@ -232,7 +236,7 @@ def test_one_bit_images_become_gray(tmp_path, name):
 def test_16_bit_lzw_tiff_is_read_at_full_depth(tmp_path, mode, predictor):
     pixels = random_pixels('uint16', mode, 20, 33)
     (tmp_path / 'a.tif').write_bytes(lzw_tiff(pixels, predictor))
-    read = io.read_image(tmp_path / 'a.tif')
+    read = image_io.read_image(tmp_path / 'a.tif')
     assert read.mode == mode
     np.testing.assert_array_equal(read.pixels, pixels, strict=True)
 
@@ -256,9 +260,9 @@ def test_tiffs_of_every_layout_are_read(tmp_path, layout):
         tmp_path / 'a.tif', stored, photometric='rgb', extrasamples=[1],
         description='slide 7', metadata=None, **layout,
     )  # fmt: skip
-    read = io.read_image(tmp_path / 'a.tif')
+    read = image_io.read_image(tmp_path / 'a.tif')
     np.testing.assert_array_equal(read.pixels, pixels, strict=True)
-    io.write_image(tmp_path / 'b.tif', read)
+    image_io.write_image(tmp_path / 'b.tif', read)
     with tifffile.TiffFile(tmp_path / 'b.tif') as tif:
         np.testing.assert_array_equal(tif.asarray(), pixels)
         assert tif.pages.first.description == 'slide 7'
@@ -269,7 +273,7 @@ def test_tiffs_of_every_layout_are_read(tmp_path, layout):
 def test_white_is_zero_is_inverted(tmp_path):
     pixels = random_pixels('uint16', 'gray')
     tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='miniswhite')
-    np.testing.assert_array_equal(io.read_image(tmp_path / 'a.tif').pixels, 65535 - pixels)
+    np.testing.assert_array_equal(image_io.read_image(tmp_path / 'a.tif').pixels, 65535 - pixels)
 
 
 def test_tiff_tags_survive(tmp_path):
@@ -285,7 +289,7 @@ def test_tiff_tags_survive(tmp_path):
         byteorder='>',
         metadata=None,
     )
-    io.write_image(tmp_path / 'b.tif', io.read_image(tmp_path / 'a.tif'))
+    image_io.write_image(tmp_path / 'b.tif', image_io.read_image(tmp_path / 'a.tif'))
     with tifffile.TiffFile(tmp_path / 'b.tif') as tif:
         tags = {tag.code: tag.value for tag in tif.pages.first.tags}
         raw = tif.pages.first.tags[DESCRIPTION]
@@ -305,7 +309,7 @@ def test_metadata_survives_in_and_between_formats(tmp_path, source, target):
     dpi = {} if source == '.webp' else {'dpi': (300, 150)}
     before, after = tmp_path / f'a{source}', tmp_path / f'b{target}'
     Image.fromarray(smooth_rgb()).save(before, exif=EXIF, icc_profile=ICC_PROFILE, **dpi)
-    io.write_image(after, io.read_image(before))
+    image_io.write_image(after, image_io.read_image(before))
     with Image.open(after) as image:
         assert image.info['icc_profile'] == ICC_PROFILE
         if dpi and target != '.webp':
@@ -323,7 +327,7 @@ def test_png_chunks_survive_byte_for_byte(tmp_path):
     stale = [(b'bKGD', bytes(6)), (b'tIME', bytes(7))]
     pixels = random_pixels('uint16', 'rgb')
     (tmp_path / 'a.png').write_bytes(png_file(pixels, 2, *kept, *stale))
-    io.write_image(tmp_path / 'b.png', io.read_image(tmp_path / 'a.png'))
+    image_io.write_image(tmp_path / 'b.png', image_io.read_image(tmp_path / 'a.png'))
     data = (tmp_path / 'b.png').read_bytes()
     assert b''.join(png_chunk(*chunk) for chunk in kept) in data
     assert b'bKGD' not in data
@@ -335,10 +339,10 @@ def test_jpeg_keeps_tables_and_subsampling(tmp_path, mode, subsampling):
     settings = {'quality': 71, 'subsampling': subsampling, 'progressive': True}
     source = Image.fromarray(smooth_rgb()).convert(mode)
     source.save(tmp_path / 'a.jpg', comment=b'hello', **settings)
-    image = io.read_image(tmp_path / 'a.jpg')
+    image = image_io.read_image(tmp_path / 'a.jpg')
     assert image.mode == {'RGB': 'rgb', 'L': 'gray'}[mode]
     darker = dataclasses.replace(image, pixels=np.uint8(0.9 * image.pixels))
-    io.write_image(tmp_path / 'b.jpg', darker)
+    image_io.write_image(tmp_path / 'b.jpg', darker)
     with Image.open(tmp_path / 'a.jpg') as a, Image.open(tmp_path / 'b.jpg') as b:
         assert b.quantization == a.quantization
         assert b.layer == a.layer
@@ -348,7 +352,7 @@ def test_jpeg_keeps_tables_and_subsampling(tmp_path, mode, subsampling):
 
 
 def test_jpeg_from_another_format_has_quality_95(tmp_path):
-    io.write_pixels(tmp_path / 'a.jpg', smooth_rgb())
+    image_io.write_pixels(tmp_path / 'a.jpg', smooth_rgb())
     Image.fromarray(smooth_rgb()).save(tmp_path / 'b.jpg', quality=95)
     with Image.open(tmp_path / 'a.jpg') as a, Image.open(tmp_path / 'b.jpg') as b:
         assert a.quantization == b.quantization
@@ -357,27 +361,27 @@ def test_jpeg_from_another_format_has_quality_95(tmp_path):
 def test_the_first_picture_of_a_phone_jpeg_is_read(tmp_path):
     pictures = [Image.fromarray(smooth_rgb()), Image.fromarray(smooth_rgb()[::2, ::2])]
     pictures[0].save(tmp_path / 'a.jpg', 'MPO', save_all=True, append_images=pictures[1:])
-    image = io.read_image(tmp_path / 'a.jpg')
+    image = image_io.read_image(tmp_path / 'a.jpg')
     assert image.pixels.shape == (64, 48, 3)
     assert 'qtables' in image.metadata.native
 
 
 def test_content_counts_not_the_suffix(tmp_path):
     Image.fromarray(smooth_rgb()).save(tmp_path / 'a.png', 'JPEG')
-    assert io.read_image(tmp_path / 'a.png').metadata.format == 'JPEG'
+    assert image_io.read_image(tmp_path / 'a.png').metadata.format == 'JPEG'
     tifffile.imwrite(tmp_path / 'b.png', random_pixels('float32', 'gray'))
-    assert io.read_image(tmp_path / 'b.png').pixels.dtype == np.float32
+    assert image_io.read_image(tmp_path / 'b.png').pixels.dtype == np.float32
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif', '.bmp', '.webp'])
 @pytest.mark.parametrize('kept', [0.02, 0.5, 0.9])
 def test_truncated_files_are_errors(tmp_path, suffix, kept):
     path = tmp_path / f'a{suffix}'
-    io.write_pixels(path, random_pixels('uint8', 'rgb', 60, 50))
+    image_io.write_pixels(path, random_pixels('uint8', 'rgb', 60, 50))
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data))])
     with pytest.raises(UserError, match=rf'a\{suffix} is (damaged|not a readable)'):
-        io.read_image(path)
+        image_io.read_image(path)
 
 
 @pytest.mark.parametrize('compression', [None, 'zlib'])
@@ -387,21 +391,21 @@ def test_tiffs_cut_in_the_pixels_are_errors(tmp_path, compression):
     tifffile.imwrite(tmp_path / 'a.tif', pixels, compression=compression, photometric='rgb')
     data = (tmp_path / 'a.tif').read_bytes()
     (tmp_path / 'a.tif').write_bytes(data[:-100])
-    for read in (io.read_image, io.image_size):
+    for read in (image_io.read_image, image_io.image_size):
         with pytest.raises(UserError, match=r'a\.tif is damaged or cut short'):
             read(tmp_path / 'a.tif')
 
 
 def test_a_flipped_bit_in_png_pixels_is_an_error(tmp_path):
-    io.write_pixels(tmp_path / 'a.png', random_pixels('uint8', 'rgb', 60, 50))
+    image_io.write_pixels(tmp_path / 'a.png', random_pixels('uint8', 'rgb', 60, 50))
     data = bytearray((tmp_path / 'a.png').read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / 'a.png').write_bytes(data)
     with pytest.raises(UserError, match=r'a\.png is damaged'):
-        io.read_image(tmp_path / 'a.png')
+        image_io.read_image(tmp_path / 'a.png')
 
 
-@pytest.mark.parametrize('read', [io.read_image, io.image_size])
+@pytest.mark.parametrize('read', [image_io.read_image, image_io.image_size])
 def test_what_is_not_an_image_is_an_error(tmp_path, read, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('empty.png').touch()
@@ -421,17 +425,17 @@ def test_what_is_not_an_image_is_an_error(tmp_path, read, monkeypatch):
 
 @pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may read everything')
 def test_forbidden_files_are_errors(tmp_path):
-    io.write_pixels(tmp_path / 'a.png', smooth_rgb())
+    image_io.write_pixels(tmp_path / 'a.png', smooth_rgb())
     (tmp_path / 'a.png').chmod(0)
     with pytest.raises(UserError, match='no permission'):
-        io.read_image(tmp_path / 'a.png')
+        image_io.read_image(tmp_path / 'a.png')
 
 
 @pytest.mark.parametrize('dtype', ['int64', 'uint64', 'complex64'])
 def test_other_numbers_are_refused(tmp_path, dtype):
     tifffile.imwrite(tmp_path / 'a.tif', np.zeros((4, 5), dtype))
     with pytest.raises(UserError, match=f'a.tif holds {dtype} numbers'):
-        io.read_image(tmp_path / 'a.tif')
+        image_io.read_image(tmp_path / 'a.tif')
 
 
 def test_several_images_in_a_file_are_refused(tmp_path):
@@ -441,7 +445,7 @@ def test_several_images_in_a_file_are_refused(tmp_path):
     frames = [Image.fromarray(frame) for frame in stack]
     frames[0].save(tmp_path / 'animated.png', save_all=True, append_images=frames[1:])
     for name in ('pages.tif', 'imagej.tif', 'animated.png'):
-        for read in (io.read_image, io.image_size):
+        for read in (image_io.read_image, image_io.image_size):
             with pytest.raises(UserError, match=rf'{name} .* 3 images.* one file each'):
                 read(tmp_path / name)
 
@@ -450,14 +454,14 @@ def test_several_images_in_a_file_are_refused(tmp_path):
 def test_cmyk_is_refused(tmp_path, name):
     Image.fromarray(smooth_rgb()).convert('CMYK').save(tmp_path / name)
     with pytest.raises(UserError, match=f'{name} holds .* Convert it to RGB'):
-        io.read_image(tmp_path / name)
+        image_io.read_image(tmp_path / name)
 
 
 def test_five_channels_are_refused(tmp_path):
     pixels = np.zeros((6, 7, 5), np.uint8)
     tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='minisblack', planarconfig='contig')
     with pytest.raises(UserError, match='holds 5 channels'):
-        io.read_image(tmp_path / 'a.tif')
+        image_io.read_image(tmp_path / 'a.tif')
 
 
 @pytest.mark.parametrize(
@@ -472,16 +476,16 @@ def test_five_channels_are_refused(tmp_path):
     ],
 )
 def test_formats_refuse_what_they_cannot_hold(tmp_path, name, dtype, mode, way_out):
-    image = io.Picture(np.zeros((2, 2, *CHANNELS[mode]), dtype), mode, Path('source.tif'))
+    image = image_io.Picture(np.zeros((2, 2, *CHANNELS[mode]), dtype), mode, Path('source.tif'))
     with pytest.raises(UserError, match=f'{name}: .*{way_out}'):
-        io.write_image(tmp_path / name, image)
+        image_io.write_image(tmp_path / name, image)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('call', ['fsync', 'replace'])
 def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, call):
     path = tmp_path / 'a.png'
-    io.write_pixels(path, np.zeros((3, 3), np.uint8))
+    image_io.write_pixels(path, np.zeros((3, 3), np.uint8))
     before = path.read_bytes()
 
     def full(*_):
@@ -489,7 +493,7 @@ def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, call):
 
     monkeypatch.setattr(os, call, full)
     with pytest.raises(UserError, match=r'a\.png cannot be written: No space left'):
-        io.write_pixels(path, np.ones((3, 3), np.uint8))
+        image_io.write_pixels(path, np.ones((3, 3), np.uint8))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -500,7 +504,7 @@ def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', interrupt)
     with pytest.raises(KeyboardInterrupt):
-        io.write_pixels(tmp_path / 'a.png', np.ones((3, 3), np.uint8))
+        image_io.write_pixels(tmp_path / 'a.png', np.ones((3, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -508,19 +512,19 @@ def test_writing_into_a_missing_folder_or_over_a_folder_is_an_error(tmp_path):
     (tmp_path / 'folder.png').mkdir()
     for name in ('missing/a.png', 'folder.png'):
         with pytest.raises(UserError, match=f'{name} cannot be written'):
-            io.write_pixels(tmp_path / name, np.ones((3, 3), np.uint8))
+            image_io.write_pixels(tmp_path / name, np.ones((3, 3), np.uint8))
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='links and permissions of POSIX')
 def test_links_and_permissions_stay(tmp_path):
     target, link = tmp_path / 'target.png', tmp_path / 'link.png'
-    io.write_pixels(target, np.zeros((3, 3), np.uint8))
+    image_io.write_pixels(target, np.zeros((3, 3), np.uint8))
     target.chmod(0o640)
     link.symlink_to(target)
-    io.write_pixels(link, np.ones((3, 3), np.uint8))
+    image_io.write_pixels(link, np.ones((3, 3), np.uint8))
     assert link.is_symlink()
     assert target.stat().st_mode & 0o777 == 0o640
-    assert io.read_image(target).pixels.all()
+    assert image_io.read_image(target).pixels.all()
 
 
 def test_images_are_found_in_natural_order(tmp_path):
@@ -528,7 +532,7 @@ def test_images_are_found_in_natural_order(tmp_path):
     for name in [*names, '.hidden.png', '.cache/x.png', 'notes.txt', 'raw.dng']:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in io.find_images(str(tmp_path))]
+    found = [path.relative_to(tmp_path).as_posix() for path in image_io.find_images(str(tmp_path))]
     assert found == ['a9/x.png', 'a10/x.png', 'b/img1.jpg', 'img2.TIF', 'Img3.webp', 'img10.png']
 
 
@@ -540,13 +544,13 @@ def test_folders_without_images_are_errors(tmp_path):
         tmp_path: r'no image inside; looked for \.png',
     }.items():
         with pytest.raises(UserError, match=f'{folder}: {message}'):
-            io.find_images(folder)
+            image_io.find_images(folder)
 
 
 def test_images_do_not_change(tmp_path):
-    image = io.Picture(random_pixels('uint8', 'rgba'), 'rgba', tmp_path / 'a.png')
+    image = image_io.Picture(random_pixels('uint8', 'rgba'), 'rgba', tmp_path / 'a.png')
     before = image.pixels.copy()
-    color_HWC, alpha_HW = io.color_and_alpha(image)
+    color_HWC, alpha_HW = image_io.color_and_alpha(image)
     color_HWC[:] = 0
     np.testing.assert_array_equal(image.pixels, before)
     np.testing.assert_array_equal(before[..., 3], alpha_HW)
@@ -556,10 +560,10 @@ def test_gray_planes_are_no_colors(tmp_path):
     stack = random_pixels('uint8', 'rgb').transpose(2, 0, 1)
     tifffile.imwrite(tmp_path / 'c.tif', stack, imagej=True, metadata={'axes': 'CYX'})
     with pytest.raises(UserError, match='holds 3 images'):
-        io.read_image(tmp_path / 'c.tif')
+        image_io.read_image(tmp_path / 'c.tif')
     with (
-        image_bands.open_source(tmp_path / 'c.tif') as source,
+        row_writer.open_source(tmp_path / 'c.tif') as source,
         pytest.raises(UserError, match='only TIFF can hold them'),
-        image_bands.open_target(tmp_path / 'c.png', source),
+        row_writer.open_target(tmp_path / 'c.png', source),
     ):
         pass

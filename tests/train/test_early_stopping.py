@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.cli import n2n as cli
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.evaluate import evaluate_captures, pair_metrics
+from n2n_jax.evaluate import held_out_captures, without_clean
 from n2n_jax.runtime.checkpoint import Checkpoints, open_for_reading
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop as train
-from n2n_jax.train.early_stop import better, without_gain, worse_than_its_input
+from n2n_jax.train import loop
+from n2n_jax.train.early_stopping import better, without_gain, worse_than_its_input
 
 
 def row(step, psnr=None, *, mse=None, error=1e-5):
@@ -38,7 +38,7 @@ def test_weights_that_wipe_out_a_dim_channel_are_not_the_best():
     model = ModelConfig(
         name='tiny', channels=2, noise='0.05,0.001', center='0.5,0.01', contrast='0.6,0.012'
     )
-    evaluator = evaluate_captures.CaptureEvaluator(model, [SceneCaptures('s', np.float32(x))])
+    evaluator = held_out_captures.CaptureEvaluator(model, [SceneCaptures('s', np.float32(x))])
     found = []
     for wiped in (False, True):
 
@@ -107,9 +107,9 @@ def test_of_strong_denoisers_the_best_is_shipped_though_no_psnr_can_be_told():
         error = rng.normal(0, 0.01, noise.shape)
         evaluations = []
         for factor in (1.3, 1.0):  # the later step is the better one
-            maps = pair_metrics.error_maps(factor * error, noise)
-            patches = [pair_metrics.patch_sums(maps.mean(axis=0))]
-            evaluations.append(pair_metrics.estimate_psnr(patches, mean_of='mse').as_dict())
+            maps = without_clean.error_maps(factor * error, noise)
+            patches = [without_clean.patch_sums(maps.mean(axis=0))]
+            evaluations.append(without_clean.estimate_psnr(patches, mean_of='mse').as_dict())
         negative += evaluations[1]['psnr_estimate'] is None
         wins += better(evaluations[1], evaluations[0])
     assert negative > 8
@@ -130,14 +130,14 @@ def config_of(folder, **changes):
 @pytest.fixture
 def worse_from_step_4(monkeypatch):
     """Estimates that rise up to step 4 and fall from there."""
-    real = evaluate_captures.CaptureEvaluator.__call__
+    real = held_out_captures.CaptureEvaluator.__call__
 
     def call(self, variables, step):
         report = real(self, variables, step)
         report.rows[0] |= row(step, 20.0 - abs(step - 4))
         return report
 
-    monkeypatch.setattr(evaluate_captures.CaptureEvaluator, '__call__', call)
+    monkeypatch.setattr(held_out_captures.CaptureEvaluator, '__call__', call)
 
 
 def done(run):
@@ -147,7 +147,7 @@ def done(run):
 def test_a_run_that_gets_worse_stops_and_ships_its_best(tmp_path, worse_from_step_4, caplog):
     config = config_of(tmp_path)
     caplog.set_level('INFO')
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     content = done(tmp_path / 'run')
     assert content['step'] == 8
     assert content['ended'] == 'no gain in 2 evaluations since step 4'
@@ -155,7 +155,7 @@ def test_a_run_that_gets_worse_stops_and_ships_its_best(tmp_path, worse_from_ste
     with open_for_reading(tmp_path / 'run') as checkpoints:
         assert checkpoints.last_step == 4
     # The same command has nothing to do.
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     assert done(tmp_path / 'run')['weights_sha256'] == content['weights_sha256']
     assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [2, 4, 6, 8]
 
@@ -165,7 +165,7 @@ def test_interrupted_and_resumed_stops_where_an_undisturbed_run_does(
     step, tmp_path, worse_from_step_4, monkeypatch
 ):
     config = config_of(tmp_path)
-    assert train.train(config, tmp_path / 'straight')
+    assert loop.train(config, tmp_path / 'straight')
     real = CaptureFeed.inputs
 
     def interrupted(self, first, num_steps):
@@ -175,8 +175,8 @@ def test_interrupted_and_resumed_stops_where_an_undisturbed_run_does(
 
     with monkeypatch.context() as patch:
         patch.setattr(CaptureFeed, 'inputs', interrupted)
-        assert not train.train(config, tmp_path / 'stopped')
-    assert train.train(config, tmp_path / 'stopped')
+        assert not loop.train(config, tmp_path / 'stopped')
+    assert loop.train(config, tmp_path / 'stopped')
     for name in ('step', 'ended', 'weights_sha256'):
         assert done(tmp_path / 'stopped')[name] == done(tmp_path / 'straight')[name]
 
@@ -184,9 +184,9 @@ def test_interrupted_and_resumed_stops_where_an_undisturbed_run_does(
 def test_without_patience_it_goes_on_as_if_it_had_never_stopped(tmp_path, worse_from_step_4):
     config = config_of(tmp_path)
     patient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=0))
-    assert train.train(config, tmp_path / 'run')
-    assert train.train(patient, tmp_path / 'run')
-    assert train.train(patient, tmp_path / 'straight')
+    assert loop.train(config, tmp_path / 'run')
+    assert loop.train(patient, tmp_path / 'run')
+    assert loop.train(patient, tmp_path / 'straight')
     assert done(tmp_path / 'run')['step'] == 20
     assert done(tmp_path / 'run')['ended'] == 'all steps done'
     assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
@@ -208,7 +208,7 @@ def test_the_command_stops_after_five_and_takes_another_number_later(
 
 def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch):
     config = config_of(tmp_path)
-    assert train.train(config, tmp_path / 'run')
+    assert loop.train(config, tmp_path / 'run')
     patient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=0))
     real = CaptureFeed.inputs
 
@@ -217,7 +217,7 @@ def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch
         return real(self, first, num_steps)
 
     monkeypatch.setattr(CaptureFeed, 'inputs', interrupted)
-    assert not train.train(patient, tmp_path / 'run')
+    assert not loop.train(patient, tmp_path / 'run')
     assert not Workdir(tmp_path / 'run').done
     with Checkpoints(tmp_path / 'run') as checkpoints:
         assert checkpoints.last_step == 9

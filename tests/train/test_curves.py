@@ -5,7 +5,7 @@ import json
 import pytest
 
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.train.writers import JsonlWriter
+from n2n_jax.train.curves import JsonlWriter
 
 
 @pytest.mark.parametrize(

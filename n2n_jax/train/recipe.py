@@ -8,17 +8,17 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax.captures import fixes, own_captures
-from n2n_jax.captures.own_captures import SceneCaptures
+from n2n_jax.captures import corrections, scene_captures
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate import evaluated_regions
-from n2n_jax.evaluate.evaluate_captures import CaptureEvaluator
+from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.runtime.config import CapturesConfig, Config, EvalConfig, ModelConfig, check
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.train import fine_tuning, pace
 from n2n_jax.train.pace import Pace, Timing
 from n2n_jax.train.prepared import Prepared, load, new_state, prepare, steps_per_dispatch
-from n2n_jax.train.train_step import TrainState
+from n2n_jax.train.step import TrainState
 
 _log = logging.getLogger(__name__)
 
@@ -142,8 +142,8 @@ def _check(captures: CapturesConfig, options: Options) -> None:
 def _crop(scenes: list[SceneCaptures], captures: CapturesConfig) -> int:
     """The side of the crops: as large as is of use, and fits into what is trained on."""
     crop = min(_LARGEST_CROP, *(min(scene.captures_NHWC.shape[1:3]) for scene in scenes))
-    if not captures.single and len(scenes) < own_captures.SCENES_TO_SPLIT:
-        trained = min(own_captures.trained_columns(s, captures.held_out) for s in scenes)
+    if not captures.single and len(scenes) < scene_captures.SCENES_TO_SPLIT:
+        trained = min(scene_captures.trained_columns(s, captures.held_out) for s in scenes)
         crop = max(1, min(crop, trained))  # of none at all tells the split
     if crop > _CROP_MULTIPLE:
         crop -= crop % _CROP_MULTIPLE
@@ -176,7 +176,7 @@ def _with_plan(config: Config, steps: int, every: int, *, area: int) -> Config:
     )
 
 
-def _timed_plan(config: Config, loaded: fixes.Loaded, options: Options) -> Planned:
+def _timed_plan(config: Config, loaded: corrections.Loaded, options: Options) -> Planned:
     """As many steps as fit into the minutes."""
     one_region = dataclasses.replace(config, eval=_first_region(config))
     prepared = prepare(one_region, loaded=loaded, check=fine_tuning.check_start)
