@@ -236,7 +236,7 @@ def make_task(config: Config) -> Task:
     loss_choice.check_name(loss_name)
     if config.captures.paths and config.captures.single:
         if loss_name not in (loss_choice.AUTO, 'l2'):
-            raise UserError(f'captures.single needs optimizers.loss=l2, not {loss_name}.')
+            raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
         return SingleImages()
     if config.captures.paths:
         loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
@@ -259,7 +259,7 @@ def _warn_of_captures(loss_name: str) -> None:
     if statistic != 'mean':
         _log.warning(
             'optim.loss=%s learns the %s of the captures, which is their mean only where their '
-            'noise is symmetric; that of a few photons is not. optimizers.loss=l2 suits all captures.',
+            'noise is symmetric; that of a few photons is not. optim.loss=l2 suits all captures.',
             loss_name,
             statistic or 'something else',
         )

@@ -40,10 +40,10 @@ def scored(monkeypatch):
             return with_clean.Report([row], [[]], {})
 
     seen = []
-    monkeypatch.setattr(evaluate, 'Evaluator', Evaluator)
+    monkeypatch.setattr(with_clean, 'Evaluator', Evaluator)
     monkeypatch.setattr(follow, '_POLL_SECONDS', 0.05)
     monkeypatch.setattr(
-        evaluate,
+        with_clean,
         'shipped_variables',
         lambda checkpoints, step, sharding: {'steps': jnp.float32(checkpoints.meta(step)['at'])},
     )

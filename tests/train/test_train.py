@@ -116,7 +116,7 @@ def test_old_checkpoints_go_and_the_last_ones_stay(image_folder, tmp_path):
 def test_a_workdir_of_another_config_is_refused_and_left_alone(image_folder, tmp_path):
     loop.train(loop_config(image_folder), tmp_path / 'run')
     before = (tmp_path / 'run' / 'config.json').read_text()
-    with pytest.raises(UserError, match=r'another config.*optimizers.learning_rate \(0.001 there'):
+    with pytest.raises(UserError, match=r'another config.*optim.learning_rate \(0.001 there'):
         loop.train(loop_config(image_folder, **{'optim.learning_rate': 2e-3}), tmp_path / 'run')
     assert (tmp_path / 'run' / 'config.json').read_text() == before
     (tmp_path / 'other').mkdir()
