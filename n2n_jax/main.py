@@ -43,7 +43,7 @@ def _main(argv: Sequence[str]) -> int:
     console.silence_orbax()
     with console.errors_in_one_sentence():
         # Here, as it takes seconds, in which Ctrl-C shall end in a sentence too.
-        from n2n_jax.evaluate import follow, with_clean
+        from n2n_jax.evaluate import follow
         from n2n_jax.runtime import parallel
         from n2n_jax.train import loop
 
@@ -54,7 +54,7 @@ def _main(argv: Sequence[str]) -> int:
         if not parallel.is_main_process():
             console.show_errors_only()
         if _MODE.value == 'evaluate':
-            with_clean.evaluate_checkpoint(config, workdir)
+            follow.evaluate_checkpoint(config, workdir)
         elif _MODE.value == 'follow':
             return 0 if follow.follow(config, workdir) else console.EXIT_FAILED
         elif not loop.train(config, workdir):

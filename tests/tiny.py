@@ -3,10 +3,12 @@
 B batch, H height, W width, C channels, F features.
 """
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.runtime.config import CapturesConfig, Config, from_config_dict, to_config_dict
 from n2n_jax.train import recipe
+from n2n_jax.train.tasks import Moment
 
 
 class TinyNet(nn.Module):
@@ -48,3 +50,8 @@ def tiny_config(**changes) -> Config:
 def planned_config(captures: CapturesConfig, **options) -> Config:
     """The config that `n2n train` makes for captures."""
     return recipe.plan(captures, recipe.Options(**options)).prepared.config
+
+
+def moment(step=0, *, progress=0.0, denoise=lambda x_BHWC: x_BHWC):
+    """When the pairs of a step are made, for `Task.pair`."""
+    return Moment(0, jnp.int32(step), jnp.float32(progress), denoise)

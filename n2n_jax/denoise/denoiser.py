@@ -18,9 +18,9 @@ from n2n_jax import models
 from n2n_jax.captures.measure.measured_part import far, fill
 from n2n_jax.denoise import tiles
 from n2n_jax.denoise.scale_check import ScaleCheck
-from n2n_jax.evaluate import with_clean
 from n2n_jax.images import image_io
 from n2n_jax.images.pixel_range import PixelRange
+from n2n_jax.models import weights
 from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.checkpoint import open_for_reading
@@ -136,7 +136,7 @@ class Denoiser:
         try:
             with open_for_reading(Path(run)) as checkpoints:
                 step = checkpoints.last_step
-                variables = with_clean.shipped_variables(checkpoints, step, sharding)
+                variables = weights.shipped_variables(checkpoints, step, sharding)
                 return cls(checkpoints.config(step).model, variables, step)
         except FileNotFoundError as error:
             raise UserError(

@@ -12,8 +12,8 @@ import numpy as np
 
 from n2n_jax import models
 from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.evaluate.report import Report
 from n2n_jax.evaluate.shown_values import DIFFERENCE, ShownValues
-from n2n_jax.evaluate.with_clean import Report
 from n2n_jax.images import pictures
 from n2n_jax.runtime.config import ModelConfig
 

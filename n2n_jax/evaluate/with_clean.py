@@ -12,10 +12,8 @@ import dataclasses
 import functools
 import hashlib
 import logging
-import shlex
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,16 +24,15 @@ from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.sources import open_named_sets
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
 from n2n_jax.evaluate import metrics, protocol
+from n2n_jax.evaluate.report import Report
 from n2n_jax.images import pictures
 from n2n_jax.images.pixel_hash import key_words, pixel_hash
-from n2n_jax.models.weights import weights_hash
-from n2n_jax.runtime import json_files, path_list, result_rows, streams
-from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like, open_for_reading
-from n2n_jax.runtime.config import CapturesConfig, Config, config_hash
+from n2n_jax.runtime import result_rows, streams
+from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.parallel import Layout, is_main_process, make_layout
+from n2n_jax.runtime.parallel import Layout
 from n2n_jax.runtime.progress import ProgressLine
-from n2n_jax.runtime.workdir import Workdir, devices, file_name, write_text
+from n2n_jax.runtime.workdir import file_name
 
 _log = logging.getLogger(__name__)
 
@@ -46,21 +43,6 @@ class Item:
 
     image: int
     replica: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """The outcome of one evaluation.
-
-    Attributes:
-      rows: one per set and noise, as in results.json.
-      images: per-image scores, one list per row.
-      triptychs: by file name, worst, median and best of each row, uint8.
-    """
-
-    rows: list[dict[str, Any]]
-    images: list[list[dict[str, Any]]]
-    triptychs: dict[str, np.ndarray]
 
 
 class _CleanImages:
@@ -320,110 +302,3 @@ def _batches(items: list[Item], images: _CleanImages, batch_size: int) -> list[l
         for group in by_size.values()
         for i in range(0, len(group), batch_size)
     ]
-
-
-def origin(config: Config, variables: Any) -> dict[str, Any]:
-    """Which weights are scored, of which training, and where, for the rows about them."""
-    return {
-        'training_seed': config.seed,
-        'config_sha256': config_hash(config),
-        'weights_sha256': weights_hash(variables),
-        'device': devices(),
-    }
-
-
-def record(report: Report, step: int, workdir: Workdir, of: dict[str, Any]) -> None:
-    """Writes a report into the workdir and prints its table; the first process does.
-
-    Args:
-      report: to be written.
-      step: of the weights.
-      workdir: of their run.
-      of: see `origin`.
-    """
-    if not is_main_process():
-        return
-    folder = workdir.evaluation_folder(step)
-    for name, pixels in report.triptychs.items():
-        pictures.save(folder / name, pixels)
-    rows = [{**row, **of} for row in report.rows]
-    for row, images in zip(rows, report.images, strict=True):
-        content = {**row, 'num_rows': len(rows), 'images': images}
-        write_text(workdir.scores_file(row), json_files.dumps(content, indent=1))
-    if not rows:
-        _log.info('step %d: nothing can be measured; pictures in %s', step, folder)
-        return
-    workdir.add_rows(rows)  # last: a row means that its pictures are there
-    lines = [summary(report)]
-    if any('psnr' in row for row in rows):  # of an estimate the sentence says all
-        lines.append(result_rows.markdown_table(rows).split('\n\nProtocol')[0])
-    _log.info('%s\nPictures in %s', '\n'.join(lines), folder)
-
-
-def summary(report: Report) -> str:
-    """One line per row, for the log."""
-    return '\n'.join(_in_words(row) for row in report.rows)
-
-
-def _in_words(row: dict[str, Any]) -> str:
-    if 'psnr_estimate' in row:
-        return (
-            f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '
-            f'{result_rows.with_gain_in_words(row)}'
-        )
-    return (
-        f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR '
-        f'{result_rows.decibels(row["psnr"])} dB ({result_rows.gain(row)}), SSIM {row["ssim"]:.4f} '
-        f'({row["ssim"] - row["ssim_input"]:+.4f})'
-    )
-
-
-def shipped_variables(checkpoints: Checkpoints, step: int, layout_sharding: Any) -> Any:
-    """The weights of a checkpoint that are evaluated and shipped: the average if there is one."""
-    config = checkpoints.config(step)
-    shapes = jax.eval_shape(functools.partial(models.init, config.model), jax.random.key(0))
-    name = 'ema' if config.optim.ema_decay > 0 else 'variables'
-    return checkpoints.restore(step, {name: abstract_like(shapes, layout_sharding)})[name]
-
-
-def needs_clean_images(config: Config, path: Path) -> None:
-    """Looks whether the run in `path` can be scored on clean images.
-
-    Raises:
-      UserError: it was trained on captures, without any.
-    """
-    if config.captures.single:
-        raise UserError(
-            f'{path} was trained on single images: without a second capture or a clean image there '
-            'is nothing to score it on. With captures of a scene: n2n score.'
-        )
-    if config.captures.paths:
-        raise UserError(
-            f'{path} was trained on captures, without clean images: write '
-            f'{shlex.join(_score_command(config.captures, path))}'
-        )
-
-
-def _score_command(captures: CapturesConfig, path: Path) -> list[str]:
-    """The command that scores a run on what it held out of its captures."""
-    words = ['n2n', 'score', *map(str, path_list.parted(captures.paths)), '--model', str(path)]
-    for option, value in (
-        ('--pattern', captures.pattern),
-        ('--interleaved', captures.interleaved),
-        ('--fix', captures.fix),
-    ):
-        words += [option, str(value)] if value else []
-    return [*words, '--held-out']
-
-
-def evaluate_checkpoint(config: Config, path: Path) -> None:
-    """Scores the last checkpoint of a workdir with the evaluation settings of `config`."""
-    workdir = Workdir(path)
-    layout = make_layout(batch_size=jax.device_count())
-    with open_for_reading(path) as checkpoints:
-        step = checkpoints.last_step
-        config = dataclasses.replace(checkpoints.config(step), eval=config.eval)
-        needs_clean_images(config, path)
-        evaluator = Evaluator(config, layout)
-        variables = shipped_variables(checkpoints, step, layout.replicated)
-    record(evaluator(variables, step), step, workdir, origin(config, variables))

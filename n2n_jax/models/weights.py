@@ -1,10 +1,16 @@
-"""Weights as what they are: a tree of arrays with names."""
+"""The weights that a run ships, and their hash."""
 
+import functools
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from n2n_jax import models
+from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like, open_for_reading
+from n2n_jax.runtime.config import ModelConfig
 
 
 def weights_hash(variables: Any) -> str:
@@ -14,3 +20,21 @@ def weights_hash(variables: Any) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.asarray(value).tobytes())
     return digest.hexdigest()
+
+
+def shipped_variables(checkpoints: Checkpoints, step: int, sharding: jax.sharding.Sharding) -> Any:
+    """The weights of a checkpoint that are evaluated and shipped: the average if there is one."""
+    config = checkpoints.config(step)
+    shapes = jax.eval_shape(functools.partial(models.init, config.model), jax.random.key(0))
+    name = 'ema' if config.optim.ema_decay > 0 else 'variables'
+    return checkpoints.restore(step, {name: abstract_like(shapes, sharding)})[name]
+
+
+def network_of(run: Path) -> ModelConfig:
+    """The network that a run ships.
+
+    Raises:
+      UserError: there is no run, or no whole checkpoint.
+    """
+    with open_for_reading(run) as checkpoints:
+        return checkpoints.config(checkpoints.last_step).model

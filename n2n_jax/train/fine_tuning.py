@@ -7,8 +7,7 @@ from typing import Any
 
 import jax
 
-from n2n_jax.evaluate import with_clean
-from n2n_jax.models.weights import weights_hash
+from n2n_jax.models.weights import network_of, shipped_variables, weights_hash
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
@@ -19,16 +18,6 @@ _log = logging.getLogger(__name__)
 # of the network alone. The new captures fill it as the old ones did when it is found from them,
 # whatever their bit depth, exposure or units; on the old range they could all be near 0.
 _SAME = ('name', 'channels', 'norm', 'residual')
-
-
-def network_of(run: Path) -> ModelConfig:
-    """The network that a run ships.
-
-    Raises:
-      UserError: there is no run, or no whole checkpoint.
-    """
-    with open_for_reading(run) as checkpoints:
-        return checkpoints.config(checkpoints.last_step).model
 
 
 def check_start(config: Config) -> None:
@@ -58,7 +47,7 @@ def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
     """The weights that the run `model.init_from` ships: the best ones, if it selects."""
     with open_for_reading(Path(config.model.init_from)) as checkpoints:
         step = checkpoints.last_step
-        variables = with_clean.shipped_variables(checkpoints, step, sharding)
+        variables = shipped_variables(checkpoints, step, sharding)
         in_units = bool(checkpoints.config(step).model.noise)
     _log.info(
         'Starting from the weights of %s at step %d (%s).',

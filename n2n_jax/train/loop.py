@@ -17,7 +17,7 @@ from clu import parameter_overview
 
 from n2n_jax import models
 from n2n_jax.captures import trained_captures
-from n2n_jax.evaluate import with_clean
+from n2n_jax.evaluate.report import Report, origin, record
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import BEST_FOLDER, Checkpoints, abstract_like
@@ -35,7 +35,8 @@ from n2n_jax.train.pace import Pace
 from n2n_jax.train.prepared import Prepared, new_state, placed_plan, prepare
 from n2n_jax.train.run_checks import check_new
 from n2n_jax.train.run_time import RunTime
-from n2n_jax.train.step import Task, TrainState, init_state
+from n2n_jax.train.step import TrainState, init_state
+from n2n_jax.train.tasks import Task
 from n2n_jax.train.throughput import Throughput
 
 _log = logging.getLogger(__name__)
@@ -324,8 +325,8 @@ def _loop(
                         report = evaluator(variables, step)
                     if best is not None:  # before the row that keeps it from being done again
                         _keep_best(best, report, step, state, meta)
-                    of = with_clean.origin(config, variables)
-                    with_clean.record(report, step, workdir, of)
+                    of = origin(config, variables)
+                    record(report, step, workdir, of)
                     rows += report.rows  # as results.json has them
                     if best is not None and best.last_step != step:
                         _log.info('The best estimate is still that of step %d.', best.last_step)
@@ -428,7 +429,7 @@ def _say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:
 
 def _keep_best(
     best: Checkpoints,
-    report: with_clean.Report,
+    report: Report,
     step: int,
     state: TrainState,
     meta: dict[str, Any],
@@ -445,7 +446,7 @@ def _keep_best(
         best.wait()
 
 
-def _write_report(report: with_clean.Report, step: int, writers: list[Writer]) -> None:
+def _write_report(report: Report, step: int, writers: list[Writer]) -> None:
     for writer in writers:
         for row in report.rows:
             prefix = f'{row["set"]}/{row["noise"]}'

@@ -20,27 +20,29 @@ from n2n_jax.captures import (
 )
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import TrainedScene
+from n2n_jax.data.feeds import Feed, make_feed
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.data.feeds.feed import Feed, make_feed
 from n2n_jax.data.feeds.fixed_noise import realisation_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.data.sources.source import at_least
-from n2n_jax.evaluate import evaluated_regions, with_clean
+from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator, middles
+from n2n_jax.evaluate.with_clean import Evaluator
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.parallel import Layout, make_layout
 from n2n_jax.train import optimizers
 from n2n_jax.train.memory_fit import compile_step
-from n2n_jax.train.step import Task, TrainState, init_state, make_task
+from n2n_jax.train.step import TrainState, init_state
+from n2n_jax.train.tasks import Task, make_task
 
 _log = logging.getLogger(__name__)
 
 _STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispatch
 
-Evaluators = with_clean.Evaluator | CaptureEvaluator | SingleImageEvaluator
+Evaluators = Evaluator | CaptureEvaluator | SingleImageEvaluator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,9 +183,9 @@ def _check_single(loaded: corrections.Loaded, config: Config) -> None:
         _log.warning('%s', warning)
 
 
-def _images(config: Config, layout: Layout) -> tuple[Feed, with_clean.Evaluator | None]:
+def _images(config: Config, layout: Layout) -> tuple[Feed, Evaluator | None]:
     """Clean images, on which noise is drawn."""
-    evaluator = with_clean.Evaluator(config, layout) if config.eval.in_loop else None
+    evaluator = Evaluator(config, layout) if config.eval.in_loop else None
     with heartbeat('Opening the images to train on'):
         return _image_feed(config, layout), evaluator
 

@@ -1,34 +1,24 @@
-"""The training step: its state, its noisy pairs, its update; pure and jitted.
+"""The training step: its state and its update; pure and jitted.
 
 K steps of a dispatch, B batch, H height, W width, C channels.
 """
 
-import dataclasses
 import functools
-import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 import optax
 
-from n2n_jax import corruptions, models
-from n2n_jax.corruptions import Corruptor
-from n2n_jax.data.feeds.feed import Feed
+from n2n_jax import models
+from n2n_jax.data.feeds import Batch, Feed
 from n2n_jax.runtime import streams
-from n2n_jax.runtime.config import CLEAN, Config
-from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import Layout
-from n2n_jax.train import loss_choice, losses, neighbor_pairs, optimizers
-
-_log = logging.getLogger(__name__)
-
-# Noisy inputs, targets and the targets' masks, all (B, H, W, C); no mask: None.
-Pair = tuple[jax.Array, jax.Array, jax.Array | None]
-# Images (B, H, W, C) to the same by the weights that a step begins with; no gradient goes there.
-Denoise = Callable[[jax.Array], jax.Array]
+from n2n_jax.train import losses, optimizers
+from n2n_jax.train.tasks import Moment, Task
 
 
 @flax.struct.dataclass
@@ -53,216 +43,6 @@ class TrainState:
     opt_state: Any
     failed: jax.Array
     plan: optimizers.Plan
-
-
-class Task(Protocol):
-    """Where the pairs of a step come from, and the loss that they need.
-
-    Attributes:
-      loss_name: a name in `losses.REGISTRY`.
-      description: for the log.
-      target_is_noisy: whether the loss has a floor above 0.
-    """
-
-    loss_name: str
-    description: str
-    target_is_noisy: bool
-
-    def pair(
-        self,
-        feed: Any,
-        constants: Any,
-        inputs: Any,
-        *,
-        seed: int,
-        step: jax.Array,
-        progress: jax.Array,
-        denoise: Denoise,
-    ) -> Pair:
-        """The noisy inputs, targets and target masks of a step; progress: the share done."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SyntheticNoise:
-    """Noise that is drawn on clean crops, in the step.
-
-    Attributes:
-      input_corruptor: draws the network's input.
-      target_corruptor: draws its target; None for clean targets.
-      loss_name: a name in `losses.REGISTRY`.
-    """
-
-    input_corruptor: Corruptor
-    target_corruptor: Corruptor | None
-    loss_name: str
-
-    @property
-    def description(self) -> str:
-        """For the log."""
-        target = 'clean images' if self.target_corruptor is None else self.target_corruptor.spec
-        return f'input {self.input_corruptor.spec}, target {target}'
-
-    @property
-    def target_is_noisy(self) -> bool:
-        """Whether the loss has a floor above 0."""
-        return self.target_corruptor is not None
-
-    def pair(
-        self,
-        feed: Any,
-        constants: Any,
-        inputs: Any,
-        *,
-        seed: int,
-        step: jax.Array,
-        progress: jax.Array,
-        denoise: Denoise,
-    ) -> Pair:
-        """Draws on the clean crops of `feed`."""
-        del progress, denoise
-        return self.sample(feed.clean(constants, inputs), seed=seed, step=step)
-
-    def sample(self, clean_BHWC: jax.Array, *, seed: int, step: jax.Array) -> Pair:
-        """The noisy inputs, targets and target masks of a step, independent given the images."""
-        key = streams.stream(seed, streams.CORRUPTION_INPUT, step)
-        noisy_BHWC = self.input_corruptor.sample(key, clean_BHWC).image_BHWC
-        if self.target_corruptor is None:
-            return noisy_BHWC, clean_BHWC, None
-        key = streams.stream(seed, streams.CORRUPTION_TARGET, step)
-        target = self.target_corruptor.sample(key, clean_BHWC)
-        return noisy_BHWC, target.image_BHWC, target.mask_BHWC
-
-
-class _HeldPairs:
-    """For tasks whose noise lies in the images that the feed holds."""
-
-    def pair(
-        self,
-        feed: Any,
-        constants: Any,
-        inputs: Any,
-        *,
-        seed: int,
-        step: jax.Array,
-        progress: jax.Array,
-        denoise: Denoise,
-    ) -> Pair:
-        """What the feed holds; nothing is drawn."""
-        del seed, step, progress, denoise
-        return *feed.pair(constants, inputs), feed.target_mask(constants, inputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class FixedNoise(_HeldPairs, SyntheticNoise):
-    """Noise that was drawn once on the whole images, see `n2n_jax.data.feeds.fixed_noise`.
-
-    Attributes:
-      realisations: noisy versions of each image.
-    """
-
-    realisations: int = 0
-
-    @property
-    def description(self) -> str:
-        """For the log."""
-        num = self.realisations
-        words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
-        return f'{super().description}, {words}'
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnCaptures(_HeldPairs):
-    """Pairs of captures, as they were taken.
-
-    Attributes:
-      loss_name: a name in `losses.REGISTRY`.
-      pairing: see `n2n_jax.data.feeds.capture_feed`.
-    """
-
-    loss_name: str
-    pairing: str
-    target_is_noisy = True
-
-    @property
-    def description(self) -> str:
-        """For the log."""
-        return f'captures, {self.pairing}'
-
-
-@dataclasses.dataclass(frozen=True)
-class SingleImages:
-    """Pairs of neighboring pixels of one image: see `n2n_jax.train.neighbor_pairs`."""
-
-    loss_name = 'masked_l2'
-    description = 'single images, pairs of neighboring pixels'
-    target_is_noisy = True
-
-    def pair(
-        self,
-        feed: Any,
-        constants: Any,
-        inputs: Any,
-        *,
-        seed: int,
-        step: jax.Array,
-        progress: jax.Array,
-        denoise: Denoise,
-    ) -> Pair:
-        """Two images of half the size; the target is corrected for showing another place."""
-        noisy_BHWC = feed.captures(constants, inputs)
-        key = streams.stream(seed, streams.NEIGHBORS, step)
-        choice_Bhw = neighbor_pairs.choose(key, *noisy_BHWC.shape[:3])
-        first_BhwC, second_BhwC = neighbor_pairs.split(noisy_BHWC, choice_Bhw)
-        denoised_first, denoised_second = neighbor_pairs.split(denoise(noisy_BHWC), choice_Bhw)
-        target_BhwC = neighbor_pairs.corrected_target(
-            second_BhwC,
-            denoised_first - denoised_second,
-            neighbor_pairs.gamma_at(progress),
-        )
-        mask_BHWC = feed.target_mask(constants, inputs)
-        if mask_BHWC is not None:  # a pair needs both of its pixels
-            first_mask_BhwC, second_mask_BhwC = neighbor_pairs.split(mask_BHWC, choice_Bhw)
-            mask_BHWC = first_mask_BhwC * second_mask_BhwC
-        return first_BhwC, target_BhwC, mask_BHWC
-
-
-def make_task(config: Config) -> Task:
-    """Looks up the noise and the loss, and checks that they suit each other.
-
-    Raises:
-      UserError: a name or a level is wrong, or no loss suits the noise of the targets.
-    """
-    loss_name = config.optim.loss
-    loss_choice.check_name(loss_name)
-    if config.captures.paths and config.captures.single:
-        if loss_name not in (loss_choice.AUTO, 'l2'):
-            raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
-        return SingleImages()
-    if config.captures.paths:
-        loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
-        _warn_of_captures(loss_name)
-        # Masked: values that were not measured, and how much the others count.
-        masked = f'masked_{loss_name}'
-        loss_name = masked if masked in losses.REGISTRY else loss_name
-        return OwnCaptures(loss_name, config.captures.pairing)
-    of_input = corruptions.parse(config.noise.input)
-    target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
-    loss_name = loss_choice.choose(loss_name, target)
-    if config.noise.realisations:
-        return FixedNoise(of_input, target, loss_name, config.noise.realisations)
-    return SyntheticNoise(of_input, target, loss_name)
-
-
-def _warn_of_captures(loss_name: str) -> None:
-    """Of captures no more is known than that their mean is what is looked for."""
-    statistic = losses.REGISTRY[loss_name].statistic
-    if statistic != 'mean':
-        _log.warning(
-            'optim.loss=%s learns the %s of the captures, which is their mean only where their '
-            'noise is symmetric; that of a few photons is not. optim.loss=l2 suits all captures.',
-            loss_name,
-            statistic or 'something else',
-        )
 
 
 def init_state(config: Config) -> TrainState:
@@ -291,7 +71,7 @@ def make_train_step(
     num_parts = config.optim.accumulate
 
     def loss_and_stats(
-        params: Any, rest: Any, pair: tuple[jax.Array, ...], progress: jax.Array
+        params: Any, rest: Any, pair: Batch, progress: jax.Array
     ) -> tuple[jax.Array, Any]:
         noisy_BHWC, target_BHWC, mask_BHWC = pair
         denoised_BHWC, rest = model.apply(
@@ -308,13 +88,13 @@ def make_train_step(
     grad_fn = jax.value_and_grad(loss_and_stats, has_aux=True)
 
     def gradients(
-        params: Any, rest: Any, pair: tuple[jax.Array, ...], progress: jax.Array
+        params: Any, rest: Any, pair: Batch, progress: jax.Array
     ) -> tuple[jax.Array, Any, Any]:
         if num_parts == 1:
             (loss, (_, rest)), grads = grad_fn(params, rest, pair, progress)
             return loss, rest, grads
 
-        def add_part(carry: Any, part: tuple[jax.Array, ...]) -> tuple[Any, None]:
+        def add_part(carry: Any, part: Batch) -> tuple[Any, None]:
             sums, total, rest = carry
             (loss, (num_values, rest)), grads = grad_fn(params, rest, part, progress)
             sums = jax.tree.map(lambda a, b: a + num_values * b, sums, (loss, grads))
@@ -330,12 +110,10 @@ def make_train_step(
     def one_step(
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        denoise = functools.partial(model.apply, state.variables)
         progress = state.step * state.plan.per_step
-        pair = task.pair(
-            feed, constants, inputs, seed=config.seed, step=state.step, progress=progress,
-            denoise=denoise,
-        )  # fmt: skip
+        denoise = functools.partial(model.apply, state.variables)
+        now = Moment(config.seed, state.step, progress, denoise)
+        pair = task.pair(feed.batch(constants, inputs), now)
         old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
         params = state.variables['params']
         loss, rest, grads = gradients(params, old_rest, pair, progress)

@@ -10,8 +10,9 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import corruptions, models
-from n2n_jax.evaluate import protocol, with_clean
+from n2n_jax.evaluate import follow, protocol, with_clean
 from n2n_jax.evaluate.metrics import bootstrap_interval
+from n2n_jax.evaluate.report import origin, record
 from n2n_jax.images import image_io
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.config import CapturesConfig, Config
@@ -111,10 +112,10 @@ def test_images_too_small_for_the_score_are_named_at_once(tmp_path):
 def test_evaluating_a_folder_without_a_run_says_so(tmp_path):
     config = dataclasses.replace(tiny_config())
     with pytest.raises(UserError, match='no such folder'):
-        with_clean.evaluate_checkpoint(config, tmp_path / 'nothing')
+        follow.evaluate_checkpoint(config, tmp_path / 'nothing')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match='no whole checkpoint'):
-        with_clean.evaluate_checkpoint(config, tmp_path / 'empty')
+        follow.evaluate_checkpoint(config, tmp_path / 'empty')
 
 
 def on_one_device(**changes):
@@ -202,7 +203,7 @@ def test_an_exact_image_leaves_json_that_every_program_reads(tmp_path):
     )
     report = evaluator(variables, 2)
     workdir = Workdir(tmp_path / 'run')
-    with_clean.record(report, 2, workdir, with_clean.origin(config, variables))
+    record(report, 2, workdir, origin(config, variables))
     files = sorted((tmp_path / 'run').rglob('*.json'))
     assert len(files) == 2
     for file in files:
@@ -219,7 +220,7 @@ def test_a_row_says_which_weights_of_which_run_were_scored_and_how_long_it_took(
         **{'eval.sets': f'folder:{tmp_path}', 'seed': 7, 'eval.seed': 3}
     )
     workdir = Workdir(tmp_path / 'run')
-    with_clean.record(evaluator(variables, 2), 2, workdir, with_clean.origin(config, variables))
+    record(evaluator(variables, 2), 2, workdir, origin(config, variables))
     (row,) = workdir.rows()
     assert (row['training_seed'], row['seed'], row['n']) == (7, 3, 1)
     assert row['device'] == f'{jax.device_count()} x cpu'
@@ -243,7 +244,7 @@ def test_an_evaluation_that_is_there_is_known(tmp_path):
 def test_the_command_that_scores_a_run_on_captures_can_be_pasted():
     captures = CapturesConfig(paths='my cells', pattern='{scene}_{capture}', fix='gain')
     with pytest.raises(UserError) as raised:
-        with_clean.needs_clean_images(Config(captures=captures), Path('my run'))
+        follow.needs_clean_images(Config(captures=captures), Path('my run'))
     assert str(raised.value).endswith(
         "write n2n score 'my cells' --model 'my run' --pattern '{scene}_{capture}' --fix gain "
         '--held-out'

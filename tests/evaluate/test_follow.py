@@ -11,7 +11,8 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax import main
-from n2n_jax.evaluate import follow, with_clean
+from n2n_jax.evaluate import follow
+from n2n_jax.evaluate.report import Report
 from n2n_jax.runtime import checkpoint
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import UserError
@@ -37,13 +38,13 @@ def scored(monkeypatch):
                 'step': step, 'set': 's', 'noise': 'n', 'psnr': 1.0, 'psnr_input': 0.0, 'ssim': 1.0,
                 'ssim_input': 0.0, 'ci95': [0.0, 2.0], 'n': 1, 'protocol': 'p',
             }  # fmt: skip
-            return with_clean.Report([row], [[]], {})
+            return Report([row], [[]], {})
 
     seen = []
-    monkeypatch.setattr(with_clean, 'Evaluator', Evaluator)
+    monkeypatch.setattr(follow, 'Evaluator', Evaluator)
     monkeypatch.setattr(follow, '_POLL_SECONDS', 0.05)
     monkeypatch.setattr(
-        with_clean,
+        follow.weights,
         'shipped_variables',
         lambda checkpoints, step, sharding: {'steps': jnp.float32(checkpoints.meta(step)['at'])},
     )

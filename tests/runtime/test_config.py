@@ -13,7 +13,7 @@ from n2n_jax.runtime import config as config_lib
 from n2n_jax.runtime.config import Config, changes_on_resume, from_config_dict, to_config_dict
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train.run_checks import check_new
-from n2n_jax.train.step import make_task
+from n2n_jax.train.tasks import make_task
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / 'configs').glob('*.py'))
 

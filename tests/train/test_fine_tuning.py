@@ -63,7 +63,7 @@ def test_weights_of_a_run_that_saw_its_images_otherwise_are_said_to_be_a_worse_s
     )
     monkeypatch.setattr(fine_tuning, 'open_for_reading', lambda _: contextlib.nullcontext(run))
     weights = models.init(theirs, jax.random.key(0))
-    monkeypatch.setattr(fine_tuning.with_clean, 'shipped_variables', lambda *_: weights)
+    monkeypatch.setattr(fine_tuning, 'shipped_variables', lambda *_: weights)
     assert fine_tuning.starting_weights(ours, None) is weights
     assert ('are a worse start' in caplog.text) == (bool(old) != bool(new))
 

@@ -13,7 +13,7 @@ from n2n_jax import corruptions
 from n2n_jax.corruptions.base import Corruption
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loss_choice, losses
-from n2n_jax.train.step import make_task
+from n2n_jax.train.tasks import make_task
 
 # Of 255, over some 16,000 captures of a value; none of the shifts that are told of is smaller.
 TOLERANCE = 2.5

@@ -29,26 +29,26 @@ def captures(spec, value, seed=0):
 
 def test_l2_finds_the_mean_and_l1_the_median():
     target_BHWC = jax.random.gamma(jax.random.key(0), 0.5, NOISE_SHAPE)
-    assert best_constant(losses.l2, target_BHWC) == pytest.approx(
+    assert best_constant(losses.REGISTRY['l2'], target_BHWC) == pytest.approx(
         float(target_BHWC.mean()), abs=2e-3
     )
     want = float(jnp.median(target_BHWC))
-    assert best_constant(losses.l1, target_BHWC) == pytest.approx(want, abs=4e-3)
+    assert best_constant(losses.REGISTRY['l1'], target_BHWC) == pytest.approx(want, abs=4e-3)
     assert abs(want - float(target_BHWC.mean())) > 0.2
 
 
 def test_l1_is_biased_for_poisson_noise_and_l2_is_not():
     # Rate 2.5: the median is 2. A whole rate would hide the bias.
     target_BHWC = captures('poisson:2.5', 1.0).image_BHWC
-    assert best_constant(losses.l1, target_BHWC) == pytest.approx(0.8, abs=2e-3)
-    assert best_constant(losses.l2, target_BHWC) == pytest.approx(1.0, abs=0.02)
+    assert best_constant(losses.REGISTRY['l1'], target_BHWC) == pytest.approx(0.8, abs=2e-3)
+    assert best_constant(losses.REGISTRY['l2'], target_BHWC) == pytest.approx(1.0, abs=0.02)
 
 
 def test_masked_l2_needs_the_mask_of_the_target():
     target = captures('bernoulli:0.5', 0.7)
     wrong = captures('bernoulli:0.5', 0.7, seed=1).mask_BHWC
     found = {
-        name: best_constant(losses.masked_l2, target.image_BHWC, mask)
+        name: best_constant(losses.REGISTRY['masked_l2'], target.image_BHWC, mask)
         for name, mask in (('target', target.mask_BHWC), ('input', wrong), ('none', None))
     }
     assert found['target'] == pytest.approx(0.7, abs=2e-3)
@@ -89,12 +89,16 @@ def test_without_a_mask_a_masked_loss_is_the_plain_one(name):
 )
 def test_l0_moves_from_the_mean_to_the_mode(p, progress, want):
     target_BHWC = captures(f'impulse:{p}', 0.9).image_BHWC
-    assert best_constant(losses.l0, target_BHWC, None, progress) == pytest.approx(want, abs=0.03)
+    assert best_constant(losses.REGISTRY['l0'], target_BHWC, None, progress) == pytest.approx(
+        want, abs=0.03
+    )
 
 
 def test_l0_has_finite_gradients_at_a_perfect_fit():
     image_BHWC = jnp.full(NOISE_SHAPE, 0.5)
-    gradient, _ = jax.grad(losses.l0, has_aux=True)(image_BHWC, image_BHWC, None, jnp.float32(1.0))
+    gradient, _ = jax.grad(losses.REGISTRY['l0'], has_aux=True)(
+        image_BHWC, image_BHWC, None, jnp.float32(1.0)
+    )
     assert np.isfinite(np.asarray(gradient)).all()
 
 

@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import moment, tiny_config
 
 from n2n_jax import models
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
+from n2n_jax.runtime import streams
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.train import neighbor_pairs
 from n2n_jax.train import step as steps
+from n2n_jax.train.tasks import make_task
 
 
 def places(height, width):
@@ -107,13 +109,13 @@ def setup(config, num_devices=1):
 def test_the_step_has_the_gradient_of_equation_6_and_none_through_the_denoised_image():
     config = single_config(**{'train.steps': 4})
     feed, layout = setup(config)
-    task = steps.make_task(config)
+    task = make_task(config)
     state = jax.jit(lambda: steps.init_state(config))().replace(step=jnp.int32(2))
     inputs = feed.inputs(2, 1)
     model = models.build(config.model)
     gamma = neighbor_pairs.gamma_at(0.5)
-    noisy = feed.captures(feed.constants, inputs[0])
-    key = steps.streams.stream(config.seed, steps.streams.NEIGHBORS, 2)
+    noisy = feed.batch(feed.constants, inputs[0]).input_BHWC
+    key = streams.stream(config.seed, streams.NEIGHBORS, 2)
     choice = neighbor_pairs.choose(key, *noisy.shape[:3])
 
     def loss(params, held):
@@ -136,17 +138,15 @@ def test_the_step_has_the_gradient_of_equation_6_and_none_through_the_denoised_i
 
 def test_eight_devices_choose_the_same_pixels_as_one():
     config = single_config()
-    task = steps.make_task(config)
+    task = make_task(config)
     pairs = []
     for num_devices in (1, 8):
         feed, _ = setup(config, num_devices)
 
         @jax.jit
         def pair(constants, inputs, feed=feed):
-            return task.pair(
-                feed, constants, inputs, seed=0, step=jnp.int32(1), progress=0.25,
-                denoise=lambda x: 0.5 * x,
-            )  # fmt: skip
+            now = moment(1, progress=0.25, denoise=lambda x: 0.5 * x)
+            return task.pair(feed.batch(constants, inputs), now)
 
         pairs.append(pair(feed.constants, feed.inputs(1, 1)[0])[:2])
     for one, eight in zip(*pairs, strict=True):
@@ -159,7 +159,7 @@ def test_the_feed_gives_single_captures():
     layout = make_layout(4, jax.devices()[:1])
     image = np.arange(12 * 10, dtype=np.float32).reshape(1, 12, 10, 1)
     feed = CaptureFeed([image], data, pairing='1:1', seed=0, layout=layout)
-    crops = np.asarray(feed.captures(feed.constants, feed.inputs(0, 1)[0]))
+    crops = np.asarray(feed.batch(feed.constants, feed.inputs(0, 1)[0]).input_BHWC)
     assert crops.shape == (4, 8, 8, 1)
     assert np.isin(crops, image).all()
     assert (np.sort(np.abs(crops[:, 0, 0] - crops[:, 0, 1]).ravel())[[0, -1]] == [1, 10]).all()
@@ -167,4 +167,4 @@ def test_the_feed_gives_single_captures():
 
 def test_another_loss_is_refused():
     with pytest.raises(UserError, match='needs optim.loss=l2, not l1'):
-        steps.make_task(single_config(**{'optim.loss': 'l1'}))
+        make_task(single_config(**{'optim.loss': 'l1'}))

@@ -204,7 +204,7 @@ def test_captures_of_8_bits_are_not_held_at_full_width_twice():
     assert peak < 1.25 * full + 2 * 8 * 2**20 + 2**20  # with the sum, and two blocks of float64
     on_device = sum(array.nbytes for array in jax.tree.leaves(feed.constants))
     assert on_device == full * 1.25
-    noisy, target = feed.pair(feed.constants, feed.inputs(0, 1)[0])
+    noisy, target, _ = feed.batch(feed.constants, feed.inputs(0, 1)[0])
     assert noisy.shape == target.shape == (8, 16, 16, 1)
 
 

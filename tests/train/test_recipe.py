@@ -13,7 +13,7 @@ from n2n_jax import models
 from n2n_jax.captures import scene_captures
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.evaluate import follow, with_clean
+from n2n_jax.evaluate import follow
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.images import image_io
 from n2n_jax.runtime.checkpoint import open_for_reading
@@ -136,7 +136,7 @@ def test_a_run_on_captures_is_scored_by_another_command(tmp_path):
     captures_of(tmp_path / 'in')
     config = tiny(tmp_path / 'in')
     assert loop.train(config, tmp_path / 'run')
-    for mode in (with_clean.evaluate_checkpoint, follow.follow):
+    for mode in (follow.evaluate_checkpoint, follow.follow):
         with pytest.raises(UserError, match='write n2n score'):
             mode(config, tmp_path / 'run')
 

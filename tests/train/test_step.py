@@ -6,17 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import moment, tiny_config
 
 from n2n_jax import models
+from n2n_jax.data.feeds import Batch, DeviceFeed
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.data.feeds.feed import DeviceFeed
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.train import losses, optimizers
 from n2n_jax.train import step as steps
+from n2n_jax.train.tasks import make_task
 
 
 def setup(config, num_devices=1):
@@ -27,7 +28,7 @@ def setup(config, num_devices=1):
         layout=layout,
     )  # fmt: skip
     state = jax.jit(lambda: steps.init_state(config), out_shardings=layout.replicated)()
-    return state, steps.make_train_step(config, steps.make_task(config), feed, layout), feed
+    return state, steps.make_train_step(config, make_task(config), feed, layout), feed
 
 
 def run(config, num_steps, *, num_devices=1, per_dispatch=1):
@@ -83,14 +84,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
 @pytest.mark.parametrize('noise', ['gaussian:0-50', 'poisson:5-50'])
 def test_eight_devices_equal_one(noise, norm):
     config = tiny_config(**{'noise.input': noise, 'model.norm': norm})
-    task = steps.make_task(config)
+    task = make_task(config)
     pairs = []
     for num_devices in (1, 8):
         _, _, feed = setup(config, num_devices)
 
         @jax.jit
         def sample(constants, inputs, feed=feed):
-            return task.sample(feed.clean(constants, inputs), seed=0, step=jnp.int32(3))
+            return task.pair(feed.batch(constants, inputs), moment(3))
 
         noisy, target, _ = sample(feed.constants, jax.tree.map(lambda x: x[0], feed.inputs(3, 1)))
         assert len(noisy.sharding.device_set) == num_devices
@@ -105,20 +106,21 @@ def test_eight_devices_equal_one(noise, norm):
 def test_input_and_target_noise_are_independent():
     config = tiny_config(**{'data.crop': 64, 'noise.input': 'gaussian:25'})
     _, _, feed = setup(config)
-    clean = feed.clean(feed.constants, feed.inputs(0, 1)[0])
-    noisy, target, mask = steps.make_task(config).sample(clean, seed=0, step=jnp.int32(0))
+    batch = feed.batch(feed.constants, feed.inputs(0, 1)[0])
+    clean = batch.input_BHWC
+    noisy, target, mask = make_task(config).pair(batch, moment(0))
     a, b = np.asarray(noisy - clean).ravel(), np.asarray(target - clean).ravel()
     assert mask is None
     assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(a.size)
-    again, _, _ = steps.make_task(config).sample(clean, seed=0, step=jnp.int32(1))
+    again, _, _ = make_task(config).pair(batch, moment(1))
     assert abs(np.corrcoef(a, np.asarray(again - clean).ravel())[0, 1]) < 4 / np.sqrt(a.size)
 
 
 def test_clean_targets_are_clean():
     config = tiny_config(**{'noise.target': 'clean', 'noise.input': 'impulse:0.5'})
-    task = steps.make_task(config)
+    task = make_task(config)
     clean = jnp.full((2, 8, 8, 3), 0.3)
-    _, target, _ = task.sample(clean, seed=0, step=jnp.int32(0))
+    _, target, _ = task.pair(Batch(clean, clean), moment())
     np.testing.assert_array_equal(target, clean)
     assert task.loss_name == 'l2'
 
@@ -191,7 +193,7 @@ def test_the_schedule_is_the_official_one():
 @pytest.mark.parametrize('loss', ['auto', 'l2', 'l1', 'l0'])
 def test_whatever_the_loss_nothing_is_learned_from_where_nothing_was_measured(loss):
     config = tiny_config(**{'captures.paths': 'a', 'optim.loss': loss})
-    task = steps.make_task(config)
+    task = make_task(config)
     clean_BHWC, mask_BHWC = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 4, 4, 1)).at[:, 2:].set(1)
     target_BHWC = jnp.where(mask_BHWC, 0.1, 100.0)
     progress = jnp.float32(0.5)
@@ -209,9 +211,7 @@ def test_pairs_of_single_images_are_of_pixels_that_were_measured():
         captures, config.data, pairing='1:1', seed=0, layout=make_layout(8, jax.devices()[:1]),
         masks=masks,
     )  # fmt: skip
-    noisy, target, mask = steps.make_task(config).pair(
-        feed, feed.constants, feed.inputs(0, 1)[0], seed=0, step=jnp.int32(0),
-        progress=jnp.float32(0), denoise=lambda x: x,
-    )  # fmt: skip
+    batch = feed.batch(feed.constants, feed.inputs(0, 1)[0])
+    noisy, target, mask = make_task(config).pair(batch, moment())
     np.testing.assert_array_equal(mask, (noisy >= 0) & (target >= 0))
     assert 0.2 < mask.mean() < 0.5

@@ -11,18 +11,19 @@ import optax
 import pytest
 from tiny import tiny_config
 
-from n2n_jax.data.feeds import feed as feed_module
-from n2n_jax.data.feeds.feed import DeviceFeed
+from n2n_jax.data.feeds import DeviceFeed, StreamFeed
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.evaluate import follow, with_clean
+from n2n_jax.models import weights
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import CheckpointError, UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train import loop, optimizers, run_time
 from n2n_jax.train import step as steps
+from n2n_jax.train.tasks import make_task
 
 
 def loop_config(image_folder, **changes):
@@ -42,7 +43,7 @@ def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, monke
     )
     assert loop.train(config, tmp_path / 'straight')
     # Ctrl-C after three steps: in the middle between two checkpoints.
-    cls = feed_module.DeviceFeed if feed == 'device' else feed_module.StreamFeed
+    cls = DeviceFeed if feed == 'device' else StreamFeed
     real = cls.inputs
 
     def interrupted(self, step, num_steps):
@@ -174,7 +175,7 @@ def test_an_evaluation_that_fails_does_not_cost_the_training(image_folder, tmp_p
         raise UserError('a picture is damaged')
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.with_clean.Evaluator, '__call__', fail)
+        patch.setattr(with_clean.Evaluator, '__call__', fail)
         with pytest.raises(UserError, match='damaged'):
             loop.train(config, tmp_path / 'run')
     assert (tmp_path / 'run' / 'checkpoints' / '2').is_dir()
@@ -291,7 +292,7 @@ def test_the_counters_of_adam_stop_with_the_weights(monkeypatch):
     feed = DeviceFeed(ArraySource(photos()), config.data, channels=3, seed=0, layout=layout)
     state = jax.jit(lambda: steps.init_state(config), out_shardings=layout.replicated)()
     exploding(monkeypatch, 2)
-    step = steps.make_train_step(config, steps.make_task(config), feed, layout)
+    step = steps.make_train_step(config, make_task(config), feed, layout)
     state, _ = step(state, feed.constants, feed.inputs(0, 4))
     assert bool(state.failed)
     counts = [int(x) for x in jax.tree.leaves(state.opt_state) if x.ndim == 0]
@@ -307,7 +308,7 @@ def test_the_side_car_gives_the_numbers_of_the_loop(image_folder, tmp_path):
     assert not Workdir(tmp_path / 'apart').rows()
     follow.follow(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
-    with_clean.evaluate_checkpoint(apart, tmp_path / 'apart')
+    follow.evaluate_checkpoint(apart, tmp_path / 'apart')
     assert Workdir(tmp_path / 'apart').rows() == Workdir(tmp_path / 'loop').rows()
 
 
@@ -327,14 +328,14 @@ def test_the_side_car_goes_on_past_a_checkpoint_that_was_deleted(
 ):
     config = loop_config(image_folder, **{'train.keep_checkpoints': 9, 'eval.in_loop': False})
     loop.train(config, tmp_path / 'run')
-    real = with_clean.shipped_variables
+    real = weights.shipped_variables
 
     def too_late_for_two(checkpoints, step, sharding):
         if step == 2:
             shutil.rmtree(tmp_path / 'run' / 'checkpoints' / '2')
         return real(checkpoints, step, sharding)
 
-    monkeypatch.setattr(with_clean, 'shipped_variables', too_late_for_two)
+    monkeypatch.setattr(weights, 'shipped_variables', too_late_for_two)
     follow.follow(config, tmp_path / 'run')
     assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [4]
     assert 'Checkpoint 2 was deleted' in caplog.text

@@ -15,11 +15,12 @@ from n2n_jax import models
 from n2n_jax.bench.speed import peaks
 from n2n_jax.bench.speed.report import Row
 from n2n_jax.bench.speed.timing import medians_in_turns
-from n2n_jax.data.feeds.feed import make_feed
+from n2n_jax.data.feeds import make_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.runtime.config import Config, from_config_dict, to_config_dict
 from n2n_jax.runtime.parallel import make_layout
-from n2n_jax.train.step import init_state, make_task, make_train_step
+from n2n_jax.train.step import init_state, make_train_step
+from n2n_jax.train.tasks import make_task
 
 
 def steps_per_dispatch() -> int:

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax.data.feeds.feed import MAX_DEVICE_PIXELS, Layout, PlannedFeed, cut_crops
+from n2n_jax.data.feeds.base import MAX_DEVICE_PIXELS, Batch, PlannedFeed, cut_crops
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import Layout
 
 _ALIGNED = 64  # bytes: what begins there need not be copied to a CPU device
 
@@ -132,13 +133,15 @@ class CaptureFeed(PlannedFeed):
             return np.stack([*plan, sum_B] if self._mask_of_scene else plan, axis=1)
         return np.stack([first_B, sum_B, width_B, crops.transform_B, num_B - 1], axis=1)
 
-    def captures(self, constants: Any, inputs: Any) -> jax.Array:
-        """The noisy inputs of one step alone, (B, H, W, C)."""
-        first_B, _, width_B, transform_B, *_ = inputs.T
-        return self._cut(constants['pixels'], first_B, width_B, transform_B)
+    def batch(self, constants: Any, inputs: Any) -> Batch:
+        """The noisy inputs and targets of one step, and the masks of the targets if there are any.
 
-    def pair(self, constants: Any, inputs: Any) -> tuple[jax.Array, jax.Array]:
-        """The noisy inputs and the noisy targets of one step, both (B, H, W, C)."""
+        What a step does not use of it, XLA does not compute.
+        """
+        input_BHWC, target_BHWC = self._pair(constants, inputs)
+        return Batch(input_BHWC, target_BHWC, self._target_mask(constants, inputs))
+
+    def _pair(self, constants: Any, inputs: Any) -> tuple[jax.Array, jax.Array]:
         first_B, second_B, width_B, transform_B, *others = inputs.T
         one_BHWC = self._cut(constants['pixels'], first_B, width_B, transform_B)
         if self._pairing == '1:1':
@@ -148,8 +151,7 @@ class CaptureFeed(PlannedFeed):
         mean_BHWC = (sum_BHWC - one_BHWC) / others[0][:, None, None, None]
         return (one_BHWC, mean_BHWC) if self._pairing == '1:X' else (mean_BHWC, one_BHWC)
 
-    def target_mask(self, constants: Any, inputs: Any) -> jax.Array | None:
-        """The masks of the targets of one step, (B, H, W, C); None if there are none."""
+    def _target_mask(self, constants: Any, inputs: Any) -> jax.Array | None:
         if 'masks' not in constants:
             return None
         _, place_B, width_B, transform_B, *others = inputs.T

@@ -13,12 +13,13 @@ import numpy as np
 
 from n2n_jax import corruptions
 from n2n_jax.corruptions import Corruptor
+from n2n_jax.data.feeds.base import DEVICE_SHARE, MAX_DEVICE_PIXELS
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.data.feeds.feed import DEVICE_SHARE, MAX_DEVICE_PIXELS, Layout
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
 from n2n_jax.runtime import memory, streams
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.parallel import Layout
 from n2n_jax.runtime.progress import ProgressLine
 
 

@@ -27,9 +27,10 @@ def batches(pairing='1:1', *, steps=40, first=0, augment=True, devices=None):
     layout = make_layout(DATA.batch_size, devices or jax.devices()[:1])
     data = DataConfig(crop=8, batch_size=16, augment=augment)
     feed = CaptureFeed(scenes(), data, pairing=pairing, seed=3, layout=layout)
-    pair = jax.jit(feed.pair)
+    batch = jax.jit(feed.batch)
     made = [
-        jax.device_get(pair(feed.constants, feed.inputs(first + k, 1)[0])) for k in range(steps)
+        jax.device_get(batch(feed.constants, feed.inputs(first + k, 1)[0])[:2])
+        for k in range(steps)
     ]
     return tuple(np.concatenate(part) for part in zip(*made, strict=True))
 
@@ -106,8 +107,7 @@ def test_a_mask_of_the_scene_is_cut_where_its_captures_are(pairing):
     assert feed.constants['masks'].shape == (12 * 20 + 16 * 9, 1)  # once, not for each capture
     for step in range(10):
         inputs = feed.inputs(step, 1)[0]
-        noisy, _ = jax.device_get(feed.pair(feed.constants, inputs))
-        mask = jax.device_get(feed.target_mask(feed.constants, inputs))
+        noisy, _, mask = jax.device_get(feed.batch(feed.constants, inputs))
         row = np.floor(noisy + 1e-3) % 100
         column = np.rint((noisy - np.floor(noisy + 1e-3)) * 100)
         if pairing == 'X:1':  # means of captures have no whole hundreds

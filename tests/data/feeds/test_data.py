@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from n2n_jax import corruptions
+from n2n_jax.data import feeds
 from n2n_jax.data import sources as data
-from n2n_jax.data.feeds import feed as feed_module
-from n2n_jax.data.feeds import sampler
-from n2n_jax.data.feeds.feed import DeviceFeed, StreamFeed, make_feed
+from n2n_jax.data.feeds import DeviceFeed, StreamFeed, make_feed, sampler
 from n2n_jax.data.sources.source import ArraySource, at_least, with_channels
 from n2n_jax.images import image_io
 from n2n_jax.runtime.config import DataConfig
@@ -76,12 +75,13 @@ def test_both_feeds_give_the_same_batches_on_any_number_of_devices(image_folder,
         source, config, channels=3, seed=3, layout=make_layout(8, jax.devices()[:1])
     )
     for feed in feeds:
-        batch = jax.jit(feed.clean)(feed.constants, jax.tree.map(lambda x: x[1], feed.inputs(4, 2)))
-        want = reference.clean(reference.constants, reference.inputs(5, 1)[0])
-        np.testing.assert_array_equal(batch, want)
-        assert batch.dtype == np.float32
-        assert batch.shape == (8, 16, 16, 3)
-        assert 0 <= float(batch.min()) < float(batch.max()) <= 1
+        inputs = jax.tree.map(lambda x: x[1], feed.inputs(4, 2))
+        crops = jax.jit(feed.batch)(feed.constants, inputs).input_BHWC
+        want = reference.batch(reference.constants, reference.inputs(5, 1)[0]).input_BHWC
+        np.testing.assert_array_equal(crops, want)
+        assert crops.dtype == np.float32
+        assert crops.shape == (8, 16, 16, 3)
+        assert 0 <= float(crops.min()) < float(crops.max()) <= 1
 
 
 @pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30', 'bernoulli:0.5'])
@@ -95,7 +95,9 @@ def test_a_set_too_large_for_the_device_is_trained_on_the_very_same_noisy_images
         feed = cls(ArraySource(images), config, channels=3, seed=0, layout=layout)
         noisy = jax.jit(
             lambda constants, inputs, feed=feed: (
-                corruptor.sample(jax.random.key(0), feed.clean(constants, inputs)).image_BHWC
+                corruptor.sample(
+                    jax.random.key(0), feed.batch(constants, inputs).input_BHWC
+                ).image_BHWC
             )
         )
         made.append(np.asarray(noisy(feed.constants, feed.inputs(0, 1)[0])))
@@ -107,7 +109,7 @@ def test_crops_are_cut_out_of_the_images(image_folder):
     layout = make_layout(8, jax.devices()[:1])
     config = DataConfig(crop=16, batch_size=8)
     feed = DeviceFeed(source, config, channels=3, seed=0, layout=layout)
-    batch = np.asarray(feed.clean(feed.constants, feed.inputs(0, 1)[0]))
+    batch = np.asarray(feed.batch(feed.constants, feed.inputs(0, 1)[0]).input_BHWC)
     sizes = np.array([source.size(i) for i in range(len(source.names))])
     plan = sampler.crops_of_step(0, sizes, seed=0, batch_size=8, crop=16, augment=True)
     for b in range(8):
@@ -147,26 +149,26 @@ class Mixed:
 @pytest.mark.parametrize(('deep', 'kind'), [(True, StreamFeed), (False, DeviceFeed)])
 def test_one_image_of_16_bits_counts_for_the_size_of_the_whole_set(deep, kind, monkeypatch):
     # Room for the values in 8 bits, not for four times as much.
-    limit = 2 * 4 * 32 * 32 * 3 / feed_module.DEVICE_SHARE
-    monkeypatch.setattr(feed_module.memory, 'device_bytes', lambda: limit)
+    limit = 2 * 4 * 32 * 32 * 3 / feeds.DEVICE_SHARE
+    monkeypatch.setattr(feeds.memory, 'device_bytes', lambda: limit)
     layout = make_layout(8, jax.devices()[:1])
     config = DataConfig(crop=16, batch_size=8)
     feed = make_feed(Mixed(deep), config, channels=3, seed=0, layout=layout)
     assert type(feed) is kind
-    monkeypatch.setattr(feed_module.memory, 'device_bytes', lambda: 3 * limit)
+    monkeypatch.setattr(feeds.memory, 'device_bytes', lambda: 3 * limit)
     feed = make_feed(Mixed(deep), config, channels=3, seed=0, layout=layout)
     assert type(feed) is DeviceFeed
 
 
 def test_the_plan_of_a_streamed_batch_is_made_once_not_for_each_crop(image_folder, monkeypatch):
     planned = []
-    real = feed_module.sampler.crops_of_step
+    real = sampler.crops_of_step
 
     def counted(step, *arguments, **named):
         planned.append(step)
         return real(step, *arguments, **named)
 
-    monkeypatch.setattr(feed_module.sampler, 'crops_of_step', counted)
+    monkeypatch.setattr(sampler, 'crops_of_step', counted)
     source = data.open_source(f'folder:{image_folder}')
     config = DataConfig(crop=16, batch_size=64, feed='stream')
     layout = make_layout(64, jax.devices()[:1])

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import moment, tiny_config
 
 from n2n_jax.data.feeds.fixed_noise import realisation_feed
 from n2n_jax.data.sources.source import ArraySource
@@ -12,7 +12,7 @@ from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train import loop
-from n2n_jax.train import step as steps
+from n2n_jax.train.tasks import make_task
 
 _SIDE = 24
 
@@ -40,12 +40,8 @@ def batches(config, *, num_steps=30, first=0, devices=None, images=None):
     """Inputs, targets and masks of many steps, each (S B, H, W, C), as the task hands them out."""
     layout = make_layout(config.data.batch_size, devices or jax.devices()[:1])
     feed = realisation_feed(images or source(), config, layout)
-    task = steps.make_task(config)
-    pair = jax.jit(
-        lambda constants, inputs: task.pair(
-            feed, constants, inputs, seed=0, step=0, progress=0, denoise=lambda x_BHWC: x_BHWC
-        )
-    )
+    task = make_task(config)
+    pair = jax.jit(lambda constants, inputs: task.pair(feed.batch(constants, inputs), moment()))
     made = [
         jax.device_get(pair(feed.constants, feed.inputs(first + k, 1)[0])) for k in range(num_steps)
     ]

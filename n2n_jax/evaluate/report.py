@@ -1,0 +1,87 @@
+"""The outcome of one evaluation: what is kept of it, and what is printed."""
+
+import dataclasses
+import logging
+from typing import Any
+
+import numpy as np
+
+from n2n_jax.images import pictures
+from n2n_jax.models.weights import weights_hash
+from n2n_jax.runtime import json_files, result_rows
+from n2n_jax.runtime.config import Config, config_hash
+from n2n_jax.runtime.parallel import is_main_process
+from n2n_jax.runtime.workdir import Workdir, devices, write_text
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The outcome of one evaluation.
+
+    Attributes:
+      rows: one per set and noise, as in results.json.
+      images: per-image scores, one list per row.
+      triptychs: by file name, worst, median and best of each row, uint8.
+    """
+
+    rows: list[dict[str, Any]]
+    images: list[list[dict[str, Any]]]
+    triptychs: dict[str, np.ndarray]
+
+
+def origin(config: Config, variables: Any) -> dict[str, Any]:
+    """Which weights are scored, of which training, and where, for the rows about them."""
+    return {
+        'training_seed': config.seed,
+        'config_sha256': config_hash(config),
+        'weights_sha256': weights_hash(variables),
+        'device': devices(),
+    }
+
+
+def record(report: Report, step: int, workdir: Workdir, of: dict[str, Any]) -> None:
+    """Writes a report into the workdir and prints its table; the first process does.
+
+    Args:
+      report: to be written.
+      step: of the weights.
+      workdir: of their run.
+      of: see `origin`.
+    """
+    if not is_main_process():
+        return
+    folder = workdir.evaluation_folder(step)
+    for name, pixels in report.triptychs.items():
+        pictures.save(folder / name, pixels)
+    rows = [{**row, **of} for row in report.rows]
+    for row, images in zip(rows, report.images, strict=True):
+        content = {**row, 'num_rows': len(rows), 'images': images}
+        write_text(workdir.scores_file(row), json_files.dumps(content, indent=1))
+    if not rows:
+        _log.info('step %d: nothing can be measured; pictures in %s', step, folder)
+        return
+    workdir.add_rows(rows)  # last: a row means that its pictures are there
+    lines = [summary(report)]
+    if any('psnr' in row for row in rows):  # of an estimate the sentence says all
+        lines.append(result_rows.markdown_table(rows).split('\n\nProtocol')[0])
+    _log.info('%s\nPictures in %s', '\n'.join(lines), folder)
+
+
+def summary(report: Report) -> str:
+    """One line per row, for the log."""
+    return '\n'.join(_in_words(row) for row in report.rows)
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    if 'psnr_estimate' in row:
+        return (
+            f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '
+            f'{result_rows.with_gain_in_words(row)}'
+        )
+    return (
+        f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR '
+        f'{result_rows.decibels(row["psnr"])} dB ({result_rows.gain(row)}), SSIM {row["ssim"]:.4f} '
+        f'({row["ssim"] - row["ssim_input"]:+.4f})'
+    )

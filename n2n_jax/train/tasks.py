@@ -1,0 +1,209 @@
+"""Where the noisy pairs of a step come from, and the loss that they need.
+
+B batch, H height, W width, C channels; h, w half of the height and width.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+
+from n2n_jax import corruptions
+from n2n_jax.corruptions import Corruptor
+from n2n_jax.data.feeds import Batch
+from n2n_jax.runtime import streams
+from n2n_jax.runtime.config import CLEAN, Config
+from n2n_jax.runtime.errors import UserError
+from n2n_jax.train import loss_choice, losses, neighbor_pairs
+
+_log = logging.getLogger(__name__)
+
+
+class Moment(NamedTuple):
+    """When a pair is made.
+
+    Attributes:
+      seed: of the run.
+      step: updates done, int32.
+      progress: share of the run that is done, in [0, 1].
+      denoise: images (B, H, W, C) to the same by the weights that the step begins with; no gradient
+        goes there.
+    """
+
+    seed: int
+    step: jax.Array
+    progress: jax.Array
+    denoise: Callable[[jax.Array], jax.Array]
+
+
+class Task(Protocol):
+    """Turns what a feed holds into noisy pairs.
+
+    Attributes:
+      loss_name: a name in `losses.REGISTRY`.
+      description: for the log.
+      target_is_noisy: whether the loss has a floor above 0.
+    """
+
+    @property
+    def loss_name(self) -> str:
+        """See above; read-only, like the others."""
+
+    @property
+    def description(self) -> str:
+        """See above."""
+
+    @property
+    def target_is_noisy(self) -> bool:
+        """See above."""
+
+    def pair(self, batch: Batch, now: Moment) -> Batch:
+        """The noisy inputs, the targets and the targets' masks of a step; pure and jittable."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticNoise:
+    """Noise drawn on clean crops, in the step.
+
+    Attributes:
+      input_corruptor: draws the network's input.
+      target_corruptor: draws its target; None for clean targets.
+      loss_name: a name in `losses.REGISTRY`.
+    """
+
+    input_corruptor: Corruptor
+    target_corruptor: Corruptor | None
+    loss_name: str
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        target = 'clean images' if self.target_corruptor is None else self.target_corruptor.spec
+        return f'input {self.input_corruptor.spec}, target {target}'
+
+    @property
+    def target_is_noisy(self) -> bool:
+        """Whether the loss has a floor above 0."""
+        return self.target_corruptor is not None
+
+    def pair(self, batch: Batch, now: Moment) -> Batch:
+        """Corrupts the clean crops twice, independently."""
+        key = streams.stream(now.seed, streams.CORRUPTION_INPUT, now.step)
+        noisy_BHWC = self.input_corruptor.sample(key, batch.input_BHWC).image_BHWC
+        if self.target_corruptor is None:
+            return Batch(noisy_BHWC, batch.target_BHWC)
+        key = streams.stream(now.seed, streams.CORRUPTION_TARGET, now.step)
+        target = self.target_corruptor.sample(key, batch.target_BHWC)
+        return Batch(noisy_BHWC, target.image_BHWC, target.mask_BHWC)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedNoise(SyntheticNoise):
+    """Noise drawn once on the whole images, see `n2n_jax.data.feeds.fixed_noise`.
+
+    Attributes:
+      realisations: noisy versions of each image.
+    """
+
+    realisations: int = 0
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        num = self.realisations
+        words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
+        return f'{super().description}, {words}'
+
+    def pair(self, batch: Batch, now: Moment) -> Batch:
+        """What the feed holds."""
+        return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class CapturePairs:
+    """Pairs of captures, as they were taken.
+
+    Attributes:
+      loss_name: a name in `losses.REGISTRY`.
+      pairing: see `n2n_jax.data.feeds.capture_feed`.
+    """
+
+    loss_name: str
+    pairing: str
+    target_is_noisy = True
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        return f'captures, {self.pairing}'
+
+    def pair(self, batch: Batch, now: Moment) -> Batch:
+        """What the feed holds."""
+        return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleImages:
+    """Pairs of neighboring pixels of one image: see `n2n_jax.train.neighbor_pairs`."""
+
+    loss_name = 'masked_l2'
+    description = 'single images, pairs of neighboring pixels'
+    target_is_noisy = True
+
+    def pair(self, batch: Batch, now: Moment) -> Batch:
+        """Two images of half the size; the target is corrected for showing another place."""
+        noisy_BHWC, mask_BHWC = batch.input_BHWC, batch.mask_BHWC
+        key = streams.stream(now.seed, streams.NEIGHBORS, now.step)
+        choice_Bhw = neighbor_pairs.choose(key, *noisy_BHWC.shape[:3])
+        first_BhwC, second_BhwC = neighbor_pairs.split(noisy_BHWC, choice_Bhw)
+        denoised_first, denoised_second = neighbor_pairs.split(now.denoise(noisy_BHWC), choice_Bhw)
+        target_BhwC = neighbor_pairs.corrected_target(
+            second_BhwC,
+            denoised_first - denoised_second,
+            neighbor_pairs.gamma_at(now.progress),
+        )
+        if mask_BHWC is not None:  # a pair needs both of its pixels
+            first_mask_BhwC, second_mask_BhwC = neighbor_pairs.split(mask_BHWC, choice_Bhw)
+            mask_BHWC = first_mask_BhwC * second_mask_BhwC
+        return Batch(first_BhwC, target_BhwC, mask_BHWC)
+
+
+def make_task(config: Config) -> Task:
+    """Looks up the noise and the loss, and checks that they suit each other.
+
+    Raises:
+      UserError: a name or a level is wrong, or no loss suits the noise of the targets.
+    """
+    loss_name = config.optim.loss
+    loss_choice.check_name(loss_name)
+    if config.captures.paths and config.captures.single:
+        if loss_name not in (loss_choice.AUTO, 'l2'):
+            raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
+        return SingleImages()
+    if config.captures.paths:
+        loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
+        _warn_of_captures(loss_name)
+        # Masked: values that were not measured, and how much the others count.
+        masked = f'masked_{loss_name}'
+        loss_name = masked if masked in losses.REGISTRY else loss_name
+        return CapturePairs(loss_name, config.captures.pairing)
+    of_input = corruptions.parse(config.noise.input)
+    target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
+    loss_name = loss_choice.choose(loss_name, target)
+    if config.noise.realisations:
+        return FixedNoise(of_input, target, loss_name, config.noise.realisations)
+    return SyntheticNoise(of_input, target, loss_name)
+
+
+def _warn_of_captures(loss_name: str) -> None:
+    """Of captures no more is known than that their mean is what is looked for."""
+    statistic = losses.REGISTRY[loss_name].statistic
+    if statistic != 'mean':
+        _log.warning(
+            'optim.loss=%s learns the %s of the captures, which is their mean only where their '
+            'noise is symmetric; that of a few photons is not. optim.loss=l2 suits all captures.',
+            loss_name,
+            statistic or 'something else',
+        )
