@@ -60,7 +60,7 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
     abandoned = _Abandoned(workdir, grace_seconds)
     with Checkpoints(path) as checkpoints:
         steps = checkpoints.follow(
-            finished=lambda: workdir.done or abandoned(),
+            finished=lambda: workdir.done or bool(workdir.failure) or abandoned(),
             first_after=-1,
             poll_seconds=_POLL_SECONDS,
         )
@@ -79,6 +79,9 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
         last_step = checkpoints.last_step
     if workdir.done:
         return True
+    if workdir.failure:
+        _log.error('error: The run in %s failed: %s', path, workdir.failure)
+        return False
     _log.error(
         'error: The run in %s ended %s, of %d steps, without being complete: the command that '
         'trained it resumes it, and this one can be started beside it again.',

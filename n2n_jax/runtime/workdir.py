@@ -10,6 +10,7 @@ results.md        the same as a table
 evaluation/       per-image scores and pictures of each evaluation
 checkpoints/      see n2n_jax.runtime.checkpoint
 DONE.json         written last: the run is complete
+FAILED.json       why the run ended with an error; gone once it is started again
 """
 
 import contextlib
@@ -34,6 +35,7 @@ from n2n_jax.runtime.config import Config, changes_on_resume, from_config_dict
 from n2n_jax.runtime.errors import UserError
 
 _RUN_LOCK = '.training.lock'  # held as long as a run is trained
+_FAILED = 'FAILED.json'
 _LOCK_ATTEMPTS = 10
 _TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')  # of `write_text`, left by a kill
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -50,8 +52,12 @@ def provenance() -> dict[str, Any]:
         'cpu_count': os.cpu_count(),
         'xla_flags': os.environ.get('XLA_FLAGS', ''),
         'command': ' '.join(sys.argv),
-        'date': time.strftime('%Y-%m-%d %H:%M:%S %z'),
+        'date': _now(),
     }
+
+
+def _now() -> str:
+    return time.strftime('%Y-%m-%d %H:%M:%S %z')
 
 
 def devices() -> str:
@@ -183,6 +189,7 @@ class Workdir:
         with self._kept_from_others():
             self.check(config)
             self._clean_up()
+            (self.path / _FAILED).unlink(missing_ok=True)
             if not self.done:  # else the provenance of what was trained stays
                 self.keep(config)
             if not (self.path / 'results.json').exists() and self.rows():
@@ -268,6 +275,25 @@ class Workdir:
             return isinstance(json_files.loads((self.path / 'DONE.json').read_bytes()), dict)
         except (OSError, ValueError):
             return False
+
+    @contextlib.contextmanager
+    def failure_marked(self) -> Iterator[None]:
+        """An error inside leaves a file that says what it was: it ends those who follow the run."""
+        try:
+            yield
+        except Exception as error:
+            content = {'error': f'{type(error).__name__}: {error}', 'date': _now()}
+            with contextlib.suppress(OSError):  # a full disk may be the very reason
+                write_text(self.path / _FAILED, json_files.dumps(content, indent=2))
+            raise
+
+    @property
+    def failure(self) -> str:
+        """The error that the run ended with; '' if it did not, or was started again."""
+        try:
+            return str(json_files.loads((self.path / _FAILED).read_bytes())['error'])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ''
 
     def mark_done(self, content: dict[str, Any]) -> None:
         """Says that the run is complete; what a complete run says of itself is left as it is."""

@@ -11,11 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
+from n2n_jax.evaluate.report import Report
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import write_text
 
 _log = logging.getLogger(__name__)
+
+_SCORES = ('psnr', 'psnr_input', 'ssim', 'ssim_input', 'psnr_estimate', 'psnr_estimate_input')
 
 
 class Writer(Protocol):
@@ -116,3 +119,15 @@ def make_writers(workdir: Path, *, first_step: int, tensorboard: bool) -> list[W
         writers.append(TensorBoardWriter(workdir))
         _log.info('TensorBoard: tensorboard --logdir %s', workdir)
     return writers
+
+
+def write_report(report: Report, step: int, writers: list[Writer]) -> None:
+    """Adds the scores and pictures of an evaluation to the curves."""
+    for writer in writers:
+        for row in report.rows:
+            prefix = f'{row["set"]}/{row["noise"]}'
+            scores = {f'{prefix}/{n}': row[n] for n in _SCORES if row.get(n) is not None}
+            writer.write_scalars(step, scores)
+        for name, pixels in report.triptychs.items():
+            writer.write_image(step, name.removesuffix('.png'), pixels)
+        writer.flush()

@@ -1,4 +1,4 @@
-"""How quick a training is, and whether its data keeps up."""
+"""Training throughput, and how long the device waits for data."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ import jax
 
 
 class Throughput:
-    """Counts the images of an interval and the time that they took.
+    """Times the steps of an interval.
 
     Args:
       clock: seconds that only go up.
@@ -22,7 +22,6 @@ class Throughput:
     def _restart(self) -> None:
         self._start = self._clock()
         self._paused = self._starved = 0.0
-        self._num_images = 0
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -32,27 +31,29 @@ class Throughput:
         self._paused += self._clock() - start
 
     @contextlib.contextmanager
-    def fetching(self, previous: Any, num_images: int) -> Iterator[None]:
+    def fetching(self, previous: Any) -> Iterator[None]:
         """The next images are fetched in here.
 
         Args:
           previous: arrays that the step before makes. If they are ready when the data is, the
             device had nothing to do for some of that time; all of it counts as waiting. None, if
             the loop has just waited for them itself: that is no fault of the data.
-          num_images: how many there are.
         """
         start = self._clock()
         yield
         arrays = jax.tree.leaves(previous)
         if arrays and all(array.is_ready() for array in arrays):
             self._starved += self._clock() - start
-        self._num_images += num_images
 
-    def finish(self) -> dict[str, float]:
-        """Images per second and the waiting share of the interval; starts the next one."""
-        seconds = self._clock() - self._start - self._paused
+    def finish(self, num_images: int) -> dict[str, float]:
+        """Images per second and the waiting share of the interval; starts the next one.
+
+        Args:
+          num_images: trained on in the interval.
+        """
+        seconds = max(self._clock() - self._start - self._paused, 1e-9)
         rates = {
-            'images_per_second': self._num_images / seconds,
+            'images_per_second': num_images / seconds,
             'data_wait': self._starved / seconds,
         }
         self._restart()

@@ -97,6 +97,18 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_is_told_so(tmp_path, 
     assert 'ended before its first checkpoint' in caplog.text
 
 
+def test_a_run_that_failed_is_not_waited_for_at_all(tmp_path, caplog):
+    workdir = Workdir(tmp_path / 'run')
+    train(workdir.path, 2, done=False)
+    with pytest.raises(FloatingPointError), workdir.claimed(CONFIG), workdir.failure_marked():
+        raise FloatingPointError('The loss was not finite.')
+    assert not follow.follow(CONFIG, workdir.path, grace_seconds=3600)
+    assert steps(workdir.path) == [2]
+    assert 'failed: FloatingPointError: The loss was not finite.' in caplog.text
+    with workdir.claimed(CONFIG):  # started again
+        assert workdir.failure == ''
+
+
 def test_a_run_that_takes_its_time_is_waited_for(tmp_path):
     workdir = Workdir(tmp_path / 'run')
     train(workdir.path, 2, done=False)

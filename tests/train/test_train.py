@@ -267,6 +267,7 @@ def test_after_a_loss_that_is_not_finite_what_is_left_has_a_finite_loss(
         assert checkpoints.last_step == good
         assert bad not in checkpoints._manager.all_steps()
     assert not Workdir(tmp_path / 'run').done
+    assert f'weights of step {bad} was not finite' in Workdir(tmp_path / 'run').failure
     if good:
         denoiser = Denoiser.load(tmp_path / 'run')
         assert denoiser.step == good

@@ -1,0 +1,49 @@
+"""The weights with the best estimate, which a run on captures ships."""
+
+import logging
+from typing import Any
+
+from n2n_jax.evaluate.report import Report
+from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.result_rows import IN_NOISE
+from n2n_jax.train import early_stopping
+from n2n_jax.train.step import TrainState
+
+_log = logging.getLogger(__name__)
+
+
+def keep_best(
+    best: Checkpoints, report: Report, step: int, state: TrainState, meta: dict[str, Any]
+) -> None:
+    """Saves the weights of `step`, if their estimated error is the smallest so far."""
+    row, before = report.rows[0], best.last_step
+    if before not in (None, step) and not early_stopping.better(row, best.meta(before)):
+        return
+    if step != before:
+        shipped = {'variables': state.variables} if state.ema is None else {'ema': state.ema}
+        names = 'psnr_estimate', 'mse_estimate', IN_NOISE
+        estimates = {name: row[name] for name in names if name in row}
+        best.save(step, shipped, {**meta, **estimates})
+        best.wait()
+
+
+def say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:
+    """Logs which weights a complete run ships.
+
+    Args:
+      step: of the best checkpoint.
+      rows: of results.json.
+    """
+    row = next((row for row in rows if row['step'] == step), None)
+    if row is None:
+        return
+    if early_stopping.worse_than_its_input(row):
+        _log.warning(
+            'By the estimate the weights of step %d are the least bad, and no better than the '
+            'captures as they are.',
+            step,
+        )
+        return
+    _log.info('The weights of step %d are the best by the estimate: they are used.', step)
+    if row['psnr_estimate'] is None:
+        _log.info('Their error is too small to be measured.')

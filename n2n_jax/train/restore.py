@@ -1,0 +1,64 @@
+"""The state that a run starts from: its newest checkpoint, another run's weights, or new ones."""
+
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from n2n_jax import models
+from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.parallel import Layout
+from n2n_jax.train.fine_tuning import starting_weights
+from n2n_jax.train.prepared import new_state, placed_plan
+from n2n_jax.train.step import TrainState, init_state
+
+_log = logging.getLogger(__name__)
+
+
+def starting_state(config: Config, checkpoints: Checkpoints, layout: Layout) -> TrainState:
+    """The state of the newest checkpoint; else that of a run that begins.
+
+    Raises:
+      UserError: weights to start from cannot be read, or are of another network.
+    """
+    step = checkpoints.last_step
+    if step is not None:
+        abstract = abstract_like(
+            jax.eval_shape(functools.partial(init_state, config)), layout.replicated
+        )
+        restored = checkpoints.restore(step, items(abstract))
+        _log.info('Resumed at step %d.', step)
+        return TrainState(
+            variables=restored['variables'],
+            ema=restored.get('ema'),
+            failed=layout.place(np.array(False), batch_axis=None),
+            plan=placed_plan(config, layout),
+            **restored['optimizer'],
+        )
+    state = new_state(config, layout)
+    variables = None
+    if config.model.init_from:
+        variables = starting_weights(config, layout.replicated)
+    elif config.model.encoder_weights:
+        variables = models.with_encoder(Path(config.model.encoder_weights), state.variables)
+        variables = jax.device_put(variables, layout.replicated)
+    else:
+        _log.info('Starting from random weights.')
+    if variables is not None:
+        ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
+        state = state.replace(variables=variables, ema=ema)
+    return state
+
+
+def items(state: TrainState) -> dict[str, Any]:
+    """The state as the items of a checkpoint: what is shipped lies apart from the rest."""
+    parts = {
+        'variables': state.variables,
+        'optimizer': {'step': state.step, 'opt_state': state.opt_state},
+    }
+    return parts if state.ema is None else {**parts, 'ema': state.ema}

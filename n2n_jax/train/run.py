@@ -1,0 +1,320 @@
+"""A run in progress: its state, and what is done with it between its steps."""
+
+import contextlib
+import dataclasses
+import logging
+import time
+from typing import Any
+
+import jax
+
+from n2n_jax.evaluate.report import Report, origin, record
+from n2n_jax.models.weights import weights_hash
+from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.parallel import from_main_process, is_main_process
+from n2n_jax.runtime.progress import ProgressLine, duration
+from n2n_jax.runtime.workdir import Workdir, provenance
+from n2n_jax.train import early_stopping
+from n2n_jax.train.best import keep_best, say_what_ships
+from n2n_jax.train.curves import Writer, write_report
+from n2n_jax.train.divergence import give_up
+from n2n_jax.train.interrupt import Interrupt
+from n2n_jax.train.pace import Pace
+from n2n_jax.train.prepared import Prepared, placed_plan
+from n2n_jax.train.restore import items
+from n2n_jax.train.run_time import RunTime
+from n2n_jax.train.step import TrainState
+from n2n_jax.train.training_log import TrainingLog
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Where a run leaves what it makes.
+
+    Attributes:
+      workdir: its folder.
+      checkpoints: the last ones.
+      best: the one with the best estimate; None if the run does not select.
+      writers: of its curves.
+    """
+
+    workdir: Workdir
+    checkpoints: Checkpoints
+    best: Checkpoints | None
+    writers: list[Writer]
+
+
+class Run:
+    """The weights of a run at some step, which `advance` moves on.
+
+    Args:
+      prepared: data, evaluator and compiled step.
+      state: to start from.
+      output: where results go.
+      progress: the line that shows the step.
+      interrupt: tells whether somebody wants the run to stop.
+      pace: the time to keep to by changing the number of steps; None: none.
+
+    Attributes:
+      step: updates done.
+      config: of the run; a pace changes its number of steps.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        state: TrainState,
+        output: Output,
+        *,
+        progress: ProgressLine,
+        interrupt: Interrupt,
+        pace: Pace | None,
+    ) -> None:
+        self._prepared, self._state, self._output = prepared, state, output
+        self._interrupt, self._pace = interrupt, pace
+        self.config: Config = prepared.config
+        self.step = self._first_step = int(state.step)
+        self._log = TrainingLog(self.config, output.writers, progress)
+        workdir, checkpoints = output.workdir, output.checkpoints
+        # They decide who evaluates and who stops, which all processes have to do together.
+        rows = from_main_process(workdir.rows)
+        self._rows: list[dict[str, Any]] = [r for r in rows if r['step'] <= self.step]
+        self._evaluated = {row['step'] for row in self._rows}
+        self._meta = {'config': dataclasses.asdict(self.config), 'provenance': provenance()}
+        resumed = checkpoints.last_step is not None
+        self._run_time = RunTime(checkpoints.meta(self.step) if resumed else None)
+        self._in_flight: list[dict[str, jax.Array]] = []  # metrics of the last dispatches
+        self._num_dispatched = 0  # steps of the last dispatch
+        self._asked_up_to = self.step - 1
+        self._start = time.monotonic()
+        if pace is not None:
+            pace.start()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.config.train.steps
+
+    def log(self) -> None:
+        """Ends an interval of the curves, if one ends here; it is written one dispatch late."""
+        if self.step > self._first_step and (
+            self.step % self.config.train.log_every == 0 or self.complete
+        ):
+            self._log.end_interval(self.step)
+
+    def should_leave(self) -> bool:
+        """Whether somebody has asked the run to stop: Ctrl-C, or the cluster."""
+        # Asked for every step, in every process: JAX names one step at which all leave.
+        asked = [
+            self._output.checkpoints.preempted(step)
+            for step in range(self._asked_up_to + 1, self.step + 1)
+        ]
+        self._asked_up_to = self.step
+        return self._interrupt.wanted or any(asked)
+
+    def save_is_due(self) -> bool:
+        """Whether a checkpoint of this step is wanted by itself or for an evaluation."""
+        every = self.config.train.checkpoint_every
+        due = self.complete or self.step % every == 0 or self._evaluation_step()
+        return due and self.step > self._first_step
+
+    def save(self) -> None:
+        """Saves the state, unless it is saved already.
+
+        Raises:
+          FloatingPointError: a loss on the way here was not finite.
+        """
+        if self.step == self._output.checkpoints.last_step:
+            return
+        self._wait()
+        with self._log.throughput.pause():
+            meta = {**self._meta, **self._run_time.as_dict()}
+            self._output.checkpoints.save(self.step, items(self._state), meta)
+
+    def leave(self) -> None:
+        """Says that the run can be resumed."""
+        self._interrupt.heeded = True
+        self._output.checkpoints.wait()
+        self._log.progress.clear()
+        _log.info('Stopped and saved at step %d; the same command resumes there.', self.step)
+
+    def evaluation_is_due(self) -> bool:
+        """Whether the weights of this step are to be scored, and have not been."""
+        evaluates = self._prepared.evaluator is not None and self.step > 0
+        return evaluates and self._evaluation_step() and self.step not in self._evaluated
+
+    def _evaluation_step(self) -> bool:
+        every = self.config.eval.every
+        due = self.complete or (every > 0 and self.step % every == 0)
+        if self._pace is not None and due and not self.complete and self._evaluated:
+            # A cadence that has just changed may meet the last evaluation.
+            return self.step - max(self._evaluated) >= every / 2
+        return due
+
+    def evaluate(self) -> None:
+        """Scores the weights, keeps them if they are the best, and keeps to the time."""
+        assert self._prepared.evaluator is not None
+        self._log.rest(self.step)
+        self._evaluated.add(self.step)
+        state, output = self._state, self._output
+        variables = state.variables if state.ema is None else state.ema
+        with self._log.throughput.pause():
+            with contextlib.nullcontext() if self._pace is None else self._pace.evaluating():
+                report: Report = self._prepared.evaluator(variables, self.step)
+            if output.best is not None:  # before the row that keeps it from being done again
+                keep_best(output.best, report, self.step, state, self._meta)
+            record(report, self.step, output.workdir, origin(self.config, variables))
+            self._rows += report.rows  # as results.json has them
+            if output.best is not None and output.best.last_step != self.step:
+                _log.info('The best estimate is still that of step %d.', output.best.last_step)
+            write_report(report, self.step, output.writers)
+        if self._pace is not None:
+            self._keep_to_the_time(self._pace)
+
+    def _keep_to_the_time(self, pace: Pace) -> None:
+        """Changes the number of steps to as many as fit into the time, and says so."""
+        changed = pace.replanned(self.config, self.step)
+        if changed is self.config:
+            return
+        before, now = self.config.train.steps, changed.train.steps
+        _log.info(
+            'Steps take %s than when the run was planned: it will have %d in place of %d.',
+            'longer' if now < before else 'less time',
+            now,
+            before,
+        )
+        self._output.workdir.keep(changed)
+        self.config = changed
+        if now != before:
+            self._meta['config'] = dataclasses.asdict(changed)
+            plan = placed_plan(changed, self._prepared.layout)
+            self._state = self._state.replace(plan=plan)
+            self._log.progress.end_at(now)
+
+    def stopped_early(self) -> str:
+        """Why the run ends before its last step; '' if it does not."""
+        if not self.config.train.patience:
+            return ''
+        since = [row for row in self._rows if row['step'] > self.config.train.patience_from]
+        count, best_step = early_stopping.without_gain(since)
+        if count < self.config.train.patience:
+            return ''
+        return f'no gain in {count} evaluations since step {best_step}'
+
+    def advance(self) -> None:
+        """Dispatches the next steps, up to the next one with something else to do.
+
+        Raises:
+          FloatingPointError: a loss on the way here was not finite.
+        """
+        if self.step == self._first_step:
+            self._begin()
+        num_steps = self._num_dispatched = min(
+            self._prepared.per_dispatch, next_stop(self.step, self.config) - self.step
+        )
+        with self._log.throughput.fetching(self._in_flight[-1:]):
+            inputs = self._prepared.feed.inputs(self.step, num_steps)
+        with jax.transfer_guard('disallow'):  # nothing may cross to the host unasked
+            step = self._prepared.step_of(num_steps)
+            self._state, metrics = step(self._state, self._prepared.feed.constants, inputs)
+        self._log.add(metrics)
+        self._in_flight = [*self._in_flight[-1:], metrics]
+        self.step += num_steps
+        self._write_log()
+        # At most two dispatches ahead of the device, so that the line and Ctrl-C mean now.
+        jax.block_until_ready(self._in_flight[:-1])
+        if self.step % self.config.train.log_every and not self.complete:  # else with its metrics
+            self._log.show(self.step)
+
+    def _begin(self) -> None:
+        """Says that the run is not complete any more, if it was."""
+        if not is_main_process():
+            return
+        if self._output.workdir.done:
+            _log.info(
+                'The run was complete at step %d. It is extended to %d with its optimizer; the '
+                'learning rate is that of a run of this length.',
+                self.step,
+                self.config.train.steps,
+            )
+        self._output.workdir.mark_not_done(self.config)
+
+    def _wait(self) -> None:
+        """Waits for the steps so far; from here on the device has nothing to do."""
+        self._write_log()
+        if bool(self._state.failed):  # what is called `step` would be an earlier state
+            self._give_up()
+        self._in_flight = []
+
+    def _write_log(self) -> None:
+        if not self._log.write():
+            self._give_up()
+
+    def _give_up(self) -> None:
+        output = self._output
+        bad_step = int(self._state.step)
+        give_up(self.config, bad_step, self.step, output.checkpoints, output.best)
+
+    def finish(self, early: str = '') -> None:
+        """Marks the run as complete and says what it made.
+
+        Args:
+          early: why it ends before its last step.
+
+        Raises:
+          FloatingPointError: the loss of the last weights is not finite.
+        """
+        output = self._output
+        self._log.progress.clear()
+        if early:
+            steps = self.config.train.steps
+            _log.info(
+                'Stopped early at step %d of %d: %s. With patience 0 it continues.',
+                self.step,
+                steps,
+                early,
+            )
+        output.checkpoints.wait()
+        digest = weights_hash(self._state.variables)
+        trained = self.step > self._first_step
+        if trained:
+            self._check_last_weights()
+        # What was trained earlier keeps the command, commit and date that it was trained by.
+        meta = (
+            {**self._meta, **self._run_time.as_dict()}
+            if trained
+            else output.checkpoints.meta(self.step)
+        )
+        if is_main_process():
+            ended = early or 'all steps done'
+            done = {'step': self.step, 'ended': ended, 'weights_sha256': digest, **meta}
+            output.workdir.mark_done(done)
+        _log.info(
+            'Trained %d steps in %s. Weights %s.\nRun: %s',
+            self.step - self._first_step,
+            duration(time.monotonic() - self._start),
+            digest[:16],
+            output.workdir.path,
+        )
+        if output.best is not None:
+            say_what_ships(output.best.last_step, self._rows)
+
+    def _check_last_weights(self) -> None:
+        """The last weights are good if a step that begins with them is."""
+        num_steps = self._num_dispatched  # for as many the step is compiled
+        inputs = self._prepared.feed.inputs(self.step, num_steps)
+        step = self._prepared.step_of(num_steps)
+        beyond, _ = step(self._state, self._prepared.feed.constants, inputs)
+        if bool(beyond.failed) and int(beyond.step) == self.step:
+            output = self._output
+            give_up(self.config, self.step, self.step, output.checkpoints, output.best)
+
+
+def next_stop(step: int, config: Config) -> int:
+    """The next step at which a run has something to do besides training."""
+    cadences = [config.train.log_every, config.train.checkpoint_every, config.eval.every]
+    stops = [step - step % every + every for every in cadences if every]
+    return min([config.train.steps, *stops])

@@ -1,0 +1,90 @@
+"""What a run says of its steps: curves, the progress line, a warning of a loss that explodes."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.progress import ProgressLine
+from n2n_jax.train.curves import Writer
+from n2n_jax.train.divergence import LossWatch
+from n2n_jax.train.throughput import Throughput
+
+Metrics = dict[str, jax.Array]  # of the steps of one dispatch, each (K,)
+
+
+class TrainingLog:
+    """Collects the metrics of the steps, and writes their means at the end of each interval.
+
+    The end of an interval is only marked when it is reached, and written once the next dispatch is
+    under way: a device that waited for the host to read the loss would do nothing meanwhile, and
+    that would look like a wait for data.
+
+    Attributes:
+      throughput: of the steps.
+      progress: the line with the step, the loss and the time left.
+    """
+
+    def __init__(self, config: Config, writers: list[Writer], progress: ProgressLine) -> None:
+        self.throughput, self.progress = Throughput(), progress
+        self._config, self._writers = config, writers
+        self._loss_watch = LossWatch()
+        self._interval: list[Metrics] = []
+        self._num_images = 0
+        self._ended: tuple[int, list[Metrics], int] | None = None
+        self._details = ''
+
+    def add(self, metrics: Metrics) -> None:
+        """Takes the metrics of a dispatch, which may still be computed."""
+        self._interval.append(metrics)
+        num_steps = next(iter(metrics.values())).shape[0]
+        self._num_images += num_steps * self._config.data.batch_size
+
+    def end_interval(self, step: int) -> None:
+        """The interval ends at `step`; see `write`."""
+        if self._interval:
+            self._ended = step, self._interval, self._num_images
+            self._interval, self._num_images = [], 0
+
+    def show(self, step: int) -> None:
+        """Moves the progress line on, with what was written last."""
+        self.progress.update(step, self._details)
+
+    def rest(self, step: int) -> None:
+        """Leaves the progress line behind for other output."""
+        self.progress.rest(step, self._details)
+
+    def write(self) -> bool:
+        """Waits for the steps of the interval that has ended, if there is one, and writes it.
+
+        Returns:
+          False if a loss or a gradient was not finite; nothing is written then.
+        """
+        if self._ended is None:
+            return True
+        step, interval, num_images = self._ended
+        self._ended = None
+        means = _means(jax.device_get(interval))
+        if not all(map(math.isfinite, means.values())):
+            return False
+        means.update(self.throughput.finish(num_images))
+        for writer in self._writers:
+            writer.write_scalars(step, means)
+            writer.flush()
+        self._details = (
+            f'loss {means["loss"]:.5f}  {means["images_per_second"]:.1f} img/s '
+            f'({means["data_wait"]:.0%} waiting for data)'
+        )
+        self.show(step)
+        self._loss_watch.see(step, means['loss'], self._config)
+        return True
+
+
+def _means(interval: list[Any]) -> dict[str, float]:
+    """Over all steps of an interval, by name."""
+    return {
+        name: float(np.mean(np.concatenate([metrics[name] for metrics in interval])))
+        for name in interval[0]
+    }
