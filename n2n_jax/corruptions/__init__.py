@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from n2n_jax.corruptions.base import Corrupted, Corruption
 from n2n_jax.corruptions.bernoulli import BERNOULLI
 from n2n_jax.corruptions.blur import BLUR
-from n2n_jax.corruptions.camera import CLIP, QUANTISE
+from n2n_jax.corruptions.camera import CLIP, QUANTIZE
 from n2n_jax.corruptions.gaussian import GAUSSIAN
 from n2n_jax.corruptions.impulse import IMPULSE
 from n2n_jax.corruptions.poisson import POISSON
@@ -31,8 +31,11 @@ from n2n_jax.runtime.errors import UserError, did_you_mean
 
 REGISTRY: dict[str, Corruption] = {
     corruption.name: corruption
-    for corruption in (GAUSSIAN, POISSON, BERNOULLI, IMPULSE, TEXT, BLUR, CLIP, QUANTISE)
+    for corruption in (GAUSSIAN, POISSON, BERNOULLI, IMPULSE, TEXT, BLUR, CLIP, QUANTIZE)
 }
+
+# Spellings of early versions. They keep their name in protocols, and with it the ids of old rows.
+_EARLIER = {'quantise': dataclasses.replace(QUANTIZE, name='quantise')}
 
 _WHOLLY_SEEN = 0.999  # of a mixed value: that much of it comes from observed values
 
@@ -110,9 +113,9 @@ def _parse_stage(part: str, spec: str) -> Stage:
             "such as 'gaussian:25' or 'poisson:5-50'."
         )
     name = match['name']
-    if name not in REGISTRY:
+    corruption = REGISTRY.get(name) or _EARLIER.get(name)
+    if corruption is None:
         raise UserError(f"Unknown noise '{name}' in '{spec}'. {did_you_mean(name, REGISTRY)}")
-    corruption = REGISTRY[name]
     if not corruption.level:
         if match['low'] is not None:
             raise UserError(f"'{name}' takes no level: write '{name}' in place of '{part}'.")

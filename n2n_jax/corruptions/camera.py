@@ -18,7 +18,7 @@ def clip_image(
     return jnp.clip(image_HWC, 0.0, 1.0), None
 
 
-def quantise_image(
+def quantize_image(
     key: jax.Array, image_HWC: jax.Array, bits: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
     """Clipped, then rounded to 2^bits levels."""
@@ -38,11 +38,11 @@ CLIP = Corruption(
     nonnegative=True,
     cuts='clipped to [0, 1]',
 )
-QUANTISE = Corruption(
-    name='quantise',
+QUANTIZE = Corruption(
+    name='quantize',
     level='bits per value',
     bounds=(1.0, 16.0),
-    sample_image=quantise_image,
+    sample_image=quantize_image,
     statistics=('median',),
     untouched=lambda bits: float(bits >= 8),  # to half a step, at most 0.5 of 255
     monotone=True,

@@ -96,8 +96,17 @@ def test_clipping_on_request_shows_the_bias_that_we_avoid():
     black = np.asarray(draw('gaussian:25+clip', flat(0.0)).image_BHWC)
     assert black.min() == 0
     assert black.mean() * 255 == pytest.approx(25 / np.sqrt(2 * np.pi), rel=0.02)  # not 0
-    rounded = np.asarray(draw('gaussian:25+quantise:8', flat(0.5)).image_BHWC) * 255
+    rounded = np.asarray(draw('gaussian:25+quantize:8', flat(0.5)).image_BHWC) * 255
     np.testing.assert_allclose(rounded, np.rint(rounded), atol=1e-4)
+
+
+def test_the_british_spelling_of_quantize_is_the_same_noise():
+    specs = ['gaussian:25+quantize:6', 'gaussian:25+quantise:6']
+    np.testing.assert_array_equal(*(draw(spec, flat(0.5, n=1)).image_BHWC for spec in specs))
+    # The name is in the protocol, by which rows of early runs are told apart.
+    assert corruptions.parse(specs[1]).stages[1].spec == 'quantise:6'
+    with pytest.raises(UserError, match="Did you mean 'quantize'"):
+        corruptions.parse('quantisize:8')
 
 
 def test_a_range_draws_one_level_per_image():

@@ -168,10 +168,10 @@ def test_another_pixel_is_another_noise(tmp_path):
         ('gaussian:25', 'noise not clipped nor rounded'),
         ('poisson:30', 'noise not clipped nor rounded'),
         ('gaussian:25+clip', 'noise of gaussian:25+clip: clipped to [0, 1] by clip'),
-        ('gaussian:25+quantise:8', 'clipped to [0, 1] and rounded to 8 bits by quantise'),
-        ('quantise:4-8', 'rounded to 4 to 8 bits by quantise'),
+        ('gaussian:25+quantize:8', 'clipped to [0, 1] and rounded to 8 bits by quantize'),
+        ('quantize:4-8', 'rounded to 4 to 8 bits by quantize'),
         ('gaussian:9+poisson:30', 'below 0 set to 0 ahead of poisson'),
-        ('clip+gaussian:5+quantise:8', 'by clip, then clipped to [0, 1] and rounded to 8 bits by'),
+        ('clip+gaussian:5+quantize:8', 'by clip, then clipped to [0, 1] and rounded to 8 bits by'),
     ],
 )
 def test_the_protocol_says_what_was_done_to_the_noise(spec, words):
@@ -182,7 +182,7 @@ def test_the_protocol_says_what_was_done_to_the_noise(spec, words):
 
 def test_every_stage_that_cuts_values_says_so():
     noisy_HWC = np.linspace(-0.5, 1.5, 300, dtype=np.float32).reshape(10, 10, 3)
-    for name in ('clip', 'quantise:8', 'gaussian:1'):
+    for name in ('clip', 'quantize:8', 'gaussian:1'):
         (stage,) = corruptions.parse(name).stages
         image_HWC, _ = stage.corruption.sample_image(jax.random.key(0), noisy_HWC, stage.low)
         cuts = bool(image_HWC.min() >= 0 and image_HWC.max() <= 1)

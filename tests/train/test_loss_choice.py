@@ -30,8 +30,8 @@ SUITABLE = {
     'bernoulli:0.3': ('masked_l2', 'l1 l0 masked_l2 masked_l1 masked_l0'),
     'bernoulli:0.6': ('masked_l2', 'masked_l2 masked_l1 masked_l0'),
     'gaussian:60+clip': ('l1', 'l1'),
-    'gaussian:60+quantise:8': ('l1', 'l1'),
-    'quantise:2': (None, ''),
+    'gaussian:60+quantize:8': ('l1', 'l1'),
+    'quantize:2': (None, ''),
     'blur:0': ('l2', 'l2 l1 l0'),
     'gaussian:25+poisson:30': (None, ''),
     'text:0.25+bernoulli:0.6': ('masked_l1', 'masked_l1 masked_l0'),
@@ -157,7 +157,7 @@ def test_it_is_the_noise_of_the_target_that_counts(noise, target, loss, caplog):
     [
         ('blur:1.6+gaussian:10', "'blur:1.6+gaussian:10': from 'blur:1.6' on, neither"),
         ('gaussian:25+poisson:5-50', 'noise.target=gaussian:25'),
-        ('quantise:2', 'noise.target=clean'),
+        ('quantize:2', 'noise.target=clean'),
     ],
 )
 def test_targets_that_no_loss_suits_are_refused_and_the_culprit_is_named(noise, words):
