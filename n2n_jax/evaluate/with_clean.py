@@ -100,7 +100,7 @@ class Evaluator:
     def __init__(self, config: Config, layout: Layout):
         self._config, self._layout = config.eval, layout
         self._channels = config.model.channels
-        self._realisations = config.noise.realisations
+        self._realizations = config.noise.realizations
         self._corruptors = _corruptors(config.eval.noise)
         sources = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
         self._sets = [
@@ -200,7 +200,7 @@ class Evaluator:
             'replicas': self._config.replicas,
             'protocol': words,
             'seed': self._config.seed,
-            **({'realisations': self._realisations} if self._realisations else {}),
+            **({'realizations': self._realizations} if self._realizations else {}),
             'images_sha256': hashlib.sha256(''.join(hashes).encode()).hexdigest(),
             'id': result_rows.row_id(images.name, corruptor.spec, words, hashes),
         }

@@ -123,7 +123,9 @@ def markdown_table(rows: list[Row]) -> str:
                 f'| {in_words(row)} | {gain_in_words(row)} |'
             )
         tables.append('\n'.join(lines))
-    for num in dict.fromkeys(row.get('realisations', 0) for row in rows):
+    # Early versions wrote 'realisations'.
+    fixed = [row.get('realizations', row.get('realisations', 0)) for row in rows]
+    for num in dict.fromkeys(fixed):
         if num:
             tables.append(f'Trained on {num} fixed noisy version{"s" * (num > 1)} of each image.')
     for k, protocol in enumerate(protocols):

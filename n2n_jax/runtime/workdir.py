@@ -31,7 +31,8 @@ from typing import Any
 import jax
 
 from n2n_jax.runtime import config_file, json_files, result_rows
-from n2n_jax.runtime.config import Config, changes_on_resume, from_config_dict
+from n2n_jax.runtime.config import Config, from_config_dict
+from n2n_jax.runtime.config_identity import changes_on_resume
 from n2n_jax.runtime.errors import UserError
 
 _RUN_LOCK = '.training.lock'  # held as long as a run is trained

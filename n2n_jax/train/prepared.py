@@ -22,7 +22,7 @@ from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import TrainedScene
 from n2n_jax.data.feeds import Feed, make_feed
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.data.feeds.fixed_noise import realisation_feed
+from n2n_jax.data.feeds.fixed_noise import realization_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.data.sources.source import at_least
 from n2n_jax.evaluate import evaluated_regions
@@ -194,8 +194,8 @@ def _image_feed(config: Config, layout: Layout) -> Feed:
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = at_least(source, config.data.crop, skip=skip_bad)
-    if config.noise.realisations:
-        return realisation_feed(source, config, layout)
+    if config.noise.realizations:
+        return realization_feed(source, config, layout)
     return make_feed(
         source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
     )

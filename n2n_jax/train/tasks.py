@@ -104,15 +104,15 @@ class FixedNoise(SyntheticNoise):
     """Noise drawn once on the whole images, see `n2n_jax.data.feeds.fixed_noise`.
 
     Attributes:
-      realisations: noisy versions of each image.
+      realizations: noisy versions of each image.
     """
 
-    realisations: int = 0
+    realizations: int = 0
 
     @property
     def description(self) -> str:
         """For the log."""
-        num = self.realisations
+        num = self.realizations
         words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
         return f'{super().description}, {words}'
 
@@ -192,8 +192,8 @@ def make_task(config: Config) -> Task:
     of_input = corruptions.parse(config.noise.input)
     target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
     loss_name = loss_choice.choose(loss_name, target)
-    if config.noise.realisations:
-        return FixedNoise(of_input, target, loss_name, config.noise.realisations)
+    if config.noise.realizations:
+        return FixedNoise(of_input, target, loss_name, config.noise.realizations)
     return SyntheticNoise(of_input, target, loss_name)
 
 

@@ -1,6 +1,7 @@
 """Configs: every file parses, and what is wrong is refused with a sentence."""
 
 import dataclasses
+import hashlib
 import importlib
 import json
 from pathlib import Path
@@ -10,8 +11,11 @@ from tiny import tiny_config
 
 from n2n_jax import corruptions, models
 from n2n_jax.runtime import config as config_lib
-from n2n_jax.runtime.config import Config, changes_on_resume, from_config_dict, to_config_dict
+from n2n_jax.runtime.config import Config, from_config_dict, to_config_dict
+from n2n_jax.runtime.config_identity import changes_on_resume, config_hash
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.workdir import Workdir
+from n2n_jax.train import losses
 from n2n_jax.train.run_checks import check_new
 from n2n_jax.train.tasks import make_task
 
@@ -52,18 +56,20 @@ def test_a_config_survives_json():
         ({'model.norm': 'layer'}, 'batch, group, none'),
         ({'model.channels': 2}, 'gray (1) or color (3)'),
         ({'optim.learning_rate': 0.0}, 'above 0'),
-        ({'optim.b2': 1.0}, 'between 0 and 1'),
+        ({'optim.b2': 1.0}, 'write 0 or more and below 1.'),
         ({'optim.clip_norm': float('nan')}, 'write 0 or more'),
-        ({'optim.clip_norm': float('inf')}, 'a finite one'),
+        ({'optim.clip_norm': float('inf')}, 'write 0 or more, and a finite number.'),
         ({'optim.learning_rate': float('nan')}, 'above 0'),
-        ({'optim.eps': float('inf')}, 'above 0, and a finite one'),
-        ({'optim.ema_decay': float('nan')}, 'between 0 and 1'),
-        ({'captures.held_out': float('nan')}, 'between 0 and 1'),
-        ({'captures.held_out': 1.0}, 'between 0 and 1'),
+        ({'optim.eps': float('inf')}, 'write above 0, and a finite number.'),
+        ({'optim.ema_decay': float('nan')}, '0 or more and below 1, and a finite'),
+        ({'captures.held_out': float('nan')}, 'above 0 and below 1, and a finite'),
+        ({'captures.held_out': 1.0}, 'write above 0 and below 1.'),
         ({'model.black': float('nan')}, 'write a finite number'),
         ({'model.white': float('-inf')}, 'write a finite number'),
         ({'optim.accumulate': 3}, 'equal parts'),
-        ({'seed': 2**63}, 'or less'),
+        ({'seed': 2**63}, f'write between 0 and {2**63 - 1}.'),
+        ({'model.channels': 9}, 'write between 1 and 8.'),
+        ({'optim.ramp_down': 1.5}, 'write between 0 and 1.'),
         ({'optim.warmup_steps': 4}, 'fewer'),
         ({'model.encoder_weights': 'x.npz'}, 'model.name=resnet50'),
     ],
@@ -75,12 +81,33 @@ def test_impossible_values_are_refused(changes, word):
     assert next(iter(changes)) in str(caught.value)
 
 
-def test_no_number_of_a_config_may_be_nan_or_infinite():
-    for name, value in config_lib.flatten(Config()).items():
-        if isinstance(value, float):
-            for bad in ('nan', 'inf', '-inf'):
-                with pytest.raises(UserError, match=f'{name}={bad} is not possible'):
-                    tiny_config(**{name: float(bad)})
+NUMBERS = [key for key, its_field in config_lib.fields() if its_field.type is float]
+
+
+@pytest.mark.parametrize('bad', ['NaN', 'Infinity', '-Infinity'])
+@pytest.mark.parametrize('key', NUMBERS)
+def test_no_number_of_a_config_may_be_nan_or_infinite(key, bad):
+    with pytest.raises(UserError, match=f'^{key}={float(bad)} is not possible: .*finite number'):
+        tiny_config(**{key: float(bad)})
+    section, name = key.split('.')
+    with pytest.raises(UserError, match=f'^{key}={float(bad)} is not possible: .*finite number'):
+        from_config_dict(json.loads(f'{{"{section}": {{"{name}": {bad}}}}}'))
+
+
+def test_every_key_has_help_and_a_possible_default():
+    assert {key for key, _ in config_lib.fields()} == set(config_lib.flatten(Config()))
+    for key, its_field in config_lib.fields():
+        words = its_field.metadata['help']
+        assert words, key
+        assert not words.endswith('.'), key
+        assert len(words) < 220, key
+    from_config_dict(to_config_dict(Config()))
+
+
+def test_the_help_names_every_network_and_loss():
+    words = {key: its_field.metadata['help'] for key, its_field in config_lib.fields()}
+    for key, registry in (('model.name', models.REGISTRY), ('optim.loss', losses.REGISTRY)):
+        assert all(name in words[key] for name in registry if name != 'tiny')
 
 
 def test_a_run_of_a_config_that_is_refused_today_can_still_be_read():
@@ -144,3 +171,48 @@ def test_only_what_enters_the_weights_keeps_a_run_from_resuming():
     assert not changes_on_resume(config, tiny_config(**{'eval.every': 7, 'train.log_every': 9}))
     changes = changes_on_resume(config, tiny_config(**{'train.steps': 9, 'data.crop': 8}))
     assert changes == {'data.crop': (16, 8), 'train.steps': (4, 9)}
+
+
+def as_first_written(config):
+    """A config as early versions saved it: noise.realizations has its first name."""
+    values = dataclasses.asdict(config)
+    values['noise']['realisations'] = values['noise'].pop('realizations')
+    return values
+
+
+def test_a_run_that_was_saved_with_noise_realisations_resumes_with_its_hash(tmp_path):
+    config = tiny_config(**{'noise.realizations': 3})
+    workdir = Workdir(tmp_path / 'run')
+    with workdir.claimed(config):
+        pass
+    (workdir.path / 'checkpoints' / '4').mkdir(parents=True)
+    content = {'config': as_first_written(config), 'provenance': {}}
+    (workdir.path / 'config.json').write_text(json.dumps(content))
+    assert workdir.config() == config
+    workdir.check(config)
+    with pytest.raises(UserError, match=r'noise.realizations \(3 there, 2 here\)'):
+        workdir.check(tiny_config(**{'noise.realizations': 2}))
+
+
+def test_the_hash_of_a_config_is_that_of_the_first_names_of_its_keys():
+    config = tiny_config(**{'noise.realizations': 3})
+    flat = {
+        f'{section}.{key}': value
+        for section, values in as_first_written(config).items()
+        if section not in ('seed', 'eval')
+        for key, value in values.items()
+    }
+    for key in ('log_every', 'checkpoint_every', 'keep_checkpoints', 'patience', 'patience_from',
+                'tensorboard', 'distributed'):  # fmt: skip
+        del flat[f'train.{key}']
+    del flat['model.remat']
+    expected = hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
+    assert config_hash(config) == expected
+    assert config_hash(from_config_dict(as_first_written(config))) == expected
+
+
+def test_a_key_is_not_set_under_both_of_its_names():
+    values = dataclasses.asdict(tiny_config())
+    values['noise']['realisations'] = 3
+    with pytest.raises(UserError, match="'noise.realisations' is now called 'noise.realizations'"):
+        from_config_dict(values)

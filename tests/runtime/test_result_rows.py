@@ -125,3 +125,8 @@ def test_an_evaluation_that_was_cut_short_is_not_taken_for_a_whole_one(tmp_path,
     (workdir.evaluation_folder(4) / 'notes.json').write_text('{"mine": 1}')
     assert [row['step'] for row in workdir.rows()] == [4]
     assert 'notes.json is no file of scores' in caplog.text
+
+
+@pytest.mark.parametrize('key', ['realizations', 'realisations'])
+def test_the_table_says_that_the_noise_was_fixed_in_rows_of_early_versions_too(key):
+    assert 'Trained on 2 fixed noisy versions' in result_rows.markdown_table([row_of(**{key: 2})])

@@ -8,7 +8,7 @@ import pytest
 from tiny import tiny_config
 
 from n2n_jax.runtime import workdir as workdir_module
-from n2n_jax.runtime.config import config_hash
+from n2n_jax.runtime.config_identity import config_hash
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir, write_text
 

@@ -3,7 +3,7 @@
 Noise that is drawn anew at every step shows a network more pairs than any data set holds. Here a
 pixel has the same K noisy values for the whole training, whatever crop it lies in.
 
-K realisations of an image, H height, W width, C channels.
+K realizations of an image, H height, W width, C channels.
 """
 
 import functools
@@ -23,8 +23,8 @@ from n2n_jax.runtime.parallel import Layout
 from n2n_jax.runtime.progress import ProgressLine
 
 
-def realisation_feed(source: ImageSource, config: Config, layout: Layout) -> CaptureFeed:
-    """Feeds pairs out of `noise.realisations` noisy versions of each image.
+def realization_feed(source: ImageSource, config: Config, layout: Layout) -> CaptureFeed:
+    """Feeds pairs out of `noise.realizations` noisy versions of each image.
 
     Input and target are two of the K versions. Targets of a noise of their own are K versions of
     that; clean targets are the images. One level is drawn per version, where levels have a range.
@@ -41,7 +41,7 @@ def realisation_feed(source: ImageSource, config: Config, layout: Layout) -> Cap
     of_target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
     same = config.target_spec == config.noise.input
     masked = of_target is not None and of_target.masks
-    num, channels = config.noise.realisations, config.model.channels
+    num, channels = config.noise.realizations, config.model.channels
     _check_fits(source, num, 0 if same else num if of_target else 1, channels, masked=masked)
 
     scenes, masks = [], []
@@ -109,8 +109,8 @@ def _check_fits(
     limit = int(DEVICE_SHARE * memory.device_bytes())
     if num_bytes > limit or num_pixels > MAX_DEVICE_PIXELS:
         raise UserError(
-            f'noise.realisations={num} of {len(source.names)} images take '
+            f'noise.realizations={num} of {len(source.names)} images take '
             f'{memory.readable(num_bytes)} ({num_bytes} bytes, {num_pixels} pixels); on a device '
             f'there is room for {memory.readable(limit)} and {MAX_DEVICE_PIXELS} pixels of them: '
-            'write fewer realisations, or fewer images in data.train.'
+            'write fewer realizations, or fewer images in data.train.'
         )

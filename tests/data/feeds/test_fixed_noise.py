@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny import moment, tiny_config
 
-from n2n_jax.data.feeds.fixed_noise import realisation_feed
+from n2n_jax.data.feeds.fixed_noise import realization_feed
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.runtime import memory
 from n2n_jax.runtime.errors import UserError
@@ -30,7 +30,7 @@ def source(num=3, value=None):
 def config_of(noise='gaussian:25', **changes):
     return tiny_config(
         **{
-            'noise.input': noise, 'noise.realisations': 2, 'data.augment': False, 'data.crop': 16,
+            'noise.input': noise, 'noise.realizations': 2, 'data.augment': False, 'data.crop': 16,
             **changes,
         }
     )  # fmt: skip
@@ -39,7 +39,7 @@ def config_of(noise='gaussian:25', **changes):
 def batches(config, *, num_steps=30, first=0, devices=None, images=None):
     """Inputs, targets and masks of many steps, each (S B, H, W, C), as the task hands them out."""
     layout = make_layout(config.data.batch_size, devices or jax.devices()[:1])
-    feed = realisation_feed(images or source(), config, layout)
+    feed = realization_feed(images or source(), config, layout)
     task = make_task(config)
     pair = jax.jit(lambda constants, inputs: task.pair(feed.batch(constants, inputs), moment()))
     made = [
@@ -72,7 +72,7 @@ def places(config, num_steps, images):
 @pytest.mark.parametrize('num', [2, 3])
 @pytest.mark.parametrize('noise', ['gaussian:25', 'impulse:0.9', 'text:0.5', 'gaussian:0-50'])
 def test_every_pixel_has_exactly_k_values_in_whatever_crop_it_lies(noise, num):
-    config = config_of(noise, **{'noise.realisations': num})
+    config = config_of(noise, **{'noise.realizations': num})
     noisy, target, _ = batches(config, num_steps=60)
     where = places(config, 60, source())
     for crops in (noisy, target, np.concatenate([noisy, target])):
@@ -94,14 +94,14 @@ def test_input_and_target_are_two_versions_each_in_turn():
 
 
 def test_a_target_of_another_noise_has_versions_of_its_own():
-    config = config_of('gaussian:50', **{'noise.target': 'gaussian:5', 'noise.realisations': 1})
+    config = config_of('gaussian:50', **{'noise.target': 'gaussian:5', 'noise.realizations': 1})
     noisy, target, _ = batches(config, images=source(num=2, value=0.5))
     np.testing.assert_allclose(noisy[..., 1:].std() * 255, 50, rtol=0.1)
     np.testing.assert_allclose(target[..., 1:].std() * 255, 5, rtol=0.1)
 
 
 def test_clean_targets_are_clean():
-    config = config_of('gaussian:25', **{'noise.target': 'clean', 'noise.realisations': 1})
+    config = config_of('gaussian:25', **{'noise.target': 'clean', 'noise.realizations': 1})
     noisy, target, mask = batches(config)
     assert mask is None
     np.testing.assert_allclose(np.unique(target[..., 1]), [0.1, 0.2, 0.3], rtol=1e-6)
@@ -138,7 +138,7 @@ def test_a_run_says_how_many_and_differs_from_fresh_noise(image_folder, tmp_path
         config = tiny_config(
             **{
                 'data.train': f'folder:{image_folder}', 'eval.sets': f'folder:{image_folder}',
-                'noise.realisations': num, 'train.steps': 1, 'eval.max_images': 1,
+                'noise.realizations': num, 'train.steps': 1, 'eval.max_images': 1,
             }
         )  # fmt: skip
         assert loop.train(config, tmp_path / str(num))
@@ -148,7 +148,7 @@ def test_a_run_says_how_many_and_differs_from_fresh_noise(image_folder, tmp_path
     assert hashes[0] != hashes[2]
     assert 'input gaussian:0-50, target gaussian:0-50, 2 fixed noisy versions of' in caplog.text
     assert '5 images, 2 fixed noisy versions of each on the device' in caplog.text
-    assert Workdir(tmp_path / '2').rows()[0]['realisations'] == 2
+    assert Workdir(tmp_path / '2').rows()[0]['realizations'] == 2
     assert 'Trained on 2 fixed noisy' in (tmp_path / '2/results.md').read_text()
     assert 'fixed' not in (tmp_path / '0/results.md').read_text()
 
@@ -156,10 +156,10 @@ def test_a_run_says_how_many_and_differs_from_fresh_noise(image_folder, tmp_path
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'noise.realisations': 1}, 'leaves no second noisy version .* noise.target=clean'),
+        ({'noise.realizations': 1}, 'leaves no second noisy version .* noise.target=clean'),
         ({'data.feed': 'stream'}, 'keeps all versions on the device: write data.feed=auto'),
         ({'captures.paths': 'cells/'}, 'captures have their own'),
-        ({'noise.realisations': -1}, 'noise.realisations=-1 is not possible'),
+        ({'noise.realizations': -1}, 'noise.realizations=-1 is not possible'),
     ],
 )
 def test_what_cannot_be_is_refused(changes, words):
@@ -171,5 +171,5 @@ def test_too_many_for_the_memory_are_refused_with_the_bytes(monkeypatch):
     monkeypatch.setattr(memory, 'device_bytes', lambda: 40_000)
     layout = make_layout(8, jax.devices()[:1])
     # 24 x 24 x 3 values of 4 bytes, 2 versions of 3 images.
-    with pytest.raises(UserError, match=r'realisations=2 of 3 images take 0 MiB \(41472 bytes'):
-        realisation_feed(source(), config_of(), layout)
+    with pytest.raises(UserError, match=r'realizations=2 of 3 images take 0 MiB \(41472 bytes'):
+        realization_feed(source(), config_of(), layout)

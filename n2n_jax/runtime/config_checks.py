@@ -1,0 +1,74 @@
+"""Values of a config that are possible by themselves and exclude each other."""
+
+from typing import TYPE_CHECKING
+
+from n2n_jax.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from n2n_jax.runtime.config import Config
+
+
+def check_together(config: 'Config') -> None:
+    """Checks the values of a config against each other.
+
+    Raises:
+      UserError: values that exclude each other; names them and what to write.
+    """
+    _check_lengths(config)
+    _check_model(config)
+    if config.noise.realizations:
+        _check_realizations(config)
+    if config.train.patience:
+        _check_patience(config)
+
+
+def _check_lengths(config: 'Config') -> None:
+    optim, batch_size = config.optim, config.data.batch_size
+    if batch_size % optim.accumulate:
+        raise UserError(
+            f'data.batch_size={batch_size} cannot be cut into optim.accumulate='
+            f'{optim.accumulate} equal parts: choose a divisor of {batch_size}.'
+        )
+    if optim.warmup_steps >= config.train.steps:
+        raise UserError(
+            f'optim.warmup_steps={optim.warmup_steps} leaves no step to train in train.steps='
+            f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
+        )
+
+
+def _check_model(config: 'Config') -> None:
+    model = config.model
+    if model.channels not in (1, 3) and not config.captures.paths:
+        raise UserError(
+            f'model.channels={model.channels} is for captures: images are gray (1) or color (3).'
+        )
+    if model.encoder_weights and model.init_from:
+        raise UserError('model.encoder_weights and model.init_from exclude each other: empty one.')
+    if model.encoder_weights and (model.name, model.norm) != ('resnet50', 'batch'):
+        raise UserError(
+            'model.encoder_weights needs model.name=resnet50 and model.norm=batch, not '
+            f'{model.name} and {model.norm}.'
+        )
+
+
+def _check_realizations(config: 'Config') -> None:
+    key = f'noise.realizations={config.noise.realizations}'
+    if config.captures.paths:
+        raise UserError(f'{key} is for synthetic noise, and captures have their own: write 0.')
+    if config.data.feed == 'stream':
+        raise UserError(f'{key} keeps all versions on the device: write data.feed=auto.')
+    if config.noise.realizations == 1 and config.target_spec == config.noise.input:
+        raise UserError(
+            f'{key} leaves no second noisy version for the target: write 2 or more, or '
+            'noise.target=clean.'
+        )
+
+
+def _check_patience(config: 'Config') -> None:
+    captures, evaluation = config.captures, config.eval
+    of_scenes = captures.paths and not captures.single
+    if not (of_scenes and evaluation.in_loop and evaluation.every):
+        raise UserError(
+            f'train.patience={config.train.patience} needs captures of scenes, '
+            'evaluated along the way (eval.in_loop=True, eval.every above 0): write 0.'
+        )

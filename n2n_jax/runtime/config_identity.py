@@ -1,0 +1,50 @@
+"""Which configs are of the same run: what a resumed one may change, and the hash of a config."""
+
+import hashlib
+import json
+from typing import Any
+
+from n2n_jax.runtime.config import RENAMED, Config, flatten
+
+# Sections and keys that may differ when a run is resumed: they do not enter the weights. (Off the
+# CPU the cadences decide how many steps make a dispatch, which may change the last bits.)
+FREE_ON_RESUME = (
+    'eval',
+    'model.remat',
+    'train.log_every',
+    'train.checkpoint_every',
+    'train.keep_checkpoints',
+    'train.patience',
+    'train.patience_from',
+    'train.tensorboard',
+    'train.distributed',
+)
+
+
+# A key that was renamed is hashed under its first name: hashes of old runs stay comparable.
+_HASHED_AS = {new: old for old, new in RENAMED.items()}
+
+
+def changes_on_resume(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The keys that keep `new` from resuming a run of `old`: {key: (old value, new value)}."""
+    old_flat, new_flat = flatten(old), flatten(new)
+    return {
+        key: (old_flat[key], new_flat[key])
+        for key in old_flat
+        if old_flat[key] != new_flat[key] and not may_change(key)
+    }
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of what enters the weights, the seed apart: runs that repeat each other share it."""
+    kept = {
+        _HASHED_AS.get(key, key): value
+        for key, value in flatten(config).items()
+        if not may_change(key) and key != 'seed'
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def may_change(key: str) -> bool:
+    """Whether a run may be resumed with another value of a key such as 'data.crop'."""
+    return key in FREE_ON_RESUME or key.split('.')[0] in FREE_ON_RESUME

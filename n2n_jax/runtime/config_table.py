@@ -1,0 +1,101 @@
+"""Every key of a config with its help: for `--help`, and as the page docs/config.md.
+
+python -m n2n_jax.runtime.config_table > docs/config.md
+"""
+
+import dataclasses
+import itertools
+import textwrap
+from collections.abc import Iterator
+
+from n2n_jax.runtime.config import Config, fields
+from n2n_jax.runtime.config_fields import Field
+from n2n_jax.runtime.config_identity import may_change
+
+_TYPES = {int: 'whole number', float: 'number', str: 'text', bool: 'True or False'}
+
+_INTRODUCTION = """# Config keys
+
+<!-- Generated: python -m n2n_jax.runtime.config_table > docs/config.md -->
+
+A config file is Python. It defines `get_config(variant='')`, which starts from the defaults below,
+`to_config_dict(Config())`, and changes some of them: see [configs/](../configs). Words after a
+colon choose its variants, as in `--config configs/unet_gauss.py:quick,clean`. The command line has
+the last word: `--config.data.crop=128` or `--config.data.crop 128`, wherever it stands. Numbers
+must be finite. The same command resumes a run; it may then change the keys marked with *, which do
+not affect the weights, and give a run that is done more `train.steps`.
+`python -m n2n_jax.main --help` lists the same keys.
+"""
+
+
+def help_text(width: int) -> str:
+    """Lines for the terminal, at most `width` wide where words allow: sections, keys, help."""
+    return '\n\n'.join(
+        '\n'.join([f'{name}: {title}', *_help_lines(items, width)])
+        for name, title, items in _sections()
+    )
+
+
+def _help_lines(items: list[tuple[str, Field]], width: int) -> Iterator[str]:
+    flags = [f'  --config.{key}  ' for key, _ in items]
+    column = max(map(len, flags))
+    for flag, (_, its_field) in zip(flags, items, strict=True):
+        words = '; '.join(filter(None, (its_field.metadata['help'], _limits(its_field))))
+        lines = textwrap.wrap(
+            f'{words} (default {_shown(its_field.default)})', max(width - column, 30),
+            break_on_hyphens=False,
+        )  # fmt: skip
+        yield flag.ljust(column) + f'\n{" " * column}'.join(lines)
+
+
+def markdown() -> str:
+    """The page docs/config.md."""
+    parts = [_INTRODUCTION]
+    for name, title, items in _sections():
+        rows = [
+            f'| `{key}`{" *" * may_change(key)} | {_TYPES[its_field.type]} '
+            f'| `{its_field.default!r}` | {_escaped(_limits(its_field))} '
+            f'| {_escaped(its_field.metadata["help"])} |'
+            for key, its_field in items
+        ]
+        parts.append(
+            f'## {name}\n\n{title}.\n\n'
+            '| key | type | default | possible values | meaning |\n|---|---|---|---|---|\n'
+            + '\n'.join(rows)
+            + '\n'
+        )
+    return '\n'.join(parts)
+
+
+def _sections() -> Iterator[tuple[str, str, list[tuple[str, Field]]]]:
+    """Name, title and keys of each section; what lies outside them is the 'top level'."""
+    titles = {
+        section.name: section.type.__doc__
+        for section in dataclasses.fields(Config)
+        if dataclasses.is_dataclass(section.type)
+    }
+    for name, items in itertools.groupby(
+        fields(), lambda item: item[0].rpartition('.')[0] or 'top level'
+    ):
+        yield name, titles.get(name, 'The experiment as a whole').rstrip('.'), list(items)
+
+
+def _limits(its_field: Field) -> str:
+    """The values that are possible, '' if all of the type are."""
+    choices = its_field.metadata['choices']
+    return f'one of {", ".join(choices)}' if choices else str(its_field.metadata['bounds'])
+
+
+def _shown(value: object) -> str:
+    return 'empty' if value == '' else str(value)
+
+
+def _escaped(words: str) -> str:
+    """For a cell of a Markdown table."""
+    for character in '|*<':
+        words = words.replace(character, '\\' + character)
+    return words
+
+
+if __name__ == '__main__':
+    print(markdown(), end='')
