@@ -1,13 +1,83 @@
-"""A config written as the Python file that `python -m n2n_jax.main --config` takes."""
+"""The Python file of a config, which `python -m n2n_jax.main --config` takes: run, and written."""
 
+import os
 import pprint
+import runpy
+import sys
 import textwrap
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from n2n_jax.runtime.config import Config, flatten
+from n2n_jax.runtime.errors import UserError
+
+
+def load(file_and_variant: str) -> ConfigDict:
+    """The config that a file describes; the file is run once.
+
+    Args:
+      file_and_variant: such as 'configs/unet_gauss.py:quick,clean'. What stands behind the colon is
+        the argument of its `get_config`.
+
+    Raises:
+      UserError: there is no such file, or it fails; errors of that kind in the file are its own.
+    """
+    file, colon, variant = file_and_variant.partition(':')
+    if not os.path.isfile(file):
+        raise UserError(f"There is no config file '{file}'.")
+    # Derived configs import their parent as `configs.NAME`.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(file))))
+    try:
+        get_config = runpy.run_path(file)['get_config']
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, ImportError) and (error.name or '').startswith('n2n_jax'):
+            raise UserError(
+                f'{file} was written for another version of n2n_jax ({error}): write '
+                "'from n2n_jax import Config, to_config_dict' in it."
+            ) from None
+        raise UserError(
+            f'{file} is no config file, which defines get_config() ({_in_words(error)}).'
+        ) from None
+    try:
+        values = get_config(variant) if colon else get_config()
+    except UserError:
+        raise
+    except Exception as error:
+        where = f'line {_line(error, file)}, ' if _line(error, file) else ''
+        raise UserError(f'{file}: get_config() failed ({where}{_in_words(error)}).') from None
+    return _as_config_dict(values, file)
+
+
+def _in_words(error: Exception) -> str:
+    return f'{type(error).__name__}: {error}'
+
+
+def _line(error: Exception, file: str) -> int | None:
+    """The line of the file in which the error arose, None for one outside it."""
+    line, frame = None, error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == file:
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    return line
+
+
+def _as_config_dict(values: Any, file: str) -> ConfigDict:
+    if isinstance(values, ConfigDict):
+        return values
+    if isinstance(values, dict):
+        return ConfigDict(values)
+    raise UserError(
+        f'get_config() of {file} returns {values!r}, which is no config: write '
+        "'return config' at its end."
+    )
 
 
 def source(config: Config) -> str:
-    """The text of the file: what differs from the default config."""
+    """The text of a file: what differs from the default config."""
     default = flatten(Config())
     changed = {key: value for key, value in flatten(config).items() if value != default[key]}
     lines = textwrap.indent(pprint.pformat(changed, sort_dicts=False), ' ' * 8)

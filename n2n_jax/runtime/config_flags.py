@@ -1,0 +1,143 @@
+"""The command line of `python -m n2n_jax.main`: a config file, and its keys as flags."""
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from n2n_jax.runtime import config_fields, config_file, config_table
+from n2n_jax.runtime.config import RENAMED, Config, fields, from_config_dict
+from n2n_jax.runtime.errors import UserError, did_you_mean
+
+MODES = ('train', 'evaluate', 'follow')
+_WIDTHS = (72, 110)  # of the help, in characters
+_KEY = 'config.'  # ahead of a key, as a flag
+
+
+class Parsed(NamedTuple):
+    """What the command line says.
+
+    Attributes:
+      config: that of the file, with the values of the command line.
+      workdir: folder of the run.
+      mode: one of `MODES`.
+    """
+
+    config: Config
+    workdir: Path
+    mode: str
+
+
+def parse(argv: Sequence[str], description: str) -> Parsed:
+    """Reads the flags and runs the config file.
+
+    Args:
+      argv: without the name of the program.
+      description: shown ahead of the flags by --help, which ends the program with status 0.
+
+    Raises:
+      UserError: says which flag or value is wrong.
+    """
+    parser = _Parser(
+        usage=argparse.SUPPRESS, description=description, allow_abbrev=False, add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    _add_flags(parser)
+    _add_keys(parser)
+    flags, unknown = parser.parse_known_args(_as_argparse_has_it(argv))
+    if unknown:
+        raise _not_understood(unknown[0])
+    for name in ('config', 'workdir'):
+        if not getattr(flags, name):
+            raise UserError(f'--{name} is missing. See --help.')
+    values = config_file.load(flags.config)
+    with values.unlocked():
+        values.update(_overrides(flags))
+    return Parsed(from_config_dict(values), Path(flags.workdir), flags.mode)
+
+
+def _overrides(flags: argparse.Namespace) -> dict[str, Any]:
+    """The keys that are set on the command line, in sections."""
+    values: dict[str, Any] = {}
+    for key, its_field in fields():
+        if hasattr(flags, key):
+            section, _, name = key.rpartition('.')
+            value = config_fields.from_text(key, getattr(flags, key), its_field)
+            (values.setdefault(section, {}) if section else values)[name] = value
+    return values
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    flags = parser.add_argument_group('flags')
+    flags.add_argument(
+        '--config', metavar='FILE.py[:VARIANTS]',
+        help='config file, with variants behind a colon: FILE.py:quick,clean',
+    )  # fmt: skip
+    flags.add_argument('--workdir', metavar='DIR', help='folder of the run, made if missing')
+    flags.add_argument(
+        '--mode', choices=MODES, default=MODES[0],
+        help='train; evaluate the last checkpoint of the workdir; or follow a run that is being '
+        'trained, or will be, and evaluate each of its checkpoints (default: train)',
+    )  # fmt: skip
+    flags.add_argument(
+        '-h', '--help', '--helpshort', '--helpfull', action=_Help, help='show this text'
+    )  # fmt: skip
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    """Adds every key of a config, its earlier names too; `_Help` lists them."""
+    earlier = {new: old for old, new in RENAMED.items()}
+    for key, its_field in fields():
+        names = [key, earlier[key]] if key in earlier else [key]
+        flags = [f'--{_KEY}{name}' for name in names]
+        options = {'dest': key, 'default': argparse.SUPPRESS, 'help': argparse.SUPPRESS}
+        if its_field.type is bool:  # may stand alone
+            parser.add_argument(*flags, nargs='?', const='True', **options)
+            parser.add_argument(f'--no{_KEY}{key}', action='store_const', const='False', **options)
+        else:
+            parser.add_argument(*flags, **options)
+
+
+def _as_argparse_has_it(argv: Sequence[str]) -> list[str]:
+    """Doubles single dashes, and joins values such as -0.5 to their flags, for argparse."""
+    words: list[str] = []
+    for word in argv:
+        if re.match(r'-[\d.]', word) and words and re.fullmatch(r'--[^=]+', words[-1]):
+            words[-1] += f'={word}'
+        else:
+            words.append(f'-{word}' if re.match(r'-[a-z]{2}', word) else word)
+    return words
+
+
+def _not_understood(word: str) -> UserError:
+    name = word.lstrip('-').partition('=')[0]
+    if not word.startswith('-'):
+        return UserError(f"'{word}' is not understood: write --config FILE --workdir DIR.")
+    if name.startswith(_KEY):
+        key, known = name.removeprefix(_KEY), [key for key, _ in fields()]
+        return UserError(f"Unknown config key '{key}'. {did_you_mean(key, known)}")
+    known = ('config', 'workdir', 'mode', 'help')
+    return UserError(f"Unknown flag '--{name}'. {did_you_mean(name, known)} See --help.")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that raises what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f'{message[:1].upper()}{message[1:]}. See --help.')
+
+
+class _Help(argparse.Action):
+    """Prints the flags, then every key of a config."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str):
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: Any) -> NoReturn:
+        del unused
+        width = min(max(shutil.get_terminal_size().columns, _WIDTHS[0]), _WIDTHS[1])
+        print(f'{parser.format_help()}\n{config_table.help_text(width)}', flush=True)
+        sys.exit(0)
