@@ -38,7 +38,7 @@ class ModelConfig:
     )
     norm: str = field(
         'none',
-        'normalization layers of resnet50; unet has none',
+        'normalization layers of resnet50 (unet has none)',
         choices=('batch', 'group', 'none'),
     )
     residual: bool = field(True, 'predict the noise in place of the image')
@@ -197,7 +197,7 @@ class TrainConfig:
     log_every: int = field(25, 'steps between lines of the log', at_least(1))
     checkpoint_every: int = field(250, 'steps between checkpoints', at_least(1))
     keep_checkpoints: int = field(
-        2, 'earlier checkpoints to keep besides the last one, at least one', at_least(0)
+        2, 'earlier checkpoints to keep besides the last one, where 0 counts as 1', at_least(0)
     )
     patience: int = field(
         0,

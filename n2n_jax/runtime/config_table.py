@@ -8,10 +8,11 @@ import itertools
 import textwrap
 from collections.abc import Iterator
 
-from n2n_jax.runtime.config import Config, fields
+from n2n_jax.runtime.config import RENAMED, Config, fields
 from n2n_jax.runtime.config_fields import Field
 from n2n_jax.runtime.config_identity import may_change
 
+_KEPT = '\N{NO-BREAK SPACE}'  # inside what is not to be wrapped
 _TYPES = {int: 'whole number', float: 'number', str: 'text', bool: 'True or False'}
 
 _INTRODUCTION = """# Config keys
@@ -24,7 +25,8 @@ colon choose its variants, as in `--config configs/unet_gauss.py:quick,clean`. T
 the last word: `--config.data.crop=128` or `--config.data.crop 128`, wherever it stands. Numbers
 must be finite. The same command resumes a run; it may then change the keys marked with *, which do
 not affect the weights, and give a run that is done more `train.steps`.
-`python -m n2n_jax.main --help` lists the same keys.
+`python -m n2n_jax.main --help` lists the same keys. A key that was renamed is understood under its
+first name too: {renamed}.
 """
 
 
@@ -41,16 +43,14 @@ def _help_lines(items: list[tuple[str, Field]], width: int) -> Iterator[str]:
     column = max(map(len, flags))
     for flag, (_, its_field) in zip(flags, items, strict=True):
         words = '; '.join(filter(None, (its_field.metadata['help'], _limits(its_field))))
-        lines = textwrap.wrap(
-            f'{words} (default {_shown(its_field.default)})', max(width - column, 30),
-            break_on_hyphens=False,
-        )  # fmt: skip
-        yield flag.ljust(column) + f'\n{" " * column}'.join(lines)
+        default = f'(default {_shown(its_field.default)})'.replace(' ', _KEPT)
+        lines = textwrap.wrap(f'{words} {default}', max(width - column, 30), break_on_hyphens=False)
+        yield flag.ljust(column) + f'\n{" " * column}'.join(lines).replace(_KEPT, ' ')
 
 
 def markdown() -> str:
     """The page docs/config.md."""
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION.format(renamed=', '.join(f'`{name}`' for name in RENAMED))]
     for name, title, items in _sections():
         rows = [
             f'| `{key}`{" *" * may_change(key)} | {_TYPES[its_field.type]} '
