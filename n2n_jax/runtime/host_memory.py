@@ -11,11 +11,16 @@ CGROUP_LIMIT = CGROUP / 'memory.max'  # 'max' where there is none
 _SMALL = 1 << 26  # bytes that are not worth a look
 
 
+def total_bytes() -> int:
+    """Bytes of the machine; more than any has where the system does not say, as Windows."""
+    if not hasattr(os, 'sysconf'):
+        return sys.maxsize
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+
 def available_bytes() -> int:
     """Bytes of the machine or the container that are free now."""
-    if not hasattr(os, 'sysconf'):  # Windows
-        return sys.maxsize
-    available = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    available = total_bytes()
     try:
         for line in Path('/proc/meminfo').read_text().splitlines():
             if line.startswith('MemAvailable:'):

@@ -1,7 +1,5 @@
 """Memory of the devices and of compiled programs."""
 
-import os
-
 import jax
 
 from n2n_jax.runtime import host_memory
@@ -15,7 +13,7 @@ def device_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats() or {}
     if 'bytes_limit' in stats:
         return stats['bytes_limit']
-    machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    machine = host_memory.total_bytes()
     cgroup = host_memory.CGROUP_LIMIT
     limit = cgroup.read_text().strip() if cgroup.exists() else 'max'
     if limit.isdigit():

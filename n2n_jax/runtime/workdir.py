@@ -15,7 +15,6 @@ FAILED.json       why the run ended with an error; gone once it is started again
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import platform
 import re
@@ -30,14 +29,14 @@ from typing import Any
 
 import jax
 
-from n2n_jax.runtime import config_file, json_files, result_rows
+from n2n_jax.runtime import config_file, file_locks, json_files, result_rows
 from n2n_jax.runtime.config import Config, from_config_dict
 from n2n_jax.runtime.config_identity import changes_on_resume
 from n2n_jax.runtime.errors import UserError
 
 _RUN_LOCK = '.training.lock'  # held as long as a run is trained
 _FAILED = 'FAILED.json'
-_LOCK_ATTEMPTS = 10
+_LOCK_SECONDS = 0.5  # somebody may only be asking `in_training`
 _TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')  # of `write_text`, left by a kill
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -205,35 +204,19 @@ class Workdir:
     @contextlib.contextmanager
     def _kept_from_others(self) -> Iterator[None]:
         lock = self.path / _RUN_LOCK
-        try:
-            file = lock.open('w')
-        except IsADirectoryError:
-            raise _in_the_way(lock) from None
-        with file:
-            for attempt in range(_LOCK_ATTEMPTS):
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if attempt == _LOCK_ATTEMPTS - 1:
-                        raise self._taken() from None
-                    time.sleep(0.05)  # somebody may only be asking `in_training`
-                else:
-                    break
+        if lock.is_dir():
+            raise _in_the_way(lock)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(file_locks.held(lock, seconds=_LOCK_SECONDS))
+            except TimeoutError:
+                raise self._taken() from None
             yield
 
     @property
     def in_training(self) -> bool:
         """True as long as a process trains here, on whatever machine that sees this folder."""
-        try:
-            file = (self.path / _RUN_LOCK).open()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return file_locks.is_held(self.path / _RUN_LOCK)
 
     def keep(self, config: Config) -> None:
         """Writes the config of the run, in place of an earlier one; see `check` before."""
@@ -317,7 +300,7 @@ class Workdir:
 
     def add_rows(self, rows: list[dict[str, Any]]) -> None:
         """Adds evaluation rows; only one of the same step and identity is replaced."""
-        with self._locked():  # a side-car evaluator may write at the same time
+        with file_locks.held(self.path / '.results.lock'):  # a side-car evaluator may write too
             content = result_rows.merged(self.rows(), rows)
             write_text(self.path / 'results.json', json_files.dumps(content, indent=2))
             write_text(self.path / 'results.md', result_rows.markdown_table(content))
@@ -330,12 +313,6 @@ class Workdir:
         """Where the per-image scores behind a row of `rows()` are."""
         name = file_name(row['set'], row['noise'], row.get('id', ''))
         return self.evaluation_folder(row['step']) / f'{name}.json'
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with open(self.path / '.results.lock', 'w') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 def file_name(*words: str) -> str:

@@ -1,0 +1,33 @@
+"""What runs on Linux also loads where modules and calls of Unix are missing, as on Windows."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from n2n_jax.runtime import memory
+
+NOT_ON_WINDOWS = ('fcntl', 'grp', 'pwd', 'resource', 'termios')
+PROGRAM = """
+import importlib, sys
+for name in {blocked}:
+    sys.modules[name] = None  # an import of it fails
+importlib.import_module('{module}')
+"""
+
+
+@pytest.mark.parametrize(
+    'module',
+    ['n2n_jax', 'n2n_jax.denoise.denoiser', 'n2n_jax.train.loop', 'n2n_jax.main', 'n2n_jax.cli'],
+)
+def test_it_loads_without_the_modules_of_unix(module):
+    program = PROGRAM.format(blocked=NOT_ON_WINDOWS, module=module)
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_system_that_does_not_tell_its_memory_is_taken_to_have_enough(monkeypatch):
+    monkeypatch.delattr(os, 'sysconf')
+    assert memory.device_bytes() > 0
+    assert memory.available_bytes() > 0
