@@ -46,6 +46,7 @@ def test_every_file_of_the_package_is_in_the_wheel(site):
         }
 
     assert files(site / 'n2n_jax') == files(ROOT / 'n2n_jax')
+    assert (site / 'n2n_jax' / 'py.typed').exists()  # else type checkers ignore the annotations
     (script,) = site.glob('*.dist-info/entry_points.txt')
     assert 'n2n = n2n_jax.cli.n2n:program' in script.read_text()
 
