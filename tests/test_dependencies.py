@@ -1,6 +1,7 @@
 """What pyproject.toml declares is what the code imports, no less and no more."""
 
 import ast
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -105,3 +106,18 @@ def test_what_is_declared_is_used():
     lines = [*PROJECT['dependencies'], *(line for extra in EXTRAS.values() for line in extra)]
     used = {*imported(ROOT / 'n2n_jax'), *imported(ROOT / 'tests'), *NOT_IMPORTED}
     assert not sorted(declared(lines) - used)
+
+
+def test_the_hook_before_a_commit_runs_the_ruff_of_the_tests():
+    (pinned,) = (line for line in EXTRAS['dev'] if line.startswith('ruff=='))
+    hook = (ROOT / '.pre-commit-config.yaml').read_text()
+    assert f'rev: v{pinned.removeprefix("ruff==")} ' in hook
+
+
+def test_the_oldest_jax_that_is_declared_is_the_one_that_is_tested():
+    (jax,) = (line for line in PROJECT['dependencies'] if Requirement(line).name == 'jax')
+    tested = (ROOT / '.github' / 'oldest-jax.txt').read_text()
+    version = re.search(r'^jax==(.+)$', tested, re.MULTILINE)[1]
+    lower = re.search(r'>=([\d.]+)', jax)[1]
+    assert Requirement(jax).specifier.contains(version)
+    assert version == lower or version == f'{lower}.0'

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def site(tmp_path_factory):
     shutil.copytree(
         ROOT / 'n2n_jax', sources / 'n2n_jax', ignore=shutil.ignore_patterns('__pycache__')
     )
-    for name in ('pyproject.toml', 'README.md'):
+    for name in ('pyproject.toml', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, sources)
     build = 'from setuptools.build_meta import build_wheel; build_wheel("out")'
     built = subprocess.run(
@@ -49,6 +50,14 @@ def test_every_file_of_the_package_is_in_the_wheel(site):
     assert (site / 'n2n_jax' / 'py.typed').exists()  # else type checkers ignore the annotations
     (script,) = site.glob('*.dist-info/entry_points.txt')
     assert 'n2n = n2n_jax.cli.n2n:program' in script.read_text()
+    assert list(site.glob('*.dist-info/licenses/LICENSE'))
+
+
+def test_the_image_is_built_of_what_the_wheel_is():
+    copied = re.findall(r'^COPY (.+) \S+$', (ROOT / 'Dockerfile').read_text(), re.MULTILINE)
+    allowed = re.findall(r'^!(.+)$', (ROOT / '.dockerignore').read_text(), re.MULTILINE)
+    sources = {'pyproject.toml', 'README.md', 'LICENSE', 'n2n_jax'}
+    assert {name for line in copied for name in line.split()} == set(allowed) == sources
 
 
 @pytest.mark.slow  # minutes, on a busy machine
