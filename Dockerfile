@@ -2,7 +2,8 @@
 #
 #   docker build -t n2n_jax .
 #   docker run --rm -v "$PWD:/data" --user "$(id -u):$(id -g)" n2n_jax audit captures/
-#   docker run --rm -v "$PWD:/data" --user "$(id -u):$(id -g)" --gpus all n2n_jax:cuda train captures/
+#   docker run --rm -v "$PWD:/data" --user "$(id -u):$(id -g)" --gpus all \
+#     n2n_jax:cuda train captures/ --workdir runs/mine
 FROM python:3.13-slim
 
 # Comma-separated, as in n2n_jax[cuda,exr]; see pyproject.toml.
@@ -11,7 +12,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY n2n_jax n2n_jax
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir --root-user-action=ignore ".[${EXTRAS}]" && rm -rf /src/*
+RUN pip install --no-cache-dir --root-user-action=ignore ".[${EXTRAS}]"
 
 # Any user may run it (--user): what is compiled and cached goes where all may write.
 ENV HOME=/home/n2n PYTHONUNBUFFERED=1

@@ -56,12 +56,12 @@ def test_own_captures_are_denoised_from_the_first_cell_to_the_last(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     names = run_own_captures(
         {
-            'parameters': {'LENGTH': ['--steps', 2, '--model', 'tiny'], 'SCENES': ('rocket',)},
+            'parameters': {'LENGTH': ['--steps', 2, '--model', 'tiny'], 'SCENES': ('coffee',)},
             'terminal': {'n2n': in_this_process},
         }
     )
     assert {name: image.shape for name, image in names['denoised'].items()} == {
-        'rocket': names['clean']['rocket'].shape
+        'coffee': names['clean']['coffee'].shape
     }
     assert len(list(tmp_path.rglob('denoised/**/*.tif'))) == 4
     assert len(shown) == 1
@@ -70,7 +70,7 @@ def test_own_captures_are_denoised_from_the_first_cell_to_the_last(tmp_path, mon
 @pytest.mark.slow  # minutes: the network of the notebook, and a program for each command
 def test_own_captures_are_denoised_as_in_a_terminal(tmp_path, monkeypatch, shown):
     monkeypatch.chdir(tmp_path)
-    names = run_own_captures({'parameters': {'LENGTH': ['--steps', 3], 'SCENES': ('rocket',)}})
-    assert set(names['denoised']) == {'rocket'}
+    names = run_own_captures({'parameters': {'LENGTH': ['--steps', 3], 'SCENES': ('coffee',)}})
+    assert set(names['denoised']) == {'coffee'}
     with pytest.raises(RuntimeError, match='n2n score ended with status 2'):
         names['n2n']('score', 'no such folder', '--model', 'no such run')
