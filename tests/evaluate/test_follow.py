@@ -163,7 +163,10 @@ def test_a_file_in_place_of_the_folder_is_not_waited_for(tmp_path):
 
 def test_a_side_car_that_gave_up_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(follow, 'follow', lambda config, path: False)
-    monkeypatch.setattr(main, '_MODE', type('Flag', (), {'value': 'follow'}))
-    monkeypatch.setattr(main, '_CONFIG', type('Flag', (), {'value': dataclasses.asdict(CONFIG)}))
-    monkeypatch.setattr(main, '_WORKDIR', type('Flag', (), {'value': str(tmp_path)}))
-    assert main._main(['main']) == 1
+    file = tmp_path / 'config.py'
+    file.write_text(
+        'from n2n_jax import Config, to_config_dict\n\n\n'
+        "def get_config(variant=''):\n    return to_config_dict(Config())\n"
+    )
+    flags = ['--config', str(file), '--workdir', str(tmp_path / 'run'), '--mode', 'follow']
+    assert main.main(flags) == 1
