@@ -1,5 +1,5 @@
 """The commands of `n2n`, one module each.
 
-A module has `add_parser`, which says what can be typed, and `run`, which does it. Heavy imports are
-inside `run`: `n2n --help` answers at once.
+Each has `add_parser`, which declares the arguments, and `run`, which executes the command. Heavy
+imports stay inside `run` so that `n2n --help` is fast.
 """

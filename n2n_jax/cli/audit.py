@@ -1,4 +1,4 @@
-"""`n2n audit`: whether captures are fit to train on."""
+"""`n2n audit`: checks whether captures are fit to train on."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-_MOST_LINES = 20  # of the noise of scenes
+_MAX_NOISE_LINES = 20
 
 
 def add_parser(commands: Any) -> None:
@@ -18,16 +18,19 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         'audit',
         help='check noisy captures before training on them',
-        description='Checks captures. Exit status: 0 fine, 1 warnings, 2 unusable.',
+        description='Checks whether captures are fit to train on. Exit status: 0 fine, 1 warnings, '
+        '2 unusable.',
     )
     options.add_captures(parser)
     parser.add_argument(
         '--single', action='store_true',
-        help='unrelated images of one capture each: is their noise fit for n2n train --single?',
+        help='treat every image as a scene of its own and check its noise for n2n train --single',
     )  # fmt: skip
-    parser.add_argument('--json', type=options.path, metavar='FILE', help='write all numbers there')
     parser.add_argument(
-        '--html', type=options.path, metavar='FILE', help='write a page with plots there'
+        '--json', type=options.path, metavar='FILE', help='write all numbers to FILE'
+    )
+    parser.add_argument(
+        '--html', type=options.path, metavar='FILE', help='write a report with plots to FILE'
     )
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
     parser.set_defaults(run=run)
@@ -67,13 +70,13 @@ def run(arguments: argparse.Namespace) -> None:
     findings = [finding for scene in scenes for finding in scene.findings]
     verdict = audit.worst(findings)
     _log.info('%s', audit.markdown(findings))
-    for scene in scenes[:_MOST_LINES]:
+    for scene in scenes[:_MAX_NOISE_LINES]:
         if scene.noise is not None:
             _log.info('Noise of %s: %s.', scene.name, html_page.line_in_words(scene.noise))
         if scene.sampled:
-            _log.info('%s is large: nine regions of it were looked at.', scene.name)
+            _log.info('%s is large: only nine regions of it were checked.', scene.name)
         for constant in scene.constants:
-            _log.info('%s: %s: left out of all checks.', scene.name, constant.in_words())
+            _log.info('%s: %s: excluded from all checks.', scene.name, constant.in_words())
     if arguments.json:
         content = {'verdict': verdict, 'scenes': [scene.as_dict() for scene in scenes]}
         write_text(arguments.json, json_files.dumps(content, indent=1))

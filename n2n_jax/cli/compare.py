@@ -1,4 +1,4 @@
-"""`n2n compare`: evaluated runs, image by image."""
+"""`n2n compare`: compares evaluated runs image by image."""
 
 import argparse
 import logging
@@ -12,16 +12,22 @@ _log = logging.getLogger(__name__)
 def add_parser(commands: Any) -> None:
     """Adds the command."""
     parser = commands.add_parser(
-        'compare', help='compare evaluated runs image by image, with intervals'
+        'compare',
+        help='compare evaluated runs image by image, with confidence intervals',
+        description='Compares the scores of runs with those of a reference run, image by image, '
+        'with 95 % confidence intervals.',
     )
     parser.add_argument(
-        'reference', type=options.path, metavar='REFERENCE', help='the --workdir of a run'
+        'reference',
+        type=options.path,
+        metavar='REFERENCE',
+        help='folder of the run to compare with (its --workdir)',
     )
     parser.add_argument(
-        'runs', nargs='+', type=options.path, metavar='RUN', help='those to be judged'
+        'runs', nargs='+', type=options.path, metavar='RUN', help='folders of the runs to compare'
     )
     parser.add_argument(
-        '--json', type=options.path, metavar='FILE', help='write the rows there too'
+        '--json', type=options.path, metavar='FILE', help='also write the results to FILE'
     )
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
     parser.set_defaults(run=run)
@@ -39,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     for run in arguments.runs:
         differing = compare.differences(reference, Workdir(run).config())
         found = compare.compare(arguments.reference, run)
-        print(f'{run} against {arguments.reference}. They differ in: {differing}.\n')
+        print(f'{run} compared with {arguments.reference}. They differ in: {differing}.\n')
         print(compare.markdown_table(found))
         names = {'reference': str(arguments.reference), 'run': str(run), 'differ_in': differing}
         rows += [{**names, **row} for row in found]

@@ -1,4 +1,4 @@
-"""`n2n denoise`: files in, cleaned files out."""
+"""`n2n denoise`: denoises files with a trained model."""
 
 import argparse
 import logging
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MOST_LISTED = 10  # outputs by name
+_MAX_LISTED = 10  # output files named at the end; more are only counted
 _EXAMPLES = """examples:
   n2n denoise photo.jpg -o clean.jpg --model runs/quick
   n2n denoise scans/ -o cleaned/ --model runs/quick --skip-existing
@@ -26,17 +26,17 @@ _EXAMPLES = """examples:
   n2n denoise cells/ -o cleaned/ --model runs/cells --combine captures \\
       --pattern '{scene}_t{capture}.tif'
 
-PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. What comes out has the size, type, pages and
-metadata of what went in; integers are rounded, and what lies beyond their range becomes its end.
-Images too large for the memory are denoised in tiles, with the same result.
+Reads PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. Each output keeps the size, type, pages and
+metadata of its input; integers are rounded and clipped to their range. Images too large for the
+memory are denoised in tiles, with the same result.
 
-Nothing is written outside of OUT, and nothing is overwritten without --force. A file that cannot
-be read or written is named at the end and does not stop the others. What was interrupted is
-resumed with --skip-existing: a file is written whole or not at all.
+Nothing is written outside OUT, and nothing is overwritten without --force. A file that cannot be
+read or written does not stop the others and is named at the end. Files are written whole or not
+at all, so --skip-existing resumes an interrupted run.
 
-exit status: 0 all written, 1 the program or the machine failed, 2 something to put right (files
-that failed are named; no room and no permission are among the reasons), 130 stopped by Ctrl-C or
-a signal.
+exit status: 0 all files written, 1 the program or the machine failed, 2 an error you can fix (such
+as a damaged file, a full disk or a missing permission; each file that failed is named), 130
+interrupted by Ctrl-C or a signal
 """
 
 
@@ -44,57 +44,55 @@ def add_parser(commands: Any) -> None:
     """Adds the command."""
     parser = commands.add_parser(
         'denoise',
-        help='clean images with a trained model',
-        description='Cleans images, stacks and whole folders with a trained model.',
+        help='denoise images with a trained model',
+        description='Denoises images, stacks and whole folders with a trained model.',
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         'paths', nargs='+', type=options.path, metavar='IN',
-        help='files or folders; with --combine captures as in `n2n train`',
+        help='files or folders; with --combine, captures as for n2n train',
     )  # fmt: skip
     parser.add_argument(
         '-o', dest='output', required=True, type=options.output, metavar='OUT',
-        help='file for one image, folder for several; OUT/ is always a folder',
+        help='a file for one image, a folder for several; OUT/ is always a folder',
     )  # fmt: skip
-    parser.add_argument(
-        '--model',
-        required=True,
-        type=options.run_folder,
-        metavar='RUN_DIR',
-        help='the --workdir of a run',
-    )
-    parser.add_argument('--force', action='store_true', help='overwrite outputs that exist')
+    options.add_model(parser)
+    parser.add_argument('--force', action='store_true', help='overwrite existing outputs')
     parser.add_argument(
         '--skip-existing', action='store_true',
-        help='leave out what is there, which resumes an interrupted run of n2n denoise',
+        help='skip inputs whose output exists; resumes an interrupted run',
     )  # fmt: skip
     parser.add_argument(
         '--tta', action='store_true',
-        help='mean over 8 flips and rotations: a little better, 8 times as long',
+        help='average over 8 flips and rotations (test-time augmentation): slightly better, 8 '
+        'times as slow',
     )  # fmt: skip
     parser.add_argument(
         '--spread', action='store_true',
-        help='with --tta: write the standard deviation over the 8 too, as OUT_spread.tif',
+        help='with --tta: also write the standard deviation over the 8 results, as '
+        'OUT_spread.tif',
     )  # fmt: skip
     parser.add_argument(
         '--error', action='store_true',
-        help='write the expected error of every pixel too, as OUT_error.tif (models of n2n train)',
+        help='also write the expected error of every pixel, as OUT_error.tif (for models trained '
+        'by n2n train)',
     )  # fmt: skip
     parser.add_argument(
         '--interval', action='store_true',
-        help='write OUT_interval.tif too: of 10 further captures 9 lie so close to the result',
+        help='also write, as OUT_interval.tif, how close to the result a new capture lies in 90%% '
+        'of cases (for models trained by n2n train)',
     )  # fmt: skip
     parser.add_argument(
         '--combine', choices=('results', 'captures'), default='',
-        help='one output per scene: the mean of the results of its captures, or the result of '
-        'their mean',
+        help='write one output per scene: "results" averages the denoised captures, "captures" '
+        'denoises their average',
     )  # fmt: skip
     options.add_arrangement(parser)
     parser.add_argument(
         '--tile', type=int, metavar='SIDE',
-        help='largest side of what is denoised at once, in pixels (default: 1024, less if the '
-        'memory is short); changes time and memory, not the result',
+        help='side of the tiles, in pixels (default: 1024, less if memory is short); changes time '
+        'and memory, not the result',
     )  # fmt: skip
     parser.set_defaults(run=run)
 
@@ -102,7 +100,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     _check(arguments)
-    jobs = _todo(_jobs(arguments), arguments)
+    jobs = _pending(_jobs(arguments), arguments)
     if not jobs:
         return
 
@@ -130,12 +128,12 @@ def run(arguments: argparse.Namespace) -> None:
     for message in failures:
         _log.error('error: %s', message)
     if skipped:
-        _log.info('Appeared meanwhile and left alone: %d.', len(skipped))
+        _log.info('Skipped because the output has appeared meanwhile: %d.', len(skipped))
     num_written = len(jobs) - len(skipped) - len(failures)
     if failures:
         _log.info('%d of %d written.', num_written, len(jobs))
         raise UserError(f'{len(failures)} of {len(jobs)} images failed.')
-    if num_written > _MOST_LISTED:
+    if num_written > _MAX_LISTED:
         _log.info('%d written: %s', num_written, arguments.output.path)
         return
     _log.info('%d written%s', num_written, ':' if num_written else '.')
@@ -152,21 +150,21 @@ def _existing(arguments: argparse.Namespace) -> 'Existing':
     return 'skip' if arguments.skip_existing else 'refuse'
 
 
-def _todo(jobs: 'list[Job]', arguments: argparse.Namespace) -> 'list[Job]':
-    """The jobs whose outputs are not there yet, or may be overwritten.
+def _pending(jobs: 'list[Job]', arguments: argparse.Namespace) -> 'list[Job]':
+    """Returns the jobs whose outputs do not exist yet or may be overwritten.
 
     Raises:
-      UserError: an output is an input, or is there.
+      UserError: an output is also an input, or exists and may not be overwritten.
     """
     sources = {source.resolve() for job in jobs for source in job.sources}
     for job in jobs:
         for path in job.outputs:
             if path.resolve() in sources:
-                raise UserError(f'{path} is an input itself: choose another -o.')
+                raise UserError(f'{path} is one of the inputs: choose another -o.')
     if arguments.skip_existing:
         num_all = len(jobs)
         jobs = [job for job in jobs if not all(path.exists() for path in job.outputs)]
-        _log.info('%d of %d are there already.', num_all - len(jobs), num_all)
+        _log.info('%d of %d exist already.', num_all - len(jobs), num_all)
     if arguments.force:
         return jobs
     for job in jobs:
@@ -174,32 +172,34 @@ def _todo(jobs: 'list[Job]', arguments: argparse.Namespace) -> 'list[Job]':
             if not os.path.lexists(path):
                 continue
             if not path.exists():
-                raise UserError(f'{path} is a link to nothing: remove it.')
+                raise UserError(f'{path} is a broken link: remove it.')
             if arguments.skip_existing:
-                lacking = next(path for path in job.outputs if not path.exists())
+                missing = next(path for path in job.outputs if not path.exists())
                 raise UserError(
-                    f'{path} is there, but {lacking} is not: --force without --skip-existing '
-                    'writes both again.'
+                    f'{path} exists, but {missing} does not: use --force in place of '
+                    '--skip-existing to write both again.'
                 )
             raise UserError(
-                f'{path} exists: choose another -o, or give --skip-existing or --force.'
+                f'{path} exists: choose another -o, skip it with --skip-existing, or overwrite it '
+                'with --force.'
             )
     return jobs
 
 
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.spread and not arguments.tta:
-        raise UserError('--spread is over the 8 results of --tta: give both.')
+        raise UserError('--spread is the spread of the 8 results of --tta: add --tta.')
     if not arguments.combine and (arguments.pattern or arguments.interleaved):
         raise UserError(
-            '--pattern and --interleaved say which captures are of one scene: they go with '
-            '--combine.'
+            '--pattern and --interleaved group captures into scenes: they need --combine.'
         )
     if arguments.combine and (arguments.error or arguments.interval):
-        raise UserError('--error and --interval are about the result of one capture: leave out '
-                        '--combine.')  # fmt: skip
+        raise UserError(
+            '--error and --interval are known for the result of one capture only: leave out '
+            '--combine.'
+        )
     if arguments.tile is not None and arguments.tile < 1:
-        raise UserError(f'--tile {arguments.tile}: write a number of pixels above 0.')
+        raise UserError(f'--tile {arguments.tile}: must be at least 1 pixel.')
 
 
 def _maps(arguments: argparse.Namespace) -> list[str]:

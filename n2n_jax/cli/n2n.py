@@ -1,4 +1,4 @@
-"""The `n2n` command: train on one's own captures, denoise, compare runs, look at noise, measure."""
+"""The `n2n` command line program."""
 
 import argparse
 from collections.abc import Sequence
@@ -22,11 +22,12 @@ _EXAMPLES = """examples:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='n2n',
-        description='Image denoisers trained from noisy images alone.',
+        description='Trains, scores and applies image denoisers that learn from noisy images '
+        'alone.',
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    # Here, so that Ctrl-C meets a program that knows what to do.
+    # Imported only after `main` has installed its handlers: Ctrl-C during the imports ends cleanly.
     from n2n_jax.cli import audit, bench, compare, denoise, prepare, score, show_noise, train
 
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
@@ -36,7 +37,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; exits with 2 for what the user can put right, 130 if it was stopped."""
+    """Runs a command.
+
+    Exits with status 2 on an error that the user can fix, 130 if interrupted, and 1 if the program
+    or the machine failed.
+    """
     with console.errors_in_one_sentence():
         arguments = _parser().parse_args(argv)
         console.set_up_logging()
@@ -45,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def program() -> None:
-    """`main` as a program of its own."""
+    """Entry point of the `n2n` script: `main`, ending the process at once if it is interrupted."""
     with console.ended_at_once_if_stopped():
         main()
 

@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Options and checks shared by several commands."""
 
 import argparse
 import os
@@ -16,72 +16,85 @@ if TYPE_CHECKING:
 
 
 class OutputPath(NamedTuple):
-    """A path to write to, and whether it was written as that of a folder, with a slash behind."""
+    """A path to write to, and whether a trailing slash marks it as a folder."""
 
     path: Path
     is_folder: bool
 
 
 def path(text: str) -> Path:
-    """The type of an argument that is a path; spaces around it belong to it."""
+    """Argument type: a path. Surrounding spaces are kept, as file names may have them."""
     if not text:
-        raise argparse.ArgumentTypeError('an empty path')
+        raise argparse.ArgumentTypeError('the path is empty')
     if '\0' in text:
-        raise argparse.ArgumentTypeError('a path cannot hold a zero byte')
+        raise argparse.ArgumentTypeError('a path cannot contain a zero byte')
     return Path(text)
 
 
 def output(text: str) -> OutputPath:
-    """The type of an argument that is a file or a folder to write."""
-    ends = (os.sep, os.altsep or os.sep)
-    return OutputPath(path(text), text.endswith((*ends, f'{os.sep}.')))
+    """Argument type: a file or folder to write to."""
+    separators = (os.sep, os.altsep or os.sep)
+    return OutputPath(path(text), text.endswith((*separators, f'{os.sep}.')))
 
 
 def run_folder(text: str) -> Path:
-    """The type of an argument that is the folder of a run, which the checkpoint library opens."""
+    """Argument type: the folder of a run. Orbax, which stores its checkpoints, needs UTF-8."""
     folder = path(text)
     try:
         str(folder.absolute()).encode('utf-8')
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(
-            f'{_shown(folder)}: checkpoints cannot lie in a folder whose name is not UTF-8; '
-            'rename it'
+            f'{_escaped(folder)}: checkpoints cannot be stored in a folder whose name is not '
+            'UTF-8; rename it'
         ) from None
     return folder
 
 
-def _shown(file: Path) -> str:
+def _escaped(file: Path) -> str:
     return os.fsencode(file).decode('utf-8', 'backslashreplace')
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, the run whose weights are used."""
+    parser.add_argument(
+        '--model', required=True, type=run_folder, metavar='RUN',
+        help='folder of a trained run (its --workdir)',
+    )  # fmt: skip
+
+
 def add_captures(parser: argparse.ArgumentParser) -> None:
-    """Adds what says where captures are."""
+    """Adds the arguments that locate captures; `captures` reads them."""
     parser.add_argument(
         'paths', nargs='+', type=path, metavar='PATH',
-        help='files, folders, a stack or a list of captures: see docs/own-captures.md',
+        help='captures: files, folders, a stack, or a CSV or JSON file that lists them (see '
+        'docs/own-captures.md)',
     )  # fmt: skip
     add_arrangement(parser)
 
 
 def add_arrangement(parser: argparse.ArgumentParser) -> None:
-    """Adds what says which captures are of one scene."""
-    parser.add_argument('--pattern', help="of file names in one folder: '{scene}_{capture}.tif'")
+    """Adds the options that say which captures belong to one scene."""
+    parser.add_argument(
+        '--pattern',
+        help="how file names tell scenes and captures apart, such as '{scene}_{capture}.tif'",
+    )
     parser.add_argument(
         '--interleaved', type=int, default=0, metavar='N',
-        help='N images of a stack in a row are of one scene',
+        help='every N consecutive images of a stack show one scene',
     )  # fmt: skip
 
 
 def add_fix(parser: argparse.ArgumentParser) -> None:
-    """Adds --fix, which `captures` looks for."""
+    """Adds --fix; `captures` reads it."""
     parser.add_argument(
         '--fix', default='', metavar='WHAT',
-        help='put right what differs between the captures of a scene: gain, shift, or gain,shift',
+        help='correct differences between the captures of a scene: gain (brightness), shift '
+        '(position), or gain,shift',
     )  # fmt: skip
 
 
 def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
-    """Where the captures are, as `add_captures` was told."""
+    """Returns where the captures are, from the arguments of `add_captures` and `add_fix`."""
     from n2n_jax.runtime.config import CapturesConfig
 
     return CapturesConfig(
@@ -94,27 +107,32 @@ def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
 
 
 def check_free(file: Path | None, option: str, arguments: argparse.Namespace) -> None:
-    """Refuses what cannot be written, before any time goes into it.
+    """Checks that an output file can be written, before the work that produces it.
+
+    Args:
+      file: the output; None if the user asked for none.
+      option: the option that names it, for the message.
+      arguments: those of the command; `force` allows overwriting.
 
     Raises:
-      UserError: the file exists, and --force was not given; or nothing can be written there.
+      UserError: the file exists and --force was not given, or it cannot be written.
     """
     if not file:
         return
     if file.is_dir():
-        raise UserError(f'{file} is a folder: give {option} the name of a file.')
+        raise UserError(f'{file} is a folder: {option} needs the name of a file.')
     if os.path.lexists(file) and not arguments.force:
-        raise UserError(f'{file} exists: choose another {option}, or give --force.')
-    there = next(folder for folder in file.absolute().parents if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f'{file} exists: choose another {option}, or overwrite it with --force.')
+    parent = next(folder for folder in file.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f'{file} cannot be written: choose another {option}.')
 
 
 def check_no_input(files: 'Sequence[Path | None]', scenes: 'Sequence[Scene]') -> None:
-    """Refuses to write over captures, with --force too, and two reports to one file.
+    """Refuses to overwrite a capture (even with --force) or to write two reports to one file.
 
     Raises:
-      UserError: a file is a capture, or named twice.
+      UserError: a file is a capture, or is named twice.
     """
     inputs = {capture.path.resolve() for scene in scenes for capture in scene.captures}
     seen: set[Path] = set()
@@ -122,7 +140,7 @@ def check_no_input(files: 'Sequence[Path | None]', scenes: 'Sequence[Scene]') ->
         if file is None:
             continue
         if file.resolve() in inputs:
-            raise UserError(f'{file} is a capture itself: choose another name for the report.')
+            raise UserError(f'{file} is one of the captures: choose another name for the report.')
         if file.resolve() in seen:
-            raise UserError(f'{file} is named twice: give each report a name of its own.')
+            raise UserError(f'{file} is named twice: choose a different name for each report.')
         seen.add(file.resolve())

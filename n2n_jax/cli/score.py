@@ -1,4 +1,4 @@
-"""`n2n score`: the PSNR of a model, estimated from captures alone."""
+"""`n2n score`: estimates the PSNR of a model from noisy captures alone."""
 
 import argparse
 import dataclasses
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MOST_LISTED = 5  # names in a sentence
-_NARROWEST = 4  # columns of a held-out part that are worth scoring
+_MAX_LISTED = 5  # names in a sentence
+_MIN_COLUMNS = 4  # width of the narrowest held-out part that is scored
 
 
 def add_parser(commands: Any) -> None:
@@ -32,30 +32,33 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         'score',
         help='estimate PSNR on noisy captures, without a clean image',
-        description='Estimates the PSNR of a model on captures, beside that of simpler methods.',
+        description='Estimates the PSNR of a model on noisy captures, and compares it with simpler '
+        'methods.',
     )
     options.add_captures(parser)
     options.add_fix(parser)
-    parser.add_argument('--model', required=True, type=options.run_folder, metavar='RUN')
+    options.add_model(parser)
     parser.add_argument(
         '--truth',
         type=options.path,
         metavar='DIR',
-        help='clean images: true PSNR and SSIM beside the estimate',
+        help='folder of clean images: report true PSNR and SSIM beside the estimate',
     )
     parser.add_argument(
         '--held-out',
         action='store_true',
-        help='score only what the training of RUN held out of these captures',
+        help='score only what RUN was not trained on',
     )
     parser.add_argument(
         '--without',
         action='append',
         choices=('nlm', 'bm3d'),
         default=[],
-        help='leave out a method; BM3D takes seconds to a minute for each capture',
+        help='skip a method, may be repeated; BM3D takes seconds to a minute per capture',
     )
-    parser.add_argument('--json', type=options.path, metavar='FILE', help='write the rows there')
+    parser.add_argument(
+        '--json', type=options.path, metavar='FILE', help='write the results to FILE'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
     parser.set_defaults(run=run)
 
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     corrections.parse(captures.fix)
     options.check_no_input([arguments.json], scene_captures.find(captures))
     _log.info('Reading the captures.')
-    # As a run reads them: without what was saved again, such as the JPEG file beside a TIFF file.
+    # Read as for training: without copies of a capture, such as a JPEG file beside a TIFF file.
     loaded = corrections.load(dataclasses.replace(captures, fix=''))
     raw = loaded.raw
     for sentence in [*loaded.done, *_other_fix(captures.fix, config)]:
@@ -96,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
         first_columns=seen.columns if arguments.held_out else None,
     )
     black, white = denoiser.config.black, denoiser.config.white
-    restore = _remembering(denoiser)
+    restore = _cached(denoiser)
     rows = score.score(
         scenes,
         lambda pixels: scene_captures.to_network(pixels, black, white),
@@ -126,23 +129,23 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _other_fix(fix: str, config: 'Config') -> list[str]:
-    """A sentence if captures are put right in another way than those of the run were."""
+    """Returns a sentence if --fix differs from that of the run; else nothing."""
     from n2n_jax.captures import corrections
 
     given, of_run = corrections.parse(fix), corrections.parse(config.captures.fix)
     if given == of_run or not config.captures.paths:
         return []
     words = [f'--fix {",".join(names)}' if names else 'no --fix' for names in (of_run, given)]
-    return [f'The run was trained with {words[0]}, and is scored with {words[1]}.']
+    return [f'The run was trained with {words[0]} and is scored with {words[1]}.']
 
 
 def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
-    """The scenes put right; says what was done."""
+    """Returns the scenes with `fix` applied, and logs what was corrected."""
     from n2n_jax.captures import corrections
     from n2n_jax.runtime.progress import ProgressLine
 
     fixed, sentences = [], []
-    with ProgressLine('putting captures right', len(scenes)) as progress:
+    with ProgressLine('correcting captures', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
             progress.update(k, scene.name)
             done, changed = corrections.fix([scene], fix)
@@ -155,33 +158,37 @@ def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]'
 
 
 def _config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':
-    """The config of the run, if it can be scored, before anything is read at length.
+    """Returns the config of the run; called before the captures are read, which takes a while.
 
     Raises:
-      UserError: it cannot.
+      UserError: the run cannot be scored.
     """
     from n2n_jax.runtime.checkpoint import open_for_reading
 
     if denoiser.config.black == denoiser.config.white:
-        raise UserError(f'{arguments.model} was not trained on captures: its units are not known.')
+        raise UserError(
+            f'{arguments.model} was not trained on captures (n2n train), so the units of its '
+            'values are unknown and it cannot be scored on captures.'
+        )
     with open_for_reading(arguments.model) as checkpoints:
         config = checkpoints.config(denoiser.step)
     if arguments.held_out and config.captures.single:
         raise UserError(
-            f'{arguments.model} was trained on single images and held nothing out: leave '
-            '--held-out out.'
+            f'{arguments.model} was trained on single images and held nothing out: score without '
+            '--held-out.'
         )
     return config
 
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What of the scenes was in the training of a run.
+    """Which parts of the given scenes a run was trained on.
 
     Attributes:
-      model: the run.
-      columns: by the name of a scene that was: so many from the left hold what was trained on.
-      doubt: why that may not be all; '' if nothing speaks for that.
+      model: folder of the run.
+      columns: for every scene the run knows, how many columns from the left it was trained on; 0
+        if it was held out.
+      doubt: why this may be incomplete; '' if it is not in doubt.
     """
 
     model: Path
@@ -190,15 +197,20 @@ class _Seen:
 
     @property
     def names(self) -> list[str]:
-        """Of scenes that were in the training, held out or not."""
+        """Names of the scenes that the run knows, held out or not."""
         return list(self.columns)
 
     def trained_whole(self, scene: 'SceneCaptures') -> bool:
-        """Whether nothing is left of it that was not trained on, worth scoring."""
-        return self.columns.get(scene.name, 0) > scene.captures_NHWC.shape[2] - _NARROWEST
+        """Whether too little of the scene was held out to be scored."""
+        return self.columns.get(scene.name, 0) > scene.captures_NHWC.shape[2] - _MIN_COLUMNS
 
     def facts(self, scene: str, *, held_out: bool) -> dict[str, Any]:
-        """What of a row says whether it is about what was trained on; '': that of all scenes."""
+        """Returns the fields of a row that say what the model was trained on.
+
+        Args:
+          scene: its name; '' for the row of all scenes.
+          held_out: whether only held-out parts are scored.
+        """
         columns = self.columns.get(scene, 0) if scene else max(self.columns.values(), default=0)
         return {
             'trained_columns': columns,
@@ -208,13 +220,13 @@ class _Seen:
         }
 
     def warnings(self, *, held_out: bool) -> list[str]:
-        """What to say below the numbers."""
+        """Returns the warnings to print below the table."""
         sentences = [self.doubt] if self.doubt else []
         trained_on = [name for name, columns in self.columns.items() if columns]
         if trained_on and not held_out:
             sentences.append(
                 f'The model was trained on {_listed(trained_on)}: estimates there are too good. '
-                '--held-out scores only what was kept out of the training.'
+                '--held-out scores only what it was not trained on.'
             )
         return sentences
 
@@ -222,10 +234,10 @@ class _Seen:
 def _seen(
     scenes: 'Sequence[SceneCaptures]', arguments: argparse.Namespace, config: 'Config'
 ) -> _Seen:
-    """What of the scenes the run was trained on; with --held-out says what is scored then.
+    """Finds what the run was trained on; with --held-out also logs what is scored.
 
     Raises:
-      UserError: with --held-out, nothing is left, or it cannot be told.
+      UserError: with --held-out, nothing was held out, or that is unknown.
     """
     from n2n_jax.captures import trained_captures
     from n2n_jax.runtime.progress import ProgressLine
@@ -235,9 +247,9 @@ def _seen(
         return _Seen(model, {}, '')
     record = trained_captures.of_run(model, config)
     if arguments.held_out and not record.scenes:
-        raise UserError(f'{record.doubt} Or leave --held-out out.')
+        raise UserError(f'{record.doubt} Or score without --held-out.')
     columns = {}
-    with ProgressLine('comparing with the training', len(scenes)) as progress:
+    with ProgressLine('looking for training captures', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
             found = record.recognize(scene.captures_NHWC)
             if found is not None:
@@ -252,14 +264,14 @@ def _seen(
     kept_out = [name for name, number in columns.items() if not number]
     if len(whole) == len(scenes):
         raise UserError(
-            f'{model} was trained on all of these scenes whole: nothing of them is held out. Give '
-            'captures that it was not trained on, or leave --held-out out.'
+            f'{model} was trained on the whole of all these scenes, so none of them is held out. '
+            'Give captures that it was not trained on, or score without --held-out.'
         )
     for names, words in (
-        (whole, 'Left out, as the model was trained on them whole'),
-        (parts, 'Scored on the part at the right that the training held out'),
-        (kept_out, 'Held out by the training, scored whole'),
-        (new, 'Not known to the training, so held out, scored whole'),
+        (whole, 'Skipped, as the model was trained on all of them'),
+        (parts, 'Scored on the held-out part at the right'),
+        (kept_out, 'Held out of training, scored whole'),
+        (new, 'New to the model, scored whole'),
     ):
         if names:
             _log.info('%s: %s.', words, _listed(names))
@@ -267,14 +279,14 @@ def _seen(
 
 
 def _listed(names: 'Sequence[str]') -> str:
-    """'a, b, c and 4 more'."""
-    words = ', '.join(names[:_MOST_LISTED])
-    left = len(names) - _MOST_LISTED
+    """Returns 'a, b, c and 4 more'."""
+    words = ', '.join(names[:_MAX_LISTED])
+    left = len(names) - _MAX_LISTED
     return f'{words} and {left} more' if left > 0 else words
 
 
-def _remembering(denoiser: 'Denoiser') -> 'Restore':
-    """The denoiser, which is asked for the same captures more than once."""
+def _cached(denoiser: 'Denoiser') -> 'Restore':
+    """Returns the denoiser with a cache: scores and coverage need the same captures denoised."""
     results: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
 
     def restore(noisy_HWC: 'np.ndarray') -> 'np.ndarray':
@@ -294,7 +306,7 @@ def _coverage(
     *,
     training: bool,
 ) -> dict[str, float]:
-    """Says which share of other captures the calibrated intervals cover; gives it by scene."""
+    """Logs and returns, by scene, the share of new captures' values inside the intervals."""
     from n2n_jax.captures import scene_captures
     from n2n_jax.denoise import uncertainty
 
@@ -303,7 +315,7 @@ def _coverage(
         if calibration is None:
             calibration = uncertainty.calibrate_run(run, denoiser)
     except UserError as error:
-        _log.info('No intervals: they are calibrated on what the training held out. %s', error)
+        _log.info('No intervals, as they are calibrated on held-out captures: %s', error)
         return {}
     scenes = [
         scene_captures.in_range(
@@ -315,6 +327,6 @@ def _coverage(
     shares = uncertainty.coverage(calibration, scenes, restore)
     words = uncertainty.coverage_in_words(shares)
     if training:
-        words += ' They were calibrated on a part of these captures: no proof.'
+        words += ' They were calibrated on part of these captures, so this is not a proof.'
     _log.info('%s', words)
     return shares

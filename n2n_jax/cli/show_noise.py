@@ -1,4 +1,4 @@
-"""`n2n show-noise`: a contact sheet of corruptions."""
+"""`n2n show-noise`: draws a contact sheet of noise specs."""
 
 import argparse
 import logging
@@ -12,15 +12,27 @@ _log = logging.getLogger(__name__)
 
 def add_parser(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser('show-noise', help='draw a contact sheet of noise')
-    parser.add_argument('specs', nargs='+', metavar='SPEC', help='such as gaussian:25 or text:0.25')
-    parser.add_argument(
-        '-o', dest='output', type=options.path, default=Path('noise.png'), metavar='OUT'
+    parser = commands.add_parser(
+        'show-noise',
+        help='draw a contact sheet of noise specs',
+        description='Draws images beside the same images with each kind of noise.',
     )
     parser.add_argument(
-        '--image', type=options.path, help='your image in place of the embedded ones'
+        'specs', nargs='+', metavar='SPEC', help='noise to add, such as gaussian:25 or text:0.25'
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '-o', dest='output', type=options.path, default=Path('noise.png'), metavar='OUT',
+        help='image file to write (default: noise.png)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--image',
+        type=options.path,
+        metavar='FILE',
+        help='a clean image to use instead of the built-in photographs',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='seed of the noise (default: 0)'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite OUT')
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""`n2n train`: a training on one's own captures."""
+"""`n2n train`: trains a model on the user's captures."""
 
 import argparse
 import dataclasses
@@ -27,53 +27,59 @@ def add_parser(commands: Any) -> None:
         'train',
         help='train on your own noisy captures',
         description=(
-            'Trains on two or more noisy captures of each scene; no clean image is needed. With '
-            '--single on unrelated noisy images, or on one.'
+            'Trains a denoiser on two or more noisy captures of each scene, without any clean '
+            'image; with --single, on one or more unrelated noisy images.'
         ),
     )
     options.add_captures(parser)
     options.add_fix(parser)
-    parser.add_argument('--workdir', required=True, type=options.run_folder, metavar='RUN')
+    parser.add_argument(
+        '--workdir', required=True, type=options.run_folder, metavar='RUN',
+        help='folder of the run; if it holds this run already, it is resumed',
+    )  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        '--minutes', type=float,
-        help='from the first step to the finished model, evaluations included (default: 20)',
+        '--minutes', type=float, metavar='N',
+        help='time from the first step to the finished model, evaluations included (default: 20)',
     )  # fmt: skip
     length.add_argument(
-        '--steps', type=int,
-        help='in place of --minutes; more than a complete run has extend it',
+        '--steps', type=int, metavar='N',
+        help='number of steps, in place of --minutes; a larger number extends a complete run',
     )  # fmt: skip
     parser.add_argument(
         '--pairing', choices=('1:1', '1:X', 'X:1'),
-        help='1:1: any two captures are a pair; 1:X (default): the target is the mean of all other '
-        'captures; X:1: the input is',
+        help='1:1: any two captures are a pair; 1:X (default): one capture is the input, the mean '
+        'of all others the target; X:1: the reverse',
     )  # fmt: skip
     parser.add_argument(
         '--single', action='store_true',
-        help='every image stands by itself, and pairs are made of neighboring pixels; assumes '
-        'noise of mean 0 that is independent between these; no PSNR can be told',
+        help='treat every image as a scene of its own and pair neighboring pixels; assumes that '
+        'their noise is independent and has mean 0; gives no PSNR',
     )  # fmt: skip
     parser.add_argument(
         '--allow-correlated-noise', action='store_true',
-        help='with --single: train even if the noise of neighboring pixels looks correlated',
+        help='with --single: train even if the noise of neighboring pixels seems correlated',
     )  # fmt: skip
     parser.add_argument(
         '--held-out', type=float, metavar='SHARE',
-        help='of the scenes, or of each if they are few, is not trained on but scores the model '
-        '(default: 0.2)',
+        help='share of the scenes (or of each scene, if there are few) to keep out of training '
+        'and score the model on (default: 0.2)',
     )  # fmt: skip
-    parser.add_argument('--model', default='', help='unet (default) or resnet50')
+    parser.add_argument('--model', default='', metavar='NAME', help='unet (default) or resnet50')
     parser.add_argument(
         '--init-from', type=options.run_folder, metavar='OLD_RUN',
-        help='fine-tune: start from the weights of another run',
+        help='fine-tune: start from the weights of the run in this folder',
     )  # fmt: skip
     parser.add_argument(
         '--patience', type=int, metavar='N',
-        help='stop after N evaluations in a row without gain; a run has up to ten '
-        '(default: 5; 0: never)',
+        help='stop after N evaluations in a row without improvement; a run has up to ten '
+        '(default: 5; 0: never stop early)',
     )  # fmt: skip
-    parser.add_argument('--batch-size', type=int, help='crops per step (default: 8)')
-    parser.add_argument('--seed', type=int, help='(default: 0)')
+    parser.add_argument('--batch-size', type=int, metavar='N', help='crops per step (default: 8)')
+    parser.add_argument(
+        '--seed', type=int, metavar='N',
+        help='seed of the initial weights, crops and order of training (default: 0)',
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -85,10 +91,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.single and arguments.held_out is not None:
         raise UserError(
-            '--single holds nothing out, as nothing can be scored: leave --held-out out.'
+            '--single holds nothing out, because single images cannot be scored: leave out '
+            '--held-out.'
         )
     if arguments.steps is not None and arguments.steps < 1:
-        raise UserError(f'--steps {arguments.steps}: write a number above 0.')
+        raise UserError(f'--steps {arguments.steps}: must be at least 1.')
     console.keep_compiled_code()
     captures = options.captures(arguments)
     captures = dataclasses.replace(
@@ -110,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _planned(
     workdir: 'Workdir', captures: 'CapturesConfig', arguments: argparse.Namespace
 ) -> 'Planned':
-    """A new plan, or that of the run which is there; Ctrl-C meanwhile is no failure."""
+    """Returns a new plan, or that of the run in the workdir; exits quietly on Ctrl-C."""
     from n2n_jax.runtime.config import Config
     from n2n_jax.train import recipe
     from n2n_jax.train.prepared import prepare
@@ -121,7 +128,7 @@ def _planned(
         config = _resumed(workdir, captures, arguments)
         prepared = prepare(config, check=workdir.check)
         return Planned(prepared.settled(prepared.config))
-    workdir.check(Config())  # planning takes a while
+    workdir.check(Config())  # now, because planning takes a while
     given = {
         name: getattr(arguments, name)
         for name in ('steps', 'minutes', 'batch_size', 'seed', 'patience', 'model', 'init_from')
@@ -130,22 +137,22 @@ def _planned(
     if 'init_from' in given:
         given['init_from'] = str(given['init_from'])
     if not ('steps' in given or 'minutes' in given):
-        _log.info('It will train for %g minutes: --minutes sets another time.', Options().minutes)
+        _log.info('Training for %g minutes; --minutes changes that.', Options().minutes)
     try:
         planned = recipe.plan(captures, Options(**given))
     except KeyboardInterrupt:
-        _log.info('Stopped while planning. Nothing was written; the same command starts again.')
+        _log.info('Stopped while planning. Nothing was written; the same command starts over.')
         sys.exit(console.EXIT_INTERRUPTED)
     if planned.interrupted:
         with workdir.claimed(planned.prepared.config):
             pass
-        _log.info('Stopped. The plan is kept in %s; the same command trains it.', workdir.path)
+        _log.info('Stopped. The plan is saved in %s; the same command starts it.', workdir.path)
         sys.exit(console.EXIT_INTERRUPTED)
     return planned
 
 
 def _finish(run: 'Path', prepared: 'Prepared') -> None:
-    """Calibrates the intervals of a run on what it evaluates, and says what it is good for."""
+    """Calibrates the intervals of a complete run, and logs its verdict and where results are."""
     from n2n_jax.denoise import uncertainty
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import verdict
@@ -159,8 +166,8 @@ def _finish(run: 'Path', prepared: 'Prepared') -> None:
             try:
                 uncertainty.calibrate_run(run, denoiser, held_out=held_out)
             except UserError as error:
-                _log.info('No intervals: they are calibrated on what is held out. %s', error)
-        with heartbeat('Comparing it with non-local means'):
+                _log.info('No intervals, as they are calibrated on held-out captures: %s', error)
+        with heartbeat('Comparing with non-local means'):
             said = verdict.after_training(held_out, denoiser.denoise, run)
     else:
         said = verdict.use(run)
@@ -173,10 +180,10 @@ def _finish(run: 'Path', prepared: 'Prepared') -> None:
 def _resumed(
     workdir: 'Workdir', captures: 'CapturesConfig', arguments: argparse.Namespace
 ) -> 'Config':
-    """The config of a run that is there, if what was asked for is the same run or a longer one.
+    """Returns the config of the run in the workdir, with more steps if they were asked for.
 
     Raises:
-      UserError: it is not.
+      UserError: the arguments describe a different run.
     """
     from n2n_jax.runtime.config import check
 
@@ -187,11 +194,13 @@ def _resumed(
         config = _extended(config, arguments.steps, workdir)
     elif arguments.minutes is not None and workdir.done:
         _log.info(
-            'This run is complete: %d steps. To extend it, write --steps with a larger number.',
+            'This run is complete: %d steps. To extend it, give --steps with a larger number.',
             settings.steps,
         )
     elif arguments.minutes is not None:
-        _log.info('It resumes to step %d, as was planned.', settings.steps)
+        _log.info(
+            'Continuing to step %d as planned; --minutes is ignored when resuming.', settings.steps
+        )
     if arguments.patience is not None and not captures.single:
         settings = dataclasses.replace(config.train, patience=arguments.patience)
         config = dataclasses.replace(config, train=settings)
@@ -200,7 +209,7 @@ def _resumed(
 
 
 def _extended(config: 'Config', steps: int, workdir: 'Workdir') -> 'Config':
-    """A complete run's config with more steps; what it gains is counted anew."""
+    """Returns the config of a complete run with more steps; early stopping counts from its end."""
     ended = max((row['step'] for row in workdir.rows()), default=config.train.steps)
     settings = dataclasses.replace(config.train, steps=steps, patience_from=ended)
     return dataclasses.replace(config, train=settings)
@@ -209,6 +218,7 @@ def _extended(config: 'Config', steps: int, workdir: 'Workdir') -> 'Config':
 def _check_same(
     config: 'Config', captures: 'CapturesConfig', arguments: argparse.Namespace, *, done: bool
 ) -> None:
+    """Raises UserError if the arguments do not describe the run of `config`."""
     if config.captures.paths != captures.paths:
         raise UserError(
             f'{arguments.workdir} holds a run on other captures '
@@ -225,15 +235,15 @@ def _check_same(
         asked = getattr(arguments, name)
         was[name] = value
         now[name] = value if asked in (None, '') else type(value)(asked)
-    if done and now['steps'] > was['steps']:  # it is extended
+    if done and now['steps'] > was['steps']:  # extends a complete run
         was['steps'] = now['steps']
     for name, value in was.items():
         if now[name] != value:
             option = '--' + name.replace('_', '-')
-            way_out = 'give that to resume it, or choose another --workdir.'
+            advice = 'use the same to resume it, or choose another --workdir.'
             if name == 'steps' and now[name] > value:
-                way_out = 'it can be extended once it is complete.'
+                advice = 'it can be extended once it is complete.'
             raise UserError(
                 f'{arguments.workdir} holds a run with {option} {value or "left out"}, not '
-                f'{now[name] or "left out"}: {way_out}'
+                f'{now[name] or "left out"}: {advice}'
             )

@@ -154,13 +154,13 @@ def test_a_model_of_single_images_is_scored_where_there_are_two_captures(tmp_pat
     ]  # fmt: skip
     cli.main(score)
     log = capsys.readouterr().err
-    assert 'No intervals: ' in log
+    assert 'No intervals, as ' in log
     assert 'was trained on single images and held nothing out.' in log
     assert 'The model was trained on photo: ' in log
     with pytest.raises(SystemExit) as stopped:
         cli.main([*score, '--held-out'])
     assert stopped.value.code == 2
-    assert 'held nothing out: leave --held-out out.' in capsys.readouterr().err
+    assert 'held nothing out: score without --held-out.' in capsys.readouterr().err
 
 
 def test_nothing_is_held_out_of_single_images(tmp_path, capsys):
@@ -168,7 +168,7 @@ def test_nothing_is_held_out_of_single_images(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         train(tmp_path, '--steps', '2', '--held-out', '0.3')
     assert stopped.value.code == 2
-    assert 'leave --held-out out' in capsys.readouterr().err
+    assert 'leave out --held-out' in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()
 
 

@@ -1,4 +1,4 @@
-"""What commands look at before they start."""
+"""Options shared by commands, and the checks made before a command starts."""
 
 import argparse
 import os
@@ -27,18 +27,18 @@ def test_a_file_that_can_be_written_is_fine(tmp_path):
 
 def test_a_file_that_exists_needs_force(tmp_path):
     (tmp_path / 'old.json').write_text('{}')
-    with pytest.raises(UserError, match=r'old.json exists: choose another --json, or give --force'):
+    with pytest.raises(UserError, match=r'old.json exists: choose another --json, or .* --force'):
         check(tmp_path / 'old.json')
     check(tmp_path / 'old.json', force=True)
 
 
 def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match='is a folder: give --json the name of a file'):
+    with pytest.raises(UserError, match='is a folder: --json needs the name of a file'):
         check(tmp_path, force=True)
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='x.json cannot be written: choose another --json'):
         check(tmp_path / 'file' / 'x.json')
-    # Root may write anywhere, so the answer of the system is made up.
+    # Root may write anywhere, so the answer of the operating system is faked.
     monkeypatch.setattr(os, 'access', lambda folder, mode: folder != tmp_path)
     for file in (tmp_path / 'x.json', tmp_path / 'new' / 'x.json'):
         with pytest.raises(UserError, match='x.json cannot be written'):
@@ -81,7 +81,7 @@ def test_outputs_with_a_slash_behind_are_folders():
 
 def test_folders_of_runs_have_names_in_utf_8():
     assert options.run_folder('runs/é') == Path('runs/é')
-    with pytest.raises(argparse.ArgumentTypeError, match=r'caf\\xe9: checkpoints cannot lie'):
+    with pytest.raises(argparse.ArgumentTypeError, match=r'caf\\xe9: checkpoints cannot be'):
         options.run_folder('runs/caf\udce9')
     with pytest.raises(argparse.ArgumentTypeError, match='zero byte'):
         options.path('a\0')
@@ -91,7 +91,7 @@ def test_captures_are_no_place_for_reports(tmp_path):
     np.save(tmp_path / 's.npy', np.zeros((2, 8, 8), np.uint8))
     scenes = find_scenes([tmp_path / 's.npy'])
     options.check_no_input([None, tmp_path / 'a.json', tmp_path / 'a.html'], scenes)
-    with pytest.raises(UserError, match='s.npy is a capture itself'):
+    with pytest.raises(UserError, match='s.npy is one of the captures'):
         options.check_no_input([tmp_path / 'x' / '..' / 's.npy'], scenes)
     with pytest.raises(UserError, match='a.json is named twice'):
         options.check_no_input([tmp_path / 'a.json', tmp_path / 'a.json'], scenes)

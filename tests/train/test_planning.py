@@ -90,7 +90,7 @@ def test_ctrl_c_once_the_step_is_timed_keeps_the_plan(captures, monkeypatch, cap
     content['config']['optim']['warmup_steps'] = 0
     file.write_text(json.dumps(content))
     assert n2n(*command(captures, '--minutes', '0.02')) == 0
-    assert 'It resumes to step 6, as was planned.' in capsys.readouterr().err
+    assert 'Continuing to step 6 as planned' in capsys.readouterr().err
     assert planned.train.steps != 6
     assert [row['step'] for row in Workdir(captures.parent / 'run').rows()] == [3, 6]
 

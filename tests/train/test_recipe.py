@@ -166,7 +166,7 @@ def test_the_estimate_of_the_loop_is_the_one_written_out():
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (['--steps', '0'], '--steps 0: write a number above 0'),
+        (['--steps', '0'], '--steps 0: must be at least 1'),
         (['--held-out', '1.5'], 'captures.held_out=1.5 is not possible'),
         (['--held-out', '0'], 'captures.held_out=0 is not possible'),
         (['--batch-size', '0'], 'data.batch_size=0 is not possible'),
