@@ -1,1 +1,1 @@
-"""A trained model used on images and files."""
+"""Inference: trained models applied to arrays, images and files."""

@@ -1,6 +1,6 @@
-"""A trained denoiser, ready to be used on images of any size.
+"""A trained denoiser for images of any size.
 
-B batch, H height, W width, C channels, O orientations. An h in place of H: some rows.
+B batch, H height, W width, C channels, O orientations. A lower-case h or w: some rows or columns.
 """
 
 import dataclasses
@@ -29,21 +29,21 @@ from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-CORE = 1024  # largest side of what is denoised at once: with it, 1 GB for the paper's U-Net
-_MEMORY_SHARE = 0.8  # of the free memory that the network may take
+CORE = 1024  # largest side of a tile's core, pixels; the paper's U-Net needs 1 GB for such a tile
+_MEMORY_SHARE = 0.8  # share of the free memory that the network may use
 _OUT_OF_MEMORY = re.compile(r'RESOURCE_EXHAUSTED|out[ _]of[ _]memory', re.IGNORECASE)
 
-Read = Callable[[int, int], np.ndarray]  # rows from, to -> (h, W, C) of an image
+Read = Callable[[int, int], np.ndarray]  # (first row, last row + 1) -> (h, W, C) of an image
 
 
 class Band(NamedTuple):
-    """Some rows of a denoised image.
+    """Consecutive rows of a denoised image.
 
     Attributes:
-      start: the first one.
-      mean_hWC: float32 in the range of the network; NaN where nothing was measured.
-      spread_hWC: standard deviation over the orientations, if asked for.
-      constant_hWC: True where nothing was measured; None: all was.
+      start: index of the first row.
+      mean_hWC: the result, float32 in the range of the network; NaN where nothing was measured.
+      spread_hWC: standard deviation over the orientations; None if not requested.
+      constant_hWC: True where nothing was measured; None if everything was.
     """
 
     start: int
@@ -53,13 +53,13 @@ class Band(NamedTuple):
 
 
 class _Sums:
-    """What becomes of some rows, added up over captures and orientations.
+    """Accumulates the results for some rows over captures and orientations.
 
     Args:
-      rows: of the image.
-      shape_hWC: of them.
-      orientations: that each capture is seen in.
-      spread: keep those apart.
+      rows: the rows, as a span of the image.
+      shape_hWC: their shape.
+      orientations: the orientations each capture is denoised in.
+      spread: keep a sum per orientation, for the standard deviation over them.
     """
 
     def __init__(
@@ -72,31 +72,31 @@ class _Sums:
     ) -> None:
         self._rows, self._orientations, self._spread = rows, orientations, spread
         self._sums_OhWC = np.zeros((len(orientations) if spread else 1, *shape_hWC), np.float32)
-        self._lacking_hWC: np.ndarray | None = None  # captures that hold a constant there
+        self._num_constant_hWC: np.ndarray | None = None  # captures that hold a constant there
 
     def add(self, columns: tiles.Span, orientation: int, core_hwC: np.ndarray) -> None:
-        """Adds what the network answered."""
-        place = orientation if self._spread else 0
-        self._sums_OhWC[place, :, columns.start : columns.stop] += core_hwC
+        """Adds the result of the network for some columns; 0 where the capture holds a constant."""
+        index = orientation if self._spread else 0
+        self._sums_OhWC[index, :, columns.start : columns.stop] += core_hwC
 
-    def lacks(self, columns: tiles.Span, constant_hwC: np.ndarray) -> None:
-        """Counts where a capture holds constants; what was added for it is 0 there."""
+    def add_constants(self, columns: tiles.Span, constant_hwC: np.ndarray) -> None:
+        """Counts a capture's constants, so that `band` averages over the other captures there."""
         if not constant_hwC.any():
             return
-        if self._lacking_hWC is None:
-            self._lacking_hWC = np.zeros(self._sums_OhWC.shape[1:], np.int32)
-        self._lacking_hWC[:, columns.start : columns.stop] += constant_hwC
+        if self._num_constant_hWC is None:
+            self._num_constant_hWC = np.zeros(self._sums_OhWC.shape[1:], np.int32)
+        self._num_constant_hWC[:, columns.start : columns.stop] += constant_hwC
 
     def band(self, num_captures: int) -> Band:
-        """The mean over those captures that measured a pixel."""
-        sums_OhWC, lacking_hWC = self._sums_OhWC, self._lacking_hWC
-        of_each = len(self._orientations) // len(sums_OhWC)
+        """Returns the mean, at each pixel over the captures that measured it."""
+        sums_OhWC, num_constant_hWC = self._sums_OhWC, self._num_constant_hWC
+        num_added = len(self._orientations) // len(sums_OhWC)  # orientations in each sum
         constant_hWC = None
-        if lacking_hWC is None:
-            sums_OhWC /= np.float32(num_captures * of_each)
+        if num_constant_hWC is None:
+            sums_OhWC /= np.float32(num_captures * num_added)
         else:
-            constant_hWC = lacking_hWC == num_captures
-            sums_OhWC /= np.float32(of_each) * np.maximum(num_captures - lacking_hWC, 1)
+            constant_hWC = num_constant_hWC == num_captures
+            sums_OhWC /= np.float32(num_added) * np.maximum(num_captures - num_constant_hWC, 1)
             sums_OhWC[:, constant_hWC] = np.nan
         if not self._spread:
             return Band(self._rows.start, sums_OhWC[0], None, constant_hWC)
@@ -106,18 +106,17 @@ class _Sums:
 
 @dataclasses.dataclass(frozen=True)
 class Denoiser:
-    """Weights with the network they belong to.
+    """A network and its trained weights.
 
-    `denoiser(image)` takes and gives an array; `denoiser.restore(image_file)` an image as it lies
-    on disk, with alpha and metadata. Large images are cut into tiles; the result is that of the
-    whole.
+    `denoiser(image)` denoises an array, `denoiser.restore(picture)` an image file with its alpha
+    and metadata. Large images are denoised in tiles, with the same result as in one piece.
 
     Attributes:
-      config: the network's.
+      config: settings of the network.
       variables: its weights.
-      step: of the training they come from.
-      core: largest side of a tile less its halo, in pixels, a multiple of the network's stride;
-        where the memory is short it is halved.
+      step: training step of the weights.
+      core: largest side of a tile without its halo, in pixels, a multiple of the network's stride;
+        halved for as long as memory is short.
     """
 
     config: ModelConfig
@@ -127,10 +126,10 @@ class Denoiser:
 
     @classmethod
     def load(cls, run: str | Path) -> Self:
-        """Loads the last checkpoint of a run; nothing but the folder is needed.
+        """Loads the last checkpoint from the folder of a run.
 
         Raises:
-          UserError: the folder holds no whole checkpoint, or files of it are missing.
+          UserError: the folder holds no complete checkpoint, or files of it are missing.
         """
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         try:
@@ -140,43 +139,43 @@ class Denoiser:
                 return cls(checkpoints.config(step).model, variables, step)
         except FileNotFoundError as error:
             raise UserError(
-                f'{run} is not whole ({error}): if it is a copy, copy the run again.'
+                f'{run} is incomplete ({error}): if it is a copy, copy the run again.'
             ) from error
 
     def __call__(self, image: np.ndarray, *, tta: bool = False) -> np.ndarray:
-        """Denoises an array: same shape and dtype.
+        """Denoises an array; returns one of the same shape and dtype.
 
         Args:
-          image: (H, W) or (H, W, C). With as many channels as the model was trained on, all are
-            denoised together. A gray or color model takes other numbers too, as `denoise` does;
-            of 2 or 4 channels the last is then alpha, which is kept. In the units of the captures
-            that the model was trained on; if it was trained on none, integers of 8 and 16 bits use
-            their full range, and floats are in [0, 1], with noise beyond.
-          tta: the mean over the 8 flips and rotations: a little better, 8 times as long.
+          image: (H, W) or (H, W, C). A model trained on C channels denoises them together. Gray
+            and color models accept other numbers of channels too, see `denoise`; if there are 2
+            or 4, the last is taken as alpha and kept. A model trained on captures expects their
+            units. Any other model takes 8-bit and 16-bit integers over their full range, and
+            floats in [0, 1], where noise may exceed that range.
+          tta: average over the 8 flips and rotations: slightly better, 8 times as slow.
 
         Raises:
-          UserError: the shape, type or range does not fit, or the memory.
+          UserError: the shape, type or range does not suit the model, or memory does not suffice.
         """
         image = np.asarray(image)
         if image.ndim not in (2, 3) or not image.size:
-            raise UserError(f'An image has shape (H, W) or (H, W, C), not {image.shape}.')
+            raise UserError(f'The image must have shape (H, W) or (H, W, C), not {image.shape}.')
         channels = 1 if image.ndim == 2 else image.shape[-1]
         has_alpha = channels in (2, 4) and self.config.channels in (1, 3)
         return self._restored(image, channels - has_alpha, 'image', tta=tta)
 
     def restore(self, image: image_io.Picture, *, tta: bool = False) -> image_io.Picture:
-        """Denoises an image file: same size, type, mode and metadata; alpha is kept.
+        """Denoises an image file; keeps its size, type, mode, metadata and alpha.
 
         Raises:
-          UserError: values that are not numbers or not in the range of the network, or the image
-            needs more memory than there is.
+          UserError: values are NaN, infinite or outside the range of the network, or memory does
+            not suffice.
         """
         num_colors = 3 if image.mode.startswith('rgb') else 1
         pixels = self._restored(image.pixels, num_colors, str(image.path), tta=tta)
         return dataclasses.replace(image, pixels=pixels)
 
     def _restored(self, pixels: np.ndarray, num_colors: int, name: str, *, tta: bool) -> np.ndarray:
-        """(H, W) or (H, W, C), of which the first `num_colors` channels are denoised."""
+        """Denoises the first `num_colors` channels of (H, W) or (H, W, C); keeps the others."""
         scale = self.pixel_range(pixels.dtype, name)
         pixels_HWC = pixels.reshape(*pixels.shape[:2], -1).copy()
         color_HWC = pixels_HWC[..., :num_colors]
@@ -194,13 +193,13 @@ class Denoiser:
     def denoise(
         self, noisy_HWC: np.ndarray, *, name: str = 'image', tta: bool = False
     ) -> np.ndarray:
-        """Denoises (H, W, C) float32 in the range of the network to the same, not clipped.
+        """Denoises (H, W, C) float32 in the range of the network; the result is not clipped.
 
-        NaN, which stands for constants in place of measurements, stays NaN.
+        NaN marks constants in place of measurements and stays NaN.
 
-        A network sees as many channels as it was trained on together. A color network sees any
-        other number one by one: as three equal channels, whose answers are averaged. A gray network
-        sees all channels one by one.
+        A network denoises the number of channels that it was trained on together. Of any other
+        number, a gray network denoises each channel by itself; a color network does too, as three
+        equal channels whose results are averaged.
         """
         bands = self.bands(
             noisy_HWC.shape, [lambda start, stop: noisy_HWC[start:stop]], name=name, tta=tta
@@ -208,17 +207,17 @@ class Denoiser:
         return np.concatenate([band.mean_hWC for band in bands])
 
     def pixel_range(self, dtype: np.dtype, name: str) -> PixelRange:
-        """What pixels of a type are to the network; errors as `PixelRange.of`."""
+        """Returns the mapping from pixels of a type to the network; raises as `PixelRange.of`."""
         return PixelRange.of(dtype, self.config, name=name)
 
     def scale_check(self, dtype: np.dtype, name: str) -> ScaleCheck:
-        """A check that pixels of a type are on the scale that the model was trained on."""
+        """Returns a check that pixels of a type are on the scale of the training captures."""
         units, scale = NoiseUnits.of(self.config), self.pixel_range(dtype, name)
         noise = 0.0 if units is None else min(units.noise) * abs(scale.white - scale.black)
         return ScaleCheck(scale, noise=noise)
 
     def doubt(self, pixels_HWC: np.ndarray, name: str) -> str:
-        """Why a stored image may not be what the model is for; '' if nothing says so."""
+        """Returns a warning if an image does not look like the training captures; else ''."""
         check = self.scale_check(pixels_HWC.dtype, name)
         check.add(pixels_HWC)
         return check.warning(name)
@@ -234,26 +233,26 @@ class Denoiser:
         name: str = 'image',
         on_pixels: Callable[[int], None] = lambda count: None,
     ) -> Iterator[Band]:
-        """Denoises an image that need not fit into the memory, from the top to the bottom.
+        """Denoises an image that need not fit into memory; yields its rows from top to bottom.
 
         Args:
-          shape_HWC: of the image.
-          reads: give rows of it as they are stored; of several captures, the results are averaged,
-            over those that hold no constant where the others were measured.
-          to_network: brings what they give to the range of the network.
-          tta: average over the 8 flips and rotations of the image, padded as the network does it.
-          spread: find the standard deviation over them too.
-          name: for messages.
-          on_pixels: told after each tile how many pixels (H * W of each read) it had.
+          shape_HWC: shape of the image.
+          reads: functions that read rows of the image as stored. If there are several, one per
+            capture, their results are averaged, at each pixel over the captures that measured it.
+          to_network: maps what they return to the range of the network.
+          tta: average over the 8 flips and rotations of the padded image.
+          spread: also compute the standard deviation over these.
+          name: names the image in messages.
+          on_pixels: called after each tile of each read with its number of pixels (height * width).
 
         Raises:
-          UserError: not even the smallest tile fits into the memory, or the number of channels is
-            not that of the network.
+          UserError: not even the smallest tile fits into memory, or the network cannot denoise
+            that number of channels.
         """
         height, width, channels = shape_HWC
         if self.config.channels not in (1, 3, channels):
             raise UserError(
-                f'{name} has {channels} channel{"s" * (channels > 1)}, and the model was trained '
+                f'{name} has {channels} channel{"s" * (channels > 1)}, but the model was trained '
                 f'on {self.config.channels}.'
             )
         orientations = tiles.ORIENTATIONS if tta else range(1)
@@ -268,22 +267,22 @@ class Denoiser:
                     shape_hWC = rows.stop - rows.start, width, channels
                     sums = _Sums(rows, shape_hWC, orientations, spread=spread)
                     for read in reads:
-                        part = self._answers(
+                        part = self._denoised_cores(
                             (height, width), rows, tile_h, tile_w, read, to_network, orientations
                         )
                         for columns, orientation, core_hwC, constant_hwC in part:
                             sums.add(columns, orientation, core_hwC)
                             if orientation == orientations[-1]:
-                                sums.lacks(columns, constant_hwC)
+                                sums.add_constants(columns, constant_hwC)
                                 on_pixels(core_hwC.shape[0] * core_hwC.shape[1])
                     done = rows.stop
                     yield sums.band(len(reads))
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                core = self._halved(core, name, str(error).splitlines()[0])
+                core = self._smaller_core(core, name, str(error).splitlines()[0])
 
-    def _answers(
+    def _denoised_cores(
         self,
         size: tuple[int, int],
         rows: tiles.Span,
@@ -293,7 +292,7 @@ class Denoiser:
         to_network: Callable[[np.ndarray], np.ndarray],
         orientations: Sequence[int],
     ) -> Iterator[tuple[tiles.Span, int, np.ndarray, np.ndarray]]:
-        """Denoised cores of a row of tiles, by columns and orientation; and where constants are."""
+        """Yields (columns, orientation, denoised core, where it is constant) of a row of tiles."""
         stride = self._geometry.stride
         row_of, column_of = (tiles.reflected(length, stride) for length in size)
         wanted = row_of[rows.origin : rows.origin + tile_h]
@@ -308,23 +307,23 @@ class Denoiser:
             )
             constant_hwC = np.isnan(tile_hwC[core])
             for orientation in orientations:
-                answer_hwC = self._see(tiles.oriented(tile_hwC, orientation))
-                core_hwC = tiles.put_back(answer_hwC, orientation)[core]
+                denoised_hwC = self._denoise_tile(tiles.oriented(tile_hwC, orientation))
+                core_hwC = tiles.oriented_back(denoised_hwC, orientation)[core]
                 yield columns, orientation, np.where(constant_hwC, 0, core_hwC), constant_hwC
 
-    def _see(self, noisy_HWC: np.ndarray) -> np.ndarray:
-        """The network on a padded tile of any number of channels, NaN for constants."""
+    def _denoise_tile(self, noisy_HWC: np.ndarray) -> np.ndarray:
+        """Denoises a padded tile of any number of channels; NaN marks constants."""
         channels = noisy_HWC.shape[-1]
         if channels == self.config.channels:
             return self._apply(noisy_HWC)
         planes = np.split(noisy_HWC, channels, axis=-1)
         if self.config.channels > 1:
             planes = [np.repeat(plane, self.config.channels, axis=-1) for plane in planes]
-        answers = [self._apply(plane).mean(axis=-1, keepdims=True) for plane in planes]
-        return np.concatenate(answers, axis=-1)
+        denoised = [self._apply(plane).mean(axis=-1, keepdims=True) for plane in planes]
+        return np.concatenate(denoised, axis=-1)
 
     def _apply(self, noisy_HWC: np.ndarray) -> np.ndarray:
-        """The network on as many channels as it has; its answers at constants mean nothing."""
+        """Applies the network to its number of channels; results at constants mean nothing."""
         constant_HWC = np.isnan(noisy_HWC)
         if constant_HWC.any():
             filled_HWC = fill(noisy_HWC[None], constant_HWC)[0]
@@ -340,35 +339,40 @@ class Denoiser:
     def _fitting(
         self, height: int, width: int, core: int, name: str
     ) -> tuple[int, tuple[int, int]]:
-        """The largest core up to `core` for which the memory is enough, and the tiles' shape."""
+        """Returns the largest core up to `core` that fits into memory, and the shape of its tiles.
+
+        Raises:
+          UserError: none fits.
+        """
         while True:
             shape = tiles.tile_shape(height, width, core, self._geometry)
             _, needed = _compiled(self.config, (*shape, self.config.channels))
             available = memory.available_bytes()
             if needed <= _MEMORY_SHARE * available:
                 return core, shape
-            core = self._halved(
+            core = self._smaller_core(
                 core,
                 f'{name} ({width}x{height})',
-                f'{memory.readable(needed)} of memory are needed at once, and '
+                f'a tile needs {memory.readable(needed)} of memory, and '
                 f'{memory.readable(available)} are free',
             )
 
-    def _halved(self, core: int, name: str, why: str) -> int:
+    def _smaller_core(self, core: int, name: str, why: str) -> int:
+        """Returns half of `core`, padded to the stride; raises UserError if tiles cannot shrink."""
         stride, halo = self._geometry.stride, self._geometry.halo
         if halo is None:
             raise UserError(
-                f'{name} is too large: {why}. This network needs all of an image at once: cut it '
+                f'{name} is too large: {why}. This network cannot work in tiles: cut the image '
                 'into smaller ones.'
             )
         if core <= stride:
-            raise UserError(f'{name} cannot be denoised, not even in small tiles: {why}.')
+            raise UserError(f'{name} cannot be denoised even in the smallest tiles: {why}.')
         return tiles.padded(core // 2, stride)
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(config: ModelConfig, shape_HWC: tuple[int, ...]) -> tuple[Any, int]:
-    """The network for one size of a padded image, and the bytes it takes to run it."""
+    """Returns the network compiled for one padded shape, and the bytes of memory it needs."""
     model = models.build(config)
     variables = jax.eval_shape(functools.partial(models.init, config), jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *shape_HWC), np.float32)

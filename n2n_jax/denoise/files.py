@@ -1,4 +1,6 @@
-"""Denoising files: which becomes which, some rows at a time, one failure not stopping the rest.
+"""Denoises files: maps inputs to outputs, and denoises them in row blocks.
+
+A file that fails does not stop the others, and its outputs are left as they were.
 
 H height, W width, C channels, E extra samples. An h in place of H: some rows.
 """
@@ -31,9 +33,9 @@ from n2n_jax.runtime.staged_files import ExistsError, staged
 
 _log = logging.getLogger(__name__)
 
-_WRITTEN_ROWS = 64  # at once: their conversion takes several times their memory
-_CHECKED_VALUES = 1 << 22  # at once, in the look for values that are not numbers
-_CALLS_SHOWN = 3  # of an error that nobody has a sentence for
+_WRITTEN_ROWS = 64  # converted at a time, which takes several times the memory of the rows
+_CHECKED_VALUES = 1 << 22  # read at a time when an input is checked
+_CALLS_SHOWN = 3  # innermost calls named in the message for an unexpected error
 
 Combine = Literal['', 'results', 'captures']
 Existing = Literal['refuse', 'skip', 'replace']
@@ -48,14 +50,14 @@ MAPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """An output and what it is made from.
+    """An output file and what it is made from.
 
     Attributes:
-      sources: files; more than one are captures of one scene.
-      frames: of each the image in it; None: all of them.
+      sources: files to denoise; several are captures of one scene.
+      frames: for each source the index of the image in it; None: all images.
       target: the file to write.
-      maps: files for what is known about each pixel of the result, by kind: see `MAPS`.
-      channels: of each the one channel that is the capture; empty: all channels of all.
+      maps: files to write beside it, by kind, see `MAPS`.
+      channels: for each source the one channel that is the capture; empty: all channels.
     """
 
     sources: tuple[Path, ...]
@@ -66,7 +68,7 @@ class Job:
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """All files that it writes."""
+        """All files that the job writes."""
         return (self.target, *self.maps.values())
 
 
@@ -75,11 +77,11 @@ class Options:
     """How to denoise.
 
     Attributes:
-      tta: the mean over 8 flips and rotations.
-      combine: several captures: 'results' averages what becomes of each, 'captures' denoises their
-        mean.
-      calibration: of the model; the maps of errors and intervals need it.
-      existing: what becomes of outputs that are there when their turn comes.
+      tta: average over the 8 flips and rotations.
+      combine: for several captures of a scene, 'results' averages the denoised captures,
+        'captures' denoises their average; '' for one capture.
+      calibration: calibration of the model, needed for maps of errors and intervals.
+      existing: what to do if an output exists when it is about to be written.
     """
 
     tta: bool = False
@@ -90,45 +92,45 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Where outputs go.
+    """Where outputs are written.
 
     Attributes:
-      path: of a file, or of a folder.
-      is_folder: it was written as one, with a slash at its end.
+      path: a file or a folder.
+      is_folder: whether the user wrote it with a trailing slash.
     """
 
     path: Path
     is_folder: bool = False
 
     def is_file_for_one(self) -> bool:
-        """Whether it names a file, if there is but one thing to write."""
+        """Whether the path names a file, given that there is only one output."""
         return not self.is_folder and not self.path.is_dir() and self.path.suffix != ''
 
     def check_folder(self, why: str) -> None:
-        """Raises UserError if it cannot be a folder, which is needed, and why it is."""
+        """Raises UserError if the path cannot be a folder; `why` says why one is needed."""
         if self.path.is_dir():
             return
         if self.path.exists():
             raise UserError(f'-o {self.path} is a file; {why}.')
         if not self.is_folder and self.path.suffix.lower() in stacks.SUFFIXES:
             raise UserError(
-                f'-o {self.path} has the name of an image file; {why}. Write {self.path}/ if '
-                'it is to be a folder.'
+                f'-o {self.path} is the name of an image file; {why}. Write {self.path}/ if you '
+                'mean a folder.'
             )
 
 
 def jobs_of_files(
     inputs: Sequence[Path], output: Output | Path, *, maps: Sequence[str] = ()
 ) -> list[Job]:
-    """Every file becomes one of the same name; a folder keeps its structure.
+    """Plans one output of the same name for every input file; folders keep their structure.
 
     Args:
       inputs: files or folders.
       output: a folder, or a file if there is one input file.
-      maps: kinds of `MAPS` to write beside each.
+      maps: kinds of `MAPS` to write beside each output.
 
     Raises:
-      UserError: a missing input, or outputs that would go wrong.
+      UserError: an input is missing, or an output cannot be written or would overwrite another.
     """
     if isinstance(output, Path):
         output = Output(output)
@@ -141,14 +143,14 @@ def jobs_of_files(
     else:
         several = len(inputs) > 1 or inputs[0].is_dir()
         output.check_folder('several images need a folder' if several else 'it ends in a slash')
-        _not_inside(inputs, output.path)
+        _check_not_inside(inputs, output.path)
         folder, pairs = output.path, []
         for given in inputs:
             if not given.is_dir():
                 pairs.append((given, folder / given.name))
                 continue
             files = _images_in(given)
-            _not_inside(_folders_of(files, given), output.path)
+            _check_not_inside(_folders_of(files, given), output.path)
             pairs += [(file, folder / file.relative_to(given)) for file in files]
     jobs = [Job((source,), (None,), target, _map_files(target, maps)) for source, target in pairs]
     return _checked(jobs, folder)
@@ -161,16 +163,16 @@ def jobs_of_scenes(
     *,
     maps: Sequence[str] = (),
 ) -> list[Job]:
-    """Every scene becomes a file of its name, of the kind of its first capture.
+    """Plans one output for every scene, named after it, in the format of its first capture.
 
     Args:
-      scenes: with their captures.
-      inputs: where they were found.
+      scenes: the scenes and their captures.
+      inputs: the files or folders they were found in.
       output: a folder, or a file if there is one scene.
-      maps: kinds of `MAPS` to write beside each.
+      maps: kinds of `MAPS` to write beside each output.
 
     Raises:
-      UserError: outputs that would go wrong.
+      UserError: an output cannot be written or would overwrite another.
     """
     if isinstance(output, Path):
         output = Output(output)
@@ -178,11 +180,11 @@ def jobs_of_scenes(
     if folder is not None:
         several = len(scenes) > 1
         output.check_folder('several scenes need a folder' if several else 'it ends in a slash')
-        _not_inside(inputs, folder)
+        _check_not_inside(inputs, folder)
         files = [capture.path for scene in scenes for capture in scene.captures]
         for given in inputs:
             if given.is_dir():
-                _not_inside(_folders_of(files, given), folder)
+                _check_not_inside(_folders_of(files, given), folder)
     jobs = []
     for scene in scenes:
         suffix = scene.captures[0].path.suffix
@@ -206,16 +208,16 @@ def denoise_files(
     *,
     on_skipped: Callable[[Job], None] = lambda job: None,
 ) -> list[str]:
-    """Does all jobs that can be done, whatever goes wrong with others.
+    """Runs all jobs; one that fails does not stop the others.
 
     Args:
       denoiser: the model.
-      jobs: what to do.
-      options: how.
-      on_skipped: told of jobs whose outputs appeared meanwhile, and were to be skipped then.
+      jobs: the files to denoise, from `jobs_of_files` or `jobs_of_scenes`.
+      options: how to denoise them.
+      on_skipped: called with each job skipped because its output appeared after the start.
 
     Returns:
-      A sentence for each that failed; its outputs are as they were before.
+      An error message for each job that failed; its outputs are as they were before.
     """
     failures = []
     sizes = []
@@ -224,57 +226,57 @@ def denoise_files(
         try:
             size = _num_pixels(job, options)
         except Exception as error:  # one file must not stop the others
-            _heed_interrupts()
-            failures.append(_in_words(error, job))
+            _raise_if_interrupted()
+            failures.append(_message(error, job))
         sizes.append(size)
-    todo = [(job, size) for job, size in zip(jobs, sizes, strict=True) if size]
+    readable = [(job, size) for job, size in zip(jobs, sizes, strict=True) if size]
     total = sum(sizes)
     with ProgressLine('denoising', total / 1e6, unit=' megapixels') as progress:
         before = 0
-        for place, (job, size) in enumerate(todo, start=1):
-            _heed_interrupts()
-            details = f'file {place} of {len(todo)}' if len(todo) > 1 else ''
+        for number, (job, size) in enumerate(readable, start=1):
+            _raise_if_interrupted()
+            details = f'file {number} of {len(readable)}' if len(readable) > 1 else ''
             try:
-                _do(denoiser, job, options, _Count(progress, before, details))
+                _denoise_job(denoiser, job, options, _PixelCount(progress, before, details))
             except Exception as error:  # see above
-                _heed_interrupts()
+                _raise_if_interrupted()
                 progress.clear()
                 if isinstance(error, ExistsError) and options.existing == 'skip':
-                    _log.info('%s is there already.', job.target)
+                    _log.info('%s exists already.', job.target)
                     on_skipped(job)
                 else:
-                    failures.append(_in_words(error, job))
+                    failures.append(_message(error, job))
             before += size
             progress.update(before / 1e6, details)
     return failures
 
 
-def _heed_interrupts() -> None:
-    """Some libraries make an interrupt an error of their own, or nothing at all."""
+def _raise_if_interrupted() -> None:
+    """Raises KeyboardInterrupt after Ctrl-C: some libraries swallow it or raise another error."""
     if interrupts.wanted():
         raise KeyboardInterrupt
 
 
-def _in_words(error: Exception, job: Job) -> str:
-    """What went wrong with a job. Errors without a sentence of their own tell where they arose."""
+def _message(error: Exception, job: Job) -> str:
+    """Returns the message for a failed job; an unexpected error names the code that raised it."""
     if isinstance(error, UserError):
         return str(error)
     _log.debug('%s', job.sources[0], exc_info=error)
     if isinstance(error, MemoryError):
-        return f'{job.sources[0]} is damaged, or too large for the memory.'
+        return f'{job.sources[0]} is damaged or does not fit into memory.'
     if isinstance(error, OSError):
         file = error.filename or f'{job.sources[0]} or {job.target}'
         return f'{file} cannot be read or written: {error.strerror or error}.'
     calls = traceback.extract_tb(error.__traceback__)[-_CALLS_SHOWN:]
     where = ', '.join(f'{Path(call.filename).name}:{call.lineno} {call.name}' for call in calls)
     return (
-        f'{job.sources[0]} is damaged, or this is a fault of n2n_jax, which you could report: '
+        f'{job.sources[0]} is damaged, or this is a bug in n2n_jax (please report it): '
         f'{type(error).__name__}: {error} ({where}).'
     )
 
 
-class _Count:
-    """Pixels done, those of the jobs before included."""
+class _PixelCount:
+    """Shows the number of pixels denoised, with those of earlier jobs."""
 
     def __init__(self, progress: ProgressLine, before: int, details: str) -> None:
         self._progress, self._done, self._details = progress, before, details
@@ -285,7 +287,7 @@ class _Count:
 
 
 def _num_pixels(job: Job, options: Options) -> int:
-    """Pixels to denoise, from the headers of the files."""
+    """Returns the number of pixels to denoise, from the headers of the files."""
     for path in job.sources:
         if why := why_no_file(path):
             raise UserError(f'{path} cannot be read: {why}.')
@@ -298,12 +300,12 @@ def _num_pixels(job: Job, options: Options) -> int:
 
 @contextlib.contextmanager
 def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
-    """The captures of a job: where each is, and which image; see `Job.frames`."""
+    """Opens the captures of a job: (file, index of the image or None) for each, see `Job`."""
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(FewFiles())
         opened: dict[Path, Source] = {}
         for path in job.sources:
-            if not opened:  # the first, which the output is like, stays open
+            if not opened:  # the first stays open: the output takes its format and metadata
                 opened[path] = stack.enter_context(row_writer.open_source(path))
             elif path not in opened:
                 opened[path] = ReopenedFile(files, path)
@@ -317,7 +319,7 @@ def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
         ]
 
 
-def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
+def _denoise_job(denoiser: Denoiser, job: Job, options: Options, count: _PixelCount) -> None:
     with contextlib.ExitStack() as stack:
         captures = stack.enter_context(_opened(job))
         source, only = captures[0]
@@ -332,11 +334,11 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
                     doubts.setdefault(capture.path, []).append(doubt)
         _warn(doubts)
         overwrite = options.existing == 'replace'
-        places = stack.enter_context(staged(job.outputs, overwrite=overwrite))
-        target = stack.enter_context(row_writer.open_target(places[job.target], source, only=only))
+        staging = stack.enter_context(staged(job.outputs, overwrite=overwrite))
+        target = stack.enter_context(row_writer.open_target(staging[job.target], source, only=only))
         maps = {
             kind: stack.enter_context(
-                row_writer.open_target(places[path], source, only=only, is_map=True)
+                row_writer.open_target(staging[path], source, only=only, is_map=True)
             )
             for kind, path in job.maps.items()
         }
@@ -345,7 +347,7 @@ def _do(denoiser: Denoiser, job: Job, options: Options, count: _Count) -> None:
 
 
 def _warn(doubts: Mapping[Path, Sequence[str]]) -> None:
-    """One line a file, however many of its images are suspicious."""
+    """Logs one line per file, however many of its images are in doubt."""
     for first, *others in doubts.values():
         more = ''
         if others:
@@ -354,19 +356,21 @@ def _warn(doubts: Mapping[Path, Sequence[str]]) -> None:
         _log.warning('%s%s', first, more)
 
 
-def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> str:
-    """Looks at all values of an image before any time goes into it.
+def _check(denoiser: Denoiser, source: Source, index: int, first: Frame) -> str:
+    """Checks all values of an image before time is spent on denoising.
 
     Returns:
-      Why it may not be what the model is for; ''.
+      A warning if the image does not look like the training captures; else ''.
 
     Raises:
-      UserError: it is not like the first capture of its scene, or holds what means nothing.
+      UserError: the image differs in shape or type from `first`, the first capture of its scene,
+        or holds values that cannot be denoised.
     """
     frame, name = source.frames[index], name_of(source, index)
-    if _comparable(frame) != _comparable(like):
+    if _shape_and_type(frame) != _shape_and_type(first):
         raise UserError(
-            f'Captures of one scene differ: {name} is {_kind(frame)}, the first is {_kind(like)}.'
+            f'Captures of one scene must be alike: {name} is {_described(frame)}, but the first '
+            f'is {_described(first)}.'
         )
     scale = denoiser.pixel_range(frame.dtype, name)
     if frame.dtype.kind != 'f' and not scale.is_known:
@@ -381,12 +385,12 @@ def _check(denoiser: Denoiser, source: Source, index: int, like: Frame) -> str:
     return check.warning(name)
 
 
-def _comparable(frame: Frame) -> tuple[int, int, int, np.dtype]:
-    """What is alike in all captures of a scene; some may have alpha, and others none."""
+def _shape_and_type(frame: Frame) -> tuple[int, int, int, np.dtype]:
+    """Returns what all captures of a scene must share; only some may have alpha."""
     return frame.height, frame.width, frame.channels, frame.dtype
 
 
-def _kind(frame: Frame) -> str:
+def _described(frame: Frame) -> str:
     channels = f'{frame.channels} channel{"s" * (frame.channels > 1)}'
     return f'{frame.width}x{frame.height} with {channels} of {frame.dtype.name}'
 
@@ -398,9 +402,9 @@ def _denoise_frame(
     target: row_writer.Target,
     maps: Mapping[str, row_writer.Target],
     options: Options,
-    count: _Count,
+    count: _PixelCount,
 ) -> None:
-    """Denoises one image, or the captures of one scene to one image."""
+    """Denoises one image, or combines the captures of one scene into one image."""
     source, first = captures[0]
     frame, name = source.frames[first], name_of(source, first)
     scale = denoiser.pixel_range(frame.dtype, name)
@@ -428,19 +432,19 @@ def _denoise_frame(
         if calibrated:
             results.append(band.mean_hWC)
     if calibrated:
-        # The level of the noise is that of the whole image, so it must fit into the memory.
+        # The noise is estimated from the whole image, so for these maps it must fit into memory.
         noisy_HWC = scale.to_network(_read_colors(source, first, 0, frame.height))
         denoised_HWC = np.concatenate(results)
         for kind in calibrated:
             map_HWC = _calibrated(kind, options.calibration)(noisy_HWC, denoised_HWC)
-            map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants are certain
+            map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants have no error
             maps[kind].write(index, np.float32(map_HWC) * units)
 
 
 def _as_stored(
     scale: PixelRange, source: Source, index: int, band: Band, rows: slice
 ) -> np.ndarray:
-    """Some rows of a band as pixels, with constants and extra samples of the source."""
+    """Converts some rows of a band to pixels; keeps the source's constants and extra samples."""
     frame, name = source.frames[index], name_of(source, index)
     values_hWC = band.mean_hWC[rows]
     if not frame.has_extra and band.constant_hWC is None:
@@ -466,7 +470,7 @@ def _read_colors(source: Source, index: int, start: int, stop: int) -> np.ndarra
 
 
 def _read_mean(reads: Sequence[Read], scale: PixelRange, start: int, stop: int) -> np.ndarray:
-    """The mean, in the range of the network, of the captures that measured a pixel."""
+    """Returns the mean at each pixel over the captures that measured it, in the network's range."""
     total_hWC = scale.to_network(reads[0](start, stop))
     num_hWC = np.int32(~np.isnan(total_hWC))
     total_hWC[num_hWC == 0] = 0
@@ -491,65 +495,68 @@ def _map_files(target: Path, maps: Sequence[str]) -> dict[str, Path]:
 def _images_in(folder: Path) -> list[Path]:
     files = readable_files(folder, stacks.SUFFIXES)
     if not files:
-        raise UserError(f'{folder} holds no image: {either(images.SUFFIXES)} files are denoised.')
+        raise UserError(
+            f'{folder} holds no image: no file in it ends in {either(images.SUFFIXES)}.'
+        )
     return files
 
 
 def _folders_of(files: Iterable[Path], given: Path) -> list[Path]:
-    """Folders that were searched below the one that was given; they may be links."""
+    """Returns the folders of `files` inside `given`, which may be links to elsewhere."""
     parents = dict.fromkeys(file.parent for file in files if file.is_relative_to(given))
     folders = (folder for parent in parents for folder in (parent, *parent.parents))
     return list(dict.fromkeys(folder for folder in folders if folder.is_relative_to(given)))
 
 
-def _not_inside(inputs: Iterable[Path], output: Path) -> None:
+def _check_not_inside(inputs: Iterable[Path], output: Path) -> None:
     for path in inputs:
         if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
-            raise UserError(f'-o {output} lies inside {path}: choose a folder outside of it.')
+            raise UserError(f'-o {output} is inside {path}: choose a folder outside it.')
 
 
 def _checked(jobs: list[Job], folder: Path | None) -> list[Job]:
-    """The jobs, if no output goes where it must not: outside of the folder, or over another.
+    """Returns the jobs after checking that no output leaves the folder or overwrites another.
 
     Raises:
-      UserError: one does, or it is of a kind that its source cannot become.
+      UserError: one does, or its format cannot hold what the source contains.
     """
     seen: dict[Path, Path] = {}
     for job in jobs:
         _check_kind(job.sources[0], job.target)
         for path in job.outputs:
             try:
-                place = path.resolve()
+                resolved = path.resolve()
             except (OSError, ValueError, RuntimeError) as error:
                 raise UserError(f'{path} cannot be written: {error}.') from None
-            if folder is not None and not place.is_relative_to(folder.resolve()):
+            if folder is not None and not resolved.is_relative_to(folder.resolve()):
                 raise UserError(
-                    f'{path} would be written outside of -o {folder}, to {place}: remove the link '
+                    f'{path} would be written outside -o {folder}, to {resolved}: remove the link '
                     'that leads there, or choose another -o.'
                 )
-            if place in seen:
+            if resolved in seen:
                 raise UserError(
-                    f'{job.sources[0]} and {seen[place]} would both become {path}: denoise them '
-                    'into folders of their own, or --combine captures of one scene.'
+                    f'{job.sources[0]} and {seen[resolved]} would both be written to {path}: '
+                    'denoise them into different folders, or use --combine if they are captures '
+                    'of one scene.'
                 )
-            seen[place] = job.sources[0]
+            seen[resolved] = job.sources[0]
     return jobs
 
 
 def _check_kind(source: Path, target: Path) -> None:
-    """Refuses kinds of files that cannot become each other, whatever they hold."""
+    """Refuses formats that cannot be converted into each other, whatever the files contain."""
     old, new = source.suffix.lower(), target.suffix.lower()
     if old == new:
         return
     if new not in stacks.SUFFIXES:
         raise UserError(
-            f'{target} cannot be written: let its name end in {either(images.SUFFIXES)}; or write '
+            f'{target} cannot be written: its name must end in {either(images.SUFFIXES)}; write '
             f'{target}/ for a folder.'
         )
     for kinds in (row_writer.NUMPY_SUFFIXES, (row_writer.EXR_SUFFIX,)):
         if new in kinds and old not in kinds:
             raise UserError(
-                f'{source} cannot become {target}: only {" and ".join(kinds)} files become {new} '
-                f'files. Let the name end in {old}'
+                f'{source} cannot be written as {target}: only {" and ".join(kinds)} files can '
+                f'be written as {new}. Choose a name that ends in {old}'
                 + ('.' if old in row_writer.TIFF_SUFFIXES else ' or .tif.')
             )

@@ -1,7 +1,7 @@
-"""Whether an image is on the scale of the captures that a model was trained on.
+"""Checks whether an image is on the scale of the captures that a model was trained on.
 
-A network knows noise in units of its range of values. A copy of a capture on another scale, such as
-[0, 1] or 8 bits, is read without an error and comes out wrong.
+A network has learned noise in units of its value range. A copy of a capture on another scale, such
+as [0, 1] or 8 bits, is denoised without an error but wrongly, so the user is warned.
 
 H height, W width, C channels. An h in place of H: some rows.
 """
@@ -10,28 +10,29 @@ import numpy as np
 
 from n2n_jax.images.pixel_range import PixelRange
 
-_MOST_BEYOND = 0.01  # share of the values of an image that may lie far outside the range
-_LEAST_FILLED = 0.1  # share of the range between the ends of the values; 12 bits of 16 fill 0.06
-_MOST_LACKING = 0.05  # share of the range that the type may be too small for
-_LEAST_NOISE = 0.25  # of that of the training
+_MAX_OUTSIDE = 0.01  # share of the values of an image that may lie far outside the model's range
+_MIN_SPANNED = 0.1  # share of the range that the values must span; 12 bits in 16 span 0.06
+_MAX_UNREPRESENTABLE = 0.05  # share of the range that the type may be too small for
+_MIN_NOISE = 0.25  # noise relative to that of the training captures
 
 
 class ScaleCheck:
-    """Gathers what an image holds, part by part, and compares it with the range of a model.
+    """Collects statistics of an image part by part, and compares them with a model's range.
 
     Args:
-      scale: of the model, for the type of the image.
-      noise: standard deviation that it was trained on, in units of the pixels; 0: not known.
+      scale: range of the model, for the type of the image.
+      noise: standard deviation of the training noise in pixel units; 0: unknown.
     """
 
     def __init__(self, scale: PixelRange, *, noise: float = 0.0) -> None:
         self._scale, self._noise = scale, noise
         self._low, self._high = np.inf, -np.inf
-        self._beyond, self._count = 0.0, 0
-        self._squares, self._num_steps = 0.0, 0  # of the steps between neighbors
+        self._outside, self._count = 0.0, 0
+        # Of the differences between horizontal neighbors.
+        self._squares, self._num_differences = 0.0, 0
 
     def add(self, pixels_hWC: np.ndarray) -> None:
-        """Takes some rows of the image, as they are stored."""
+        """Adds some rows of the image, as stored."""
         if not self._scale.is_known:
             return
         used_hWC = ~self._scale.may_be_constant(pixels_hWC)
@@ -40,52 +41,54 @@ class ScaleCheck:
             return
         self._low = min(self._low, float(pixels.min()))
         self._high = max(self._high, float(pixels.max()))
-        self._beyond += self._scale.share_beyond(pixels) * pixels.size
+        self._outside += self._scale.share_beyond(pixels) * pixels.size
         self._count += pixels.size
         if self._noise:
-            steps = np.diff(pixels_hWC.astype(np.float64), axis=1)
-            steps = steps[used_hWC[:, 1:] & used_hWC[:, :-1]]
-            self._squares += float(np.sum(np.square(steps)))
-            self._num_steps += steps.size
+            differences = np.diff(pixels_hWC.astype(np.float64), axis=1)
+            differences = differences[used_hWC[:, 1:] & used_hWC[:, :-1]]
+            self._squares += float(np.sum(np.square(differences)))
+            self._num_differences += differences.size
 
     def warning(self, name: str) -> str:
-        """What is suspicious about the image, in words; '' if nothing is, or no range is known."""
+        """Returns a warning about the image; '' if it looks right or the range is unknown."""
         if not self._count:
             return ''
         low, high = self._scale.low, self._scale.high
         trained = f'{low:g} to {high:g}, the range of the captures that the model was trained on'
-        beyond = self._beyond / self._count
-        if beyond > _MOST_BEYOND:
+        outside = self._outside / self._count
+        if outside > _MAX_OUTSIDE:
             return (
-                f'{name}: {100 * beyond:.0f} % of the values lie far outside of {trained}: it may '
-                'do badly.'
+                f'{name}: {100 * outside:.0f} % of the values lie far outside {trained}: the '
+                'result may be poor.'
             )
         values = f'{self._scale.dtype.name} values from {self._low:g} to {self._high:g}'
-        if self._lacking() > _MOST_LACKING:
+        if self._unrepresentable() > _MAX_UNREPRESENTABLE:
             return (
                 f'{name} holds {values}, and this type cannot hold {trained}. If this is a copy of '
                 'a capture on another scale, the result is wrong: denoise the capture itself.'
             )
-        filled = (self._high - self._low) / abs(high - low)
-        if 0 < filled < _LEAST_FILLED:
+        spanned = (self._high - self._low) / abs(high - low)
+        if 0 < spanned < _MIN_SPANNED:
             return (
-                f'{name} holds {values}: {100 * filled:.2g} % of {trained}. If they were rescaled, '
-                'such as to [0, 1] or 8 bits, the result is wrong: denoise the capture itself.'
+                f'{name} holds {values}: {100 * spanned:.2g} % of {trained}. If it was rescaled, '
+                'for example to [0, 1] or 8 bits, the result is wrong: denoise the capture itself.'
             )
-        # The steps are those of the noise and of the scene, so there is no more noise than this.
-        most = np.sqrt(self._squares / (2 * self._num_steps)) if self._num_steps else np.inf
-        if 0 < most < _LEAST_NOISE * self._noise:
+        # Neighbors differ by noise and scene, so this is an upper bound of the noise.
+        bound = np.inf
+        if self._num_differences:
+            bound = np.sqrt(self._squares / (2 * self._num_differences))
+        if 0 < bound < _MIN_NOISE * self._noise:
             return (
-                f'{name} has noise of {most:.2g} at most, and the model was trained on '
+                f'{name} has noise of at most {bound:.2g}, but the model was trained on noise of '
                 f'{self._noise:.2g}: it will smooth too much. If the image was rescaled, averaged '
                 'or denoised before, denoise the capture itself.'
             )
         return ''
 
-    def _lacking(self) -> float:
-        """Share of the range of the model that the type of the image has no numbers for."""
+    def _unrepresentable(self) -> float:
+        """Returns the share of the model's range that the type of the image cannot represent."""
         if self._scale.dtype.kind == 'f':
             return 0.0
         low, high = self._scale.low, self._scale.high
-        ends = np.iinfo(self._scale.dtype)
-        return (max(0.0, ends.min - low) + max(0.0, high - ends.max)) / (high - low)
+        limits = np.iinfo(self._scale.dtype)
+        return (max(0.0, limits.min - low) + max(0.0, high - limits.max)) / (high - low)

@@ -1,13 +1,13 @@
-"""Where an image is cut, so that its parts, denoised one by one, are the whole.
+"""Tiling: cuts an image so that denoising it tile by tile gives the same result as in one piece.
 
-A tile is what the network sees at once, its core what is kept of the answer. Two things make the
-cores of all tiles together equal to the answer for the whole image, without any blending:
+A tile is the input of one call of the network; its core is the part of the output that is kept. Two
+rules make the cores together equal to the output for the whole image, without blending:
 
-* Tiles begin at multiples of the network's stride, so that its poolings fall on the same pixels.
-* A core is at least the network's halo away from the sides of its tile, unless that side is one of
-  the image, where the network pads both alike.
+* Tiles begin at multiples of the network's stride, so that pooling windows cover the same pixels.
+* A core is at least the network's halo away from the sides of its tile, except where the tile ends
+  at a side of the image, which the network pads in the same way in both cases.
 
-All tiles of an image have one shape, so that one program is compiled for them.
+All tiles of an image have the same shape, so that only one program is compiled.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ class Span:
     Attributes:
       origin: first pixel of the tile.
       start: first pixel of the core.
-      stop: behind its last pixel.
+      stop: one past the last pixel of the core.
     """
 
     origin: int
@@ -33,17 +33,17 @@ class Span:
 
 
 def tile_shape(height: int, width: int, core: int, geometry: Geometry) -> tuple[int, int]:
-    """Rows and columns of the tiles of an image.
+    """Chooses the shape of an image's tiles.
 
     Args:
-      height: of the image.
-      width: of the image.
+      height: rows of the image, before padding.
+      width: columns of the image, before padding.
       core: largest side of a core, a multiple of the stride.
-      geometry: of the network.
+      geometry: stride and halo of the network.
 
     Returns:
-      The padded image itself if it has no more pixels than such a tile. Otherwise along each axis
-      the side that covers it with the fewest tiles.
+      (rows, columns). The whole padded image if it has no more pixels than the largest tile;
+      otherwise along each axis the shortest side that needs the fewest tiles.
     """
     stride, halo = geometry.stride, geometry.halo
     whole = padded(height, stride), padded(width, stride)
@@ -60,12 +60,12 @@ def tile_shape(height: int, width: int, core: int, geometry: Geometry) -> tuple[
 
 
 def spans(length: int, side: int, geometry: Geometry) -> list[Span]:
-    """The tiles along an axis of `length` pixels; their cores follow each other and cover it.
+    """Returns the tiles along one axis; their cores cover it without gap or overlap.
 
     Args:
-      length: of the image.
-      side: of the tiles, from `tile_shape`.
-      geometry: of the network.
+      length: pixels of the image along this axis, before padding.
+      side: side of the tiles along this axis, from `tile_shape`.
+      geometry: stride and halo of the network.
     """
     whole = padded(length, geometry.stride)
     if side == whole:
@@ -74,7 +74,7 @@ def spans(length: int, side: int, geometry: Geometry) -> list[Span]:
     found: list[Span] = []
     start = 0
     while start < length:
-        # The last tile ends where the image does, as far as its padding goes.
+        # The last tile is moved back to end with the padded image, as all have the same shape.
         origin = min(max(0, start - halo), whole - side)
         stop = length if origin + side == whole else origin + side - halo
         found.append(Span(origin, start, min(stop, length)))
@@ -83,9 +83,9 @@ def spans(length: int, side: int, geometry: Geometry) -> list[Span]:
 
 
 def reflected(length: int, stride: int) -> np.ndarray:
-    """For each pixel of an axis padded to a multiple of the stride, the one it is a copy of.
+    """Returns, for each pixel of an axis padded to a multiple of the stride, its source pixel.
 
-    Reflection at the far side, as the network pads by itself (`n2n_jax.models.Restorer`).
+    Pads by reflection at the far side, as the network itself does (`n2n_jax.models.Restorer`).
     """
     return np.pad(np.arange(length), (0, padded(length, stride) - length), mode='reflect')
 
@@ -94,7 +94,7 @@ ORIENTATIONS = range(8)
 
 
 def oriented(image: np.ndarray, orientation: int) -> np.ndarray:
-    """One of the 8 flips and rotations of (H, W, C); odd rotations are (W, H, C)."""
+    """Returns one of the 8 flips and rotations of (H, W, C); from 4 on the shape is (W, H, C)."""
     if orientation & 1:
         image = image[::-1]
     if orientation & 2:
@@ -102,8 +102,8 @@ def oriented(image: np.ndarray, orientation: int) -> np.ndarray:
     return image.swapaxes(0, 1) if orientation & 4 else image
 
 
-def put_back(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The inverse of `oriented`."""
+def oriented_back(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Inverts `oriented`."""
     if orientation & 4:
         image = image.swapaxes(0, 1)
     if orientation & 2:

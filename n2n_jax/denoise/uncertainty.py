@@ -1,19 +1,20 @@
-"""How far a denoised pixel may be off, calibrated on captures that were not trained on.
+"""Per-pixel uncertainty of denoised images, calibrated on held-out captures.
 
 N captures of a scene, H height, W width, C channels, K bins.
 
-Two things that are not the same:
+There are two kinds, for a capture a and its denoised image f(a):
 
-* The **interval of a new capture**, f(a) +- w: another capture of the scene has its value in there
-  with the given probability. Captures can verify that, so its coverage is measured. It is as wide
-  as the noise, nearly however good the denoiser is.
-* The **standard error**: the expected root mean square of f(a) - clean, the error bar of the
-  denoised image. No capture shows the clean value; its mean square over many pixels is estimated
-  from pairs (`n2n_jax.evaluate.without_clean`), for pixels that look alike.
+* The **interval of a new capture**, f(a) +- w, contains the value of another capture of the scene
+  with the given probability. Its coverage can be measured on captures. It is about as wide as the
+  noise, almost however good the denoiser is.
+* The **standard error**, the expected root mean square of f(a) - clean, is the error bar of the
+  denoised image. No capture shows the clean value; the mean square over many similar pixels is
+  estimated from pairs of captures (`n2n_jax.evaluate.without_clean`).
 
-The scale of both is the noise of the very image, read off the residual a - f(a) over the denoised
-value. So one calibration serves images of any noise level. The interval is that of split conformal
-prediction (Papadopoulos et al. 2002; Lei et al. 2018) with the score |b - f(a)| / scale(a).
+Both scale with the noise of the image itself, estimated from the residual a - f(a) as a function of
+the denoised value, so that one calibration serves images of any noise level. The interval is that
+of split conformal prediction (Papadopoulos et al. 2002; Lei et al. 2018) with the score
+|b - f(a)| / scale(a), where b is another capture.
 """
 
 import dataclasses
@@ -42,22 +43,24 @@ _log = logging.getLogger(__name__)
 FILE = 'uncertainty.json'  # in the folder of a run
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
 DEFAULT_LEVEL = 0.9
-_NOISE_BINS = 16  # of the denoised value, over which the noise may differ
-_ERROR_BINS = 12  # of the detail, over which the error may differ
-_DETAIL = 1.5  # pixels, the size of what counts as detail
-_MOST_VALUES = 200_000  # of a scene that a quantile is taken of
+_NOISE_BINS = 16  # bins of the denoised value, for the noise as a function of it
+_ERROR_BINS = 12  # bins of `detail`, for the error as a function of it
+_DETAIL = 1.5  # pixels, scale of what counts as detail
+_MAX_SCORES = 200_000  # scores of a scene that enter a quantile
 
 
 def noise_scale(noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
-    """Standard deviation of the noise at each pixel, from one image, (H, W, C).
+    """Estimates the standard deviation of the noise at each pixel from one image.
 
-    The squared residual is averaged over bins of the denoised value, and read off between them;
-    each channel by itself, as their noise may differ.
+    In each channel, the squared residual is averaged over bins of the denoised value and
+    interpolated between them.
 
     Args:
       noisy_HWC: a capture.
-      denoised_HWC: f of it, in the same units; NaN where nothing was measured, which has a scale
-        of 0.
+      denoised_HWC: the same capture denoised, in the same units; NaN where nothing was measured.
+
+    Returns:
+      (H, W, C) in these units; 0 where nothing was measured.
     """
     scale_HWC = np.zeros(denoised_HWC.shape)
     for channel in range(scale_HWC.shape[-1]):
@@ -69,7 +72,7 @@ def noise_scale(noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
 
 
 def _scale(noisy: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """`noise_scale` of the pixels of a channel, in any order."""
+    """Computes `noise_scale` for the pixels of one channel, in any order."""
     square = (noisy - value) ** 2
     order = np.argsort(value)
     num = int(np.clip(value.size // 100, 1, _NOISE_BINS))
@@ -80,18 +83,18 @@ def _scale(noisy: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def detail(denoised_HWC: np.ndarray, scale_HWC: np.ndarray) -> np.ndarray:
-    """How much goes on around each pixel, in units of its channel's noise, (H, W, C).
+    """Measures local detail around each pixel, in units of the noise of its channel, (H, W, C).
 
-    That is what the error grows with. On microscopy it tells more about the error than the spread
-    of the results for flipped images does, and costs nothing.
+    The error grows with detail. On microscopy images detail predicts the error better than the
+    spread over flips and rotations does, and it needs no further network calls.
 
     Args:
-      denoised_HWC: f of a capture.
-      scale_HWC: see `noise_scale`.
+      denoised_HWC: a denoised capture; NaN where nothing was measured.
+      scale_HWC: standard deviation of its noise, from `noise_scale`.
     """
     value = denoised_HWC.astype(np.float64)
     unknown_HWC = ~np.isfinite(value)
-    if unknown_HWC.any():  # the edge of a border is no detail
+    if unknown_HWC.any():  # otherwise the edge of an unmeasured border would count as detail
         value = np.nan_to_num(fill(value[None], unknown_HWC)[0])
     sigmas = (_DETAIL, _DETAIL, 0)
     fine = np.abs(value - ndimage.gaussian_filter(value, sigmas))
@@ -104,14 +107,14 @@ def detail(denoised_HWC: np.ndarray, scale_HWC: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What turns the scale of the noise into intervals and errors, for one model.
+    """Factors that turn the noise of an image into intervals and errors, for one model.
 
     Attributes:
-      quantiles: by level, of |new capture - denoised| / scale.
-      details_K: upper ends of bins of `detail`; the last is infinite.
-      errors_K: standard error / scale in these bins, ascending.
-      step: of the weights it belongs to.
-      num_scenes: that it was made of.
+      quantiles: by level, the quantile of |new capture - denoised| / noise scale.
+      details_K: upper ends of the bins of `detail`; the last is infinite.
+      errors_K: standard error / noise scale in these bins, ascending.
+      step: training step of the calibrated weights.
+      num_scenes: number of scenes used for calibration.
     """
 
     quantiles: dict[float, float]
@@ -123,34 +126,34 @@ class Calibration:
     def half_width(
         self, noisy_HWC: np.ndarray, denoised_HWC: np.ndarray, *, level: float = DEFAULT_LEVEL
     ) -> np.ndarray:
-        """Half the width of the interval of a new capture, (H, W, C), in the images' units.
+        """Returns half the width of the interval of a new capture, (H, W, C).
 
         Args:
           noisy_HWC: a capture.
-          denoised_HWC: f of it, in the same units.
-          level: probability that the interval holds the value of another capture.
+          denoised_HWC: the same capture denoised, in the same units; also those of the result.
+          level: probability that the interval contains the value of another capture.
 
         Raises:
-          UserError: nothing was calibrated for the level.
+          UserError: the level was not calibrated.
         """
         if level not in self.quantiles:
             levels = ', '.join(f'{known:g}' for known in self.quantiles)
-            raise UserError(f'{level:g} is no level that was calibrated: choose from {levels}.')
+            raise UserError(f'The level {level:g} was not calibrated: choose from {levels}.')
         return self.quantiles[level] * noise_scale(noisy_HWC, denoised_HWC)
 
     def standard_error(self, noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
-        """The expected root mean square of denoised - clean, (H, W, C), in the images' units.
+        """Returns the expected root mean square of denoised - clean, (H, W, C).
 
         Args:
           noisy_HWC: a capture.
-          denoised_HWC: f of it, in the same units.
+          denoised_HWC: the same capture denoised, in the same units; also those of the result.
         """
         scale_HWC = noise_scale(noisy_HWC, denoised_HWC)
         bins = np.searchsorted(self.details_K[:-1], detail(denoised_HWC, scale_HWC))
         return np.asarray(self.errors_K)[bins] * scale_HWC
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the calibration as JSON-compatible values."""
         return {
             'quantiles': {f'{level:g}': value for level, value in self.quantiles.items()},
             'details': self.details_K[:-1],
@@ -161,7 +164,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """The reverse of `as_dict`."""
+        """Builds a calibration from the result of `as_dict`."""
         return cls(
             quantiles={float(level): value for level, value in content['quantiles'].items()},
             details_K=(*content['details'], float('inf')),
@@ -175,12 +178,12 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
     """Calibrates a denoiser on captures that it was not trained on.
 
     Args:
-      scenes: in the range of the network.
+      scenes: held-out scenes, in the range of the network.
       restore: the denoiser.
-      step: of its weights.
+      step: training step of its weights.
 
     Raises:
-      UserError: nothing was measured in them, or each holds one image alone.
+      UserError: no scene has two different captures with measured pixels.
     """
     rng = np.random.default_rng(0)
     scores: list[np.ndarray] = []
@@ -189,7 +192,7 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
     with ProgressLine('calibrating intervals', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
             x_NHWC, f_NHWC, scale_NHWC = _denoised(scene, restore)
-            scores.append(_some(_scores(x_NHWC, f_NHWC, scale_NHWC), rng))
+            scores.append(_subsampled(_scores(x_NHWC, f_NHWC, scale_NHWC), rng))
             known_NHWC = np.isfinite(f_NHWC)
             details += [
                 detail(f_HWC, scale_HWC)[known_HWC]
@@ -200,8 +203,11 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
             progress.update(k + 1)
     pooled = np.sort(np.concatenate(scores))
     if not len(pooled):
-        raise UserError('There is nothing to calibrate on: no two captures of what was measured.')
-    # The rank that holds for a finite number of scores.
+        raise UserError(
+            'There is nothing to calibrate on: no scene has two different captures with measured '
+            'pixels.'
+        )
+    # The rank of split conformal prediction, which corrects for the finite number of scores.
     ranks = {level: int(np.ceil((len(pooled) + 1) * level)) - 1 for level in LEVELS}
     quantiles = {level: float(pooled[min(r, len(pooled) - 1)]) for level, r in ranks.items()}
     details_K, errors_K = _error_bins(np.concatenate(details), np.concatenate(squares))
@@ -209,9 +215,9 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
 
 
 def _denoised(scene: SceneCaptures, restore: Restore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Captures, what is made of each, and the scale of its noise, (N, H, W, C).
+    """Returns the captures, their denoised images and noise scales, (N, H, W, C) each.
 
-    Where nothing was measured the result is NaN, as it is of an image that is denoised.
+    Denoised values are NaN where nothing was measured, as they are when files are denoised.
     """
     x_NHWC = scene.captures_NHWC
     f_NHWC = np.stack([restore(capture) for capture in x_NHWC])
@@ -222,7 +228,7 @@ def _denoised(scene: SceneCaptures, restore: Restore) -> tuple[np.ndarray, np.nd
 
 
 def _scores(x_NHWC: np.ndarray, f_NHWC: np.ndarray, scale_NHWC: np.ndarray) -> np.ndarray:
-    """How far every capture is from what was made of every other, in units of the scale."""
+    """Returns |b - f(a)| / scale(a) of all pixels, for all pairs of different captures a and b."""
     known_NHWC = np.isfinite(f_NHWC)
     found = [
         np.abs(b - f_NHWC[i])[known_NHWC[i]] / scale_NHWC[i][known_NHWC[i]]
@@ -233,14 +239,14 @@ def _scores(x_NHWC: np.ndarray, f_NHWC: np.ndarray, scale_NHWC: np.ndarray) -> n
     return np.concatenate(found) if found else np.zeros(0)
 
 
-def _some(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return values if len(values) <= _MOST_VALUES else rng.choice(values, _MOST_VALUES)
+def _subsampled(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return scores if len(scores) <= _MAX_SCORES else rng.choice(scores, _MAX_SCORES)
 
 
 def _error_bins(
     details: np.ndarray, squares: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The root of the mean square over bins of equally many values, made ascending."""
+    """Returns upper ends of bins of equally many values, and their RMS errors, made ascending."""
     order = np.argsort(details)
     parts = np.array_split(order, min(_ERROR_BINS, max(1, len(order) // 1000)))
     ends = [float(details[part[-1]]) for part in parts]
@@ -250,7 +256,7 @@ def _error_bins(
 
 
 def _ascending(values: np.ndarray) -> np.ndarray:
-    """The nearest ascending sequence: pools neighbors that descend (Ayer et al. 1955)."""
+    """Returns the closest ascending sequence: isotonic regression by pooling (Ayer et al. 1955)."""
     pools: list[tuple[float, int]] = []
     for value in values:
         mean, num = float(value), 1
@@ -268,13 +274,13 @@ def coverage(
     *,
     level: float = DEFAULT_LEVEL,
 ) -> dict[str, float]:
-    """The share of other captures' values inside the interval, by scene.
+    """Measures, for each scene, the share of new captures' values inside the interval.
 
     Args:
-      calibration: made of other captures than these.
-      scenes: in the range of the network.
+      calibration: a calibration made on other captures than these.
+      scenes: the scenes, in the range of the network.
       restore: the denoiser.
-      level: of the interval.
+      level: nominal probability of the interval.
     """
     shares = {}
     for scene in scenes:
@@ -285,19 +291,19 @@ def coverage(
 
 
 def coverage_in_words(shares: dict[str, float], *, level: float = DEFAULT_LEVEL) -> str:
-    """'Intervals for a new capture, nominal 90 %: 89.6 % ...' from `coverage`."""
+    """Returns the result of `coverage` as a sentence."""
     if not shares:
-        return 'The coverage of intervals cannot be measured: all captures are one image.'
+        return 'The coverage of intervals cannot be measured: all captures are identical.'
     worst = max(shares, key=lambda name: abs(shares[name] - level))
     mean = float(np.mean(list(shares.values())))
     return (
         f'Intervals for a new capture, nominal {100 * level:g} %: they cover {100 * mean:.1f} % '
-        f'of its values; farthest off: {worst}, {100 * shares[worst]:.1f} %.'
+        f'of its values; farthest from nominal: {worst}, {100 * shares[worst]:.1f} %.'
     )
 
 
 def load(run: Path, *, step: int) -> Calibration | None:
-    """The calibration in the folder of a run; None without one for the weights of `step`.
+    """Loads the calibration of a run; None if there is none for the weights of `step`.
 
     Raises:
       UserError: the file is damaged.
@@ -308,19 +314,19 @@ def load(run: Path, *, step: int) -> Calibration | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f'{file} is damaged: remove it, and it is made again.') from None
+        raise UserError(f'{file} is damaged: remove it, and it will be created again.') from None
     return calibration if calibration.step == step else None
 
 
 def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
-    """What a run evaluates of the captures that it held out, in the range of the network.
+    """Loads the held-out regions that a run is evaluated on, in the range of the network.
 
     Args:
-      run: its folder.
-      denoiser: loaded from there.
+      run: folder of the run.
+      denoiser: the denoiser loaded from it.
 
     Raises:
-      UserError: it held nothing out, or its captures are not where they were.
+      UserError: the run held nothing out, or its captures are not where they were.
     """
     with open_for_reading(run) as checkpoints:
         config = checkpoints.config(denoiser.step)
@@ -336,15 +342,15 @@ def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
 def calibrate_run(
     run: Path, denoiser: Denoiser, *, held_out: Sequence[SceneCaptures] | None = None
 ) -> Calibration:
-    """Calibrates a run on what its training held out, and keeps that in its folder if it can.
+    """Calibrates a run on its held-out captures, and saves the result in its folder.
 
     Args:
-      run: its folder; one that cannot be written does without.
-      denoiser: loaded from there.
-      held_out: see `held_out_captures`, which is asked if it is None.
+      run: folder of the run; if it cannot be written, the calibration is not saved.
+      denoiser: the denoiser loaded from it.
+      held_out: the result of `held_out_captures`, which is called if this is None.
 
     Raises:
-      UserError: see `held_out_captures`.
+      UserError: see `held_out_captures` and `calibrate`.
     """
     if held_out is None:
         held_out = held_out_captures(run, denoiser)
@@ -353,6 +359,6 @@ def calibrate_run(
         write_text(run / FILE, json_files.dumps(calibration.as_dict(), indent=1))
     except OSError as error:
         _log.info(
-            'Calibrated for this time only: %s cannot be kept (%s).', run / FILE, error.strerror
+            'The calibration is not saved: %s cannot be written (%s).', run / FILE, error.strerror
         )
     return calibration

@@ -240,4 +240,4 @@ def test_images_of_five_channels_train_and_score(tmp_path, capsys):
     png(tmp_path, gray=(1, 1))
     out = ['-o', tmp_path / 'out.png', '--model', tmp_path / 'run']
     assert run('denoise', tmp_path / 'gray.png', *out) == 2
-    assert 'gray.png has 1 channel, and the model was trained on 5' in capsys.readouterr().err
+    assert 'gray.png has 1 channel, but the model was trained on 5' in capsys.readouterr().err

@@ -151,18 +151,18 @@ def test_what_was_trained_on_is_warned_of_from_any_folder_and_under_other_names(
     assert 'The model was trained on p: estimates there are too good.' in capsys.readouterr().err
     assert score(folder, '--model', trained / 'run', '--held-out') == 0
     log = capsys.readouterr().err
-    assert 'Scored on the part at the right that the training held out: p.' in log
-    assert 'Not known to the training, so held out, scored whole: s00.' in log
+    assert 'Scored on the held-out part at the right: p.' in log
+    assert 'New to the model, scored whole: s00.' in log
     assert 'trained on p' not in log
     assert 'No intervals' not in log  # the captures are found again
     # The left parts alone were trained on whole.
     left = [SceneCaptures('l', one.captures_NHWC[:, :, :80])]
     folder = save(left, tmp_path / 'left')
     assert score(folder, '--model', trained / 'run', '--held-out') == 2
-    assert 'trained on all of these scenes whole' in capsys.readouterr().err
+    assert 'trained on the whole of all these scenes' in capsys.readouterr().err
     folder = save([*left, *scenes_of(1, seed=6)], tmp_path / 'left_and_new')
     assert score(folder, '--model', trained / 'run', '--held-out') == 0
-    assert 'Left out, as the model was trained on them whole: l.' in capsys.readouterr().err
+    assert 'Skipped, as the model was trained on all of them: l.' in capsys.readouterr().err
 
 
 def test_an_older_run_is_judged_by_its_paths_and_says_so(trained, tmp_path, monkeypatch, capsys):
@@ -177,7 +177,7 @@ def test_an_older_run_is_judged_by_its_paths_and_says_so(trained, tmp_path, monk
     assert score(trained / 'cells', '--model', run) == 0
     assert 'It cannot be told whether' in capsys.readouterr().err
     assert score(trained / 'cells', '--model', run, '--held-out') == 2
-    assert 'Or leave --held-out out.' in capsys.readouterr().err
+    assert 'Or score without --held-out.' in capsys.readouterr().err
 
 
 def test_what_a_run_started_from_counts_as_trained_on(trained, tmp_path):
@@ -256,7 +256,7 @@ def test_what_was_saved_again_is_scored_once_as_it_was_trained_on(trained, tmp_p
     assert not any('duplicates' in row['why'] for row in json.loads(
         (tmp_path / 'rows.json').read_text()
     ))  # fmt: skip
-    assert 'The run was trained with no --fix, and is scored with --fix gain.' in log
+    assert 'The run was trained with no --fix and is scored with --fix gain.' in log
 
 
 def test_a_model_folder_that_cannot_be_written_is_scored_all_the_same(
@@ -272,8 +272,8 @@ def test_a_model_folder_that_cannot_be_written_is_scored_all_the_same(
     scores = tmp_path / 'scores.json'
     assert score(trained / 'cells', '--model', run, '--json', scores) == 0
     log = capsys.readouterr().err
-    assert 'Calibrated for this time only: ' in log
-    assert 'uncertainty.json cannot be kept (Permission denied).' in log
+    assert 'The calibration is not saved: ' in log
+    assert 'uncertainty.json cannot be written (Permission denied).' in log
     assert 'Intervals for a new capture' in log
     assert scores.exists()
     assert log.rstrip().splitlines()[-1].startswith('The model is not worth using yet: it is no')

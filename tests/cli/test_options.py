@@ -32,7 +32,7 @@ def test_a_file_that_exists_needs_force(tmp_path):
     check(tmp_path / 'old.json', force=True)
 
 
-def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_is_an_error_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='is a folder: --json needs the name of a file'):
         check(tmp_path, force=True)
     (tmp_path / 'file').write_text('')
@@ -68,18 +68,18 @@ def test_paths_are_taken_as_they_are_with_spaces_and_commas(tmp_path, monkeypatc
         assert [str(capture.path) for capture in scene.captures] == found
 
 
-def test_what_a_link_leads_to_needs_force_too(tmp_path):
+def test_a_broken_link_needs_force_too(tmp_path):
     (tmp_path / 'x.json').symlink_to(tmp_path / 'nowhere')
     with pytest.raises(UserError, match=r'x.json exists'):
         check(tmp_path / 'x.json')
 
 
-def test_outputs_with_a_slash_behind_are_folders():
+def test_outputs_with_a_trailing_slash_are_folders():
     for text, is_folder in (('run1.0/', True), ('a/.', True), ('a.tif', False), ('a', False)):
         assert options.output(text) == (Path(text), is_folder)
 
 
-def test_folders_of_runs_have_names_in_utf_8():
+def test_names_of_run_folders_must_be_utf_8():
     assert options.run_folder('runs/é') == Path('runs/é')
     with pytest.raises(argparse.ArgumentTypeError, match=r'caf\\xe9: checkpoints cannot be'):
         options.run_folder('runs/caf\udce9')
@@ -87,7 +87,7 @@ def test_folders_of_runs_have_names_in_utf_8():
         options.path('a\0')
 
 
-def test_captures_are_no_place_for_reports(tmp_path):
+def test_reports_never_overwrite_captures(tmp_path):
     np.save(tmp_path / 's.npy', np.zeros((2, 8, 8), np.uint8))
     scenes = find_scenes([tmp_path / 's.npy'])
     options.check_no_input([None, tmp_path / 'a.json', tmp_path / 'a.html'], scenes)

@@ -1,4 +1,4 @@
-"""Using a trained denoiser on arrays and files."""
+"""A trained denoiser on arrays and files."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from n2n_jax.train import loop
 
 
 def identity(channels=3):
-    """A residual network whose weights are all 0: every image comes back as it is."""
+    """A residual network whose weights are all 0: it returns every image unchanged."""
     config = ModelConfig(name='tiny', channels=channels, residual=True)
     variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
     return Denoiser(config, variables, step=0)
@@ -67,9 +67,9 @@ def test_a_model_of_other_channels_denoises_arrays_of_these(channels):
     assert (restored.shape, restored.dtype) == (image.shape, image.dtype)
     scale = network.pixel_range(image.dtype, 'x')
     want = scale.to_pixels(network.denoise(scale.to_network(image)), name='x')
-    np.testing.assert_array_equal(restored, want)  # no channel is taken for alpha
+    np.testing.assert_array_equal(restored, want)  # no channel is mistaken for alpha
     assert (restored[..., -1] != image[..., -1]).any()
-    with pytest.raises(UserError, match=f'has 3 channels, and the model was trained on {channels}'):
+    with pytest.raises(UserError, match=f'has 3 channels, but the model was trained on {channels}'):
         network(image[..., [0, 1, 1]])
 
 
@@ -80,7 +80,7 @@ def test_a_gray_model_takes_five_channels_one_by_one():
     np.testing.assert_array_equal(network(image), want)
 
 
-def test_a_crash_of_the_device_is_not_taken_for_a_lack_of_memory():
+def test_a_crash_of_the_device_is_not_mistaken_for_a_lack_of_memory():
     crash = 'INTERNAL: CUDA error: an illegal memory access was encountered'
     assert not denoiser._is_out_of_memory(jax.errors.JaxRuntimeError(crash))
     for words in ('RESOURCE_EXHAUSTED: no room', 'Out of memory while', 'CUDA_ERROR_OUT_OF_MEMORY'):
@@ -100,7 +100,7 @@ def test_arrays_on_another_scale_than_the_captures_are_warned_of(caplog):
         ((counts / 3200).astype(np.float32), 'float32 values from .* 0.031 % of 0 to 3200'),
         ((counts / 3200 * 255).astype(np.uint8), 'uint8 values .* this type cannot hold 0 to 3200'),
         ((counts / 3200 * 255).astype(np.uint16), 'uint16 values from .* 7.9 % of 0 to 3200'),
-        ((counts * 16.0).astype(np.float32), '% of the values lie far outside of 0 to 3200'),
+        ((counts * 16.0).astype(np.float32), '% of the values lie far outside 0 to 3200'),
     ):
         caplog.clear()
         network(image)
@@ -120,7 +120,7 @@ def test_an_image_with_hardly_any_noise_is_warned_of():
         (50, ''),
         (200, ''),
         (20, ''),
-        (5, r'noise of 8.\d at most, .* on 50:'),
+        (5, r'noise of at most 8.\d, .* noise of 50:'),
     ):
         noisy_HWC = (ramp_HWC + rng.normal(0, sigma, ramp_HWC.shape)).astype(np.float32)
         doubt = network.doubt(noisy_HWC, 'x')
@@ -169,7 +169,7 @@ def test_wrong_arrays_are_refused():
 
 def test_an_image_too_large_for_the_memory_is_refused_before_it_is_tried(monkeypatch):
     monkeypatch.setattr(memory, 'available_bytes', lambda: 1 << 10)
-    with pytest.raises(UserError, match=r'image \(512x512\) cannot .* of memory are needed'):
+    with pytest.raises(UserError, match=r'image \(512x512\) cannot .* a tile needs .* of memory'):
         random_network()(np.zeros((512, 512, 3), np.uint8))
 
 
@@ -188,7 +188,7 @@ def test_the_command_writes_what_the_function_returns(run_folder, image_folder, 
     assert str(target) in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_folder_can_be_gone_on_with(run_folder, image_folder, tmp_path, capsys):
+def test_skip_existing_resumes_a_folder(run_folder, image_folder, tmp_path, capsys):
     arguments = ('denoise', image_folder, '-o', tmp_path / 'out', '--model', run_folder)
     assert command(*arguments) == 0
     (tmp_path / 'out' / 'image0.png').unlink()
@@ -201,17 +201,17 @@ def test_a_folder_can_be_gone_on_with(run_folder, image_folder, tmp_path, capsys
     assert kept.stat().st_mtime_ns == before
     assert command(*arguments, '--skip-existing') == 0  # nothing left to do
     assert command(*arguments, '--skip-existing', '--tta', '--spread') == 2  # images without maps
-    assert 'image0_spread.tif is not: --force without --skip-existing' in capsys.readouterr().err
+    assert 'use --force in place of --skip-existing' in capsys.readouterr().err
     assert command(*arguments, '--tile', '0') == 2
-    assert '--tile 0: write a number of pixels above 0' in capsys.readouterr().err
+    assert '--tile 0: must be at least 1 pixel' in capsys.readouterr().err
 
 
 def test_outputs_that_would_go_wrong_are_refused(run_folder, image_folder, tmp_path, capsys):
     files = (image_folder / 'image0.png', image_folder / 'image1.png')
     for inputs, output, words in (
         (files, tmp_path / 'two.png', 'several images need a folder'),
-        ((image_folder,), image_folder / 'out', 'lies inside'),
-        (files[:1], '', 'an empty path'),
+        ((image_folder,), image_folder / 'out', 'is inside'),
+        (files[:1], '', 'the path is empty'),
     ):
         assert command('denoise', *inputs, '-o', output, '--model', run_folder) == 2
         assert words in capsys.readouterr().err
@@ -250,7 +250,8 @@ def test_values_that_mean_nothing_are_refused_everywhere(value, word, tmp_path):
 
 
 def test_denoising_does_not_import_tensorflow(run_folder, image_folder, tmp_path):
-    # A stand-in that imports: where TensorFlow is missing, the test could not fail without it.
+    # A fake TensorFlow that can be imported: without it the test cannot fail where TensorFlow is
+    # not installed.
     (tmp_path / 'packages' / 'tensorflow').mkdir(parents=True)
     (tmp_path / 'packages' / 'tensorflow' / '__init__.py').write_text('')
     code = (
@@ -260,7 +261,7 @@ def test_denoising_does_not_import_tensorflow(run_folder, image_folder, tmp_path
         "models.REGISTRY['tiny'] = lambda config, dtype: TinyNet(config.channels, config.norm)\n"
         'cli.main(sys.argv[1:])\n'
         "assert 'tensorflow' not in sys.modules\n"
-        'import tensorflow\n'  # the stand-in was there to be found
+        'import tensorflow\n'  # proves that the fake can be found
     )
     target = tmp_path / 'clean.png'
     paths = [tmp_path / 'packages', Path(__file__).parents[1], Path(__file__).parents[2]]
@@ -282,7 +283,7 @@ def test_nothing_is_overwritten_unasked(run_folder, image_folder, tmp_path, caps
     assert command('denoise', source, '-o', target, '--model', run_folder, '--force') == 0
     before = source.read_bytes()
     assert command('denoise', source, '-o', source, '--model', run_folder, '--force') == 2
-    assert 'an input itself' in capsys.readouterr().err
+    assert 'one of the inputs' in capsys.readouterr().err
     assert source.read_bytes() == before
 
 
@@ -331,7 +332,7 @@ def test_show_noise_draws_a_contact_sheet(tmp_path):
     assert pixels.shape[1] > 3 * 256
     assert command('show-noise', 'gausian:25', '-o', sheet) == 2
     before = sheet.read_bytes()
-    assert command('show-noise', 'gaussian:25', '-o', sheet) == 2  # it is there already
+    assert command('show-noise', 'gaussian:25', '-o', sheet) == 2  # the file exists already
     assert sheet.read_bytes() == before
     assert command('show-noise', 'gaussian:25', '-o', sheet, '--force') == 0
     assert sheet.read_bytes() != before
@@ -358,7 +359,7 @@ def test_help_shows_examples(capsys):
 
 
 def with_constants(*, channels=1, shift=0.0):
-    """A network that adds `shift`, and knows -9999 as no data."""
+    """A network that adds `shift`, trained on captures where -9999 means no data."""
     config = ModelConfig(
         name='tiny', channels=channels, black=0.0, white=1000.0, constants='-9999'
     )  # fmt: skip
@@ -380,7 +381,7 @@ def test_a_broken_model_of_captures_with_a_border_is_an_error(shift):
     with pytest.raises(UserError, match='infinite or not a number'):
         network(bordered(24, 24))
     with pytest.raises(UserError, match='infinite or not a number'):
-        network(np.float32(bordered(24, 24)[:, 8:]))  # without the border too
+        network(np.float32(bordered(24, 24)[:, 8:]))  # also without the border
 
 
 @pytest.mark.parametrize('channels', [1, 2, 3, 4, 5])

@@ -1,4 +1,4 @@
-"""`n2n denoise` on files as people have them: stacks, channels, types, metadata, bad input."""
+"""`n2n denoise` on real-world files: stacks, channels, types, metadata, bad input."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ from n2n_jax.runtime.errors import UserError
 
 
 def identity(*, shift=0.0, **changes):
-    """A residual network of zeros, its last bias `shift`: it adds that to every pixel."""
+    """A residual network of zeros whose last bias is `shift`, which it adds to every pixel."""
     config = ModelConfig(name='tiny', channels=1, **changes)
     variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
     bias = variables['params']['network']['Conv_1']['bias']
@@ -44,7 +44,7 @@ def random_network(channels=1, **changes):
 
 
 def denoise(network, source, target, *, options=Options(), **changes):  # noqa: B008 (frozen)
-    """The failures."""
+    """Denoises one file; returns the failures."""
     job = Job((source,), (None,), target, **changes)
     return files.denoise_files(network, [job], options)
 
@@ -261,7 +261,7 @@ def test_an_exr_keeps_alpha_layers_and_attributes(dtype, colors, tmp_path):
 
 
 def test_rows_are_read_and_written_in_pieces(tmp_path, monkeypatch):
-    """No more than a tile's rows are asked for at once, and none twice as pixels to write."""
+    """At most a tile's rows are read at once, and no row is written twice."""
     image = pixels(300, 20, dtype='uint16')
     tifffile.imwrite(tmp_path / 'in.tif', image, rowsperstrip=8)
     asked, written = [], []
@@ -409,7 +409,7 @@ def test_captures_of_different_sizes_are_an_error(tmp_path):
 
 
 def bad_files(folder):
-    """Names of files that cannot be denoised, and a word of what is said about each."""
+    """Files that cannot be denoised, each with a word of its error message."""
     tifffile.imwrite(folder / 'cut.tif', pixels(3, 40, 30), photometric='minisblack')
     data = (folder / 'cut.tif').read_bytes()
     (folder / 'cut.tif').write_bytes(data[: len(data) // 2])
@@ -455,7 +455,7 @@ def test_bad_files_are_named_and_leave_nothing_behind(tmp_path):
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['good.tif']
 
 
-def test_a_file_that_meets_a_fault_of_ours_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_a_file_that_hits_a_bug_of_ours_does_not_stop_the_others(tmp_path, monkeypatch):
     (tmp_path / 'in').mkdir()
     for name in ('a', 'b', 'c', 'd'):
         tifffile.imwrite(tmp_path / 'in' / f'{name}.tif', pixels(20, 20))
@@ -472,14 +472,14 @@ def test_a_file_that_meets_a_fault_of_ours_does_not_stop_the_others(tmp_path, mo
     for failure, words in zip(
         failures,
         (
-            'a.tif is damaged, or this is a fault of n2n_jax, which you could report: RuntimeError',
-            'b.tif is damaged, or too large for the memory',
+            'a.tif is damaged, or this is a bug in n2n_jax (please report it): RuntimeError',
+            'b.tif is damaged or does not fit into memory',
             'c.tif cannot be read or written: words.',
         ),
         strict=True,
     ):
         assert words in failure.replace(f' or {tmp_path}/out/c.tif', '')
-    assert 'test_files.py:' in failures[0]  # where it arose
+    assert 'test_files.py:' in failures[0]  # names the code that raised it
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['d.tif']
 
 
@@ -527,7 +527,7 @@ def test_what_another_program_writes_meanwhile_is_kept(tmp_path, monkeypatch, ca
         assert another.read_bytes() == b"another's"
         assert sorted(path.name for path in tmp_path.iterdir()) == ['in.tif', 'out.tif']
     assert 'out.tif was written by another program' in said[0]
-    assert 'out.tif is there already' in caplog.text
+    assert 'out.tif exists already' in caplog.text
     options = Options(existing='replace')
     assert denoise(identity(), tmp_path / 'in.tif', another, options=options) == []
     np.testing.assert_array_equal(tifffile.imread(another), pixels(20, 20))
@@ -574,7 +574,7 @@ def test_a_model_that_gives_no_numbers_is_an_error(tmp_path):
     assert not (tmp_path / 'out.tif').exists()
 
 
-def test_options_that_mean_nothing_are_refused(tmp_path, capsys):
+def test_options_that_make_no_sense_are_refused(tmp_path, capsys):
     for options, words in (
         (['--spread'], '--tta'),
         (['--error', '--combine', 'results'], 'leave out --combine'),
@@ -623,7 +623,7 @@ def test_the_model_that_is_named_is_the_one_that_is_used(image_folder, tmp_path,
 def test_maps_of_errors_are_in_the_units_of_the_file(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(40, 50, dtype='float32'))
     network = identity(shift=0.25, black=0.0, white=400.0)
-    # Two bins of detail; twice the noise is as far as nine captures in ten lie.
+    # Two bins of detail; nine captures in ten lie within twice the noise.
     calibration = Calibration({0.9: 2.0}, (0.5, float('inf')), (0.1, 0.3))
     maps = {kind: tmp_path / f'{kind}.tif' for kind in ('error', 'interval')}
     options = Options(calibration=calibration)
@@ -633,7 +633,7 @@ def test_maps_of_errors_are_in_the_units_of_the_file(tmp_path):
     )
     written = {kind: tifffile.imread(path) for kind, path in maps.items()}
     assert all(found.dtype == np.float32 and found.shape == (40, 50) for found in written.values())
-    # The network is off by a quarter of 400 everywhere, which is all the noise there is.
+    # The network is off by a quarter of 400 everywhere; there is no other noise.
     np.testing.assert_allclose(written['interval'], 2 * 100, rtol=0.01)
     assert set(np.round(np.unique(written['error'] / 100), 2)) <= {np.float32(0.1), np.float32(0.3)}
 
@@ -660,15 +660,15 @@ def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
         (far / 'there.tif').write_text('')
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target)
-        with pytest.raises(UserError, match='would be written outside of -o'):
+        with pytest.raises(UserError, match='would be written outside -o'):
             files.jobs_of_files([tmp_path / 'in'], out)
         link.unlink()
-    (tmp_path / 'linked').symlink_to(far)  # the user may name a link, though
+    (tmp_path / 'linked').symlink_to(far)  # but -o itself may be a link
     (job,) = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'linked')
     assert job.target == tmp_path / 'linked' / 'deep' / 'a.tif'
 
 
-def test_a_name_with_a_slash_behind_is_a_folder(tmp_path):
+def test_a_name_with_a_trailing_slash_is_a_folder(tmp_path):
     inputs = [tmp_path / 'a.tif', tmp_path / 'b.tif']
     for path in inputs:
         tifffile.imwrite(path, pixels(9, 9))
@@ -676,23 +676,23 @@ def test_a_name_with_a_slash_behind_is_a_folder(tmp_path):
         for name in ('run1.0', 'x.tif'):
             jobs = files.jobs_of_files(given, Output(tmp_path / name, is_folder=True))
             assert [job.target for job in jobs] == [tmp_path / name / file.name for file in given]
-    jobs = files.jobs_of_files(inputs, tmp_path / 'run1.0')  # no file has this ending
+    jobs = files.jobs_of_files(inputs, tmp_path / 'run1.0')  # .0 is no suffix of an image file
     assert [job.target.parent.name for job in jobs] == ['run1.0'] * 2
-    with pytest.raises(UserError, match=r'has the name of an image .* several .* Write .*x.tif/'):
+    with pytest.raises(UserError, match=r'is the name of an image .* several .* Write .*x.tif/'):
         files.jobs_of_files(inputs, tmp_path / 'x.tif')
-    with pytest.raises(UserError, match=r'run1.0 cannot be written: .* or write .*run1.0/ for a'):
+    with pytest.raises(UserError, match=r'run1.0 cannot be written: .* write .*run1.0/ for a'):
         files.jobs_of_files(inputs[:1], tmp_path / 'run1.0')
 
 
 @pytest.mark.parametrize(
     ('source', 'target', 'words'),
     [
-        ('a.tif', 'a.npy', r'only .npy and .npz files become .npy files. .* end in .tif.'),
-        ('a.png', 'a.npz', r'become .npz files. Let the name end in .png or .tif'),
-        ('a.npy', 'a.exr', r'only .exr files become .exr files. .* end in .npy or .tif'),
+        ('a.tif', 'a.npy', r'only .npy and .npz files can be written as .npy. .* ends in .tif.'),
+        ('a.png', 'a.npz', r'can be written as .npz. Choose a name that ends in .png or .tif'),
+        ('a.npy', 'a.exr', r'only .exr files can be written as .exr. .* ends in .npy or .tif'),
     ],
 )
-def test_kinds_that_cannot_become_each_other_are_refused_before_the_model(
+def test_formats_that_cannot_be_converted_are_refused_before_the_model_is_loaded(
     source, target, words, tmp_path
 ):
     (tmp_path / source).write_text('')
@@ -721,7 +721,7 @@ def test_progress_counts_pixels_whatever_their_colors(tmp_path, monkeypatch):
     assert counts == sorted(counts)
 
 
-def test_endings_that_are_not_known_are_told_with_those_that_are(tmp_path):
+def test_an_error_about_an_unknown_suffix_lists_the_known_ones(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(8, 8))
     (failure,) = denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.xyz')
     assert 'out.xyz cannot be written: let its name end in .png, .tif,' in failure
@@ -734,11 +734,11 @@ def test_endings_that_are_not_known_are_told_with_those_that_are(tmp_path):
 def test_spread_and_output_of_one_name_clash(tmp_path):
     for name in ('a.tif', 'a_spread.tif'):
         tifffile.imwrite(tmp_path / name, pixels(9, 9))
-    with pytest.raises(UserError, match='both become'):
+    with pytest.raises(UserError, match='both be written to'):
         files.jobs_of_files([tmp_path], tmp_path.parent / 'out', maps=['spread'])
 
 
-def test_shape_of_tifffile_is_told_truly(tmp_path):
+def test_the_shape_in_the_description_of_tifffile_is_right(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(2, 3, 20, 24), photometric='minisblack')
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
     with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
@@ -774,7 +774,7 @@ def test_where_one_capture_has_a_border_the_others_count(combine, tmp_path):
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
 def test_a_photograph_that_becomes_a_tiff_keeps_its_profile_and_stays_upright(suffix, tmp_path):
     exif = Image.Exif()
-    exif[0x010F], exif[0x0112] = 'a maker', 6  # lies on its side
+    exif[0x010F], exif[0x0112] = 'a maker', 6  # orientation: rotated by 90 degrees
     path = tmp_path / f'in{suffix}'
     Image.fromarray(pixels(20, 30, 3)).save(
         path, exif=exif, dpi=(300, 150), icc_profile=b'a profile'
@@ -788,7 +788,7 @@ def test_a_photograph_that_becomes_a_tiff_keeps_its_profile_and_stays_upright(su
             tags = tif.pages[0].tags
             assert (tags[271].value, tags[274].value) == ('a maker', 6)
             assert bytes(tags[34675].value) == b'a profile'
-            if suffix != '.webp':  # which has no room for it
+            if suffix != '.webp':  # which cannot store it
                 resolution = [part for tag in (282, 283) for part in tags[tag].value]
                 np.testing.assert_allclose(
                     [resolution[0] / resolution[1], resolution[2] / resolution[3]], (300, 150), 1e-3
@@ -821,7 +821,7 @@ def test_channels_that_are_captures_keep_the_scale_of_the_image(tmp_path):
         ('in.npy', pixels(20, 20, 2), 'out.png', '2 channels: only TIFF can hold them'),
     ],
 )
-def test_what_a_format_cannot_hold_is_told_before_the_work(
+def test_what_a_format_cannot_hold_is_an_error_before_the_work(
     name, image, target, words, tmp_path, monkeypatch
 ):
     def never(self, *arguments, **options):
@@ -840,7 +840,7 @@ def test_what_a_format_cannot_hold_is_told_before_the_work(
 
 
 @pytest.mark.parametrize('where', ['_check', '_num_pixels'])
-def test_ctrl_c_that_a_library_takes_for_damage_ends_the_program(where, tmp_path, monkeypatch):
+def test_ctrl_c_that_a_library_mistakes_for_damage_ends_the_program(where, tmp_path, monkeypatch):
     for name in 'abc':
         tifffile.imwrite(tmp_path / f'{name}.tif', pixels(20, 20))
     real = getattr(files, where)
@@ -919,15 +919,15 @@ def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
     given.mkdir()
     (given / 's1').symlink_to(far)
     for output in (far, far / 'out', far / 'deep' / 'out'):
-        with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
+        with pytest.raises(UserError, match=r'is inside .*/cells/s1'):
             files.jobs_of_files([given], output)
-        with pytest.raises(UserError, match=r'lies inside .*/cells/s1'):
+        with pytest.raises(UserError, match=r'is inside .*/cells/s1'):
             files.jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
     assert len(files.jobs_of_files([given], tmp_path / 'out')) == 2
 
 
 def test_a_long_stack_on_another_scale_is_warned_of_in_one_line(tmp_path, caplog):
-    for count, words in ((1, 'do badly.'), (2, 'another image of'), (9, '8 other images of')):
+    for count, words in ((1, 'may be poor.'), (2, 'another image of'), (9, '8 other images of')):
         caplog.clear()
         stack = pixels(count, 20, 20, dtype='uint16', high=4000)
         tifffile.imwrite(tmp_path / 'in.tif', stack, photometric='minisblack')
@@ -964,7 +964,7 @@ def test_files_that_appeared_meanwhile_are_not_counted_as_written(tmp_path, monk
     assert command('denoise', *arguments) == 0
     said = capsys.readouterr().err.splitlines()
     assert said[-3:] == [
-        'Appeared meanwhile and left alone: 1.',
+        'Skipped because the output has appeared meanwhile: 1.',
         '1 written:',
         str(tmp_path / 'out' / 'b.tif'),
     ]

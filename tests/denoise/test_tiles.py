@@ -1,4 +1,4 @@
-"""Tiles: what a network depends on, where cuts fall, and that the parts are the whole."""
+"""Tiling: what an output depends on, where tiles are cut, and equality with the whole image."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from n2n_jax.runtime.errors import UserError
 
 
 def linear_like(config):
-    """Variables with which nothing that reaches an output is lost: positive weights, no bias."""
+    """Positive weights, no bias: every input that reaches an output changes it."""
 
     def fill(path, leaf):
         name = jax.tree_util.keystr(path)
@@ -52,9 +52,9 @@ def test_halo_is_what_the_network_depends_on(config, width):
         spot_BHWC[:, :, middle + place] = 1e9
         changed = np.asarray(apply(variables, spot_BHWC)) != np.asarray(apply(variables, gray_BHWC))
         columns = np.flatnonzero(changed.any(axis=(0, 1, 3)))
-        assert columns[0] > 0  # or the strip is too short to tell
+        assert columns[0] > 0  # otherwise the strip is too short to see the whole halo
         assert columns[-1] < width - 1
-        # The cores, one stride wide, of the first and the last output that the spot reaches.
+        # The cores, one stride wide, of the first and last output that the spot affects.
         first, last = columns[0] // stride * stride, columns[-1] // stride * stride
         after.append(middle + place + 1 - (first + stride))
         before.append(last - (middle + place))
@@ -94,12 +94,12 @@ def test_padding_is_that_of_the_network():
         np.testing.assert_array_equal(row[tiles.reflected(length, 32)], want)
 
 
-def test_orientations_are_eight_and_can_be_undone():
+def test_there_are_eight_orientations_and_each_can_be_undone():
     image = np.arange(24).reshape(4, 3, 2)
     seen = {tiles.oriented(image, o).tobytes() for o in tiles.ORIENTATIONS}
     assert len(seen) == 8
     for o in tiles.ORIENTATIONS:
-        np.testing.assert_array_equal(tiles.put_back(tiles.oriented(image, o), o), image)
+        np.testing.assert_array_equal(tiles.oriented_back(tiles.oriented(image, o), o), image)
 
 
 def random_unet(**changes):
@@ -131,7 +131,7 @@ def test_tiles_make_up_the_whole_of_a_unet(shape, cores):
     for core in cores:
         tiled_HWC = random_unet(core=core).denoise(noisy_HWC)
         np.testing.assert_allclose(tiled_HWC, whole_HWC, atol=1e-5)
-    # So it would not be with a smaller halo.
+    # A smaller halo would not be enough.
     network = random_unet(core=cores[-1])
     network.__dict__['_geometry'] = tiles.Geometry(32, 64)
     assert np.abs(network.denoise(noisy_HWC) - whole_HWC).max() > 1e-4
@@ -155,7 +155,7 @@ def test_tiles_make_up_the_whole_over_all_orientations(shape):
 def test_the_mean_over_orientations_is_that_of_flipped_images():
     noisy_HWC = step_image(24, 16)  # multiples of the stride: nothing is padded
     answers = [
-        tiles.put_back(tiny().denoise(np.ascontiguousarray(tiles.oriented(noisy_HWC, o))), o)
+        tiles.oriented_back(tiny().denoise(np.ascontiguousarray(tiles.oriented(noisy_HWC, o))), o)
         for o in tiles.ORIENTATIONS
     ]
     np.testing.assert_allclose(
@@ -205,7 +205,7 @@ def test_tiles_become_smaller_when_memory_runs_out_on_the_way(monkeypatch):
     assert len({shape for shape in calls}) == 2
 
 
-def test_other_failures_of_the_network_are_not_taken_for_a_lack_of_memory(monkeypatch):
+def test_other_failures_of_the_network_are_not_mistaken_for_a_lack_of_memory(monkeypatch):
     def failing(self, noisy_HWC):
         raise jax.errors.JaxRuntimeError('INTERNAL: something else')
 

@@ -1,4 +1,4 @@
-"""Intervals that cover what they say, and errors of the size they say."""
+"""Intervals have their nominal coverage, and standard errors the size of the true errors."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def calibration():
 
 
 def test_new_captures_lie_in_the_interval_as_often_as_it_says(calibration):
-    # Other photographs and other light than it was calibrated on.
+    # Other photographs and another brightness than in the calibration.
     tests = [scene('coffee', seed=3, top=200), scene('chelsea', seed=4, light=35, top=100, num=3)]
     for level in (0.5, 0.9, 0.95):
         shares = uncertainty.coverage(calibration, tests, blur, level=level)
@@ -53,13 +53,13 @@ def test_the_half_width_follows_the_noise(calibration):
     dark, bright = x < np.quantile(x, 0.3), x > np.quantile(x, 0.7)
     expected = np.sqrt(x[bright].mean() / x[dark].mean())
     assert width[bright].mean() / width[dark].mean() == pytest.approx(expected, rel=0.25)
-    with pytest.raises(UserError, match=r'0.77 is no level that was calibrated: choose from 0.5'):
+    with pytest.raises(UserError, match=r'level 0.77 was not calibrated: choose from 0.5'):
         calibration.half_width(noisy, blur(noisy), level=0.77)
 
 
 @pytest.mark.parametrize(('name', 'num'), [('chelsea', 2), ('coffee', 3)])
 def test_the_standard_error_is_that_of_the_clean_value(name, num):
-    # The calibration sees noise of the same place alone; a blur errs more elsewhere.
+    # The calibration only sees the noise at the same pixel; a blur errs more elsewhere.
     calibration = uncertainty.calibrate([scene(name, num=num, light=40, seed=1, top=140)], blur)
     x = clean(name, 140)
     noisy = np.random.default_rng(6).poisson(40 * x) / 40
@@ -67,11 +67,11 @@ def test_the_standard_error_is_that_of_the_clean_value(name, num):
     expected = calibration.standard_error(noisy, denoised)
     ratio = np.sqrt(np.mean((denoised - x) ** 2) / np.mean(expected**2))
     assert ratio == pytest.approx(1, abs=0.15)
-    # Where it is said to be larger, it is.
+    # Where the estimate is larger, so is the error.
     large = expected > np.quantile(expected, 0.8)
     errors = [np.sqrt(np.mean((denoised - x)[which] ** 2)) for which in (large, ~large)]
     assert errors[0] > 1.2 * errors[1]
-    # It is no interval of a new capture, which holds that capture's noise too.
+    # It is not the interval of a new capture, which includes that capture's noise.
     assert expected.mean() < 0.7 * calibration.half_width(noisy, denoised, level=0.68).mean()
 
 
@@ -100,14 +100,14 @@ def test_it_is_kept_with_the_run(calibration, tmp_path):
     file = tmp_path / uncertainty.FILE
     file.write_text(json.dumps(calibration.as_dict()))
     assert uncertainty.load(tmp_path, step=7) == calibration
-    assert uncertainty.load(tmp_path, step=8) is None  # of other weights
+    assert uncertainty.load(tmp_path, step=8) is None  # the calibration is of other weights
     file.write_text('{}')
     with pytest.raises(UserError, match='is damaged: remove it'):
         uncertainty.load(tmp_path, step=7)
 
 
 def test_a_border_without_data_makes_no_interval_narrower():
-    # Half of every capture is a border, filled in with what is beside it: no error at all there.
+    # Half of every capture is a border filled with neighboring values: no error at all there.
     whole = scene('coffee', num=4, seed=1)
     measured_HWC = np.ones(whole.captures_NHWC.shape[1:], bool)
     measured_HWC[:, :64] = False
@@ -119,7 +119,7 @@ def test_a_border_without_data_makes_no_interval_narrower():
         share = uncertainty.coverage(calibration, new, blur)['coffee']
         assert share == pytest.approx(0.9, abs=0.02)
         assert min(calibration.errors_K) > 0.1  # no error bar of 0
-    # A border does not count as covered either.
+    # Nor does a border count as covered.
     share = uncertainty.coverage(calibrations[0], [half], blur)['half']
     assert share == pytest.approx(0.9, abs=0.02)
 
@@ -134,7 +134,7 @@ def test_the_edge_of_a_border_is_no_detail():
     assert found[:, 40:48].mean() < 2 * uncertainty.detail(x, scale)[:, 40:48].mean()
 
 
-def test_captures_held_out_of_which_nothing_was_measured_are_told():
+def test_held_out_captures_without_any_measured_pixel_are_an_error():
     whole = scene('coffee', seed=1)
     none = dataclasses.replace(whole, measured_HWC=np.zeros(whole.captures_NHWC.shape[1:], bool))
     with pytest.raises(UserError, match='nothing to calibrate on'):
@@ -153,7 +153,7 @@ def test_intervals_of_each_color_are_as_wide_as_its_own_noise():
     a_HWC, b_HWC, _ = two_colors(9).captures_NHWC
     inside_HWC = np.abs(b_HWC - clean_HWC) <= calibration.half_width(a_HWC, clean_HWC)
     np.testing.assert_allclose(inside_HWC.mean(axis=(0, 1)), 0.9, atol=0.02)
-    # Nor is what one color has of detail in its own noise changed by that of another.
+    # Nor does the noise of one color change the detail of another.
     scale_HWC = uncertainty.noise_scale(a_HWC, clean_HWC)
     both = uncertainty.detail(clean_HWC, scale_HWC)
     for channel in (np.s_[..., :1], np.s_[..., 1:]):

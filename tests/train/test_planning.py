@@ -81,7 +81,7 @@ def test_ctrl_c_once_the_step_is_timed_keeps_the_plan(captures, monkeypatch, cap
         patch.setattr(recipe.CaptureEvaluator, '__call__', stop)
         assert n2n(*command(captures, '--minutes', '0.02')) == 130
     assert recipe.CaptureEvaluator.__call__ is real
-    assert 'The plan is kept in' in capsys.readouterr().err
+    assert 'The plan is saved in' in capsys.readouterr().err
     planned = Workdir(captures.parent / 'run').config()
     # It is a plan: another day's timing does not change it.
     file = captures.parent / 'run/config.json'

@@ -192,7 +192,7 @@ def test_a_run_is_resumed_by_the_options_it_was_started_with(tmp_path, capsys):
     before = (tmp_path / 'run/config.json').read_text()
     capsys.readouterr()
     for options, words in (
-        (['--steps', '1'], 'a run with --steps 2, not 1: give that'),
+        (['--steps', '1'], 'a run with --steps 2, not 1: use the same to resume it'),
         (['--seed', '0'], '--seed 3, not '),
         (['--batch-size', '4'], '--batch-size 8, not 4'),
         (['--held-out', '0.3'], '--held-out 0.2, not 0.3'),
