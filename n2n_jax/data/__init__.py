@@ -1,1 +1,1 @@
-"""Clean images and the batches of a run: `sources` and `feeds`."""
+"""Training data: `sources` of clean images, and `feeds` that make batches."""

@@ -1,10 +1,12 @@
-"""Networks, by name, behind one range and size convention.
+"""Networks by name, wrapped to take images of any size in [0, 1].
 
-B batch, H height, W width, C channels. A new network is one file and one entry of `REGISTRY`: a
-Linen module with the fields of its call below, a class attribute `stride`, and
-`__call__(x_BHWC, *, train)` on inputs centered on 0 with sides that are multiples of `stride`.
-Large images are cut into tiles if it has an attribute `halo` too, see
-`n2n_jax.models.geometry.Geometry`; `last_layer` names what may start at zero.
+B batch, H height, W width, C channels.
+
+To add a network, write a Linen module and add it to `REGISTRY`. It needs an attribute `stride` and
+`__call__(x_BHWC, *, train)`, which maps inputs centered on 0, with sides that are multiples of
+`stride`, to outputs of the same size. Two attributes are optional: with `halo`, large images are
+denoised in tiles (see `n2n_jax.models.geometry.Geometry`); `last_layer` names the layer whose
+weights may start at zero.
 """
 
 import math
@@ -43,15 +45,15 @@ REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
 
 
 class Restorer(nn.Module):
-    """A network that takes any size, in the range of images.
+    """Wraps a network to denoise images of any size in the range [0, 1].
 
     Pads by reflection at the bottom and the right to a multiple of the network's stride, centers
-    the values, and crops the result back.
+    the values, and crops the result.
 
     Attributes:
-      network: the network proper.
-      residual: predict the noise and subtract it, in place of the image itself.
-      units: of the noise, if it is known.
+      network: the wrapped network.
+      residual: whether the network predicts a correction of the noisy image instead of the image.
+      units: units in which the network sees the noise; None if the noise is unknown.
     """
 
     network: nn.Module
@@ -64,18 +66,18 @@ class Restorer(nn.Module):
         _, h, w, _ = noisy_BHWC.shape
         padding = ((0, 0), (0, -h % self.network.stride), (0, -w % self.network.stride), (0, 0))
         padded_BHWC = jnp.pad(noisy_BHWC, padding, mode='reflect')
-        seen_BHWC = padded_BHWC - 0.5 if self.units is None else self.units.view(padded_BHWC)
-        output_BHWC = self.network(seen_BHWC, train=train)[:, :h, :w]
+        input_BHWC = padded_BHWC - 0.5 if self.units is None else self.units.view(padded_BHWC)
+        output_BHWC = self.network(input_BHWC, train=train)[:, :h, :w]
         if self.units is not None:
             return self.units.restored(output_BHWC, noisy_BHWC if self.residual else None)
         return output_BHWC + (noisy_BHWC if self.residual else 0.5)
 
 
 def build(config: ModelConfig) -> Restorer:
-    """The network that a config names.
+    """Builds the network that a config names.
 
     Raises:
-      UserError: unknown name.
+      UserError: the name is unknown.
     """
     if config.name not in REGISTRY:
         raise UserError(
@@ -87,7 +89,7 @@ def build(config: ModelConfig) -> Restorer:
 
 
 def geometry_of(config: ModelConfig) -> Geometry:
-    """How images for a network may be cut into tiles."""
+    """Returns the stride and halo that tiles for a network need."""
     model = build(config)
     stride, halo = model.network.stride, getattr(model.network, 'halo', None)
     if halo is not None and model.units is not None:
@@ -95,18 +97,19 @@ def geometry_of(config: ModelConfig) -> Geometry:
     return Geometry(stride, halo)
 
 
-# Pixels from what was measured, from where on a stand-in is shown; nearer, the nearest value is.
+# Where nothing was measured, the network is shown the nearest measured value, and a constant
+# (`stand_in`) at pixels farther than this from any measured one.
 STAND_IN_DISTANCE = math.sqrt(2) * (REACH + 1)
 
 
 def stand_in(config: ModelConfig) -> np.ndarray:
-    """What a network is shown where nothing was measured, (C,): the middle of the values."""
+    """Returns the constant, (C,), shown to a network where nothing was measured: mid-range."""
     center = config.center or '0.5'
     return np.array(numbers(center, 'model.center', config.channels), np.float32)
 
 
 def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
-    """Random variables of the network: {'params': ..., and 'batch_stats' if it has any}."""
+    """Draws initial variables: {'params': ...}, and 'batch_stats' if the network has any."""
     model = build(config)
     side = model.network.stride
     variables = model.init(key, jnp.zeros((1, side, side, config.channels)))
@@ -119,7 +122,7 @@ def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
 
 
 def with_encoder(path: Path, variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a ResNet-50 with its encoder's weights read from a file.
+    """Returns the variables of a ResNet-50 with encoder weights read from a file.
 
     Raises:
       UserError: see `n2n_jax.models.pretrained.load_encoder`.

@@ -1,14 +1,14 @@
-"""Convolutions in the forms that XLA is quick at. The mathematics is that of `nn.Conv`.
+"""3x3 convolutions in forms that XLA executes fast; mathematically equal to `nn.Conv`.
 
 B batch, H height, W width, I input channels, O output channels.
 
-Two things are done differently, each measured in docs/performance.md:
+There are two optimizations, measured in docs/performance.md:
 
-* Nearest upsampling before a 3x3 convolution shows it every value four times. Each of the four
-  outputs around a low-resolution pixel sees only 2x2 different values, so summed weights give the
-  same on the small map with 4 multiplications in place of 9.
-* XLA:CPU takes the gradient with respect to the weights at a half to a tenth of the speed of its
-  matrix product, so it is written as one.
+* After nearest upsampling, a 3x3 convolution reads every value four times. Each of the four outputs
+  at a low-resolution pixel depends on only 2x2 different values, so a convolution of the small map
+  with summed weights gives the same result with 4 multiplications instead of 9.
+* XLA:CPU computes the gradient with respect to the weights at a half to a tenth of the speed of its
+  matrix product, so it is written as a matrix product.
 """
 
 import jax
@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from n2n_jax.models.layers import he_normal, upsample_2x
 
-_BLOCK_PIXELS = 4096  # of the weight gradient: its operands then stay in a core's caches
+_BLOCK_PIXELS = 4096  # per block of the weight gradient; its operands then fit a core's caches
 
 
 class Conv(nn.Module):
@@ -25,9 +25,9 @@ class Conv(nn.Module):
 
     Attributes:
       num_features: output channels.
-      kernel_init: of the weights.
+      kernel_init: initializer of the weights.
       dtype: type of the computation; parameters stay float32.
-      plain: let XLA differentiate it as it stands.
+      plain: use the plain convolution, without the optimizations of this file.
     """
 
     num_features: int
@@ -46,7 +46,7 @@ class Conv(nn.Module):
 
 
 class UpConv(nn.Module):
-    """The 3x3 convolution of [nearest upsampling of `low`, `skip`]; attributes as in `Conv`."""
+    """A 3x3 convolution of the concatenation [upsampled `low`, `skip`]; attributes as in `Conv`."""
 
     num_features: int
     dtype: jnp.dtype = jnp.float32
@@ -70,15 +70,15 @@ class UpConv(nn.Module):
 
 
 def upsample_and_convolve_3x3(low_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
-    """`convolve(upsample_2x(low_BHWI), kernel_HWIO)` without the large map.
+    """Computes `convolve(upsample_2x(low_BHWI), kernel_HWIO)` without the upsampled map.
 
-    Along one axis the outputs 2i and 2i + 1 see the pixels (i - 1, i) and (i, i + 1), with weights
-    (k0, k1 + k2) and (k0 + k1, k2). One 2x2 convolution finds all four kinds of output for every
-    2x2 window; each is then picked from the window that it needs.
+    Along one axis, outputs 2i and 2i + 1 depend on pixels (i - 1, i) and (i, i + 1), with weights
+    (k0, k1 + k2) and (k0 + k1, k2). One 2x2 convolution computes all four kinds of output for every
+    2x2 window; each output is then picked from its window.
 
     Args:
-      low_BHWI: (B, H, W, I), of the type of the computation.
-      kernel_HWIO: (3, 3, I, O) float32; summed before it is cast.
+      low_BHWI: (B, H, W, I), in the type of the computation.
+      kernel_HWIO: (3, 3, I, O) float32; cast only after summation.
 
     Returns:
       (B, 2H, 2W, O).
@@ -94,7 +94,7 @@ def upsample_and_convolve_3x3(low_BHWI: jax.Array, kernel_HWIO: jax.Array) -> ja
 
 @jax.custom_vjp
 def _pick(windows_BHWVUO: jax.Array) -> jax.Array:
-    """(B, H + 1, W + 1, 2, 2, O) -> (B, H, 2, W, 2, O), each output from the window it needs."""
+    """Picks each output from its window: (B, H + 1, W + 1, 2, 2, O) -> (B, H, 2, W, 2, O)."""
     _, h1, w1, *_ = windows_BHWVUO.shape
     h, w = h1 - 1, w1 - 1
     rows = [
@@ -109,7 +109,7 @@ def _pick_forward(windows_BHWVUO: jax.Array) -> tuple[jax.Array, None]:
 
 
 def _pick_backward(saved: None, grad_BHVWUO: jax.Array) -> tuple[jax.Array]:
-    # One pass; JAX would add up four maps that are zero but for a quarter.
+    # One pass; the gradient that JAX derives adds four maps of which three quarters are zero.
     del saved
     rows = [
         jnp.stack(
@@ -128,9 +128,9 @@ _pick.defvjp(_pick_forward, _pick_backward)
 
 
 def _fold(kernel: jax.Array, axis: int) -> jax.Array:
-    """Three taps along `axis` -> two; even and odd outputs on a new axis before the last.
+    """Folds three taps along `axis` to two; even and odd outputs form a new axis before the last.
 
-    Sums of slices: a product with a constant costs a deep layer more than the fold saves it.
+    Sums slices, because in a deep layer a product with a constant costs more than folding saves.
     """
     k0, k1, k2 = jnp.split(kernel, 3, axis=axis)
     even = jnp.concatenate([k0, k1 + k2], axis=axis)
@@ -139,7 +139,7 @@ def _fold(kernel: jax.Array, axis: int) -> jax.Array:
 
 
 def convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
-    """Convolution of a map padded by one zero on every side, differentiated quickly.
+    """Convolves a map padded by one zero on every side, with a fast gradient.
 
     Args:
       x_BHWI: (B, H, W, I).
@@ -186,16 +186,16 @@ _convolve_with_product.defvjp(_forward, _backward)
 
 
 def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> jax.Array:
-    """The gradient of a convolution of the map padded by one, with respect to its weights.
+    """Computes the gradient of `convolve` with respect to its weights.
 
-    It is the correlation of the input with the gradient of the output at size x size shifts. With
-    `size` copies of the input shifted along the rows of pixels and `size` copies of the gradient
-    shifted across them, one matrix product over the pixels holds all of these.
+    This is the correlation of the input with the gradient of the output at size x size shifts. With
+    `size` copies of the input shifted horizontally and `size` copies of the gradient shifted
+    vertically, one matrix product over the pixels contains all of them.
 
     Args:
       x_BHWI: input, (B, H, W, I).
       grad_BHWO: gradient of the output, (B, H + 3 - size, W + 3 - size, O).
-      size: of the kernel, 2 or 3.
+      size: side of the kernel, 2 or 3.
 
     Returns:
       (size, size, I, O), float32 or better.
@@ -204,10 +204,10 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
     b, h, w, num_in = x_BHWI.shape
     out_h, out_w, num_out = grad_BHWO.shape[1:]
     images, rows = b, h
-    if jax.device_count() == 1:  # blocks of a batch that is cut over devices would be gathered
+    if jax.device_count() == 1:  # slicing a batch sharded over devices would gather it
         images = _divisor(b, _BLOCK_PIXELS // (h * w))
         rows = _divisor(h, _BLOCK_PIXELS // w)
-    # A part of an image needs the rows of the gradient around it; a whole one has zeros there.
+    # A block of rows needs the gradient's rows around it; around a whole image these are zero.
     grad_rows, margin = out_h, 1
     if rows < h:
         grad_rows, margin = rows + size - 1, size - 1
@@ -223,17 +223,17 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
         grad_copies = [_shift(grad_bhwo, i - margin, rows, axis=1) for i in range(size)]
         x_NI = jnp.concatenate(x_copies, axis=-1).reshape(-1, size * num_in)
         grad_NO = jnp.concatenate(grad_copies, axis=-1).reshape(-1, size * num_out)
-        # The narrow one first: XLA:CPU is half as quick the other way round.
-        one, other = (x_NI, grad_NO) if num_in < num_out else (grad_NO, x_NI)
-        return jnp.matmul(one.T, other, preferred_element_type=dtype)
+        # The narrow operand first: XLA:CPU takes twice as long the other way round.
+        narrow, wide = (x_NI, grad_NO) if num_in < num_out else (grad_NO, x_NI)
+        return jnp.matmul(narrow.T, wide, preferred_element_type=dtype)
 
     num_blocks = b // images * (h // rows)
     if num_blocks == 1:
         total = product(0)
     else:
-        narrow, wide = sorted((size * num_in, size * num_out))
+        shape = tuple(sorted((size * num_in, size * num_out)))
         total = jax.lax.fori_loop(
-            0, num_blocks, lambda n, so_far: so_far + product(n), jnp.zeros((narrow, wide), dtype)
+            0, num_blocks, lambda n, so_far: so_far + product(n), jnp.zeros(shape, dtype)
         )
     if num_in < num_out:
         return total.reshape(size, num_in, size, num_out).transpose(2, 0, 1, 3)
@@ -241,12 +241,12 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
 
 
 def _shift(x: jax.Array, offset: int, length: int, *, axis: int) -> jax.Array:
-    """`length` elements along `axis`, of which number t is x[t - offset], or 0 outside."""
+    """Returns `length` elements along `axis`; element t is x[t - offset], or 0 outside x."""
     config = [(0, 0, 0)] * x.ndim
-    config[axis] = (offset, length - x.shape[axis] - offset, 0)  # below 0: cut off
+    config[axis] = (offset, length - x.shape[axis] - offset, 0)  # negative padding crops
     return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 def _divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is not above `limit`, at least 1."""
+    """Returns the largest divisor of `number` up to `limit`; at least 1."""
     return next(d for d in range(max(1, min(number, limit)), 0, -1) if number % d == 0)

@@ -1,16 +1,16 @@
-"""What a network asks of the shape of an image or a tile of one."""
+"""Constraints of a network on the shape of its input."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """What a network asks of a tile.
+    """Constraints of a network on its tiles.
 
     Attributes:
-      stride: its sides are multiples of this.
-      halo: pixels that a core, cut at multiples of the stride, depends on beyond each of its sides;
-        a multiple of the stride. None: all of the image.
+      stride: the sides of a tile must be multiples of this, in pixels.
+      halo: pixels beyond each side of a core that its result depends on, if it is cut at multiples
+        of the stride; a multiple of the stride. None: the result depends on the whole image.
     """
 
     stride: int
@@ -18,5 +18,5 @@ class Geometry:
 
 
 def padded(length: int, stride: int) -> int:
-    """The next multiple of the stride."""
+    """Rounds a length up to a multiple of the stride."""
     return -(-length // stride) * stride

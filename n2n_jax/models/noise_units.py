@@ -1,16 +1,16 @@
-"""What a network sees of captures whose noise is known: detail in units of that noise.
+"""Normalizes captures with known noise: the network sees detail in units of that noise.
 
 B batch, H height, W width, C channels.
 
-Noise that is small beside the range of the values is not learnt from the values themselves: a
-random network answers with the whole contrast of the scene, and hundreds of steps go by before its
-error is below the noise that it is to find. So the image is cut in two: its slow part, in units of
-the contrast, and the detail beside it, in units of the noise. What the network answers is in units
-of the noise too, and so is the loss. Captures times any gain plus any offset are then the same to
-it, and so is one scene at any noise level, but for the detail that rises above it.
+Noise that is small compared with the range of the values is hard to learn from raw values: the
+error of a random network is as large as the contrast of the scene, and takes hundreds of steps to
+fall below the noise. So the image is split into a slow part (low frequencies), in units of the
+contrast, and the remaining detail, in units of the noise. The output of the network and the loss
+are in units of the noise too. This makes training invariant to gain and offset of the captures, and
+to the noise level, except for the detail that exceeds the noise.
 
-Values far beyond both are squashed: an edge or a star of a thousand standard deviations says where
-it is, and no more.
+Values far beyond both units are compressed: an edge or a star of a thousand standard deviations
+shows the network where it is, but not how bright.
 """
 
 import dataclasses
@@ -23,25 +23,25 @@ import numpy as np
 from n2n_jax.runtime.config import NOT_MEASURED, ModelConfig
 from n2n_jax.runtime.errors import UserError
 
-# The standard deviation that noise has to the network. Rates and clipping were tuned on microscopy
-# (FMD) whose noise is 0.045 of the range, so that such captures see what they were tuned for.
+# Standard deviation of the noise as the network sees it. Learning rates and clipping were tuned on
+# microscopy (FMD) with noise of 0.045 of the range; for such captures nothing is rescaled.
 NOISE = 0.045
-# Detail beyond this counts less in the loss, as 1 / detail^2. In units of `NOISE`, 89 standard
-# deviations: an edge keeps its weight, and a star that outshines the rest a thousandfold loses it.
+# Detail beyond this is weighted by 1 / detail^2 in the loss. It is 89 standard deviations of the
+# noise: edges keep their full weight, stars a thousand times brighter than the rest lose it.
 _FULL_WEIGHT = 4.0
-_BLUR = 2.0  # pixels, standard deviation of the slow part
-_RADIUS = 6  # pixels, of its kernel
-REACH = _RADIUS + 1  # pixels that the view of a pixel depends on: blur behind a 3x3 median
+_BLUR = 2.0  # pixels, standard deviation of the Gaussian that extracts the slow part
+_RADIUS = 6  # pixels, radius of its kernel
+REACH = _RADIUS + 1  # pixels on each side that `view` depends on: a 3x3 median, then the blur
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseUnits:
-    """The units of each channel, in the range of images.
+    """Units of each channel, in the range of images.
 
     Attributes:
-      center: what is 0 to the network, a number per channel.
-      contrast: what is 1 of the slow part.
-      scale: what is 1 of the detail and of the answer: the noise is `NOISE` of it.
+      center: value that the network sees as 0.
+      contrast: unit of the slow part.
+      scale: unit of the detail and of the network's output: the noise divided by `NOISE`.
     """
 
     center: tuple[float, ...]
@@ -50,10 +50,10 @@ class NoiseUnits:
 
     @classmethod
     def of(cls, config: ModelConfig) -> Self | None:
-        """The units that a config names; None if it says nothing about the noise.
+        """Reads the units from a config; returns None if the noise is unknown.
 
         Raises:
-          UserError: not one number for each channel.
+          UserError: a setting is not one number or one per channel, or noise is not above 0.
         """
         if config.noise in ('', NOT_MEASURED):
             return None
@@ -62,47 +62,54 @@ class NoiseUnits:
             for key in ('noise', 'center', 'contrast')
         )
         if min(noise) <= 0:
-            raise UserError(f'model.noise={config.noise} is not possible: write numbers above 0.')
+            raise UserError(f'model.noise={config.noise} must be above 0 for every channel.')
         scale = tuple(sigma / NOISE for sigma in noise)
-        # Never amplified beyond the detail.
+        # The slow part is never amplified more than the detail.
         contrast = tuple(max(pair) for pair in zip(contrast, scale, strict=True))
         return cls(center, contrast, scale)
 
     @property
     def noise(self) -> tuple[float, ...]:
-        """The standard deviation of the noise, in the range of images."""
+        """Standard deviation of the noise of each channel, in the range of images."""
         return tuple(NOISE * scale for scale in self.scale)
 
     def view(self, noisy_BHWC: jax.Array) -> jax.Array:
-        """What the network sees of noisy images, same shape, about 0."""
-        slow_BHWC = _slow(noisy_BHWC)
-        shape_BHWC = (slow_BHWC - _array(self.center)) / _array(self.contrast)
-        detail_BHWC = (noisy_BHWC - slow_BHWC) / _array(self.scale)
-        return _squash(shape_BHWC) + _squash(detail_BHWC)
+        """Converts noisy images to the input of the network: same shape, centered on 0."""
+        slow_BHWC = _slow_part(noisy_BHWC)
+        coarse_BHWC = (slow_BHWC - _broadcastable(self.center)) / _broadcastable(self.contrast)
+        detail_BHWC = (noisy_BHWC - slow_BHWC) / _broadcastable(self.scale)
+        return _compressed(coarse_BHWC) + _compressed(detail_BHWC)
 
-    def restored(self, answer_BHWC: jax.Array, noisy_BHWC: jax.Array | None) -> jax.Array:
-        """The network's answer as an image: a correction of the noisy one, or the image itself."""
-        around = _array(self.center) if noisy_BHWC is None else noisy_BHWC
-        return around + _array(self.scale) * answer_BHWC
+    def restored(self, output_BHWC: jax.Array, noisy_BHWC: jax.Array | None) -> jax.Array:
+        """Converts the output of the network to an image.
+
+        Args:
+          output_BHWC: the output, in units of `scale`.
+          noisy_BHWC: the noisy image, if the output is a correction of it; None: the output is the
+            image itself.
+        """
+        base = _broadcastable(self.center) if noisy_BHWC is None else noisy_BHWC
+        return base + _broadcastable(self.scale) * output_BHWC
 
     def weights(self, noisy_BHWC: jax.Array) -> jax.Array:
-        """How much each value counts in the loss, (0, 1].
+        """Returns the weight of each value in the loss, in (0, 1].
 
-        Read off the network's input alone, so that the best answer stays the mean of the targets.
+        The weights depend on the input only, so the loss is still minimized by the mean of the
+        targets.
         """
-        detail_BHWC = jnp.abs(noisy_BHWC - _slow(noisy_BHWC)) / _array(self.scale)
+        detail_BHWC = jnp.abs(noisy_BHWC - _slow_part(noisy_BHWC)) / _broadcastable(self.scale)
         return (_FULL_WEIGHT / jnp.maximum(detail_BHWC, _FULL_WEIGHT)) ** 2
 
     def in_units(self, image_BHWC: jax.Array) -> jax.Array:
-        """An image as the loss sees it."""
-        return image_BHWC / _array(self.scale)
+        """Converts an image to units of the loss."""
+        return image_BHWC / _broadcastable(self.scale)
 
 
 def numbers(text: str, key: str, channels: int) -> tuple[float, ...]:
-    """'0.01,0.02' -> a number per channel; one number is for all.
+    """Parses '0.01,0.02' to one number per channel; a single number applies to all channels.
 
     Raises:
-      UserError: it is no list of numbers, or not as many as channels.
+      UserError: the text is not a list of finite numbers, or has a wrong number of them.
     """
     try:
         found = tuple(float(part) for part in text.split(','))
@@ -112,26 +119,26 @@ def numbers(text: str, key: str, channels: int) -> tuple[float, ...]:
         found *= channels
     if len(found) != channels or not np.isfinite(found).all():
         raise UserError(
-            f"{key}='{text}' is not possible: write a number for each of {channels} channels, "
-            'with commas between them.'
+            f"{key}='{text}' must be one number, or one for each of the {channels} channels, "
+            'separated by commas.'
         )
     return found
 
 
-def _array(numbers_C: tuple[float, ...]) -> jax.Array:
+def _broadcastable(numbers_C: tuple[float, ...]) -> jax.Array:
     return jnp.asarray(numbers_C, jnp.float32).reshape(1, 1, 1, -1)
 
 
-def _squash(x: jax.Array) -> jax.Array:
-    """The identity within [-1, 1], and beyond a curve of the same slope that ends at 2 and -2."""
+def _compressed(x: jax.Array) -> jax.Array:
+    """Returns x within [-1, 1]; beyond, continues smoothly and saturates at -2 and 2."""
     size = jnp.maximum(jnp.abs(x), 1.0)
     return jnp.clip(x, -1.0, 1.0) + jnp.sign(x) * (1.0 - 1.0 / size)
 
 
-def _slow(image_BHWC: jax.Array) -> jax.Array:
-    """The slow part: a Gaussian blur of what a 3x3 median leaves.
+def _slow_part(image_BHWC: jax.Array) -> jax.Array:
+    """Extracts low frequencies: a 3x3 median, then a Gaussian blur.
 
-    The median takes out single bright pixels, which would spread over their neighbors.
+    The median removes single bright pixels, which the blur would spread over their neighbors.
     """
     return _blur(_median_3x3(image_BHWC))
 
@@ -154,9 +161,10 @@ def _blur(image_BHWC: jax.Array) -> jax.Array:
 
 
 def _median_3x3(image_BHWC: jax.Array) -> jax.Array:
-    """The middle one of nine: of the largest least, the least largest and the middle of middles.
+    """Computes the exact 3x3 median with 18 comparisons (Kopp et al.).
 
-    Each row of three is sorted (Kopp et al.); 18 comparisons, exact.
+    Sorts every column of three. The median of nine is the median of the largest of the minima, the
+    median of the medians, and the smallest of the maxima.
     """
     _, h, w, _ = image_BHWC.shape
     padded_BHWC = _padded(image_BHWC, 1)

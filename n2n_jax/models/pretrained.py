@@ -1,4 +1,4 @@
-"""ImageNet weights for the ResNet-50 encoder, from a local file in torchvision's naming."""
+"""Loads ImageNet weights for the ResNet-50 encoder from a local file with torchvision's names."""
 
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -21,30 +21,30 @@ _LEAVES = {
 
 
 def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces the encoder of a `ResNet50UNet(norm='batch')` by weights from a file.
+    """Replaces the encoder of a `ResNet50UNet(norm='batch')` with weights from a file.
 
-    The weights are copied as they are: the network itself brings its input to the mean and
-    deviation of ImageNet (see `ResNet50`), so the features of an image are exactly those that the
-    weights were trained to give, borders included.
+    The weights are copied unchanged: the network itself normalizes its input to the mean and
+    standard deviation of ImageNet (see `ResNet50`), so it computes exactly the features that the
+    weights were trained for, borders included.
 
     Args:
       path: '.npz' or '.safetensors' with torchvision's names and layouts ('conv1.weight' as OIHW,
         'layer1.0.bn1.running_mean', ...). Other entries, such as 'fc.weight', are ignored.
-      variables: what the network's `init` returned; not modified.
+      variables: variables from the network's `init`; not modified.
 
     Returns:
       The variables with params/encoder and batch_stats/encoder replaced, in float32.
 
     Raises:
-      UserError: the network has no batch norm; the file is missing, unreadable or of another kind;
-        an entry is missing, not finite or has the wrong shape.
+      UserError: the network has no batch norm; the file is missing, unreadable or in another
+        format; an entry is missing, not finite or has the wrong shape.
     """
     path = Path(path)
     params = variables['params']
     if 'encoder' not in params or 'encoder' not in variables.get('batch_stats', {}):
         raise UserError(
-            'Pretrained weights need the batch norm they were trained with: use the model '
-            "'resnet50' with norm 'batch'."
+            'Pretrained weights need the batch norm that they were trained with: set '
+            'model.name=resnet50 and model.norm=batch.'
         )
     arrays = _read(path)
     collections = {name: variables[name]['encoder'] for name in ('params', 'batch_stats')}
@@ -54,22 +54,23 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
     missing = sorted(name for name in names.values() if name not in arrays)
     if missing:
         raise UserError(
-            f'{path} lacks {len(missing)} of the {len(names)} arrays of a ResNet-50, first '
-            f"'{missing[0]}'. The names must be torchvision's."
+            f'{path} lacks {len(missing)} of the {len(names)} arrays of a ResNet-50, the first is '
+            f"'{missing[0]}'. The names must be those of torchvision."
         )
     loaded = {key: _to_flax_layout(arrays[name]) for key, name in names.items()}
     wrong = sorted((names[key], key) for key in loaded if loaded[key].shape != expected[key].shape)
     if wrong:
         name, key = wrong[0]
         raise UserError(
-            f'{path} has {len(wrong)} arrays of the wrong shape, first {name!r}: '
-            f'{loaded[key].shape} where this network has {expected[key].shape} '
+            f'{path} has {len(wrong)} arrays of the wrong shape, the first is {name!r}: '
+            f'{loaded[key].shape}, but this network has {expected[key].shape} '
             '(kernels as height, width, inputs, outputs).'
         )
     not_finite = sorted(names[key] for key in loaded if not np.isfinite(loaded[key]).all())
     if not_finite:
         raise UserError(
-            f"{path} holds NaN or infinity in {len(not_finite)} arrays, first '{not_finite[0]}'."
+            f'{path} has NaN or infinite values in {len(not_finite)} arrays, the first is '
+            f"'{not_finite[0]}'."
         )
     encoder = traverse_util.unflatten_dict({key: jnp.asarray(loaded[key]) for key in loaded})
     return {
@@ -98,13 +99,13 @@ def _torch_parts(key: tuple[str, ...]) -> Iterator[str]:
 
 
 def _to_flax_layout(array: np.ndarray) -> np.ndarray:
-    """Kernels from OIHW to HWIO; float32."""
+    """Converts to float32, and kernels from OIHW to HWIO."""
     return np.asarray(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array, np.float32)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise UserError(f'There is no file {path}.')
+        raise UserError(f'{path}: no such file.')
     if path.suffix == '.npz':
         try:
             with np.load(path, allow_pickle=False) as archive:
@@ -117,13 +118,13 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             import safetensors.numpy
         except ImportError as error:
             raise UserError(
-                f'Reading {path} needs safetensors: pip install n2n_jax[pretrained]'
+                f"Reading {path} needs safetensors: run pip install 'n2n_jax[pretrained]'"
             ) from error
         try:
             return safetensors.numpy.load_file(path)
         except safetensors.SafetensorError as error:
             raise UserError(f'{path} is not a readable .safetensors file: {error}') from error
     raise UserError(
-        f'{path} is neither .npz nor .safetensors. From PyTorch, save one with '
+        f'{path} is neither .npz nor .safetensors. From PyTorch, save the weights with '
         "safetensors.torch.save_file(model.state_dict(), 'resnet50.safetensors')."
     )

@@ -1,4 +1,4 @@
-"""ResNet-50 as the encoder of a U-Net with a full-resolution skip.
+"""A U-Net with a ResNet-50 encoder and a full-resolution skip connection.
 
 B batch, H height, W width, C channels.
 """
@@ -21,28 +21,29 @@ from n2n_jax.models.layers import (
 
 Norm = Literal['batch', 'group', 'none']
 
-_LARGEST_MAP_OF_PRODUCT = 4  # pixels
+_MAX_MATMUL_SIDE = 4  # pixels; maps up to this size are convolved by a matrix product
 
 STAGE_DEPTHS = (3, 4, 6, 3)
-# Of RGB in [0, 1]; what ImageNet weights in torchvision's naming were trained with.
+# Of RGB in [0, 1]: the normalization that torchvision's ImageNet weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _convolve(x_BHWC: jax.Array, kernel_HWIO: jax.Array, stride: int) -> jax.Array:
-    """Convolution with padding size // 2 on every side; sides of the input divisible by stride.
+    """Convolves with padding size // 2 on every side; the input's sides are multiples of stride.
 
-    Padded alike on both sides: 'SAME' at stride 2 pads only below and right, which would shift the
-    features of weights trained elsewhere by a pixel.
+    The padding is symmetric: 'SAME' at stride 2 pads only at the bottom and the right, which would
+    shift the features of pretrained weights by a pixel.
 
-    1x1 kernels and small maps go through one matrix product over shifted copies. XLA:CPU
-    differentiates the former slowly, has only a loop some 60 times slower for maps smaller than the
-    kernel, and transposes a deep layer's weights for longer than the product of a 4x4 map takes.
+    1x1 kernels and small maps are computed as one matrix product over shifted copies. XLA:CPU
+    differentiates 1x1 convolutions slowly; for maps smaller than the kernel it falls back to a loop
+    about 60 times slower; and transposing the weights of a deep layer takes it longer than the
+    product of a 4x4 map.
     """
     size, _, in_features, num_features = kernel_HWIO.shape
     pad = size // 2
     out_h, out_w = (side // stride for side in x_BHWC.shape[1:3])
-    if size > 1 and min(out_h, out_w) > _LARGEST_MAP_OF_PRODUCT:
+    if size > 1 and min(out_h, out_w) > _MAX_MATMUL_SIDE:
         return jax.lax.conv_general_dilated(
             x_BHWC,
             kernel_HWIO,
@@ -61,9 +62,9 @@ def _convolve(x_BHWC: jax.Array, kernel_HWIO: jax.Array, stride: int) -> jax.Arr
 
 
 class _EncoderConv(nn.Module):
-    # The parameters are those of nn.Conv. Only without a norm is there a bias, and then the last
-    # convolution of a residual branch starts at zero (Fixup, Zhang et al. 2019), so that depth
-    # adds no variance.
+    # The parameters are those of nn.Conv. Without a norm there is a bias, and the last convolution
+    # of a residual branch starts at zero (Fixup, Zhang et al. 2019), so that variance does not grow
+    # with depth.
     num_features: int
     size: int
     norm: Norm
@@ -114,13 +115,13 @@ def _normalize(
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut (He et al. 2016, figure 5 right).
+    """1x1, 3x3 and 1x1 convolutions with a shortcut (He et al. 2016, figure 5 right).
 
-    The stride sits in the 3x3 convolution (torchvision's v1.5), not in the first 1x1.
+    The 3x3 convolution has the stride (torchvision's v1.5), not the first 1x1 convolution.
 
     Attributes:
       width: channels of the 3x3 convolution; the block returns four times as many.
-      stride: of the 3x3 convolution and of the shortcut.
+      stride: stride of the 3x3 convolution and of the shortcut.
       project: whether the shortcut is a 1x1 convolution rather than the identity.
       norm: 'batch', 'group' or 'none'.
       dtype: type of the computation; parameters stay float32.
@@ -152,16 +153,16 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """The ResNet-50 of He et al. 2016 without its classifier: 23,508,032 parameters for RGB.
 
-    With norm='batch' an RGB or one-channel input is first brought to the mean and deviation of
-    ImageNet. This happens here, ahead of the stem's zero padding, because no change to the stem's
-    weights could reproduce it at the border. A one-channel input becomes three equal channels by
-    the same step, so that it too can use ImageNet weights as they are.
+    With norm='batch', an input of one or three channels is first normalized to the mean and
+    standard deviation of ImageNet. This must precede the stem's zero padding: scaled stem weights
+    would give other results at the border. The same step turns one channel into three, so gray
+    images can use ImageNet weights unchanged too.
 
     Attributes:
-      norm: 'batch', 'group' (32 groups; the same parameter shapes) or 'none' (a bias per
-        convolution instead).
+      norm: 'batch', 'group' (32 groups, same parameter shapes) or 'none' (a bias per convolution
+        instead).
       dtype: type of the computation; parameters stay float32.
-      remat: keep only what the blocks hand on, see `run_stage`.
+      remat: recompute activations inside the blocks for the gradients, see `run_stage`.
     """
 
     norm: Norm = 'batch'
@@ -172,7 +173,7 @@ class ResNet50(nn.Module):
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
         """Maps (B, H, W, C), image minus 0.5, to features at strides 2, 4, 8, 16 and 32.
 
-        They have 64, 256, 512, 1024 and 2048 channels; the first is the stem ahead of its pooling.
+        They have 64, 256, 512, 1024 and 2048 channels; the first is the stem before its pooling.
         """
 
         def bottleneck(y_BHWC: jax.Array, *, stage: int, block: int) -> jax.Array:
@@ -202,19 +203,19 @@ class ResNet50(nn.Module):
 
 
 class ResNet50UNet(nn.Module):
-    """A ResNet-50 encoder, a light decoder and a path at full resolution, linear output.
+    """A ResNet-50 encoder, a light decoder and a full-resolution path; the output is linear.
 
-    The stem halves the resolution at once, which a denoiser cannot afford; two 3x3 convolutions on
-    the input therefore carry the detail past the encoder. The decoder has no norm.
+    The stem halves the resolution immediately, which loses detail that a denoiser needs, so two 3x3
+    convolutions of the input bypass the encoder. The decoder has no norm.
 
     Attributes:
       out_channels: channels of the output.
-      norm: of the encoder: 'batch', 'group' or 'none', see `ResNet50`.
-      decoder_widths: channels of the decoder at strides 16, 8, 4, 2 and 1. Wider skips are first
-        brought to this width by a 1x1 convolution.
+      norm: norm of the encoder, 'batch', 'group' or 'none', see `ResNet50`.
+      decoder_widths: channels of the decoder at strides 16, 8, 4, 2 and 1. Skips at strides 4 to 16
+        are first reduced to this width by a 1x1 convolution.
       dtype: type of the computation; parameters and the last layer stay float32.
-      plain: convolutions as they are written down, see `Conv`.
-      remat: keep only what blocks and stages hand on, see `run_stage`.
+      plain: use plain convolutions, see `Conv`.
+      remat: recompute activations inside blocks and stages for the gradients, see `run_stage`.
     """
 
     out_channels: int
@@ -225,14 +226,14 @@ class ResNet50UNet(nn.Module):
     remat: bool = False
 
     stride = 32  # sides of the input must be multiples of this
-    # No `last_layer`: where it starts at zero like the residual branches, runs explode within 500
-    # steps at half the best rate and above.
+    # No `last_layer`: if it starts at zero, like the residual branches, runs diverge within 500
+    # steps from half the best learning rate on.
 
     @property
     def halo(self) -> int | None:
-        """Pixels around an area cut at multiples of the stride that its output depends on.
+        """Pixels around an area, cut at multiples of the stride, that its output depends on.
 
-        None: all of the image, of which group norm takes means.
+        None with group norm, which averages over the whole image.
         """
         return None if self.norm == 'group' else 288
 

@@ -14,13 +14,13 @@ from n2n_jax.models.layers import leaky_relu, max_pool_2x2, run_stage, unit_gain
 
 
 class UNet(nn.Module):
-    """Five poolings, skips taken after each pooling plus the raw input, linear output.
+    """Five poolings, skips from the input and after each pooling but the last, linear output.
 
     Attributes:
       out_channels: channels of the output.
       dtype: type of the computation; parameters and the last layer stay float32.
-      plain: convolutions as they are written down, see `Conv`.
-      remat: keep only what the stages hand on, and compute the rest again for the gradients.
+      plain: use plain convolutions, see `Conv`.
+      remat: recompute activations inside the stages for the gradients, see `run_stage`.
     """
 
     out_channels: int
@@ -29,7 +29,7 @@ class UNet(nn.Module):
     remat: bool = False
 
     stride = 32  # sides of the input must be multiples of this
-    halo = 128  # pixels around an area cut at multiples of the stride that its output depends on
+    halo = 128  # pixels around an area, cut at multiples of the stride, that its output depends on
     last_layer = 'dec_conv1c'
 
     @nn.compact

@@ -14,7 +14,7 @@ from n2n_jax.runtime.config import ModelConfig
 
 
 def weights_hash(variables: Any) -> str:
-    """SHA-256 over all weights, in the order of their names: equal runs have equal hashes."""
+    """Returns the SHA-256 of all weights with their names; equal weights have equal hashes."""
     digest = hashlib.sha256()
     for path, value in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())

@@ -1,4 +1,4 @@
-"""Feeds a training with pairs of captures that lie on the device.
+"""Feeds pairs of captures from the device's memory.
 
 K steps of a dispatch, B batch, S scenes, N captures of a scene, H height, W width, C channels,
 P pixels of all captures, Q pixels of one capture of each scene.
@@ -18,30 +18,30 @@ from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
 
-_ALIGNED = 64  # bytes: what begins there need not be copied to a CPU device
+_ALIGNED = 64  # bytes; an array aligned to this is used by a CPU device without a copy
 
 
 class CaptureFeed(PlannedFeed):
-    """Two captures of one scene, cut at the same place.
+    """Pairs of captures of one scene, both cropped at the same position.
 
-    Every ordered pair of captures is equally likely, so each is input and target in turn.
+    Every ordered pair of captures is equally likely, so each capture serves as input and as target.
 
     Args:
-      scenes: captures of each scene, (N, H, W, C), sides at least the crop; float32 in the
-        network's range, or of any type if `write` brings them there.
-      config: crop, batch and augmentation.
-      pairing: '1:1', '1:X' (the target is the mean of the other captures) or 'X:1'.
-      seed: of the run.
-      layout: where arrays go.
-      num_inputs: how many captures of each scene, the first ones, are inputs, the rest being
-        targets; 0: all are both. With '1:1' alone.
-      masks: 1 where a value was observed, else 0, uint8: of each scene (H, W, C), or of each of its
-        captures, (N, H, W, C).
-      write: writes scene s, (N, H, W, C), in the network's range into an array of its shape: so
-        that captures are never in memory twice as float32.
+      scenes: captures of each scene, (N, H, W, C), with sides of at least the crop; float32 in the
+        network's range, or of any type if `write` is given.
+      config: settings of crops, batch and augmentation.
+      pairing: '1:1', '1:X' (the target is the mean of the other captures) or 'X:1' (the input is).
+      seed: seed of the run.
+      layout: how arrays are placed on devices.
+      num_inputs: the first `num_inputs` captures of each scene serve as inputs only, the others as
+        targets only; 0: all captures are both. For '1:1' only.
+      masks: uint8, 1 where a value was observed, else 0: (H, W, C) for each scene, or (N, H, W, C)
+        with one mask for each capture.
+      write: called with s and an array (N, H, W, C), fills it with scene s in the network's range;
+        avoids a second float32 copy of the captures in memory.
 
     Raises:
-      UserError: they do not fit on a device.
+      UserError: the captures do not fit on a device.
     """
 
     def __init__(
@@ -69,18 +69,19 @@ class CaptureFeed(PlannedFeed):
         channels = scenes[0].shape[-1]
         num_pixels, num_sums = int(pixels_S.sum()), 0 if pairing == '1:1' else int(areas_S.sum())
         if masks is not None and num_sums and not self._mask_of_scene:
-            masks = [mask.min(axis=0) for mask in masks]  # of a mean: where all were observed
+            # A mean is observed where all captures are.
+            masks = [mask.min(axis=0) for mask in masks]
         num_bytes = (num_pixels + num_sums) * channels * 4 + sum(m.size for m in masks or ())
         if num_pixels > MAX_DEVICE_PIXELS or num_bytes > memory.device_bytes():
             raise UserError(
-                f'The captures take {memory.readable(num_bytes)} in {num_pixels} pixels; a device '
+                f'The captures take {memory.readable(num_bytes)} for {num_pixels} pixels; a device '
                 f'has {memory.readable(memory.device_bytes())} and holds at most '
-                f'{MAX_DEVICE_PIXELS} pixels: train on a part of them.'
+                f'{MAX_DEVICE_PIXELS} pixels: train on part of them.'
             )
         pixels_PC = _aligned((num_pixels, channels))
         sums_QC = _aligned((num_sums, channels))
-        places = zip(self._first_pixel_S, self._first_of_sum_S, strict=True)
-        for s, (scene, (first, first_of_sum)) in enumerate(zip(scenes, places, strict=True)):
+        firsts = zip(self._first_pixel_S, self._first_of_sum_S, strict=True)
+        for s, (scene, (first, first_of_sum)) in enumerate(zip(scenes, firsts, strict=True)):
             captures_NHWC = pixels_PC[first:][: scene.size // channels].reshape(scene.shape)
             if write is None:
                 np.copyto(captures_NHWC, scene)
@@ -103,11 +104,12 @@ class CaptureFeed(PlannedFeed):
         )
 
     def _plan(self, step: int) -> np.ndarray:
-        """Where each crop is: (B, 4), or (B, 5) with masks of scenes or means of the others.
+        """Returns where each crop is: (B, 4), or (B, 5) with masks per scene or with means.
 
-        First pixels of input and target, image width, transform; then the first one in the masks.
-        With means: first pixel of the one capture, the same in the sum of all, width, transform,
-        and how many others there are.
+        Without means: first pixel of the input, first pixel of the target, image width, transform,
+        and with masks per scene the first pixel of the mask. With means: first pixel of the single
+        capture, first pixel of the sum of all captures, image width, transform, and the number of
+        other captures.
         """
         crops = self._crops(step)
         rng = np.random.default_rng([self._seed, zlib.crc32(b'captures'), step])
@@ -119,14 +121,14 @@ class CaptureFeed(PlannedFeed):
             target_B = self._num_inputs + others_B
         else:
             input_B = np.floor(draws_2B[0] * num_B).astype(int)
-            # One of the others lies 1 to N - 1 places further on, around the end.
-            further_B = 1 + np.floor(draws_2B[1] * (num_B - 1)).astype(int)
-            target_B = (input_B + further_B) % num_B
+            # Picks another capture: an offset of 1 to N - 1, modulo N.
+            offset_B = 1 + np.floor(draws_2B[1] * (num_B - 1)).astype(int)
+            target_B = (input_B + offset_B) % num_B
         height_B, width_B = self._sizes_N2[crops.image_B].T
-        place_B = crops.top_B * width_B + crops.left_B
-        scene_B = self._first_pixel_S[crops.image_B] + place_B
+        corner_B = crops.top_B * width_B + crops.left_B
+        scene_B = self._first_pixel_S[crops.image_B] + corner_B
         first_B = scene_B + input_B * height_B * width_B
-        sum_B = self._first_of_sum_S[crops.image_B] + place_B
+        sum_B = self._first_of_sum_S[crops.image_B] + corner_B
         if self._pairing == '1:1':
             second_B = scene_B + target_B * height_B * width_B
             plan = [first_B, second_B, width_B, crops.transform_B]
@@ -146,7 +148,7 @@ class CaptureFeed(PlannedFeed):
         one_BHWC = self._cut(constants['pixels'], first_B, width_B, transform_B)
         if self._pairing == '1:1':
             return one_BHWC, self._cut(constants['pixels'], second_B, width_B, transform_B)
-        # The mean of the others, without a copy of all captures to hold it.
+        # The mean of the others from the sum of all: storing all means would double the memory.
         sum_BHWC = self._cut(constants['sums'], second_B, width_B, transform_B)
         mean_BHWC = (sum_BHWC - one_BHWC) / others[0][:, None, None, None]
         return (one_BHWC, mean_BHWC) if self._pairing == '1:X' else (mean_BHWC, one_BHWC)
@@ -154,10 +156,10 @@ class CaptureFeed(PlannedFeed):
     def _target_mask(self, constants: Any, inputs: Any) -> jax.Array | None:
         if 'masks' not in constants:
             return None
-        _, place_B, width_B, transform_B, *others = inputs.T
+        _, corner_B, width_B, transform_B, *others = inputs.T
         if self._pairing == '1:1' and self._mask_of_scene:
-            (place_B,) = others
-        masks_BHWC = self._cut(constants['masks'], place_B, width_B, transform_B)
+            (corner_B,) = others
+        masks_BHWC = self._cut(constants['masks'], corner_B, width_B, transform_B)
         return masks_BHWC.astype(jnp.float32)
 
     def _cut(
@@ -168,7 +170,7 @@ class CaptureFeed(PlannedFeed):
 
 
 def _aligned(shape: tuple[int, int]) -> np.ndarray:
-    """Uninitialized float32 that a CPU device takes as it is; NumPy alone aligns to 16 bytes."""
+    """Returns uninitialized float32 aligned for a CPU device; NumPy aligns only to 16 bytes."""
     num_bytes = 4 * shape[0] * shape[1]
     raw = np.empty(num_bytes + _ALIGNED, np.uint8)
     start = -raw.ctypes.data % _ALIGNED

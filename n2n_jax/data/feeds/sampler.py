@@ -1,7 +1,7 @@
-"""Which crops make the batch of a step: a pure function of (seed, step).
+"""Samples the crops of a batch as a pure function of (seed, step).
 
-B batch, N images. Nothing is carried from step to step, so resuming at step k needs nothing but k,
-and the order does not depend on how many processes or devices there are.
+No state is carried from step to step, so a run resumes at step k from k alone, and the order does
+not depend on the number of processes or devices. B batch, N images.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ class Crops:
     """The crops of one batch.
 
     Attributes:
-      image_B: number of the image.
+      image_B: index of the image.
       top_B, left_B: first row and column, in pixels.
-      transform_B: bit 0 mirrors left-right, bit 1 upside down, bit 2 swaps rows and columns last.
+      transform_B: bit 0 flips left-right, bit 1 flips upside down, bit 2 then transposes.
     """
 
     image_B: np.ndarray
@@ -37,18 +37,18 @@ def _epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
 def crops_of_step(
     step: int, sizes_N2: np.ndarray, *, seed: int, batch_size: int, crop: int, augment: bool
 ) -> Crops:
-    """The crops of the batch of `step`.
+    """Samples the crops of one step.
 
-    Every image comes once per epoch, in an order of its own for each epoch; every place where the
-    crop fits is equally likely.
+    Every image occurs once per epoch, in a new order each epoch; every position where the crop fits
+    is equally likely.
 
     Args:
-      step: number of updates done before this batch.
+      step: number of updates before this batch.
       sizes_N2: (H, W) of each image, neither less than `crop`.
-      seed: of the run.
-      batch_size: crops of the batch, over all devices.
-      crop: side in pixels.
-      augment: draw a flip or rotation for each crop.
+      seed: seed of the run.
+      batch_size: crops in the batch, over all devices.
+      crop: side of a crop in pixels.
+      augment: flip or rotate each crop at random.
     """
     epochs, offsets = np.divmod(step * batch_size + np.arange(batch_size), len(sizes_N2))
     image_B = np.array(
@@ -58,13 +58,13 @@ def crops_of_step(
         ]
     )
     rng = np.random.default_rng([seed, zlib.crc32(b'crops'), step])
-    places_B2 = np.floor(rng.random((batch_size, 2)) * (sizes_N2[image_B] - crop + 1)).astype(int)
+    corners_B2 = np.floor(rng.random((batch_size, 2)) * (sizes_N2[image_B] - crop + 1)).astype(int)
     transform_B = rng.integers(NUM_TRANSFORMS, size=batch_size)
-    return Crops(image_B, places_B2[:, 0], places_B2[:, 1], transform_B * augment)
+    return Crops(image_B, corners_B2[:, 0], corners_B2[:, 1], transform_B * augment)
 
 
 def transform_crop(crop_HWC: np.ndarray, transform: int) -> np.ndarray:
-    """The square crop, flipped or rotated as `Crops.transform_B` says."""
+    """Flips or rotates a square crop as specified by `Crops.transform_B`."""
     if transform & 1:
         crop_HWC = crop_HWC[:, ::-1]
     if transform & 2:

@@ -1,11 +1,11 @@
-"""Sources of clean images, by spec string, separated by commas:
+"""Sources of clean images, named by spec strings; commas separate several:
 
-  dead_leaves[:NUMBER]     procedural images, generated once and cached; no download
-  photos                   the photographs inside the scikit-image package; no download
+  dead_leaves[:NUMBER]     synthetic images, generated once and cached; no download
+  photos                   the photographs in the scikit-image package; no download
   folder:PATH              a folder of images, searched recursively
-  tfds:NAME/SPLIT          a TensorFlow Datasets set, such as tfds:bsds500/train+test
+  tfds:NAME/SPLIT          a TensorFlow Datasets data set, such as tfds:bsds500/train+test
 
-A new source is one file and one entry of `REGISTRY`.
+To add a source, write a module and add it to `REGISTRY`.
 """
 
 import re
@@ -23,7 +23,9 @@ _DEFAULT_DEAD_LEAVES = 400
 def _dead_leaves(argument: str, skip_bad: bool) -> ImageSource:
     del skip_bad
     if argument and not (argument.isdigit() and int(argument) > 0):
-        raise UserError(f"'dead_leaves:{argument}' is not understood: write dead_leaves:400.")
+        raise UserError(
+            f"'dead_leaves:{argument}' needs a number of images, such as dead_leaves:400."
+        )
     num_images = int(argument or _DEFAULT_DEAD_LEAVES)
     with ProgressLine('dead leaves', num_images) as progress:
         images = dead_leaves.dead_leaves(num_images, progress=lambda done, _: progress.update(done))
@@ -55,37 +57,46 @@ REGISTRY: dict[str, Callable[[str, bool], ImageSource]] = {
     'tfds': _tfds,
 }
 
-# A comma separates sources only where another source follows: paths may contain commas.
+# A comma separates sources only if another source follows it: paths may contain commas.
 _SEPARATOR = re.compile(r',(?=\s*(?:[\w.-]+=)?(?:' + '|'.join(REGISTRY) + r')(?:[:,\s]|$))')
 
-# A name holds no colon: an equals sign behind one is part of a path.
+# Names contain no colon, so an equals sign after a colon is part of a path.
 _NAMED = re.compile(r'(?:([\w.-]+)=)?(.*)', re.DOTALL)
 
 
 def open_source(spec: str, *, skip_bad: bool = False) -> ImageSource:
-    """Opens the sources of a spec string as one.
+    """Opens all sources of a spec string as one.
+
+    Args:
+      spec: sources separated by commas, see the head of this file.
+      skip_bad: skip files that cannot be decoded, with a warning, instead of raising an error.
 
     Raises:
-      UserError: unknown source, or one that cannot be opened.
+      UserError: a source is unknown or cannot be opened.
     """
     sources = [_open_one(part.strip(), skip_bad) for part in _SEPARATOR.split(spec)]
     return sources[0] if len(sources) == 1 else Concatenated(sources)
 
 
 def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSource]:
-    """Opens sources under their names: 'NAME=SOURCE', or the last part of the source's spec.
+    """Opens the sources of a spec string by name.
+
+    Args:
+      spec: sources separated by commas. NAME=SOURCE names one; the default is the name of the
+        folder or data set, or the kind of the source.
+      skip_bad: skip files that cannot be decoded, with a warning, instead of raising an error.
 
     Raises:
-      UserError: unknown source, one that cannot be opened, or a name used twice.
+      UserError: a source is unknown or cannot be opened, or a name is used twice.
     """
     sets: dict[str, ImageSource] = {}
     for part in _SEPARATOR.split(spec):
         name, source = _NAMED.fullmatch(part.strip()).groups()
-        if name is None:  # the folder's own name, or the TFDS set's
+        if name is None:
             kind, _, argument = source.partition(':')
             name = argument.split('/')[0] if kind == 'tfds' else Path(argument).name or kind
         if name in sets:
-            raise UserError(f"Two sets are called '{name}': write NAME=SOURCE to name them.")
+            raise UserError(f"Two image sets are called '{name}': name them with NAME=SOURCE.")
         sets[name] = _open_one(source, skip_bad)
     return sets
 
@@ -94,6 +105,6 @@ def _open_one(spec: str, skip_bad: bool) -> ImageSource:
     name, _, argument = spec.partition(':')
     if name not in REGISTRY:
         is_path = spec and Path(spec).exists()
-        hint = f"For a folder write 'folder:{spec}'." if is_path else ''
+        hint = f"For a folder, write 'folder:{spec}'." if is_path else ''
         raise UserError(f"Unknown image source '{spec}'. {hint or did_you_mean(name, REGISTRY)}")
     return REGISTRY[name](argument, skip_bad)

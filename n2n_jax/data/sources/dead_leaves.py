@@ -1,7 +1,7 @@
-"""Training images out of nothing: textured dead leaves with the statistics of photographs.
+"""Synthetic training images: textured dead leaves with the statistics of photographs.
 
-A dead leaves image is what is seen of leaves that fell on each other. With radii distributed as
-p(r) ~ r^-3 it is scale invariant, as photographs are, and occlusion gives it their edges:
+A dead leaves image shows random shapes ('leaves') that fell on top of each other. With radii
+distributed as p(r) ~ r^-3 it is scale invariant, as photographs are, and occlusion creates edges:
 
 * Lee, Mumford and Huang, 'Occlusion models for natural images', IJCV 41 (2001): the model and its
   match with the power spectrum and the gradient histogram of photographs.
@@ -12,10 +12,10 @@ p(r) ~ r^-3 it is scale invariant, as photographs are, and occlusion gives it th
   for training deep restoration models', arXiv:2504.10201 (2025): shapes, textures and depth of
   field close most of the rest of the gap.
 
-Here the colors come from a random palette per image instead of the histograms of photographs, so
-that no photograph is needed at all.
+Here the colors come from a random palette per image instead of the histograms of photographs, so no
+photograph is needed.
 
-Leaves are rasterised as integers at twice the size and painted in one pass over the pixels.
+Leaf indices are rasterized at twice the size, then all pixels are colored in one pass.
 N images, H height, W width, C channels, L leaves, T textures, K palette colors, S sides.
 """
 
@@ -32,7 +32,7 @@ import numpy as np
 from n2n_jax.runtime.cache import default_cache_dir
 from n2n_jax.runtime.errors import UserError
 
-# Raise it with every change that alters a pixel: it is part of the name of the cached file.
+# Increment it with every change that alters a pixel: it is part of the name of the cached file.
 GENERATOR_VERSION = 1
 
 _log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def dead_leaves_image(seed: int, index: int, size: int = 256) -> np.ndarray:
     """Draws one image.
 
     Args:
-      seed: non-negative; names a sequence of images.
-      index: non-negative; the position in the sequence.
+      seed: selects a sequence of images; non-negative.
+      index: position in the sequence; non-negative.
       size: height and width in pixels.
 
     Returns:
@@ -71,15 +71,15 @@ def dead_leaves(
     cache_dir: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Draws images 0 to num_images - 1 of a sequence, or reads them if they were drawn before.
+    """Draws images 0 to num_images - 1 of a sequence, or reads them from the cache.
 
     Args:
-      num_images: at least 1; about 0.2 s of one core each at size 256.
+      num_images: at least 1; each takes about 0.2 s on one core at size 256.
       size: height and width in pixels, at least 16.
-      seed: non-negative; names the sequence.
-      cache_dir: where the images are kept, one .npy file for each set of arguments; by default
+      seed: selects the sequence; non-negative.
+      cache_dir: folder of cached images, one .npy file for each set of arguments; the default is
         `default_cache_dir()`. If it cannot be written, the images are drawn every time.
-      progress: called with (images drawn so far, num_images) after each; not if they are read.
+      progress: called with (images drawn so far, num_images) after each image drawn.
 
     Returns:
       uint8 image_NHWC of shape (num_images, size, size, 3).
@@ -99,8 +99,8 @@ def dead_leaves(
     image_NHWC = _read_cache(file, (num_images, size, size, 3))
     if image_NHWC is None:
         image_NHWC = np.empty((num_images, size, size, 3), np.uint8)
-        # Threads, not processes: forking is not safe once JAX runs, and numpy releases the GIL.
-        # The leaf by leaf part holds it, so a few threads are enough.
+        # Threads, not processes: forking is unsafe once JAX runs, and NumPy releases the GIL.
+        # The loop over leaves holds it, so more than a few threads would not help.
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             drawn = pool.map(lambda index: dead_leaves_image(seed, index, size), range(num_images))
             for i, image_HWC in enumerate(drawn):
@@ -112,22 +112,22 @@ def dead_leaves(
 
 
 def _read_cache(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The images in `file`, or None if it is not there or not what was written."""
+    """Reads the images in `file`; returns None if it is missing, damaged or of another shape."""
     try:
         image_NHWC = np.load(file, allow_pickle=False)
-    except OSError:  # not there; what keeps it from being there, the writer reports
+    except OSError:  # missing, or unreadable for a reason that the writer will report
         return None
     except (ValueError, EOFError) as error:
-        _log.warning('%s cannot be read and is written anew: %s', file, error)
+        _log.warning('%s cannot be read and will be replaced: %s', file, error)
         return None
     if image_NHWC.shape != shape or image_NHWC.dtype != np.uint8:
-        _log.warning('%s holds something else and is written anew', file)
+        _log.warning('%s does not hold the expected images and will be replaced.', file)
         return None
     return image_NHWC
 
 
 def _write_cache(file: Path, image_NHWC: np.ndarray) -> None:
-    """Writes all of `file` or nothing, as several processes may do so at once."""
+    """Writes `file` atomically, as several processes may do so at once."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as stream:
@@ -139,15 +139,15 @@ def _write_cache(file: Path, image_NHWC: np.ndarray) -> None:
                 os.unlink(stream.name)
                 raise
     except OSError as error:
-        _log.warning('Dead leaves images are not kept for the next run: %s', error)
+        _log.warning('The dead leaves images cannot be cached for the next run: %s', error)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Leaves:
     """The leaves of an image, back to front; lengths are in canvas pixels, angles in radians.
 
-    The first `num_backdrop` are large and stand for what is far away: sky, walls, ground. Every
-    other leaf belongs to one of them, its ground, and takes after it.
+    The first `num_backdrop` leaves are large and represent distant surfaces: sky, walls, ground.
+    Every other leaf belongs to one of them, its ground, and resembles it.
     """
 
     num_backdrop: int
@@ -158,7 +158,7 @@ class _Leaves:
 
 
 def _scatter(rng: np.random.Generator, canvas: int) -> tuple[_Leaves, np.ndarray]:
-    """Throws the leaves; returns them and leaf_HW, the index of the leaf seen at each pixel."""
+    """Draws all leaves; returns them and leaf_HW, the index of the leaf visible at each pixel."""
     leaf_HW = np.zeros((canvas, canvas), np.int32)
 
     num_backdrop = int(rng.integers(2, 24))
@@ -173,7 +173,7 @@ def _scatter(rng: np.random.Generator, canvas: int) -> tuple[_Leaves, np.ndarray
     radius_L = (smallest**-2 - u_L * (smallest**-2 - largest**-2)) ** -0.5
     y_L, x_L = rng.uniform(0, canvas, (2, num_leaves))
     ground_L = leaf_HW[y_L.astype(int), x_L.astype(int)]
-    # Some grounds stay empty, as sky and walls do, and some are covered, as foliage is.
+    # Some grounds stay empty, like sky and walls, and others are covered, like foliage.
     density_B = rng.random(num_backdrop)
     kept_L = rng.random(num_leaves) < density_B[ground_L]
     y_L, x_L, radius_L, ground_L = (a[kept_L] for a in (y_L, x_L, radius_L, ground_L))
@@ -197,10 +197,10 @@ def _drop(
     x_L: np.ndarray,
     radius_L: np.ndarray,
 ) -> None:
-    """Writes the leaves `first`, `first` + 1, ... into leaf_HW, each over the ones before."""
+    """Writes leaves `first`, `first` + 1, ... into leaf_HW, each on top of those before."""
     num_leaves = len(y_L)
     canvas = len(leaf_HW)
-    # The area stays that of a disc while the leaf is stretched, a few of them into stalks.
+    # Stretching preserves the area of the disc; a few leaves become stalks.
     stretch_L = np.exp(np.abs(rng.normal(0, 0.5, num_leaves)) * rng.choice([1, 1, 3], num_leaves))
     angle_L = rng.uniform(0, np.pi, num_leaves)
     long_L, short_L = radius_L * stretch_L**0.5, radius_L * stretch_L**-0.5
@@ -219,7 +219,7 @@ def _drop(
         strict=True,
     )
     for i, (y, x, long, short, cos, sin, sides, hole) in enumerate(rows):
-        # How far out the corners lie; a very pointed one is cut off.
+        # Distance of the corners from the center; a very pointed corner is cut off.
         reach = long * (1, 1, 0, 2, 1.5, 1.3, 1.2)[sides] + 1
         top, left = max(int(y - reach), 0), max(int(x - reach), 0)
         box = slice(top, int(y + reach) + 2), slice(left, int(x + reach) + 2)
@@ -240,7 +240,7 @@ def _drop(
 
 
 def _warp(rng: np.random.Generator, leaf_HW: np.ndarray) -> np.ndarray:
-    """Bends the outlines: straight for half of the images, as where people build."""
+    """Bends the outlines in half of the images; the others keep straight edges, like buildings."""
     canvas = len(leaf_HW)
     strength = max(rng.uniform(-1, 1), 0) * 0.02 * canvas
     if strength == 0:
@@ -255,7 +255,7 @@ def _warp(rng: np.random.Generator, leaf_HW: np.ndarray) -> np.ndarray:
 def _power_noise(
     rng: np.random.Generator, canvas: int, slope: float, stretch: float = 1, angle: float = 0
 ) -> np.ndarray:
-    """Periodic Gaussian noise of amplitude spectrum f^-slope, zero mean and unit variance."""
+    """Draws periodic Gaussian noise of amplitude spectrum f^-slope, mean 0 and variance 1."""
     fy = np.fft.fftfreq(canvas)[:, None].astype(np.float32)
     fx = np.fft.rfftfreq(canvas).astype(np.float32)
     along = fx * np.cos(angle) + fy * np.sin(angle)
@@ -268,7 +268,7 @@ def _power_noise(
 
 
 def _palette(rng: np.random.Generator, num_colors: int) -> np.ndarray:
-    """Draws color_KC in display values: one mood per image, luminance varying most."""
+    """Draws color_KC in display values: one color mood per image, with luminance varying most."""
     brightness = rng.normal(-0.1, 0.5)
     contrast = rng.uniform(0.4, 1.6)
     saturation = 0.05 * rng.gamma(2.5)
@@ -276,7 +276,7 @@ def _palette(rng: np.random.Generator, num_colors: int) -> np.ndarray:
     luminance_K = 0.03 + 0.87 / (1 + np.exp(-logit_K))
     cast_2 = 0.8 * rng.standard_normal(2)
     chroma_K2 = saturation * (cast_2 + rng.standard_normal((num_colors, 2))) * (1, 0.4)
-    # Very dark and very bright surfaces show little color.
+    # Very dark and very bright surfaces have little chroma.
     chroma_K2 *= 4 * (luminance_K * (1 - luminance_K))[:, None]
     return np.column_stack([luminance_K, chroma_K2]).astype(np.float32) @ _OPPONENT_TO_RGB
 
@@ -291,7 +291,7 @@ def _paint(rng: np.random.Generator, leaf_HW: np.ndarray, leaves: _Leaves) -> np
     color_KC = _palette(rng, int(rng.integers(3, 16)))
     own_LC = color_KC[rng.integers(0, len(color_KC), num_leaves)]
     own_LC += 0.03 * rng.standard_normal((num_leaves, 1), np.float32)
-    # Neighbors resemble each other: leaves of a tree, stones of a wall.
+    # Leaves on the same ground resemble each other, like leaves of a tree or stones of a wall.
     likeness_L = rng.uniform(0.1, 0.95, num_backdrop).astype(np.float32)[ground_L][:, None]
     color_LC = own_LC + likeness_L * (own_LC[ground_L] - own_LC)
 
@@ -327,7 +327,7 @@ def _paint(rng: np.random.Generator, leaf_HW: np.ndarray, leaves: _Leaves) -> np
 
 
 def _texture(rng: np.random.Generator, canvas: int) -> np.ndarray:
-    """Power-law noise, in one direction or all, and for some images pushed towards two values."""
+    """Draws power-law noise, isotropic or directional; in some images pushed towards two values."""
     noise_HW = _power_noise(
         rng,
         canvas,
@@ -341,7 +341,7 @@ def _texture(rng: np.random.Generator, canvas: int) -> np.ndarray:
 
 
 def _stripes(rng: np.random.Generator, leaf_HW: np.ndarray, num_leaves: int) -> np.ndarray:
-    """Gratings on a few of the leaves: cloth, fences, feathers."""
+    """Draws gratings on a few of the leaves, like cloth, fences or feathers."""
     amplitude_L = 0.25 * rng.gamma(1, size=num_leaves) * (rng.random(num_leaves) < 0.06)
     period_L = np.exp(rng.uniform(np.log(4), np.log(40), num_leaves))
     angle_L = rng.uniform(0, np.pi, num_leaves)
@@ -358,13 +358,13 @@ def _stripes(rng: np.random.Generator, leaf_HW: np.ndarray, num_leaves: int) -> 
 
 
 def _box_down(fine_HWC: np.ndarray) -> np.ndarray:
-    """The mean over blocks of the supersampling factor: antialiased edges."""
+    """Averages blocks of the supersampling factor, which antialiases the edges."""
     s = _SUPERSAMPLING
     return sum(fine_HWC[y::s, x::s] for y in range(s) for x in range(s)) / s**2
 
 
 def _focus(rng: np.random.Generator, image_HWC: np.ndarray, near_HWC: np.ndarray) -> np.ndarray:
-    """The lens: the backdrop out of focus in some images, then a slight blur of everything."""
+    """Simulates a lens: defocuses the backdrop of some images, then blurs all slightly."""
     if rng.random() < 0.2:
         sigma = rng.uniform(0.7, 4)
         # Normalized, so that the sharp leaves do not bleed into the backdrop.
@@ -375,7 +375,7 @@ def _focus(rng: np.random.Generator, image_HWC: np.ndarray, near_HWC: np.ndarray
 
 
 def _gaussian_blur(image_HWC: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolves with a Gaussian of standard deviation `sigma` pixels; edges are repeated."""
+    """Convolves with a Gaussian of standard deviation `sigma` pixels; edge pixels are repeated."""
     reach = int(3 * sigma) + 1
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel = (kernel / kernel.sum()).tolist()

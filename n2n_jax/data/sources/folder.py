@@ -1,4 +1,4 @@
-"""A folder of images, searched recursively, of any depth and size.
+"""Images in a folder and its subfolders.
 
 H height, W width, C channels.
 """
@@ -20,12 +20,12 @@ class FolderSource:
     """Images of a folder in natural order, named by their path inside it.
 
     Args:
-      folder: where to look.
-      skip_bad: leave out files that cannot be decoded, with a warning; they are all decoded once
-        to find out. Otherwise such a file is an error as soon as it is met.
+      folder: searched recursively.
+      skip_bad: skip files that cannot be decoded, with a warning; this decodes every file once.
+        Otherwise such a file raises an error when it is read.
 
     Raises:
-      UserError: no folder, no image inside, or an unreadable header.
+      UserError: there is no such folder, it holds no image, or a header cannot be read.
     """
 
     def __init__(self, folder: str | Path, *, skip_bad: bool = False):
@@ -34,19 +34,19 @@ class FolderSource:
         if skip_bad:
             paths = _readable(paths)
             if not paths:
-                raise UserError(f'No image in {folder} can be read.')
+                raise UserError(f'None of the images in {folder} can be read.')
         self.names = [path.relative_to(folder).as_posix() for path in paths]
         self._paths = paths
-        with _the_way_out():
+        with _errors_with_advice():
             self._sizes = [image_io.image_size(path)[:2] for path in paths]
 
     def size(self, i: int) -> tuple[int, int]:
-        """(H, W) of image i, from its header."""
+        """Returns (H, W) of image i, from its header."""
         return self._sizes[i]
 
     def read(self, i: int) -> np.ndarray:
-        """Image i without its alpha channel; 8-bit files stay uint8."""
-        with _the_way_out():
+        """Reads image i without its alpha channel; 8-bit files stay uint8."""
+        with _errors_with_advice():
             return _read(self._paths[i])
 
 
@@ -60,11 +60,13 @@ def _read(path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _the_way_out() -> Iterator[None]:
+def _errors_with_advice() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f'{error} Repair it, or leave it out: data.on_bad_file=skip.') from None
+        raise UserError(
+            f'{error} Repair the file, or skip it with data.on_bad_file=skip.'
+        ) from None
 
 
 def _readable(paths: list[Path]) -> list[Path]:

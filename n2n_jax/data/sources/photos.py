@@ -1,7 +1,7 @@
-"""Six color photographs that are already on the disk of everyone who has scikit-image.
+"""Six color photographs that come with scikit-image.
 
-The files are read straight from the installed package: `skimage.data` would look for a file it
-does not find on the network. H height, W width, C channels.
+The files are read directly from the installed package, because `skimage.data` downloads files that
+it does not find there. H height, W width, C channels.
 """
 
 import importlib.resources
@@ -9,7 +9,7 @@ import importlib.resources
 import numpy as np
 from PIL import Image
 
-# Only what the scikit-image wheels (0.25 and 0.26) contain; most of `skimage.data` is a download.
+# Those in the scikit-image wheels (0.25 and 0.26); most of `skimage.data` is downloaded on demand.
 _FILES = {
     'astronaut': 'astronaut.png',
     'chelsea': 'chelsea.png',
@@ -23,12 +23,12 @@ PHOTO_NAMES: tuple[str, ...] = tuple(_FILES)
 
 
 def photos() -> dict[str, np.ndarray]:
-    """Reads the photographs; no network is needed or tried.
+    """Reads the photographs, without network access.
 
     Returns:
-      name -> uint8 image_HWC with C = 3, in the order of `PHOTO_NAMES`, between 300 and 741 pixels
-      a side. `immunohistochemistry` is a stained tissue under a microscope; `motorcycle_left` is
-      the left image of a stereo pair.
+      name -> uint8 image_HWC with C = 3, in the order of `PHOTO_NAMES`, with sides of 300 to 741
+      pixels. `immunohistochemistry` is a micrograph of stained tissue; `motorcycle_left` is the
+      left image of a stereo pair.
     """
     folder = importlib.resources.files('skimage') / 'data'
     images = {}

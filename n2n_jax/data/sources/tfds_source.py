@@ -1,7 +1,7 @@
-"""Images of a TensorFlow Datasets set, read without TensorFlow; and the command that prepares one.
+"""Reads TensorFlow Datasets (TFDS) image sets without TensorFlow, and prepares them.
 
-Only sets stored as ARRAY_RECORD can be read without TensorFlow. TFDS itself is imported inside the
-functions, because that takes a second. H height, W width, C channels.
+Only data sets stored as ARRAY_RECORD can be read without TensorFlow. TFDS itself is imported inside
+the functions, because that takes a second. H height, W width, C channels.
 """
 
 import importlib.util
@@ -20,7 +20,8 @@ from n2n_jax.runtime.errors import UserError
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-# Where TFDS' own sets keep the image and its name. 'hr' is DIV2K's high-resolution image.
+# Names of the features that hold the image and its id in TFDS's own data sets. 'hr' is DIV2K's
+# high-resolution image.
 _IMAGE_FEATURES = ('image', 'hr')
 _ID_FEATURES = ('id', 'file_name', 'image/filename')
 
@@ -28,21 +29,21 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 class TfdsImages:
-    """Images of some splits of a prepared TFDS set; an `ImageSource`.
+    """Images of some splits of a prepared TFDS data set; an `ImageSource`.
 
-    TFDS stores images in the order of a hash, so they are named by their id and sorted by it, in
-    natural order. A set without ids keeps its stored order, and its images are numbered. Opening a
-    set with ids reads all of it once.
+    TFDS stores images in hash order, so they are named by their id and sorted by it in natural
+    order. A data set without ids keeps its stored order, and its images are numbered. Opening one
+    with ids reads all of it once.
 
     Args:
-      spec: 'NAME[:CONFIG][:VERSION]/SPLIT', such as 'bsds500/train+test'; the split may be
-        anything TFDS understands, the version is the newest one prepared unless given.
-      data_dir: where TFDS keeps its sets; None: the environment variable TFDS_DATA_DIR, or else
+      spec: 'NAME[:CONFIG][:VERSION]/SPLIT', such as 'bsds500/train+test'; any split that TFDS
+        accepts; the default version is the newest one prepared.
+      data_dir: where TFDS stores data sets; None: the environment variable TFDS_DATA_DIR, or else
         ~/tensorflow_datasets.
 
     Raises:
-      UserError: a spec that is not understood; a set that is not prepared, or not as ARRAY_RECORD;
-        an unknown split; a set without 8-bit images.
+      UserError: the spec cannot be parsed; the data set is not prepared, or not as ARRAY_RECORD;
+        the split is unknown; the data set has no 8-bit images.
     """
 
     def __init__(self, spec: str, data_dir: str | Path | None = None):
@@ -65,16 +66,16 @@ class TfdsImages:
             self._source = builder.as_data_source(split, decoders=encoded)
         except ValueError as error:
             splits = ', '.join(builder.info.splits)
-            raise UserError(f"'{split}' is no split of {head}, which has {splits}.") from error
+            raise UserError(f"{head} has no split '{split}': choose from {splits}.") from error
         self.names, self._rows = self._named_rows(builder.info.features, spec)
 
     def size(self, i: int) -> tuple[int, int]:
-        """(H, W) of image i, from its header."""
+        """Returns (H, W) of image i, from its header."""
         width, height = self._open(i).size
         return height, width
 
     def read(self, i: int) -> np.ndarray:
-        """Image i: (H, W, 1 or 3), uint8, as the set declares it."""
+        """Reads image i: (H, W, 1 or 3), uint8, with the channels that the data set declares."""
         pixels = np.asarray(self._open(i).convert(self._mode))
         return pixels[..., None] if self._mode == 'L' else pixels
 
@@ -88,7 +89,7 @@ class TfdsImages:
         id_key = next((key for key in _ID_FEATURES if key in features), None)
         if id_key:
             ids = [self._source[row][id_key].decode() for row in rows]
-            if len(set(ids)) == len(ids):  # some sets start counting afresh in every split
+            if len(set(ids)) == len(ids):  # some data sets restart their ids in every split
                 rows.sort(key=lambda row: natural_key(ids[row]))
                 return [ids[row] for row in rows], rows
         return [f'{spec}/{row}' for row in rows], rows
@@ -97,36 +98,37 @@ class TfdsImages:
 def prepare(
     name: str, data_dir: str | Path | None = None, manual_dir: str | Path | None = None
 ) -> Path:
-    """Downloads a TFDS set, or takes it from a folder, and stores it as ARRAY_RECORD.
+    """Downloads a TFDS data set, or reads it from a folder, and stores it as ARRAY_RECORD.
 
-    A set that is there already is left as it is.
+    A data set that is already prepared is left unchanged.
 
     Args:
-      name: 'NAME[:CONFIG][:VERSION]': bsds500, kodak24, set14, or any set TFDS knows.
-      data_dir: where TFDS keeps its sets; None: the environment variable TFDS_DATA_DIR, or else
+      name: 'NAME[:CONFIG][:VERSION]': bsds500, kodak24, set14, or any data set of TFDS.
+      data_dir: where TFDS stores data sets; None: the environment variable TFDS_DATA_DIR, or else
         ~/tensorflow_datasets.
-      manual_dir: a folder with the images, or with a folder called NAME that holds them.
+      manual_dir: a folder with the images, or with a subfolder NAME that holds them; None:
+        download them.
 
     Returns:
-      The folder of the prepared set.
+      The folder of the prepared data set.
 
     Raises:
-      UserError: TensorFlow is not installed, the set is unknown, its download fails, the folder
-        does not hold the set, or the set is there already in another format.
+      UserError: TensorFlow is not installed, the data set is unknown, its download fails, the
+        folder does not hold it, or it is already prepared in another format.
     """
     if importlib.util.find_spec('tensorflow') is None:
         raise UserError(
-            f"Preparing {name} needs TensorFlow, reading it does not: pip install 'n2n_jax[tfds]', "
-            'or EXTRAS=dev,tfds launch/local.sh n2n prepare ...'
+            f'Preparing {name} needs TensorFlow (reading it does not): run pip install '
+            "'n2n_jax[tfds]', or EXTRAS=dev,tfds launch/local.sh n2n prepare ..."
         )
     if manual_dir is not None and not (Path(manual_dir).is_dir() and os.listdir(manual_dir)):
-        raise UserError(f'{manual_dir} is not a folder, or it is empty.')
+        raise UserError(f'{manual_dir} is not a folder, or is empty: give a folder with images.')
     import requests
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
     from tensorflow_datasets.core.download.extractor import ExtractError
 
-    from n2n_jax.data.sources import tfds_builders  # noqa: F401  (registers our sets)
+    from n2n_jax.data.sources import tfds_builders  # noqa: F401  (registers our data sets)
 
     download_errors = (
         requests.RequestException,
@@ -143,17 +145,17 @@ def prepare(
             **{key: value for key, value in where.items() if value},
         )
     except (ValueError, AssertionError) as error:  # AssertionError: unknown version
-        raise UserError(f"TFDS knows no set, config or version '{name}' to prepare.") from error
+        raise UserError(f"TFDS has no data set, config or version '{name}'.") from error
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     try:
         builder.download_and_prepare(download_config=config, file_format='array_record')
     except download_errors as error:
         reason = str(error).splitlines()[0].rstrip(':.')
         raise UserError(
-            f'{name} could not be downloaded: {reason}. If you have its images, write: n2n '
-            f'prepare {name} --from FOLDER.'
+            f'{name} could not be downloaded: {reason}. If you have its images, run: n2n prepare '
+            f'{name} --from FOLDER.'
         ) from error
-    except AssertionError as error:  # a set that only its owner may distribute
+    except AssertionError as error:  # TFDS: this data set must be downloaded by hand
         raise UserError(f'{name} needs --from FOLDER. {error}') from error
     folder = Path(builder.data_dir)
     _check_format(builder, folder)
@@ -171,7 +173,7 @@ def _parse_name(text: str) -> _SetName:
     version = rest.pop() if rest and _VERSION.fullmatch(rest[-1]) else None
     config = rest.pop() if rest else None
     if not re.fullmatch(r'\w+', name) or rest:
-        raise UserError(f"'{text}' is not understood: write NAME, NAME:CONFIG or NAME:VERSION.")
+        raise UserError(f"'{text}' cannot be parsed: write NAME, NAME:CONFIG or NAME:VERSION.")
     return _SetName(name, config, version)
 
 
@@ -180,7 +182,7 @@ def _data_root(data_dir: str | Path | None) -> Path:
 
 
 def _prepared_folder(set_name: _SetName, root: Path) -> Path:
-    """The folder of the newest version that fits: root/NAME[/CONFIG]/VERSION."""
+    """Returns the folder of the newest matching version: root/NAME[/CONFIG]/VERSION."""
     home = root / set_name.name / (set_name.config or '')
     found = [
         path.parent.relative_to(home)
@@ -195,7 +197,7 @@ def _prepared_folder(set_name: _SetName, root: Path) -> Path:
         versions = [path for path in versions if str(path) == set_name.version]
     if not versions:
         raise UserError(
-            f'{":".join(filter(None, set_name))} is not prepared in {root}. Write: n2n prepare '
+            f'{":".join(filter(None, set_name))} is not prepared in {root}. Run: n2n prepare '
             f'{set_name.name}, with --from FOLDER if you have its images already.'
         )
     return home / max(versions, key=lambda path: natural_key(str(path)))
@@ -206,18 +208,20 @@ def _check_format(builder: 'tfds.core.DatasetBuilder', folder: Path) -> None:
 
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
         raise UserError(
-            f'{folder} is stored as {builder.info.file_format.name}, which only TensorFlow reads: '
-            f'delete it, then write: n2n prepare {builder.name}.'
+            f'{folder} is stored as {builder.info.file_format.name}, which only TensorFlow can '
+            f'read: delete it, then run: n2n prepare {builder.name}.'
         )
 
 
 def _image_feature(features: 'tfds.features.FeaturesDict', name: str) -> tuple[str, str]:
-    """The key of the image feature, and the Pillow mode that its channels mean."""
+    """Returns the key of the image feature, and the Pillow mode for its channels."""
     import tensorflow_datasets as tfds
 
     key = next((key for key in _IMAGE_FEATURES if key in features), None)
     if key is None or not isinstance(features[key], tfds.features.Image):
-        raise UserError(f'{name} has no images; its features are {", ".join(features)}.')
+        raise UserError(f'{name} has no images: its features are {", ".join(features)}.')
     if features[key].np_dtype != np.uint8:
-        raise UserError(f'The images of {name} are {features[key].np_dtype}, not 8-bit.')
+        raise UserError(
+            f'The images of {name} are {features[key].np_dtype}, but only 8-bit ones can be read.'
+        )
     return key, 'L' if features[key].shape[-1] == 1 else 'RGB'

@@ -164,8 +164,8 @@ def test_a_config_is_named_after_a_colon(tmp_path: Path) -> None:
     ('spec', 'message'),
     [
         ('toy', 'names no split'),
-        ('toy/dev', "'dev' is no split of toy, which has train, test"),
-        ('toy:a:b/train', 'is not understood'),
+        ('toy/dev', "toy has no split 'dev': choose from train, test"),
+        ('toy:a:b/train', 'cannot be parsed'),
         ('kodak24/test', 'n2n prepare kodak24, with --from FOLDER'),
     ],
 )
@@ -178,7 +178,7 @@ def test_sets_that_cannot_be_read(tmp_path: Path) -> None:
     write_set(
         tmp_path / 'toy' / '1.0.0', {'test': []}, features=image_features(), file_format='tfrecord'
     )
-    with pytest.raises(UserError, match='stored as TFRECORD, which only TensorFlow reads'):
+    with pytest.raises(UserError, match='stored as TFRECORD, which only TensorFlow can read'):
         TfdsImages('toy/test', tmp_path)
     write_set(tmp_path / 'toy' / '1.0.1', {'test': []}, features={'text': tfds.features.Text()})
     with pytest.raises(UserError, match='no images; its features are text'):
@@ -267,9 +267,9 @@ def test_folders_that_are_not_the_set(tmp_path: Path) -> None:
     (folder / 'kodim01.png').write_bytes(b'no picture')
     with pytest.raises(UserError, match=r'kodim01\.png cannot be decoded'):
         prepare('kodak24', tmp_path, folder)
-    with pytest.raises(UserError, match='not a folder, or it is empty'):
+    with pytest.raises(UserError, match='not a folder, or is empty'):
         prepare('kodak24', tmp_path, tmp_path / 'missing')
-    with pytest.raises(UserError, match="knows no set, config or version 'no_such_set'"):
+    with pytest.raises(UserError, match="has no data set, config or version 'no_such_set'"):
         prepare('no_such_set', tmp_path)
 
 

@@ -1,7 +1,7 @@
-"""TensorFlow Datasets builders of the image sets denoisers are measured on.
+"""TensorFlow Datasets builders for the usual benchmark sets of denoising.
 
 Importing this package registers them with TFDS. `checksums.tsv` beside it holds the SHA-256 of
-every file that has a fixed content; TFDS refuses a download that differs.
+every file with fixed content; TFDS refuses a download that differs.
 """
 
 from n2n_jax.data.sources.tfds_builders.bsds500 import Bsds500

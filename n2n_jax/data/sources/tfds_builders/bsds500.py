@@ -1,4 +1,4 @@
-"""BSDS500: the Berkeley photographs most denoisers are trained on, and BSDS300's test images."""
+"""BSDS500: photographs that denoisers are usually trained on, with BSDS300's test images."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ import tensorflow_datasets as tfds
 
 from n2n_jax.data.sources.tfds_builders.image_set import ImageFiles, ImageSet, image_paths
 
-# The copy kept by the Berkeley Institute for Data Science, pinned to a commit. No checksum is
-# registered: GitHub does not promise that an archive of a commit keeps its bytes. It is more than
-# 140 MB, most of it segmentations.
+# The copy of the Berkeley Institute for Data Science, pinned to a commit. No checksum is
+# registered, because GitHub does not guarantee that the archive of a commit stays byte-identical.
+# It has over 140 MB, most of it segmentations.
 URL = 'https://github.com/BIDS/BSDS500/archive/a04b7c6c3a9f0ace74bf205c72a43d32e1c72722.tar.gz'
 
 _DESCRIPTION = """
-500 photographs of 481x321 pixels, either way up. 'train' (200) is the training set of BSDS300,
-'val' (100) is the test set of BSDS300, on which papers report as 'BSD300', and 'test' (200) is
-what BSDS500 added. Denoisers train on 'train+test' and are tested on 'val'.
+500 photographs of 481x321 or 321x481 pixels. 'train' (200) is the training set of BSDS300, 'val'
+(100) is the test set of BSDS300, called 'BSD300' in papers, and 'test' (200) was added by BSDS500.
+Denoisers are trained on 'train+test' and tested on 'val'.
 """
 _CITATION = """
 @article{arbelaez2011contour,
@@ -43,7 +43,7 @@ class Bsds500(ImageSet):
         )
 
     def find_images(self, folder: Path) -> dict[str, ImageFiles]:
-        """Images by the name of the folder they are in."""
+        """Finds the images of each split in the folder named after it."""
         paths = image_paths(folder)
         return {
             split: [(path.stem, path) for path in paths if path.parent.name == split]
@@ -51,5 +51,5 @@ class Bsds500(ImageSet):
         }
 
     def download_images(self, dl_manager: tfds.download.DownloadManager) -> dict[str, ImageFiles]:
-        """Images of the archive."""
+        """Downloads the archive and finds the images in it."""
         return self.find_images(Path(dl_manager.download_and_extract(URL)))

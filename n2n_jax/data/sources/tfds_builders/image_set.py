@@ -1,7 +1,7 @@
-"""What the builders share: find the images, count them, store them as RGB PNG with an id.
+"""Base class of the builders: finds, counts and stores images as RGB PNG with an id.
 
-Preparing needs TensorFlow, because TFDS writes with it; reading (tfds_source.py) does not.
-H height, W width, C channels.
+Preparing a data set needs TensorFlow, because TFDS writes with it; reading it (tfds_source.py) does
+not. H height, W width, C channels.
 """
 
 from collections.abc import Iterator
@@ -16,48 +16,48 @@ from n2n_jax.runtime.errors import UserError
 
 _SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff'}
 
-# The id of an image and the file that holds it.
+# Pairs of an image's id and its file.
 ImageFiles = list[tuple[str, Path]]
 
 
 class ImageSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A small, fixed set of images, from a local folder or from its public home.
+    """A small, fixed set of images, read from a local folder or downloaded.
 
-    As it stands, for a set of one split, 'test', whose public home serves one file per image.
+    The default methods suit a set with one split, 'test', and one URL per image.
 
-    A folder given as `manual_dir`, or its subfolder called like the set, is used as it is and
-    nothing is downloaded. TFDS' own default, `downloads/manual`, is shared by all sets: there only
-    the subfolder counts.
+    If the folder `manual_dir` is given, the images are read from its subfolder named after the set,
+    or else from the folder itself, and nothing is downloaded. TFDS's default, `downloads/manual`,
+    is shared by all data sets, so there only the subfolder counts.
 
     Attributes:
-      URLS: image id -> where it can be downloaded.
+      URLS: image id -> download URL.
       COUNTS: split -> number of images.
-      SIZES: every (width, height) in pixels that occurs, either way up; empty where sizes vary.
+      SIZES: the (width, height) in pixels that occur, in both orientations; empty if sizes vary.
     """
 
     VERSION = tfds.core.Version('1.0.0')
     RELEASE_NOTES: ClassVar[dict[str, str]] = {'1.0.0': 'Initial release.'}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = 'A folder with the images, in any nesting.'
+    MANUAL_DOWNLOAD_INSTRUCTIONS = 'A folder with the images, in any subfolders.'
 
     URLS: ClassVar[dict[str, str]]
     COUNTS: ClassVar[dict[str, int]]
     SIZES: ClassVar[frozenset[tuple[int, int]]] = frozenset()
 
     def find_images(self, folder: Path) -> dict[str, ImageFiles]:
-        """The images of every split inside a folder."""
+        """Finds the images of every split in a folder."""
         return {'test': [(self.image_id(path.stem), path) for path in image_paths(folder)]}
 
     def download_images(self, dl_manager: tfds.download.DownloadManager) -> dict[str, ImageFiles]:
-        """The images of every split, from their public home."""
+        """Downloads the images of every split."""
         paths = dl_manager.download(self.URLS)
         return {'test': [(image_id, Path(path)) for image_id, path in paths.items()]}
 
     def image_id(self, stem: str) -> str:
-        """The id of a local image whose file name without its ending is `stem`."""
+        """Returns the id of a local image from its file name without suffix."""
         return stem
 
     def describe(self, **texts: str) -> tfds.core.DatasetInfo:
-        """The set's features and the given texts (`description`, `homepage`, `citation`, ...)."""
+        """Returns the info of the set; `texts` are `description`, `homepage`, `citation`, ..."""
         features = {
             'id': tfds.features.Text(),
             'image': tfds.features.Image(shape=(None, None, 3), encoding_format='png'),
@@ -74,7 +74,7 @@ class ImageSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         found = {split: len(files) for split, files in images.items()}
         if found != self.COUNTS:
             raise UserError(
-                f'{self.name} is {_listing(self.COUNTS)} images, but '
+                f'{self.name} has {_listing(self.COUNTS)} images, but '
                 f'{folder or "the download"} holds {_listing(found)}.'
             )
         return {split: self._generate_examples(files) for split, files in images.items()}
@@ -84,7 +84,7 @@ class ImageSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield image_id, {'id': image_id, 'image': self._read(path)}
 
     def _read(self, path: Path) -> np.ndarray:
-        """The image as uint8 image_HWC with C = 3; gray becomes RGB by repetition."""
+        """Reads an image as uint8 image_HWC with C = 3; gray is repeated."""
         try:
             with Image.open(path) as image:
                 rgb_HWC = np.asarray(image.convert('RGB'))
@@ -111,7 +111,7 @@ class ImageSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """Every image file in a folder, in any nesting, hidden files apart."""
+    """Finds all image files in a folder and its subfolders, except hidden ones."""
     return sorted(
         path
         for path in folder.rglob('*')

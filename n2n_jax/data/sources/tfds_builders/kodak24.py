@@ -6,12 +6,12 @@ import tensorflow_datasets as tfds
 
 from n2n_jax.data.sources.tfds_builders.image_set import ImageSet
 
-# Rich Franzen's page, where everyone has the suite from.
+# Rich Franzen's page, the usual source of the suite.
 _HOME = 'https://r0k.us/graphics/kodak'
 
 _DESCRIPTION = """
-24 photographs of 768x512 pixels, either way up; not the variant cropped to 500x500 that some
-denoising repositories carry under the same name.
+24 photographs of 768x512 or 512x768 pixels; not the variant cropped to 500x500 that some denoising
+repositories distribute under the same name.
 """
 
 
@@ -32,6 +32,6 @@ class Kodak24(ImageSet):
         )
 
     def image_id(self, stem: str) -> str:
-        """Copies of the suite call the first image kodim01, 01 or 1."""
+        """Returns the id from a file name; copies call the first image kodim01, 01 or 1."""
         number = re.search(r'[0-9]+$', stem)
         return f'kodim{int(number[0]):02}' if number else stem

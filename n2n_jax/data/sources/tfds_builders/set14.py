@@ -1,4 +1,4 @@
-"""Set14: fourteen test images of many kinds: photographs, a comic, a slide."""
+"""Set14: fourteen varied test images, among them photographs, a comic and a slide."""
 
 import tensorflow_datasets as tfds
 
@@ -9,7 +9,7 @@ _NAMES = (
     'foreman', 'lenna', 'man', 'monarch', 'pepper', 'ppt3', 'zebra',
 )  # fmt: skip
 
-# The set has no page of its own any more: this is the copy of DnCNN's authors, at one commit.
+# The set no longer has a page of its own: this is the copy of DnCNN's authors, pinned to a commit.
 _HOME = 'https://raw.githubusercontent.com/cszn/DnCNN/e93b27812d3ff523a3a79d19e5e50d233d7a8d0a'
 
 _DESCRIPTION = """
