@@ -1,14 +1,14 @@
-"""The base of every experiment: the paper's recipe, and its small variants.
+"""Base config of all experiments: the paper's recipe, and short variants of it.
 
 Full recipe (Lehtinen et al. 2018, appendix A.2, and the official code): 4 crops of 256x256, Adam
-(0.9, 0.99) at 3e-4, 500,000 steps, squared-cosine ramp-down over the last half; fresh noise, at a
-fresh level, for every crop. The paper trains on 50,000 ImageNet validation images
+(0.9, 0.99) at 3e-4, 500,000 steps, squared-cosine ramp-down over the second half; new noise of a
+new level for every crop. The paper trains on 50,000 ImageNet validation images
 (--config.data.train=folder:PATH). The default is BSDS500 without the 100 images of the BSDS300 test
 split. Run `n2n prepare` for bsds500 first, and for kodak24 and set14, which the evaluation needs.
 
 Variants follow the file name after a colon, separated by commas:
-  quick   a few minutes on two CPU cores; embedded images, nothing to download
-  clean   clean targets: the supervised control arm
+  quick   trains for a few minutes on two CPU cores, on built-in images without a download
+  clean   clean targets: supervised training, for comparison
 """
 
 from ml_collections import ConfigDict
@@ -44,7 +44,7 @@ def get_config(variant: str = '') -> ConfigDict:
 
 
 def with_resnet50(config: ConfigDict, variant: str) -> ConfigDict:
-    """The same experiment with the ResNet-50 instead of the U-Net."""
+    """Changes the experiment from the U-Net to the ResNet-50."""
     config.model.name = 'resnet50'
     config.model.residual = True
     if 'quick' in variants_of(variant):
@@ -54,7 +54,7 @@ def with_resnet50(config: ConfigDict, variant: str) -> ConfigDict:
 
 
 def variants_of(variant: str) -> list[str]:
-    """The words after the colon."""
+    """Splits the text after the colon into variants; raises UserError if one is unknown."""
     words = [word for word in variant.split(',') if word]
     for word in words:
         if word not in VARIANTS:

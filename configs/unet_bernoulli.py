@@ -16,7 +16,7 @@ from configs import default
 
 def get_config(variant: str = '') -> ConfigDict:
     config = default.get_config(variant)
-    # Minutes suffice for one level; the full recipe learns the whole range.
+    # A few minutes are enough for one level only; the full recipe learns the whole range.
     config.noise.input = 'bernoulli:0.5' if 'quick' in variant else 'bernoulli:0-0.95'
     config.eval.noise = 'bernoulli:0.5'
     return config

@@ -6,7 +6,7 @@ python -m n2n_jax.main --config configs/unet_gauss.py --workdir runs/unet_gauss
 python -m n2n_jax.main --config configs/unet_gauss.py:quick --workdir runs/quick_unet_gauss
 
 Quick, on the six photographs at sigma 25: 29.7 dB (20.2 in), 3 to 8 minutes on two cores. The full
-recipe is not measured here; the official code reaches 32.39 dB on Kodak with it.
+recipe is not measured yet; the official code reaches 32.39 dB on Kodak with it.
 """
 
 from ml_collections import ConfigDict

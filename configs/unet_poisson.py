@@ -16,7 +16,7 @@ from configs import default
 
 def get_config(variant: str = '') -> ConfigDict:
     config = default.get_config(variant)
-    # Targets with only a few photons are too noisy for minutes of L2 training.
+    # Targets with only a few photons are too noisy to learn from with L2 in minutes.
     config.noise.input = 'poisson:5-50' if 'quick' in variant else 'poisson:0.001-50'
     config.eval.noise = 'poisson:30'
     return config

@@ -16,7 +16,7 @@ from configs import default
 
 def get_config(variant: str = '') -> ConfigDict:
     config = default.get_config(variant)
-    # Minutes suffice for one level; the full recipe learns the whole range.
+    # A few minutes are enough for one level only; the full recipe learns the whole range.
     config.noise.input = 'text:0.25' if 'quick' in variant else 'text:0-0.5'
     config.eval.noise = 'text:0.25'
     return config

@@ -1,14 +1,14 @@
-"""Corruptions: synthetic captures drawn on the device from a key.
+"""Corruptions: synthetic noise and other degradations, drawn on the device from a key.
 
 B batch, H height, W width, C channels.
 
-A spec string names a corruption and its level, and composes with `+`, left to right:
+A spec string names a corruption and its level; `+` chains several, applied left to right:
 
   gaussian:25              fixed level
   gaussian:0-50            level drawn uniformly, once per image
-  blur:1.6+gaussian:10     blurred, then noisy
+  blur:1.6+gaussian:10     blur, then noise
 
-A new corruption is one file and one entry of `REGISTRY`.
+To add a corruption, write a module and add it to `REGISTRY`.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ REGISTRY: dict[str, Corruption] = {
 # Spellings of early versions. They keep their name in protocols, and with it the ids of old rows.
 _EARLIER = {'quantise': dataclasses.replace(QUANTIZE, name='quantise')}
 
-_WHOLLY_SEEN = 0.999  # of a mixed value: that much of it comes from observed values
+_FULLY_OBSERVED = 0.999  # least share of a mixed value that comes from observed values
 
 _NUMBER = r'\d+(?:\.\d*)?|\.\d+'
 _STAGE = re.compile(rf'(?P<name>[a-z_0-9]+)(?::(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?)?')
@@ -45,11 +45,11 @@ _STAGE = re.compile(rf'(?P<name>[a-z_0-9]+)(?::(?P<low>{_NUMBER})(?:-(?P<high>{_
 
 @dataclasses.dataclass(frozen=True)
 class Corruptor:
-    """Draws captures as a spec string says.
+    """Draws noisy captures of clean images, as specified by a spec string.
 
     Attributes:
-      spec: the string it was parsed from.
-      stages: applied from left to right.
+      spec: the spec string.
+      stages: its stages, applied from left to right.
     """
 
     spec: str
@@ -57,18 +57,18 @@ class Corruptor:
 
     @property
     def masks(self) -> bool:
-        """True if captures come with a mask of observed values."""
+        """Whether captures come with a mask of observed values."""
         return any(stage.observed < 1 for stage in self.stages)
 
     @functools.cached_property
     def clean_statistics(self) -> CleanStatistics:
-        """The statistics of captures that are the clean image."""
+        """The statistics of captures that equal the clean image."""
         return clean_statistics(self.stages)
 
     def sample_image(
         self, key: jax.Array, image_HWC: jax.Array
     ) -> tuple[jax.Array, jax.Array | None]:
-        """One capture of one image, and its mask of observed values (None: all observed)."""
+        """Draws a capture of one image, and its mask of observed values (None: all observed)."""
         mask_HWC = None
         for i, stage in enumerate(self.stages):
             key_level, key_noise = jax.random.split(jax.random.fold_in(key, i))
@@ -77,30 +77,30 @@ class Corruptor:
                 level = jax.random.uniform(key_level, minval=stage.low, maxval=stage.high)
             image_HWC, observed_HWC = stage.corruption.sample_image(key_noise, image_HWC, level)
             if stage.corruption.mixes and mask_HWC is not None:
-                seen_HWC, _ = stage.corruption.sample_image(key_noise, mask_HWC, level)
-                mask_HWC = (seen_HWC > _WHOLLY_SEEN).astype(mask_HWC.dtype)
+                share_HWC, _ = stage.corruption.sample_image(key_noise, mask_HWC, level)
+                mask_HWC = (share_HWC > _FULLY_OBSERVED).astype(mask_HWC.dtype)
             if observed_HWC is not None:
                 mask_HWC = observed_HWC if mask_HWC is None else mask_HWC * observed_HWC
         return image_HWC, mask_HWC
 
     def sample_with_keys(self, keys_B: jax.Array, clean_BHWC: jax.Array) -> Corrupted:
-        """One capture per image from one key per image."""
+        """Draws one capture per image, from one key per image."""
         return Corrupted(*jax.vmap(self.sample_image)(keys_B, clean_BHWC))
 
     def sample(self, key: jax.Array, clean_BHWC: jax.Array) -> Corrupted:
-        """One capture per image; levels and noise are independent between images.
+        """Draws one capture per image; levels and noise are independent between images.
 
-        Image i depends on (key, i) alone, not on the batch size nor on how the batch is sharded.
+        Capture i depends only on (key, i), not on the batch size or its sharding.
         """
         keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(clean_BHWC.shape[0]))
         return self.sample_with_keys(keys_B, clean_BHWC)
 
 
 def parse(spec: str) -> Corruptor:
-    """Reads a spec string such as 'gaussian:25' or 'blur:1.6+gaussian:0-10'.
+    """Parses a spec string such as 'gaussian:25' or 'blur:1.6+gaussian:0-10'.
 
     Raises:
-      UserError: the string is not understood, or a level lies outside the corruption's bounds.
+      UserError: the string cannot be parsed, or a level is out of bounds.
     """
     return Corruptor(spec, tuple(_parse_stage(part.strip(), spec) for part in spec.split('+')))
 
@@ -109,7 +109,7 @@ def _parse_stage(part: str, spec: str) -> Stage:
     match = _STAGE.fullmatch(part)
     if match is None:
         raise UserError(
-            f"Noise '{spec}' is not understood at '{part}': write NAME:LEVEL or NAME:LOW-HIGH, "
+            f"Noise '{spec}' cannot be parsed at '{part}': write NAME:LEVEL or NAME:LOW-HIGH, "
             "such as 'gaussian:25' or 'poisson:5-50'."
         )
     name = match['name']
@@ -118,20 +118,22 @@ def _parse_stage(part: str, spec: str) -> Stage:
         raise UserError(f"Unknown noise '{name}' in '{spec}'. {did_you_mean(name, REGISTRY)}")
     if not corruption.level:
         if match['low'] is not None:
-            raise UserError(f"'{name}' takes no level: write '{name}' in place of '{part}'.")
+            raise UserError(f"'{name}' takes no level: write '{name}' instead of '{part}'.")
         return Stage(corruption, 0.0, 0.0)
     if match['low'] is None:
-        raise UserError(f"'{part}' in '{spec}' needs a level, the {corruption.level}.")
+        raise UserError(
+            f"'{part}' in '{spec}' needs a level: write {name}:LEVEL, the {corruption.level}."
+        )
     low = float(match['low'])
     high = low if match['high'] is None else float(match['high'])
     if low > high:
         raise UserError(
-            f"Range reversed in '{part}': write '{name}:{match['high']}-{match['low']}'."
+            f"The range in '{part}' is reversed: write '{name}:{match['high']}-{match['low']}'."
         )
     smallest, largest = corruption.bounds
     if low < smallest or high > largest:
         raise UserError(
-            f"Level out of range in '{part}': the {corruption.level} lies between {smallest:g} "
-            f'and {largest:g}.'
+            f"Level out of range in '{part}': the {corruption.level} must be between "
+            f'{smallest:g} and {largest:g}.'
         )
     return Stage(corruption, low, high)

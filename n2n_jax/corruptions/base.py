@@ -1,6 +1,6 @@
-"""What a corruption is: a pure function of a key, a clean image and a level.
+"""The interface of corruptions: pure functions of a key, a clean image and a level.
 
-B batch, H height, W width, C channels. Images are float32 in [0, 1]; corrupted images may leave
+B batch, H height, W width, C channels. Images are float32 in [0, 1]; corrupted images may exceed
 that range, because a clipped target has the wrong mean (Lehtinen et al. 2018, section 2).
 """
 
@@ -17,11 +17,11 @@ SampleImage = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.A
 
 
 class Corrupted(NamedTuple):
-    """A synthetic capture.
+    """Synthetic captures.
 
     Attributes:
-      image_BHWC: the noisy image, float32, not clipped.
-      mask_BHWC: 1 where the value was observed and 0 where it is missing; None: all observed.
+      image_BHWC: the noisy images, float32, not clipped.
+      mask_BHWC: 1 where a value is observed and 0 where it is missing; None: all are observed.
     """
 
     image_BHWC: jax.Array
@@ -29,44 +29,45 @@ class Corrupted(NamedTuple):
 
 
 def none_of_them(level: float) -> float:
-    """A share of 0, whatever the level."""
+    """Returns a share of 0 for every level."""
     del level
     return 0.0
 
 
 def all_of_them(level: float) -> float:
-    """A share of 1, whatever the level."""
+    """Returns a share of 1 for every level."""
     del level
     return 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """One kind of corruption, before a level is chosen.
+    """One kind of corruption, without a level.
 
-    What it says of its captures decides which losses may learn from noisy targets of this kind:
-    see `n2n_jax.corruptions.statistics`, which also derives it for compositions. The defaults are
-    those of noise on every value that nothing else is known of.
+    Its properties determine which losses can learn from noisy targets of this kind; see
+    `n2n_jax.corruptions.statistics`, which also derives them for chains. The defaults suit noise on
+    every value of which nothing else is known.
 
     Attributes:
-      name: the word used in a spec string.
-      level: what the number after the colon means, for help texts and errors; empty if the
+      name: name in a spec string.
+      level: meaning of the number after the colon, for help texts and errors; empty if the
         corruption takes no number.
-      bounds: smallest and largest level that make sense.
+      bounds: smallest and largest sensible level.
       sample_image: draws one corrupted image; jittable, fixed shapes.
-      statistics: those of an observed value, over many captures, that are the clean value; the one
-        to learn from first. All three: the noise is symmetric about the clean value with one peak.
-        With `untouched` the median counts only where more than half of the values are untouched,
-        the mode only where any are.
-      untouched: the share of the observed values that come back exactly as they were, of a level.
-      observed: the share of the values that the mask calls observed, of a level.
-      monotone: True for a fixed, nondecreasing function of each value: medians go through it.
-      rectifies: True if values below 0 count as 0, so that behind such values the mean is lost.
-      nonnegative: True if an image without values below 0 comes back without any.
-      mixes: True if a value is made of its neighbors too; a mask goes through the same, and what
-        any missing value has a part in is missing.
-      cuts: what it does to the range and the steps of all values, in words that follow on
-        'values are', with {level} for its level; '' if it leaves both alone.
+      statistics: the statistics of an observed value, over many captures, that equal the clean
+        value, the preferred one first. All three mean that the noise is symmetric about the clean
+        value with a single peak. If `untouched` is given, the median only counts where more than
+        half of the values are untouched, and the mode where any are.
+      untouched: share of the observed values that are left exactly as they were, given the level.
+      observed: share of the values that the mask marks as observed, given the level.
+      monotone: True for a fixed, nondecreasing function of each value, which preserves medians.
+      rectifies: True if values below 0 are treated as 0, which loses the mean after stages that
+        produce such values.
+      nonnegative: True if an image without negative values stays without them.
+      mixes: True if a value also depends on its neighbors; the mask is mixed too, and a value with
+        a missing contribution counts as missing.
+      cuts: how it limits the range or the steps of all values, as words that follow 'values are',
+        with {level} for its level; '' if it does not.
     """
 
     name: str

@@ -13,10 +13,10 @@ from n2n_jax.corruptions.base import Corruption, all_of_them
 def sample_image(
     key: jax.Array, image_HWC: jax.Array, p: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """m x, with m = 1 with probability 1 - p, one draw per pixel for all its channels.
+    """Draws m x, where m = 1 with probability 1 - p, else 0; one m per pixel for all channels.
 
-    The mean of a capture is (1 - p) x, so noisy targets need a masked loss with the *target's*
-    mask (Lehtinen et al. 2018, equation 7): what is observed is the clean value.
+    The mean of captures is (1 - p) x, but observed values are clean. Noisy targets therefore need a
+    loss masked with the *target's* mask (Lehtinen et al. 2018, equation 7).
     """
     h, w, _ = image_HWC.shape
     keep_HW1 = draws.uniform(key, h * w).reshape(h, w, 1) >= p

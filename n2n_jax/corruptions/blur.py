@@ -1,4 +1,4 @@
-"""Gaussian blur, the deterministic part of a deblurring task.
+"""Gaussian blur, for deblurring tasks; deterministic.
 
 H height, W width, C channels.
 """
@@ -8,16 +8,16 @@ import jax.numpy as jnp
 
 from n2n_jax.corruptions.base import Corruption
 
-RADIUS = 16  # pixels to each side: three standard deviations of the widest blur
+RADIUS = 16  # pixels on each side: three standard deviations of the widest blur
 
 
 def sample_image(
     key: jax.Array, image_HWC: jax.Array, sigma: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Convolution with a Gaussian of standard deviation sigma in pixels, edges repeated."""
-    del key  # a blur draws nothing
+    """Convolves with a Gaussian of standard deviation sigma in pixels; repeats edge pixels."""
+    del key  # a blur is deterministic
     offsets = jnp.arange(-RADIUS, RADIUS + 1, dtype=image_HWC.dtype)
-    # At sigma 0 every weight but the center's underflows to 0: the image comes back unchanged.
+    # At sigma 0 all weights but the center's underflow to 0, so the image stays unchanged.
     weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 1e-3)))
     weights = weights / weights.sum()
     for axis in (0, 1):
@@ -36,7 +36,7 @@ BLUR = Corruption(
     level='standard deviation of the blur in pixels',
     bounds=(0.0, 5.0),
     sample_image=sample_image,
-    statistics=(),  # the clean image itself is another
+    statistics=(),  # no statistic of blurred captures is the clean image
     untouched=lambda sigma: float(sigma == 0),
     nonnegative=True,
     mixes=True,

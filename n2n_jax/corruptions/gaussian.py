@@ -14,10 +14,10 @@ from n2n_jax.corruptions.base import Corruption
 def sample_image(
     key: jax.Array, image_HWC: jax.Array, sigma: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """x + n, n ~ N(0, (sigma / 255)^2) per value (Lehtinen et al. 2018, section 3.1)."""
+    """Draws x + n, n ~ N(0, (sigma / 255)^2) per value (Lehtinen et al. 2018, section 3.1)."""
     noise = sigma / 255.0 * draws.normal(key, image_HWC.size)
-    # The barrier keeps XLA from contracting product and sum into one rounding on some shapes only:
-    # the noise of an image has to be the same, bit for bit, on any number of devices.
+    # Without the barrier XLA fuses product and sum into one rounding, but only for some shapes. The
+    # noise of an image must be bit-identical on any number of devices.
     noise = jax.lax.optimization_barrier(noise)
     return image_HWC + noise.reshape(image_HWC.shape), None
 

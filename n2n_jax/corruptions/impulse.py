@@ -13,10 +13,10 @@ from n2n_jax.corruptions.base import Corruption
 def sample_image(
     key: jax.Array, image_HWC: jax.Array, p: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """A pixel becomes a color from U[0, 1]^C with probability p, all channels together.
+    """Replaces each pixel, with probability p, by a color from U[0, 1]^C.
 
-    Lehtinen et al. 2018, section 3.2. The clean value is the mode of a capture, below
-    p = 0.5 its median too, and not its mean.
+    Lehtinen et al. 2018, section 3.2. The clean value is the mode of captures, below p = 0.5 also
+    their median, but not their mean.
     """
     key_where, key_color = jax.random.split(key)
     h, w, _ = image_HWC.shape

@@ -11,17 +11,17 @@ import jax.numpy as jnp
 from n2n_jax.corruptions import draws
 from n2n_jax.corruptions.base import Corruption
 
-_LARGEST_INVERTED = 64.0  # expected counts above this go through rejection
+_MAX_INVERSION_RATE = 64.0  # expected counts above this are drawn by rejection
 _TERMS = 120  # 64 + 6 sqrt(64) + 6, rounded up
-_PENDING = -1.0  # in place of a count
+_PENDING = -1.0  # marks a count that is not drawn yet
 
 
 def sample_image(
     key: jax.Array, image_HWC: jax.Array, peak: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Poisson(peak x) / peak: mean x, variance x / peak (Lehtinen et al. 2018, section 3.1).
+    """Draws Poisson(peak x) / peak: mean x, variance x / peak (Lehtinen et al. 2018, section 3.1).
 
-    A rate cannot be negative: an input below 0 counts as 0.
+    Negative inputs are treated as 0, as a rate cannot be negative.
     """
     rate_HWC = peak * jnp.maximum(image_HWC, 0.0)
     counts_HWC = poisson_counts(key, rate_HWC.reshape(-1)).reshape(image_HWC.shape)
@@ -29,46 +29,47 @@ def sample_image(
 
 
 def poisson_counts(key: jax.Array, rate_N: jax.Array) -> jax.Array:
-    """Poisson draws as float32, (N,); the distribution is right to some 4e-6.
+    """Draws Poisson counts as float32, (N,); the distribution is accurate to about 4e-6.
 
-    `jax.random.poisson` loops until its last value is accepted, with fresh random bits for all of
-    them in every round. Here one uniform number and a fixed number of additions make a count, some
-    forty times as quick on a CPU; only images with rates above 64 enter a loop.
+    `jax.random.poisson` loops until the last value is accepted, and draws random bits for all
+    values in every round. Here a count takes one uniform number and a fixed number of additions,
+    about forty times as fast on a CPU; only images with rates above 64 need a loop.
     """
     key_small, key_large = jax.random.split(key)
-    is_large_N = rate_N > _LARGEST_INVERTED
+    is_large_N = rate_N > _MAX_INVERSION_RATE
     small_N = _by_inversion(key_small, jnp.where(is_large_N, 0.0, rate_N))
     return _by_rejection(key_large, rate_N, jnp.where(is_large_N, _PENDING, small_N))
 
 
 def _by_inversion(key: jax.Array, rate_N: jax.Array) -> jax.Array:
-    """The number of values of the distribution function that are not above a uniform number."""
-    uniform_N = _drawn_once(key, rate_N.size)
+    """Inverts the distribution function: counts its values that a uniform number reaches."""
+    uniform_N = _uniform_computed_once(key, rate_N.size)
     term_N = sum_N = jnp.exp(-rate_N)
     counts_N = jnp.zeros_like(rate_N)
     for i in range(1, _TERMS + 1):  # unrolled: one pass over memory
         counts_N += uniform_N >= sum_N
         term_N = term_N * (rate_N * (1 / i))
         sum_N = sum_N + term_N
-    # Rounding leaves the last sum up to 4e-6 below 1; a number in between would count all terms.
+    # Rounding leaves the last sum up to 4e-6 below 1; a uniform number above it would count all
+    # terms.
     return jnp.minimum(counts_N, jnp.floor(rate_N + 6 * jnp.sqrt(rate_N) + 6))
 
 
-def _drawn_once(key: jax.Array, count: int) -> jax.Array:
-    """Uniform numbers that are used many times.
+def _uniform_computed_once(key: jax.Array, count: int) -> jax.Array:
+    """Draws uniform numbers that are used many times.
 
-    Without the barrier XLA may write the generator out at each place, and compile for minutes.
+    Without the barrier, XLA may duplicate the generator at every use, and compile for minutes.
     """
     return jax.lax.optimization_barrier(draws.uniform(key, count))
 
 
 def _by_rejection(key: jax.Array, rate_N: jax.Array, counts_N: jax.Array) -> jax.Array:
-    """Replaces the pending counts by draws with transformed rejection (Hörmann 1993, PTRS).
+    """Replaces pending counts with draws by transformed rejection (Hörmann 1993, PTRS).
 
-    The count itself says whether it is pending. Were that carried beside it, a compiler might work
-    out twice, and round differently, whether a draw is accepted, and leave a count without one.
+    The count itself marks that it is pending. With a separate flag, the compiler might evaluate the
+    acceptance twice with different rounding, and leave a count pending forever.
     """
-    rate_N = jnp.maximum(rate_N, _LARGEST_INVERTED)
+    rate_N = jnp.maximum(rate_N, _MAX_INVERSION_RATE)
     b_N = 0.931 + 2.53 * jnp.sqrt(rate_N)
     a_N = -0.059 + 0.02483 * b_N
     log_inverse_alpha_N = jnp.log(1.1239 + 1.1328 / (b_N - 3.4))
@@ -77,11 +78,12 @@ def _by_rejection(key: jax.Array, rate_N: jax.Array, counts_N: jax.Array) -> jax
     def try_all(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         key, counts_N = carry
         key, key_u, key_v = jax.random.split(key, 3)
-        u_N = _drawn_once(key_u, rate_N.size) - 0.5
-        v_N = _drawn_once(key_v, rate_N.size)
+        u_N = _uniform_computed_once(key_u, rate_N.size) - 0.5
+        v_N = _uniform_computed_once(key_v, rate_N.size)
         us_N = 0.5 - jnp.abs(u_N)
         k_N = jnp.floor((2 * a_N / us_N + b_N) * u_N + rate_N + 0.43)
-        # log of rate^k exp(-rate) / k! with Stirling's series: no difference of large numbers.
+        # log(rate^k exp(-rate) / k!) by Stirling's series, which avoids differences of large
+        # numbers.
         safe_N = jnp.maximum(k_N, 1.0)
         difference_N = safe_N - rate_N
         log_probability_N = (

@@ -1,17 +1,17 @@
-"""Which statistics of noisy targets are the clean image, for one corruption and for several.
+"""Determines which statistics of noisy targets equal the clean image, for chains of corruptions.
 
-A network that is trained on noisy targets learns a statistic of them, and the loss says which (see
-`n2n_jax.train.losses`). Each `Corruption` says which of its own are the clean value; here is what
-is left
-of them behind a row of stages:
+A network trained on noisy targets learns a statistic of them that depends on the loss (see
+`n2n_jax.train.losses`). Each `Corruption` declares which of its statistics equal the clean value.
+In a chain of stages they are preserved as follows:
 
-  mean    kept while every stage keeps it, but not through one that rectifies values below 0
-  median  kept by symmetric noise on symmetric noise, and by monotone functions behind any of it;
-          also as long as more than half of the values are exactly the clean ones
-  mode    kept while some values are exactly the clean ones, and by symmetric noise: with impulses
-          to a fraction of its standard deviation, at black and white
+  mean    by stages that all preserve it, unless one rectifies negative values
+  median  by symmetric noise after symmetric noise, and by monotone functions after either; also
+          while more than half of the values are exactly clean
+  mode    while some values are exactly clean, and by symmetric noise; with impulses, at black and
+          white, only up to a fraction of the noise's standard deviation
 
-What is not known to be kept counts as lost: asymmetric noise behind noise loses all but the mean.
+A statistic not known to be preserved counts as lost: asymmetric noise after noise loses all but the
+mean.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 from n2n_jax.corruptions.base import Corruption, Statistic, none_of_them
 
-_ALL: tuple[Statistic, ...] = ('mean', 'median', 'mode')
-_NUM_LEVELS = 100  # of a range
+_STATISTICS: tuple[Statistic, ...] = ('mean', 'median', 'mode')
+_NUM_LEVELS = 100  # sampled from a range of levels
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A corruption with its range of levels; low == high means a fixed level."""
+    """A corruption with its range of levels; low == high for a fixed level."""
 
     corruption: Corruption
     low: float
@@ -34,7 +34,7 @@ class Stage:
 
     @property
     def spec(self) -> str:
-        """As in a spec string."""
+        """The stage in the notation of spec strings."""
         name, low, high = self.corruption.name, self.low, self.high
         if not self.corruption.level:
             return name
@@ -42,7 +42,7 @@ class Stage:
 
     @property
     def untouched(self) -> float:
-        """Share of the observed values that come back exactly as they were."""
+        """Share of the observed values that are left exactly as they were."""
         return self._mean(self.corruption.untouched)
 
     @property
@@ -51,7 +51,7 @@ class Stage:
         return self._mean(self.corruption.observed)
 
     def _mean(self, share: Callable[[float], float]) -> float:
-        """Over the levels. A target's is not known from the input: it is part of the noise."""
+        """Averages a share over the levels; the level of a target is random like its noise."""
         if self.low == self.high:
             return share(self.low)
         width = (self.high - self.low) / _NUM_LEVELS
@@ -59,11 +59,11 @@ class Stage:
 
 
 class CleanStatistics(NamedTuple):
-    """The statistics of captures that are the clean image, the one to learn from first.
+    """The statistics of captures that equal the clean image, the preferred one first.
 
     Attributes:
-      observed: of the observed values.
-      everywhere: of all values, whether observed or missing.
+      observed: statistics of the observed values.
+      everywhere: statistics of all values, observed or missing.
     """
 
     observed: tuple[Statistic, ...]
@@ -71,48 +71,48 @@ class CleanStatistics(NamedTuple):
 
 
 def clean_statistics(stages: Sequence[Stage]) -> CleanStatistics:
-    """The statistics that are left behind the stages, which are applied in turn."""
-    kept, symmetric, negative = set(_ALL), True, False
+    """Returns the statistics that a chain of stages preserves."""
+    kept, symmetric, negative = set(_STATISTICS), True, False
     untouched = observed = 1.0
     for stage in stages:
         noise, exact = stage.corruption, untouched
         untouched, observed = untouched * stage.untouched, observed * stage.observed
         names = set(noise.statistics)
-        keeps_all = names == set(_ALL)
+        keeps_all = names == set(_STATISTICS)
         if untouched == 1 or (keeps_all and stage.untouched == 1):
-            continue  # nothing happens to what is observed
+            continue  # leaves observed values unchanged
         if keeps_all:
             median, mode = symmetric, True
         elif noise.untouched is not none_of_them:
             median, mode = noise.monotone and stage.untouched == 1, stage.untouched > 0
-        else:  # noise of which no more is known than what it says of clean values
+        else:  # other noise: its statistics are only known for clean input
             median = mode = exact == 1
         holds = {'mean': not (noise.rectifies and negative), 'median': median, 'mode': mode}
         kept &= {name for name in names if holds[name]}
         symmetric = symmetric and keeps_all
         negative = negative or not noise.nonnegative
-    kept |= _of_atom(untouched)
+    kept |= _from_untouched(untouched)
     everywhere = kept
-    if observed < 1:  # the missing ones, all 0, are not to outnumber the clean ones
-        everywhere = _of_atom(untouched * observed) if untouched * observed > 0.5 else set()
-    order = _ALL if 'mean' in kept else _order(stages)
+    if observed < 1:  # missing values, all 0, must not outnumber the clean ones
+        everywhere = _from_untouched(untouched * observed) if untouched * observed > 0.5 else set()
+    order = _STATISTICS if 'mean' in kept else _order(stages)
     return CleanStatistics(
         tuple(name for name in order if name in kept),
         tuple(name for name in order if name in everywhere),
     )
 
 
-def _of_atom(share: float) -> set[Statistic]:
-    """The statistics that are the clean value where this share of the values are equal to it."""
+def _from_untouched(share: float) -> set[Statistic]:
+    """Returns the statistics that equal the clean value if this share of the values does."""
     if share == 1:
-        return set(_ALL)
+        return set(_STATISTICS)
     if share > 0.5:
         return {'median', 'mode'}
     return {'mode'} if share > 0 else set()
 
 
 def _order(stages: Sequence[Stage]) -> tuple[Statistic, ...]:
-    """As the first stage has it that moves the mean."""
+    """Returns the order of preference of the first stage that does not preserve the mean."""
     moving = [s.corruption.statistics for s in stages if 'mean' not in s.corruption.statistics]
-    first = next((names for names in moving if names), _ALL)
-    return (*first, *(name for name in _ALL if name not in first))
+    first = next((names for names in moving if names), _STATISTICS)
+    return (*first, *(name for name in _STATISTICS if name not in first))

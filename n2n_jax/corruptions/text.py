@@ -1,15 +1,15 @@
-"""Random text drawn over the image, until a fraction of the pixels is covered.
+"""Random text drawn over the image until a given fraction of the pixels is covered.
 
 The text is laid out and drawn on the device, from an atlas of glyphs that is rendered once per
-process. It goes on in layers: lines of strings all over the image. The strings of a layer never
-touch, so that a layer is a few operations on whole arrays. Every layer is placed anew, so that the
-strings of different layers lie over each other anywhere.
+process. It is drawn in layers, each made of lines of strings across the image. The strings of a
+layer never overlap, so a layer takes only a few operations on whole arrays. Every layer has a new
+random layout, so strings of different layers overlap freely.
 
-The font is Aileron Regular by Sora Sagano, which comes inside Pillow (CC0, no rights reserved).
+The font is Aileron Regular by Sora Sagano, which is included in Pillow (CC0, no rights reserved).
 
 H height, W width, C channels of the image; Y height, X width of the atlas; S font sizes, G glyphs;
-A layers, L lines of a layer, N strings of a line, K letters of a string at most,
-T = K + 1 slots of a string: its letters, then the gap behind it; M = N T slots of a line.
+A layers, L lines of a layer, N strings of a line, K maximum letters of a string,
+T = K + 1 slots of a string: its letters, then the gap after it; M = N T slots of a line.
 """
 
 import functools
@@ -27,20 +27,21 @@ from n2n_jax.corruptions.base import Corruption
 FONT_SIZES = (12, 16, 20, 24, 28)  # pixels per em
 GLYPHS = string.ascii_letters + string.digits + '!#$%&()*+,-./:;<=>?@'
 MIN_LETTERS, MAX_LETTERS = 4, 12
-SLOTS = MAX_LETTERS + 1  # of a string: its letters, then the gap behind it
+SLOTS = MAX_LETTERS + 1  # of a string: its letters, then the gap after it
 MAX_GAP = 48  # pixels between neighbors on a line
-LINE_PITCH = 36  # pixels; the tallest glyphs have 27, and strings are moved up and down by the rest
-NUM_LAYERS = 32  # each covers about a tenth of what is bare: some 25 for nine tenths
+LINE_PITCH = 36  # pixels; the tallest glyphs have 27, the rest is for random vertical offsets
+NUM_LAYERS = 32  # each covers about a tenth of the uncovered area; nine tenths take about 25
 
 
 class Atlas(NamedTuple):
-    """Every glyph at every size, side by side.
+    """All glyphs in all sizes, side by side.
 
     Attributes:
-      ink_YX: opacity, uint8; `LINE_PITCH` blank rows above a line's worth. Column 0 is blank.
-      first_SG: first column of a glyph.
-      width_SG: number of columns of a glyph.
-      height_S: number of rows below the blank ones that may hold ink.
+      ink_YX: opacity, uint8; `LINE_PITCH` blank rows, then `LINE_PITCH` rows of glyphs. Column 0
+        is blank.
+      first_SG: first column of each glyph.
+      width_SG: number of columns of each glyph.
+      height_S: number of rows, below the blank ones, that may hold ink.
     """
 
     ink_YX: np.ndarray
@@ -51,7 +52,7 @@ class Atlas(NamedTuple):
 
 @functools.cache
 def atlas() -> Atlas:
-    """Renders the glyphs, antialiased; about 300 kB."""
+    """Renders the atlas, antialiased; it takes about 300 kB."""
     columns = [np.zeros((2 * LINE_PITCH, 1), np.uint8)]
     width_SG = np.zeros((len(FONT_SIZES), len(GLYPHS)), np.int32)
     height_S = np.zeros(len(FONT_SIZES), np.int32)
@@ -72,15 +73,15 @@ def atlas() -> Atlas:
 
 
 class Layout(NamedTuple):
-    """Text in layers over a whole image, before it is known how much of it will be drawn.
+    """Layers of text over a whole image, of which as much is drawn as the level requires.
 
     Attributes:
-      shift_A: the row of a line that comes first in the image.
-      slot_ALW: which of the M slots of its line a column of pixels belongs to.
-      origin_ALW: index into the flattened atlas where a column of pixels of a line starts.
-      color_ALNC: color of a string, in [0, 1].
+      shift_A: the row of the first line at the top of the image.
+      slot_ALW: which of the M slots of its line each column of pixels belongs to.
+      origin_ALW: index into the flattened atlas where each column of a line starts.
+      color_ALNC: color of each string, in [0, 1].
       rank_ALN: the strings of a layer are drawn by ascending rank.
-      stop_A: the draw that decides about the letter at which the level is passed, in [0, 1).
+      stop_A: uniform draw in [0, 1) that decides whether the letter that passes the level is drawn.
     """
 
     shift_A: jax.Array
@@ -92,13 +93,12 @@ class Layout(NamedTuple):
 
 
 def lay_out(key: jax.Array, h: int, w: int, c: int) -> Layout:
-    """Random strings of random size and color, enough for an image of this shape."""
+    """Draws random strings of random size and color, enough for an image of shape (h, w, c)."""
     ink_YX, first_SG, width_SG, height_S = atlas()
     lines = (NUM_LAYERS, -(-h // LINE_PITCH) + 1)
     strings = (*lines, w // 96 + 2)  # a string and its gap take 110 pixels on average
 
-    # One draw for everything, and a flat one: several draws, or a draw in four dimensions, would
-    # be the same numbers for seconds of compilation.
+    # A single, flat draw: several draws, or one in four dimensions, take seconds longer to compile.
     shape = (*strings, MAX_LETTERS + c + 8)
     uniform_ALNU = jax.random.uniform(key, (math.prod(shape),)).reshape(shape)
     glyph, color_ALNC, size, length, gap, top, rank, turn, shift, stop = jnp.split(
@@ -119,16 +119,16 @@ def lay_out(key: jax.Array, h: int, w: int, c: int) -> Layout:
     width_ALM = jnp.concatenate([width_ALNK, gap_ALN1], axis=3).reshape(*lines, -1)
     end_ALM = jnp.cumsum(width_ALM, axis=2)
 
-    # A line is a ring turned by a random angle, so that every column is as likely to be covered.
-    # It is at least as long as the image is wide: nothing is seen twice.
+    # A line is a ring, rotated at random, so that all columns are equally likely to be covered. It
+    # is at least as long as the image is wide, so nothing appears twice.
     length_AL1 = jnp.maximum(end_ALM[:, :, -1:], w)
     along_ALW = jnp.arange(w).reshape(1, 1, -1) + integer(turn[:, :, 0], 0, length_AL1)
     along_ALW = along_ALW % length_AL1
     search = functools.partial(jnp.searchsorted, side='right')
     slot_ALW = jax.vmap(jax.vmap(search))(end_ALM, along_ALW)
-    slot_ALW = jnp.minimum(slot_ALW, width_ALM.shape[2] - 1)  # beyond the last gap: more of it
+    slot_ALW = jnp.minimum(slot_ALW, width_ALM.shape[2] - 1)  # extends the last gap
 
-    # Moving a string down by `top` rows is starting that many rows higher up in the atlas.
+    # A string is moved down by `top` rows by starting `top` rows higher in the atlas.
     origin_ALNK = jnp.asarray(first_SG)[size_ALN1, glyph_ALNK]
     origin_ALNK = origin_ALNK + (LINE_PITCH - top_ALN1) * ink_YX.shape[1]
     origin_ALM = jnp.pad(origin_ALNK, ((0, 0), (0, 0), (0, 0), (0, 1))).reshape(*lines, -1)
@@ -144,14 +144,14 @@ def lay_out(key: jax.Array, h: int, w: int, c: int) -> Layout:
 def letters_within(
     budget: jax.Array, new_LNT: jax.Array, rank_LN: jax.Array, stop: jax.Array
 ) -> jax.Array:
-    """Which letters to draw, string after string, so that they add `budget` pixels in all.
+    """Selects the letters to draw, string after string, so that they cover `budget` new pixels.
 
     Args:
-      budget: number of pixels.
-      new_LNT: how many pixels a letter adds.
-      rank_LN: strings are taken by ascending rank.
-      stop: uniform draw in [0, 1). The letter that passes the budget is taken with the probability
-        that makes the expected sum equal to the budget.
+      budget: number of pixels to cover.
+      new_LNT: number of pixels that each letter newly covers.
+      rank_LN: strings are drawn by ascending rank.
+      stop: uniform draw in [0, 1). The letter that passes the budget is drawn with the probability
+        that makes the expected total equal to the budget.
 
     Returns:
       True for the letters to draw, (L, N, T).
@@ -168,19 +168,19 @@ def sample_image(
 ) -> tuple[jax.Array, jax.Array | None]:
     """Draws string after string until the fraction `level` of the pixels is covered.
 
-    Lehtinen et al. 2018, section 3.2, 'text removal': random strings at random places, over each
-    other, of random size and color, in one font and orientation. A pixel is covered where at most
-    half of the clean value shows through. The last string ends within a letter of the level, on
-    whichever side makes the level exact on average; because letters have soft rims, about 1.4
-    times as many pixels are changed.
+    Lehtinen et al. 2018, section 3.2, 'text removal': random strings of random size and color at
+    random positions, which may overlap, in one font and orientation. A pixel counts as covered if
+    at most half of the clean value shows through. The covered fraction is within a letter of the
+    level, and equals it on average; as letters have soft edges, about 1.4 times as many pixels are
+    changed.
 
     Args:
-      key: decides on everything but the amount of text.
-      image_HWC: the image.
+      key: determines everything but the amount of text.
+      image_HWC: the clean image.
       level: fraction of the pixels to cover.
 
     Returns:
-      The image with text on it, in [0, 1] if the image is, and no mask: the paper uses none.
+      The image with text, in [0, 1] if the image is, and no mask, as in the paper.
     """
     h, w, c = image_HWC.shape
     target = level * (h * w)
@@ -199,7 +199,7 @@ def sample_image(
         index_HW = origin_LW[line_H] + row_H[:, None] * ink_YX.shape[1]
         ink_HW = jnp.asarray(ink_YX).reshape(-1)[index_HW].astype(jnp.float32) / 255.0
 
-        # How many pixels would each letter add? Small whole numbers: exact in any precision.
+        # Number of pixels that each letter would newly cover; small integers, exact in float32.
         new_HW = (clear_HW > 0.5) & (clear_HW * (1.0 - ink_HW) <= 0.5)
         new_LW = jnp.einsum(
             'lh,hw->lw', (line_H[None] == lines_L1).astype(jnp.float32), new_HW.astype(jnp.float32)
@@ -215,7 +215,7 @@ def sample_image(
         image_HWC = (1.0 - ink_HW1) * image_HWC + ink_HW1 * color_HWC
         return i + 1, image_HWC, clear_HW * (1.0 - ink_HW), covered + new_LNT.sum()
 
-    # `covered` counts a layer in full: it is exact until the level is passed, which ends the loop.
+    # `covered` counts every layer in full, which is exact until the last one, where the loop ends.
     state = (0, image_HWC, jnp.ones((h, w)), 0)
     return jax.lax.while_loop(unfinished, draw_layer, state)[1], None
 
@@ -226,8 +226,8 @@ TEXT = Corruption(
     bounds=(0.0, 0.9),
     sample_image=sample_image,
     statistics=('median', 'mode'),
-    # Measured, soft rims included: 0.65 at 0.25, 0.36 at 0.5, 0.04 at 0.9. Above 0.37 most pixels
-    # are touched: the median of black at 0.5 is 29 of 255.
+    # Measured, with soft edges: 0.65 at 0.25, 0.36 at 0.5, 0.04 at 0.9. Above 0.37 most pixels are
+    # changed, so the median is not the clean value: that of black at 0.5 is 29 of 255.
     untouched=lambda level: (1.0 - level) ** 1.5,
     nonnegative=True,
 )

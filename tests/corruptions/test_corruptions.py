@@ -65,7 +65,7 @@ def test_neighbors_and_channels_are_independent():
     assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 2 * limit
 
 
-def test_bernoulli_drops_whole_pixels_and_says_which():
+def test_bernoulli_drops_whole_pixels_and_returns_a_mask():
     noisy, mask = draw('bernoulli:0.3', flat(0.8))
     noisy, mask = np.asarray(noisy), np.asarray(mask)
     assert set(np.unique(mask)) == {0.0, 1.0}
@@ -148,10 +148,10 @@ def test_masks_of_composed_corruptions_multiply():
         ('gaussian', 'needs a level'),
         ('gaussian:50-0', "'gaussian:0-50'"),
         ('bernoulli:1.5', 'between 0 and 0.999'),
-        ('gaussian:-5', 'not understood'),
-        ('gaussian:25+', 'not understood'),
+        ('gaussian:-5', 'cannot be parsed'),
+        ('gaussian:25+', 'cannot be parsed'),
         ('clip:3', 'takes no level'),
-        ('', 'not understood'),
+        ('', 'cannot be parsed'),
     ],
 )
 def test_a_wrong_spec_says_what_to_write(spec, word):

@@ -1,4 +1,4 @@
-"""The written-out generator gives the library's numbers."""
+"""The unrolled generator gives the numbers of `jax.random`."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Poisson counts: the whole distribution, not its moments alone.
+"""Poisson counts: the whole distribution, not just its moments.
 
 N values.
 """
@@ -30,7 +30,7 @@ def test_the_distribution_is_poissons(rate):
     enough = expected * NUM > 10
     chi2 = ((observed - expected * NUM)[enough] ** 2 / (expected * NUM)[enough]).sum()
     assert stats.chi2.sf(chi2, enough.sum() - 1) > 1e-4
-    # No stray values: 2 million draws lie within what happens once in 1e12.
+    # No outliers: 2 million draws lie within bounds that are exceeded once in 1e12.
     assert counts_N.min() >= stats.poisson.ppf(1e-12, rate)
     assert counts_N.max() <= stats.poisson.isf(1e-12, rate)
 

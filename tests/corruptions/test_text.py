@@ -15,7 +15,7 @@ def draw(keys_B, clean_BHWC, level_B):
 
 
 def opacity(keys_B, shape, level_B):
-    """How much of the image is hidden, (B, H, W): text over white against text over black."""
+    """How much of the image is hidden, (B, H, W): text on white minus text on black."""
     black, white = (np.full((len(keys_B), *shape), v, np.float32) for v in (0, 1))
     on_black, on_white = draw(keys_B, black, level_B), draw(keys_B, white, level_B)
     return 1 - np.asarray(on_white - on_black)[..., 0]
@@ -42,7 +42,7 @@ def test_covers_the_requested_fraction(shape, batch, tolerance):
         hidden = opacity(keys(1, batch), shape, jnp.full(batch, level))
         covered = (hidden >= 0.5).mean(axis=(1, 2))
         assert covered.mean() == pytest.approx(level, abs=tolerance)
-        # Every image by itself, to within a large letter.
+        # Every single image, to within a large letter.
         np.testing.assert_allclose(covered, level, atol=300 / (shape[0] * shape[1]))
 
 
@@ -129,7 +129,7 @@ def test_letters_stop_at_the_budget():
         (0, 0.5): 0,
         (8, 0.0): 8,
         (8, 0.5): 8,
-        (10, 0.0): 17,  # 10 lies 2/9 into the letter of 9: taken with that probability
+        (10, 0.0): 17,  # 10 is 2/9 into the letter of 9, which is drawn with that probability
         (10, 0.5): 8,
         (18, 0.0): 18,
         (18, 0.5): 18,
