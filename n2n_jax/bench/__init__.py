@@ -1,1 +1,1 @@
-"""Benchmarks: commands that measure and write down what they saw."""
+"""Benchmarks behind `n2n bench`."""

@@ -1,7 +1,8 @@
-"""Whether PSNR estimated from captures is the PSNR against the clean image, and how sure it is.
+"""Compares PSNR estimated from captures with true PSNR, in simulation.
 
-Captures are made of photographs with noise of many kinds, denoised by something fixed, and scored
-both ways: bias, scatter, and how often the 95 % interval holds the truth.
+Captures are simulated from photographs with several kinds of noise, denoised by fixed methods, and
+scored both ways. Reported are bias and scatter of the estimate, and the coverage of its 95 %
+interval.
 
 N captures of a scene, H height, W width, C channels.
 """
@@ -23,7 +24,7 @@ from n2n_jax.runtime.workdir import provenance
 _SIDE = 128  # pixels of the crops
 _NUM_CAPTURES = 4
 _SIGMA = 25 / 255
-_UNEQUAL = (0.05, 0.15, 0.1, 0.07)  # standard deviations of the four captures
+_UNEQUAL_SIGMAS = (0.05, 0.15, 0.1, 0.07)  # one for each of the four captures
 
 Rng = np.random.Generator
 
@@ -54,12 +55,12 @@ def _brown(sigma: float) -> Callable[[Rng, np.ndarray], np.ndarray]:
 
 
 def _unequal(rng: Rng, clean_NHWC: np.ndarray) -> np.ndarray:
-    sigmas = np.reshape(_UNEQUAL, (-1, 1, 1, 1))
+    sigmas = np.reshape(_UNEQUAL_SIGMAS, (-1, 1, 1, 1))
     return clean_NHWC + sigmas * rng.standard_normal(clean_NHWC.shape)
 
 
 def _clipped(rng: Rng, clean_NHWC: np.ndarray) -> np.ndarray:
-    # As a camera does: rounded to 8 bits, with ends; photographs have much to clip.
+    # Rounded and clipped to 8 bits, as by a camera; photographs have many clipped values.
     return np.clip(np.round(255 * _white(rng, clean_NHWC)), 0, 255) / 255
 
 
@@ -93,7 +94,7 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     'total variation': _total_variation,
 }
 
-# Of captures and results to maps of the error, and which results the maps are about.
+# Functions from (results, captures) to a map of the squared error, and the results it is about.
 ESTIMATORS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], slice]] = {
     '2 captures': (lambda f, x: without_clean.error_maps(f[:2], x[:2]).mean(axis=0), slice(0, 2)),
     '2 captures, one direction, equal noise': (
@@ -110,16 +111,17 @@ ESTIMATORS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], slic
 
 
 def rows(num_draws: int = 50, *, seed: int = 0) -> list[dict[str, Any]]:
-    """One row per kind of noise, method, estimator and number of scenes.
+    """Runs the simulation.
 
     Args:
-      num_draws: of the noise, for each of the photographs.
-      seed: of the noise.
+      num_draws: noise draws for each photograph.
+      seed: seed of the noise.
 
     Returns:
-      Rows with 'bias' (dB: of the mean estimated over the mean true squared error), 'scatter'
-      (standard deviation of the estimate around the truth, dB), 'coverage' (share of the 95 %
-      intervals that hold the truth), 'width' (their median width, dB), 'n' (how many).
+      One row per kind of noise, method, estimator and number of scenes, with 'bias' (of the mean
+      estimated squared error relative to the mean true one, dB), 'scatter' (RMS deviation of the
+      estimated from the true PSNR, dB), 'coverage' (share of the 95 % intervals that contain the
+      true PSNR), 'width' (their median width, dB), 'n' (number of estimates).
     """
     cleans = [
         image[:_SIDE, :_SIDE].mean(axis=-1, keepdims=True) / 255 for image in _crops().values()
@@ -150,7 +152,7 @@ def _rows_of_kind(
     num_draws: int,
     rng: Rng,
 ) -> Iterator[dict[str, Any]]:
-    # patches, true error: [method, estimator][draw][photograph]
+    # (patches, true squared error) by [method, estimator][draw][photograph].
     outcomes: dict[tuple[str, str], list[list[tuple[without_clean.Patches, float]]]] = {}
     for _ in range(num_draws):
         for i, clean_HWC in enumerate(cleans):
@@ -162,7 +164,7 @@ def _rows_of_kind(
                     if kind.startswith('gaussian, unequal') and 'equal noise' in estimator:
                         continue
                     explained_HWC = None
-                    if f_NHWC is x_NHWC or about.stop > 2:  # as n2n_jax.evaluate.score does
+                    if f_NHWC is x_NHWC or about.stop > 2:  # as in n2n_jax.evaluate.score
                         explained_HWC = without_clean.explained_error(
                             f_NHWC[about], results['total variation'], x_NHWC
                         )
@@ -208,10 +210,10 @@ def _rows_of_clipped(
 
 
 def _summary(draws: list[list[tuple[without_clean.Patches, float]]]) -> dict[str, Any]:
-    """Of draws, each of one scene or more."""
+    """Computes the statistics of a row from draws of one or more scenes each."""
     estimates = [without_clean.estimate_psnr([patches for patches, _ in draw]) for draw in draws]
     true = [float(np.mean([-10 * np.log10(error) for _, error in draw])) for draw in draws]
-    # Averaged before the logarithm, as that of a scattered estimate has a bias of its own.
+    # Averaged before taking the logarithm, which would bias a scattered estimate.
     errors = np.mean([[(patches.mse, error) for patches, error in draw] for draw in draws], axis=0)
     held = [
         low <= t <= high for t, (low, high) in zip(true, (e.ci95 for e in estimates), strict=True)
@@ -230,7 +232,7 @@ def _summary(draws: list[list[tuple[without_clean.Patches, float]]]) -> dict[str
 
 
 def surroundings() -> dict[str, Any]:
-    """Device, versions, commit and date."""
+    """Returns device, versions, commit, date and command, for the results file."""
     return {
         'device': device(),
         'provenance': {**provenance(), 'command': ' '.join(['n2n', *sys.argv[1:]])},
@@ -238,7 +240,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
-    """The rows for people."""
+    """Formats the rows as a Markdown table."""
     lines = [
         '| noise | method | estimator | scenes | PSNR | bias, dB | scatter, dB | width, dB '
         '| coverage of 95 % | n |',

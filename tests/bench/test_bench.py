@@ -1,4 +1,4 @@
-"""The benchmark's bookkeeping, and its PyTorch twins where PyTorch is installed."""
+"""The benchmark's bookkeeping, and its PyTorch networks if PyTorch is installed."""
 
 import json
 
@@ -14,7 +14,7 @@ from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
 
-def test_the_ratio_says_how_many_times_as_good_ours_is():
+def test_the_ratio_is_above_1_where_we_are_faster():
     assert Row('rate', 30.0, 20.0, 'images/s').ratio == 1.5
     assert Row('time', 2.0, 3.0, 's').ratio == 1.5
     assert Row('peak', 2.0, None, 'GB/s').ratio is None
@@ -57,7 +57,7 @@ def test_missing_packages_are_named(monkeypatch, capsys):
     assert "pip install 'n2n_jax[bench]'" in capsys.readouterr().err
 
 
-def test_a_section_asks_for_what_it_needs_alone():
+def test_a_section_asks_only_for_the_packages_it_needs():
     assert speed.packages(['peaks'], plot=False) == []
     assert speed.packages(['peaks'], plot=True) == ['matplotlib']
     assert speed.packages(['noise', 'training'], plot=False) == ['torch']
@@ -74,12 +74,12 @@ def test_the_work_of_a_step_is_that_of_the_network_as_written():
     layers += [(0, 99, 64), (0, 64, 32), (0, 32, 3)]
     forward = 4 * 64**2 * sum(18 * i * o / 4**level for level, i, o in layers)
     config = training.benchmark_config('unet', 4, 64, 'float32')
-    # Backward is twice that, but for borders, where XLA counts no product with padding.
+    # Backward is twice that, except at borders, where XLA does not count products with padding.
     assert training.flops_of_step(config) == pytest.approx(3 * forward, rel=0.1)
 
 
 @pytest.mark.parametrize('name', ['unet', 'resnet50'])
-def test_the_twins_have_as_many_parameters(name):
+def test_the_networks_in_pytorch_have_as_many_parameters(name):
     pytest.importorskip('torch')
     from n2n_jax.bench.speed import twins
 
@@ -107,5 +107,5 @@ def test_estimates_are_simulated_and_written(tmp_path, monkeypatch, capsys):
             assert abs(row['bias']) < 0.2
             assert row['coverage'] > 0.6
     assert '| gaussian:25 | Gaussian blur | 4 captures | 6 |' in capsys.readouterr().out
-    with pytest.raises(SystemExit):  # it is there already
+    with pytest.raises(SystemExit):  # the file exists already
         cli.main(['bench', 'estimates', '--draws', '1', '--json', str(file)])

@@ -1,7 +1,7 @@
-"""n2n_jax against PyTorch on the same networks, in one run.
+"""Speed of n2n_jax compared with PyTorch, on the same networks and in one run.
 
-Each row is measured alternately: ours, theirs, ours, theirs, ... The quotient of the two medians is
-what to read; the absolute times are those of this machine in that hour.
+The two sides of a row are measured alternately: ours, theirs, ours, theirs, ... Read the ratio of
+the medians; absolute times depend on the machine and its load.
 """
 
 import logging
@@ -16,7 +16,7 @@ from n2n_jax.runtime.workdir import write_text
 
 _log = logging.getLogger(__name__)
 
-# In the order of the report. Each yields rows; `quick` leaves out what takes minutes.
+# In the order of the report. Each yields rows; the argument is `quick`, see `run`.
 SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     'peaks': peaks.rows,
     'training': training.rows,
@@ -27,14 +27,18 @@ SECTIONS: dict[str, Callable[[bool], Iterator[Row]]] = {
     'startup': startup.rows,
 }
 
-_PACKAGES = {'peaks': (), 'denoising': ('bm3d',)}  # the others need PyTorch
+_PACKAGES = {'peaks': (), 'denoising': ('bm3d',)}  # all others need PyTorch
 
 
 def packages(sections: list[str], *, plot: bool) -> list[str]:
-    """What the sections need besides n2n_jax's own dependencies.
+    """Lists the packages that the sections need beyond the dependencies of n2n_jax.
+
+    Args:
+      sections: names in `SECTIONS`; empty: all.
+      plot: whether a plot will be drawn.
 
     Raises:
-      UserError: unknown section.
+      UserError: a section is unknown.
     """
     for name in sections:
         if name not in SECTIONS:
@@ -44,19 +48,19 @@ def packages(sections: list[str], *, plot: bool) -> list[str]:
 
 
 def run(sections: list[str], *, quick: bool, output: Path | None) -> list[Row]:
-    """Measures the sections and prints each row when it is known.
+    """Measures the sections, and logs each row as soon as it is measured.
 
     Args:
       sections: names in `SECTIONS`; empty: all.
-      quick: leave out what takes minutes.
-      output: JSON file; a table (.md) and a plot (.png) are written beside it. None: print only.
+      quick: skip cases that take minutes.
+      output: JSON file; a table (.md) and a plot (.png) are written beside it. None: only log.
     """
     rows: list[Row] = []
     for name in sections or SECTIONS:
         for row in SECTIONS[name](quick):
             rows.append(row)
             _log.info('%s', row)
-            if output is not None:  # after every row: a run that is stopped keeps what it has
+            if output is not None:  # after every row, so that an interrupted run keeps its rows
                 content = {**surroundings(), 'rows': [r.as_dict() for r in rows]}
                 write_text(output, json_files.dumps(content, indent=1))
     if output is not None:

@@ -1,4 +1,4 @@
-"""A photograph denoised by the U-Net and by BM3D, which knows the noise level."""
+"""Denoising a photograph: the U-Net compared with BM3D, which is given the noise level."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from n2n_jax.runtime.config import ModelConfig
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Seconds for 1536x1024 pixels in color; not in a quick run, as BM3D takes a minute."""
+    """Measures seconds for a color image; skipped if `quick`, as BM3D takes a minute."""
     if quick:
         return
     import bm3d

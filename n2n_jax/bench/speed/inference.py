@@ -1,4 +1,4 @@
-"""Whole images through both networks, weights as they start."""
+"""Inference on whole images, with initial weights."""
 
 from collections.abc import Callable, Iterator
 
@@ -43,7 +43,7 @@ def _theirs(name: str, dtype: str, *, compiled: bool) -> Callable[[], None]:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Megapixels per second of both sides."""
+    """Measures megapixels per second of both sides."""
     megapixels = _SIZE[0] * _SIZE[1] / 1e6
     for dtype in ('float32',) if jax.default_backend() == 'cpu' else ('float32', 'bfloat16'):
         for name in ('unet', 'resnet50'):

@@ -1,4 +1,4 @@
-"""Each corruption against the usual ways to draw it in NumPy and in PyTorch.
+"""Each corruption compared with the usual implementation in NumPy and PyTorch.
 
 B batch, H height, W width, C channels.
 """
@@ -41,7 +41,7 @@ def _numpy(spec: str, x_BHWC: np.ndarray) -> Callable[[], object]:
 
 
 def _draw_text(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Strings at random places until a quarter is covered, one at a time, as the paper's code."""
+    """Draws strings one by one until a quarter is covered, as in the code of the paper."""
     picture = Image.fromarray((255 * image_HWC).astype(np.uint8))
     covered = Image.new('L', picture.size)
     draw, draw_covered = ImageDraw.Draw(picture), ImageDraw.Draw(covered)
@@ -49,9 +49,9 @@ def _draw_text(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     while np.asarray(covered).mean() < 0.25 * 255:
         font = ImageFont.load_default(size=int(rng.integers(10, 31)))
         words = ''.join(rng.choice(letters, int(rng.integers(10, 25))))
-        place = tuple(int(v) for v in rng.integers(-20, picture.size[0], 2))
-        draw.text(place, words, tuple(int(v) for v in rng.integers(0, 256, 3)), font=font)
-        draw_covered.text(place, words, 255, font=font)
+        corner = tuple(int(v) for v in rng.integers(-20, picture.size[0], 2))
+        draw.text(corner, words, tuple(int(v) for v in rng.integers(0, 256, 3)), font=font)
+        draw_covered.text(corner, words, 255, font=font)
     return np.asarray(picture, np.float32) / 255
 
 
@@ -79,7 +79,7 @@ def _torch(spec: str, clean_BHWC: np.ndarray) -> Callable[[], object] | None:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Megapixels per second of each corruption, against the faster of the others."""
+    """Measures megapixels per second of each corruption, compared with the fastest other side."""
     del quick
     clean_BHWC = np.random.default_rng(0).random(_SHAPE_BHWC, np.float32)
     megapixels = np.prod(_SHAPE_BHWC[:3]) / 1e6

@@ -1,6 +1,6 @@
-"""The usual PyTorch data set for Noise2Noise: read a file, cut a crop, add noise twice.
+"""A typical PyTorch data set for Noise2Noise: reads a file, crops it and adds noise twice.
 
-A module of its own, because the processes of a DataLoader import it, and PyTorch with it.
+A separate module, because the worker processes of a DataLoader import it.
 
 H height, W width, C channels.
 """
@@ -14,11 +14,11 @@ from PIL import Image
 
 
 class NoisyPairs(torch.utils.data.IterableDataset):
-    """Endless pairs of (C, H, W) tensors, two captures of one crop.
+    """An endless stream of pairs of (C, H, W) tensors: two noisy versions of one crop.
 
     Args:
-      folder: of 8-bit pictures in color, larger than the crop.
-      crop: side of the crops.
+      folder: folder of 8-bit color images, larger than the crop.
+      crop: side of the crops, in pixels.
     """
 
     def __init__(self, folder: Path, crop: int):

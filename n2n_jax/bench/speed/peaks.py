@@ -1,4 +1,4 @@
-"""What the device can do at best: a large matrix product and a large copy."""
+"""Peak performance of the device, measured by a large matrix product and a large copy."""
 
 import functools
 import math
@@ -13,9 +13,9 @@ from n2n_jax.bench.speed.timing import medians_in_turns
 
 @functools.cache
 def flops_per_second(dtype: str = 'float32') -> float:
-    """Of a matrix product as JAX does it by default on this device; of float32 that may be TF32."""
+    """Measures a matrix product at JAX's default precision; for float32 that may be TF32."""
     side = 1536 if jax.default_backend() == 'cpu' else 8192
-    # Not ones: a GPU multiplies equal numbers more quickly than others.
+    # Random, because a GPU multiplies constant matrices faster.
     matrix = jax.random.normal(jax.random.key(0), (side, side), dtype) / math.sqrt(side)
     product = jax.jit(jnp.matmul)
 
@@ -30,10 +30,10 @@ def flops_per_second(dtype: str = 'float32') -> float:
 
 @functools.cache
 def bytes_per_second() -> float:
-    """Of reading and writing memory that no cache holds."""
+    """Measures reading and writing an array that is larger than the caches."""
     values = jnp.ones(2**26 if jax.default_backend() == 'cpu' else 2**29)
     num_bytes = 2 * values.nbytes
-    in_place = jax.jit(lambda x: x + 1, donate_argnums=0)  # no new pages
+    in_place = jax.jit(lambda x: x + 1, donate_argnums=0)  # allocates no new pages
 
     def run() -> None:
         nonlocal values
@@ -45,12 +45,12 @@ def bytes_per_second() -> float:
 
 
 def _repeats() -> int:
-    """Before a wait, which takes some milliseconds with a GPU."""
+    """Returns the number of calls per wait; waiting for a GPU takes some milliseconds."""
     return 1 if jax.default_backend() == 'cpu' else 50
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """The peaks of the types that networks compute in, and of memory."""
+    """Measures the peaks of computation, for each type used by networks, and of memory."""
     del quick
     for dtype in ('float32',) if jax.default_backend() == 'cpu' else ('float32', 'bfloat16'):
         flops = flops_per_second(dtype)

@@ -1,6 +1,6 @@
-"""From image files to updated weights: the U-Net with all that feeds it.
+"""Training throughput from image files to updated weights: the U-Net with its input pipeline.
 
-PyTorch's side is the usual one: a DataLoader whose workers read a PNG, crop it and add noise twice.
+PyTorch uses the typical DataLoader, whose workers read a PNG, crop it and add noise twice.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from n2n_jax.images import image_io
 
 _NUM_IMAGES = 24
 _BATCH_SIZE, _CROP = 16, 64
-_DISPATCHES = 12  # per measurement: many against the batches that others' turns let pile up
+_DISPATCHES = 12  # per measurement; many more than the batches prefetched during others' turns
 
 
 def _ours(folder: Path, feed: str) -> tuple[Callable[[], None], int]:
@@ -39,7 +39,7 @@ def _theirs(folder: Path) -> tuple[Callable[[], None], int]:
         NoisyPairs(folder, _CROP),
         batch_size=_BATCH_SIZE,
         num_workers=os.cpu_count() or 1,
-        multiprocessing_context='spawn',  # a fork of a process with JAX's threads may hang
+        multiprocessing_context='spawn',  # forking a process with JAX's threads may hang
     )
     batches = iter(loader)
     num_steps = _DISPATCHES * training.steps_per_dispatch()
@@ -59,7 +59,7 @@ def _theirs(folder: Path) -> tuple[Callable[[], None], int]:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Images per second, with the set on the device and streamed."""
+    """Measures images per second, with the images stored on the device and with streaming."""
     del quick
     with tempfile.TemporaryDirectory() as folder:
         for i, image in enumerate(dead_leaves.dead_leaves(_NUM_IMAGES)):

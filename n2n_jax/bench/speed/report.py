@@ -1,4 +1,4 @@
-"""Rows of the benchmark, for programs and for people."""
+"""Rows of the benchmark, as JSON, Markdown and plot."""
 
 import dataclasses
 import os
@@ -18,11 +18,11 @@ class Row:
 
     Attributes:
       name: what was measured, with its sizes.
-      ours: our figure.
-      theirs: that of the other side; None where there is nothing to compare with.
-      unit: of both. Seconds are better when small, everything else when large.
-      other: who the other side is; of several the best one.
-      detail: further figures, by name.
+      ours: result of n2n_jax.
+      theirs: result of the other side; None if there is none to compare with.
+      unit: unit of both. In seconds smaller is better, in all other units larger.
+      other: name of the other side; the best if there are several.
+      detail: further results, by name.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times as good ours is; None without another side."""
+        """How many times as fast n2n_jax is; None if there is no other side."""
         if self.theirs is None:
             return None
         return self.theirs / self.ours if self.unit == 's' else self.ours / self.theirs
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as other programs read it."""
+        """Returns the row as JSON-compatible values."""
         return {**dataclasses.asdict(self), 'ratio': self.ratio, 'device': device()}
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Row:
 
 
 def device() -> str:
-    """What the rows were measured on."""
+    """Names the device that is measured."""
     first = jax.devices()[0]
     if first.platform != 'cpu':
         return first.device_kind
@@ -67,7 +67,7 @@ def _cpu_name() -> str:
 
 
 def surroundings() -> dict[str, Any]:
-    """Device, versions and commit."""
+    """Returns device, versions and commit, for the results file."""
     versions = {}
     for name in ('torch', 'bm3d'):
         try:
@@ -78,7 +78,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def markdown_table(rows: list[Row]) -> str:
-    """The rows for people."""
+    """Formats the rows as a Markdown table."""
     lines = ['| what | n2n_jax | other | unit | ratio | more |', '|---|---:|---:|---|---:|---|']
     for row in rows:
         theirs = '' if row.theirs is None else f'{row.theirs:.4g} ({row.other})'
@@ -91,7 +91,7 @@ def markdown_table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], file: Path) -> None:
-    """Bars of the ratios on a logarithmic axis; 1 is the other side's speed."""
+    """Plots the ratios as bars on a logarithmic axis; 1 is the speed of the other side."""
     import matplotlib
 
     matplotlib.use('Agg')

@@ -1,4 +1,4 @@
-"""From a new process to the first training step, with and without a cache of compiled code."""
+"""Time from process start to the first training step, with and without a compilation cache."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def _seconds(program: str, cache: str) -> float:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Seconds, the other side once for both."""
+    """Measures seconds; both rows are compared with the same time of PyTorch."""
     theirs = min(_seconds(_THEIRS, '') for _ in range(2))
     with tempfile.TemporaryDirectory() as cache:
         cold = _seconds(_OURS, cache)

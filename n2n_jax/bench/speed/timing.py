@@ -1,4 +1,4 @@
-"""Timing that a busy machine disturbs least: in turns, and by the median."""
+"""Timing that is robust on a busy machine: alternating calls, and the median."""
 
 import time
 from collections.abc import Callable
@@ -6,13 +6,19 @@ from collections.abc import Callable
 import numpy as np
 
 REPEATS = 9
-_REST_SECONDS = 0.05  # for the idle threads of the other side, which spin a while
+_REST_SECONDS = 0.05  # lets the other side's idle threads stop spinning
 
 
 def medians_in_turns(
     functions: dict[str, Callable[[], object]], *, repeats: int = REPEATS, warm_ups: int = 2
 ) -> dict[str, float]:
-    """Median seconds of each function, which must not return before its work is done."""
+    """Measures the median seconds of each function, called in turns.
+
+    Args:
+      functions: the functions by name; each must return only when its work is done.
+      repeats: measured calls of each.
+      warm_ups: calls of each that are not measured.
+    """
     for function in functions.values():
         for _ in range(warm_ups):
             function()

@@ -1,8 +1,8 @@
 """The training step of both networks: noise, forward, backward, Adam.
 
-Ours draws its crops and its noise in the step; theirs is given the same two tensors every time, so
-the comparison is hard on us. Neither keeps an average of the weights. Both wait for the device
-equally often: after every step on a CPU, after ten on a GPU.
+Our step draws crops and noise; PyTorch's gets the same two tensors every time, so the comparison
+favors PyTorch. Neither keeps an average of the weights. Both wait for the device equally often:
+after every step on a CPU, after every ten on a GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,12 +24,12 @@ from n2n_jax.train.tasks import make_task
 
 
 def steps_per_dispatch() -> int:
-    """Steps between two waits for the device."""
+    """Returns the number of steps between two waits for the device."""
     return 1 if jax.default_backend() == 'cpu' else 10
 
 
 def benchmark_config(name: str, batch_size: int, crop: int, dtype: str) -> Config:
-    """The quick Gaussian recipe without its average of the weights."""
+    """Returns the quick Gaussian recipe, without the average of the weights."""
     values = to_config_dict(Config())
     values.update_from_flattened_dict(
         {
@@ -47,7 +47,7 @@ def benchmark_config(name: str, batch_size: int, crop: int, dtype: str) -> Confi
 
 
 def our_step(config: Config, dispatches: int = 1) -> tuple[Callable[[], None], int]:
-    """A function that trains, and the number of steps it does before it waits for the weights."""
+    """Returns a function that trains and then waits for the weights, and its number of steps."""
     layout = make_layout(config.data.batch_size)
     source = open_source(config.data.train)
     feed = make_feed(source, config.data, channels=3, seed=0, layout=layout)
@@ -69,7 +69,7 @@ def our_step(config: Config, dispatches: int = 1) -> tuple[Callable[[], None], i
 def their_step(
     name: str, batch_size: int, crop: int, dtype: str, *, compiled: bool
 ) -> tuple[Callable[[], None], int]:
-    """A function that trains the twin, and the number of steps it does before it waits."""
+    """Returns a function that trains the PyTorch network and waits, and its number of steps."""
     import torch
 
     from n2n_jax.bench.speed import twins
@@ -98,7 +98,7 @@ def their_step(
 
 
 def flops_of_step(config: Config) -> float:
-    """Multiplications and additions of forward and backward as the network is written down."""
+    """Counts the operations of forward and backward pass with plain convolutions."""
     size = (config.data.batch_size, config.data.crop, config.data.crop, 3)
     values = {**to_config_dict(config).to_dict()['model'], 'convolutions': 'plain'}
     plain = from_config_dict({'model': values}).model
@@ -110,13 +110,13 @@ def flops_of_step(config: Config) -> float:
 
     rest = {name: tree for name, tree in variables.items() if name != 'params'}
     image_BHWC = jax.ShapeDtypeStruct(size, jnp.float32)
-    with jax.default_device(jax.devices('cpu')[0]):  # XLA for a GPU does not count
+    with jax.default_device(jax.devices('cpu')[0]):  # XLA:GPU reports no count
         lowered = jax.jit(jax.grad(loss)).lower(variables['params'], rest, image_BHWC)
     return lowered.cost_analysis()['flops']
 
 
 def _cases(quick: bool) -> list[tuple[str, str, int, int]]:
-    """Type of the computation, network, batch and crop."""
+    """Lists (type of the computation, network, batch size, crop)."""
     if jax.default_backend() == 'cpu':
         cases = [('unet', 4, 64), ('unet', 16, 64), ('unet', 4, 128), ('resnet50', 4, 64)]
         if not quick:
@@ -129,7 +129,7 @@ def _cases(quick: bool) -> list[tuple[str, str, int, int]]:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Images per second of both sides, for several batches and crops."""
+    """Measures images per second of both sides, for several batches and crops."""
     for dtype, name, batch_size, crop in _cases(quick):
         config = benchmark_config(name, batch_size, crop, dtype)
         ours, num_steps = our_step(config)

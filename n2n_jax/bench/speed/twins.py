@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, for the benchmark alone.
+"""The same networks in PyTorch, for the benchmark only.
 
 B batch, H height, W width, C channels; PyTorch's order is (B, C, H, W), stored channels-last.
 """
@@ -23,7 +23,7 @@ def _up_and_join(low_BCHW: torch.Tensor, skip_BCHW: torch.Tensor) -> torch.Tenso
 
 
 class UNet(nn.Module):
-    """The twin of `n2n_jax.models.unet.UNet`: 991,203 parameters."""
+    """The equivalent of `n2n_jax.models.unet.UNet`: 991,203 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Bottleneck(nn.Module):
 
 
 class ResNet50UNet(nn.Module):
-    """The twin of `n2n_jax.models.resnet50.ResNet50UNet` without norm: 24,948,611 parameters."""
+    """The equivalent of `n2n_jax.models.resnet50.ResNet50UNet`, no norm: 24,948,611 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,19 +110,19 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {'unet': UNet, 'resnet50': ResNet
 
 
 def device() -> str:
-    """The one PyTorch computes on."""
+    """Returns the device that PyTorch computes on, 'cuda' or 'cpu'."""
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def build(name: str, device: str) -> nn.Module:
-    """A twin, channels-last, on a device, with what makes PyTorch quickest there."""
+    """Builds a network on a device with PyTorch's fastest settings: channels-last, TF32."""
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True  # as JAX does
     return NETWORKS[name]().to(device, memory_format=torch.channels_last)
 
 
 def compiled(network: nn.Module) -> nn.Module:
-    """The network in its quickest form; on a GPU its launches are replayed as CUDA graphs."""
-    torch.compiler.reset()  # or a second size would be compiled for all sizes
+    """Compiles a network with PyTorch's fastest settings; on a GPU that includes CUDA graphs."""
+    torch.compiler.reset()  # otherwise the second size would be compiled for dynamic sizes
     mode = 'reduce-overhead' if device() == 'cuda' else None
     return torch.compile(network, mode=mode, dynamic=False)
