@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     options.check_free(arguments.json, '--json', arguments)
     console.keep_compiled_code()
     denoiser = Denoiser.load(arguments.model)
-    config = _config(arguments, denoiser)
+    config = _scorable_config(arguments, denoiser)
     captures = options.captures(arguments)
     corrections.parse(captures.fix)
     options.check_no_input([arguments.json], scene_captures.find(captures))
@@ -87,16 +87,16 @@ def run(arguments: argparse.Namespace) -> None:
     for one in raw:
         if doubt := denoiser.doubt(one.captures_NHWC[0], one.name):
             _log.warning('%s', doubt)
-    seen = _seen(raw, arguments, config)
+    trained = _find_trained_parts(raw, arguments, config)
     if arguments.held_out:
-        raw = [one for one in raw if not seen.trained_whole(one)]
+        raw = [one for one in raw if not trained.trained_whole(one)]
     truth = truth_images.read(arguments.truth, raw) if arguments.truth else None
-    fixed = _fixed(raw, captures.fix)
+    fixed = _corrected(raw, captures.fix)
     scenes = score.prepare(
         raw,
         fixed=fixed,
         truth=truth,
-        first_columns=seen.columns if arguments.held_out else None,
+        first_columns=trained.columns if arguments.held_out else None,
     )
     black, white = denoiser.config.black, denoiser.config.white
     restore = _cached(denoiser)
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
         restore,
         without=arguments.without,
     )
-    rows = [row | seen.facts(row['scene'], held_out=arguments.held_out) for row in rows]
+    rows = [row | trained.facts(row['scene'], held_out=arguments.held_out) for row in rows]
     table = score_table.markdown(rows, held_out=arguments.held_out, fix=captures.fix)
     _log.info('%s\n', table)
     if 'bm3d' not in arguments.without and not baselines.bm3d_installed():
@@ -114,11 +114,11 @@ def run(arguments: argparse.Namespace) -> None:
             "BM3D is not installed: pip install 'n2n_jax[baselines]' adds it to the table (free "
             'for non-commercial use).'
         )
-    shares = _coverage(arguments.model, denoiser, scenes, restore, training=bool(seen.names))
+    shares = _coverage(arguments.model, denoiser, scenes, restore, training=bool(trained.names))
     for row in rows:
         if row['method'] == score.MODEL and row['scene'] in shares:
             row['interval_covers'] = shares[row['scene']]
-    for sentence in seen.warnings(held_out=arguments.held_out):
+    for sentence in trained.warnings(held_out=arguments.held_out):
         _log.warning('%s', sentence)
     if arguments.json:
         write_text(arguments.json, json_files.dumps(rows, indent=1))
@@ -139,7 +139,7 @@ def _other_fix(fix: str, config: 'Config') -> list[str]:
     return [f'The run was trained with {words[0]} and is scored with {words[1]}.']
 
 
-def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
+def _corrected(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]':
     """Returns the scenes with `fix` applied, and logs what was corrected."""
     from n2n_jax.captures import corrections
     from n2n_jax.runtime.progress import ProgressLine
@@ -157,7 +157,7 @@ def _fixed(scenes: 'Sequence[SceneCaptures]', fix: str) -> 'list[SceneCaptures]'
     return fixed
 
 
-def _config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':
+def _scorable_config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':
     """Returns the config of the run; called before the captures are read, which takes a while.
 
     Raises:
@@ -181,7 +181,7 @@ def _config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Config':
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seen:
+class _TrainedParts:
     """Which parts of the given scenes a run was trained on.
 
     Attributes:
@@ -231,9 +231,9 @@ class _Seen:
         return sentences
 
 
-def _seen(
+def _find_trained_parts(
     scenes: 'Sequence[SceneCaptures]', arguments: argparse.Namespace, config: 'Config'
-) -> _Seen:
+) -> _TrainedParts:
     """Finds what the run was trained on; with --held-out also logs what is scored.
 
     Raises:
@@ -244,7 +244,7 @@ def _seen(
 
     model = arguments.model
     if not config.captures.paths:
-        return _Seen(model, {}, '')
+        return _TrainedParts(model, {}, '')
     record = trained_captures.of_run(model, config)
     if arguments.held_out and not record.scenes:
         raise UserError(f'{record.doubt} Or score without --held-out.')
@@ -255,11 +255,11 @@ def _seen(
             if found is not None:
                 columns[scene.name] = found.columns
             progress.update(k + 1)
-    seen = _Seen(model, columns, record.doubt)
+    trained = _TrainedParts(model, columns, record.doubt)
     if not arguments.held_out:
-        return seen
+        return trained
     new = [scene.name for scene in scenes if scene.name not in columns]
-    whole = [scene.name for scene in scenes if seen.trained_whole(scene)]
+    whole = [scene.name for scene in scenes if trained.trained_whole(scene)]
     parts = [name for name, number in columns.items() if number and name not in whole]
     kept_out = [name for name, number in columns.items() if not number]
     if len(whole) == len(scenes):
@@ -275,7 +275,7 @@ def _seen(
     ):
         if names:
             _log.info('%s: %s.', words, _listed(names))
-    return seen
+    return trained
 
 
 def _listed(names: 'Sequence[str]') -> str:

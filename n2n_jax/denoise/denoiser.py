@@ -258,7 +258,7 @@ class Denoiser:
         orientations = tiles.ORIENTATIONS if tta else range(1)
         core, done = self.core, 0
         while done < height:
-            core, (tile_h, tile_w) = self._fitting(height, width, core, name)
+            core, (tile_h, tile_w) = self._fit_tiles(height, width, core, name)
             try:
                 for rows in tiles.spans(height, tile_h, self._geometry):
                     if rows.stop <= done:
@@ -336,7 +336,7 @@ class Denoiser:
     def _geometry(self) -> tiles.Geometry:
         return models.geometry_of(self.config)
 
-    def _fitting(
+    def _fit_tiles(
         self, height: int, width: int, core: int, name: str
     ) -> tuple[int, tuple[int, int]]:
         """Returns the largest core up to `core` that fits into memory, and the shape of its tiles.

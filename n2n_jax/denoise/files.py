@@ -2,7 +2,7 @@
 
 A file that fails does not stop the others, and its outputs are left as they were.
 
-H height, W width, C channels, E extra samples. An h in place of H: some rows.
+H height, W width, C channels, E extra samples. A lower-case h: some rows.
 """
 
 import contextlib
@@ -299,7 +299,7 @@ def _num_pixels(job: Job, options: Options) -> int:
 
 
 @contextlib.contextmanager
-def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
+def _open_captures(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
     """Opens the captures of a job: (file, index of the image or None) for each, see `Job`."""
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(FewFiles())
@@ -321,7 +321,7 @@ def _opened(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
 
 def _denoise_job(denoiser: Denoiser, job: Job, options: Options, count: _PixelCount) -> None:
     with contextlib.ExitStack() as stack:
-        captures = stack.enter_context(_opened(job))
+        captures = stack.enter_context(_open_captures(job))
         source, only = captures[0]
         images = [
             (index, [(capture, index if at is None else at) for capture, at in captures])
@@ -414,7 +414,7 @@ def _denoise_frame(
     bands = denoiser.bands(
         (frame.height, frame.width, frame.channels),
         reads,
-        to_network=_unchanged if options.combine == 'captures' else scale.to_network,
+        to_network=_identity if options.combine == 'captures' else scale.to_network,
         tta=options.tta,
         spread=SPREAD in maps,
         name=name,
@@ -436,7 +436,7 @@ def _denoise_frame(
         noisy_HWC = scale.to_network(_read_colors(source, first, 0, frame.height))
         denoised_HWC = np.concatenate(results)
         for kind in calibrated:
-            map_HWC = _calibrated(kind, options.calibration)(noisy_HWC, denoised_HWC)
+            map_HWC = _map_function(kind, options.calibration)(noisy_HWC, denoised_HWC)
             map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants have no error
             maps[kind].write(index, np.float32(map_HWC) * units)
 
@@ -457,7 +457,7 @@ def _as_stored(
     return np.concatenate((pixels_hWC, extra_hWE), axis=-1)
 
 
-def _calibrated(
+def _map_function(
     kind: str, calibration: Calibration | None
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     if calibration is None:
@@ -484,7 +484,7 @@ def _read_mean(reads: Sequence[Read], scale: PixelRange, start: int, stop: int) 
     return mean_hWC
 
 
-def _unchanged(pixels: np.ndarray) -> np.ndarray:
+def _identity(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 

@@ -3,7 +3,7 @@
 A network has learned noise in units of its value range. A copy of a capture on another scale, such
 as [0, 1] or 8 bits, is denoised without an error but wrongly, so the user is warned.
 
-H height, W width, C channels. An h in place of H: some rows.
+H height, W width, C channels. A lower-case h: some rows.
 """
 
 import numpy as np

@@ -67,11 +67,13 @@ def noise_scale(noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
         noisy_HW, value_HW = noisy_HWC[..., channel], denoised_HWC[..., channel].astype(np.float64)
         known_HW = np.isfinite(value_HW) & np.isfinite(noisy_HW)
         if known_HW.any():
-            scale_HWC[known_HW, channel] = _scale(noisy_HW[known_HW], value_HW[known_HW])
+            scale_HWC[known_HW, channel] = _channel_noise_scale(
+                noisy_HW[known_HW], value_HW[known_HW]
+            )
     return scale_HWC
 
 
-def _scale(noisy: np.ndarray, value: np.ndarray) -> np.ndarray:
+def _channel_noise_scale(noisy: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Computes `noise_scale` for the pixels of one channel, in any order."""
     square = (noisy - value) ** 2
     order = np.argsort(value)
@@ -191,8 +193,8 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
     squares: list[np.ndarray] = []
     with ProgressLine('calibrating intervals', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
-            x_NHWC, f_NHWC, scale_NHWC = _denoised(scene, restore)
-            scores.append(_subsampled(_scores(x_NHWC, f_NHWC, scale_NHWC), rng))
+            x_NHWC, f_NHWC, scale_NHWC = _denoise_captures(scene, restore)
+            scores.append(_subsampled(_conformity_scores(x_NHWC, f_NHWC, scale_NHWC), rng))
             known_NHWC = np.isfinite(f_NHWC)
             details += [
                 detail(f_HWC, scale_HWC)[known_HWC]
@@ -214,7 +216,9 @@ def calibrate(scenes: Sequence[SceneCaptures], restore: Restore, *, step: int = 
     return Calibration(quantiles, details_K, errors_K, step, len(scenes))
 
 
-def _denoised(scene: SceneCaptures, restore: Restore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _denoise_captures(
+    scene: SceneCaptures, restore: Restore
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the captures, their denoised images and noise scales, (N, H, W, C) each.
 
     Denoised values are NaN where nothing was measured, as they are when files are denoised.
@@ -227,7 +231,9 @@ def _denoised(scene: SceneCaptures, restore: Restore) -> tuple[np.ndarray, np.nd
     return x_NHWC, f_NHWC, scale_NHWC
 
 
-def _scores(x_NHWC: np.ndarray, f_NHWC: np.ndarray, scale_NHWC: np.ndarray) -> np.ndarray:
+def _conformity_scores(
+    x_NHWC: np.ndarray, f_NHWC: np.ndarray, scale_NHWC: np.ndarray
+) -> np.ndarray:
     """Returns |b - f(a)| / scale(a) of all pixels, for all pairs of different captures a and b."""
     known_NHWC = np.isfinite(f_NHWC)
     found = [
@@ -250,12 +256,12 @@ def _error_bins(
     order = np.argsort(details)
     parts = np.array_split(order, min(_ERROR_BINS, max(1, len(order) // 1000)))
     ends = [float(details[part[-1]]) for part in parts]
-    means = _ascending(np.array([squares[part].mean() for part in parts]))
+    means = _isotonic(np.array([squares[part].mean() for part in parts]))
     errors = np.sqrt(np.maximum(means, 0))
     return (*ends[:-1], float('inf')), tuple(float(error) for error in errors)
 
 
-def _ascending(values: np.ndarray) -> np.ndarray:
+def _isotonic(values: np.ndarray) -> np.ndarray:
     """Returns the closest ascending sequence: isotonic regression by pooling (Ayer et al. 1955)."""
     pools: list[tuple[float, int]] = []
     for value in values:
@@ -284,7 +290,7 @@ def coverage(
     """
     shares = {}
     for scene in scenes:
-        scores = _scores(*_denoised(scene, restore))
+        scores = _conformity_scores(*_denoise_captures(scene, restore))
         if len(scores):
             shares[scene.name] = float(np.mean(scores <= calibration.quantiles[level]))
     return shares

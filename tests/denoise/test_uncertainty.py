@@ -85,7 +85,7 @@ def test_the_noise_of_an_image_is_read_off_its_residual():
 
 def test_errors_ascend_with_the_detail():
     np.testing.assert_allclose(
-        uncertainty._ascending(np.array([1.0, 3, 2, 0, 5])), [1, 5 / 3, 5 / 3, 5 / 3, 5]
+        uncertainty._isotonic(np.array([1.0, 3, 2, 0, 5])), [1, 5 / 3, 5 / 3, 5 / 3, 5]
     )
 
 

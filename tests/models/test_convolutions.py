@@ -1,4 +1,4 @@
-"""The quick forms of the convolutions are those of Flax, in value and in gradient.
+"""The fast convolutions equal those of Flax, in value and in gradient.
 
 B batch, H height, W width, I input channels, O output channels.
 """
@@ -53,7 +53,7 @@ def assert_close(a, b):
 )
 def test_the_weight_gradient_is_the_one_of_xla(shape, block, num_out, size, monkeypatch):
     monkeypatch.setattr(convolutions, '_BLOCK_PIXELS', block)
-    monkeypatch.setattr(jax, 'device_count', lambda: 1)  # the tests have eight: no blocks
+    monkeypatch.setattr(jax, 'device_count', lambda: 1)  # with the tests' eight there are no blocks
     b, h, w = shape
     x_BHWI, kernel_HWIO = draw(0, b, h, w, 8), draw(1, size, size, 8, num_out)
     grad_BHWO = draw(2, b, h + 3 - size, w + 3 - size, num_out)
@@ -119,6 +119,6 @@ def test_both_forms_have_the_same_weights_and_output():
         return variables, models.build(config).apply(variables, x_BHWC)
 
     (variables, got), (same, want) = init_and_apply(auto), init_and_apply(plain)
-    # Two programs may round what they draw differently.
+    # Two programs may round their random draws differently.
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-7), variables, same)
     np.testing.assert_allclose(got, want, atol=2e-5)

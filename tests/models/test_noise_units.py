@@ -1,4 +1,4 @@
-"""What a network sees of captures, and that units, types, borders and stars change nothing.
+"""Normalization by the noise: units, types, borders and stars make no difference.
 
 N captures, H height, W width, C channels.
 """
@@ -30,7 +30,7 @@ def clean_image(*, height=SIDE, width=SIDE):
 
 
 def integer_captures(*, num=4, sigma=4.0, seed=0):
-    """Whole numbers from about 5 to 75, so that no type has to round them."""
+    """Integers from about 5 to 75, which every type holds exactly."""
     noise = np.random.default_rng(seed).normal(0, sigma, (num, SIDE, SIDE))
     return np.rint(clean_image() + noise).clip(1)
 
@@ -89,8 +89,8 @@ def test_one_bright_pixel_is_seen_and_changes_nothing_else():
     )
     assert (bright_NHW[:, 20, 20] > 1.5).all()
     assert bright_NHW.max() < 4
-    reference_NHW[:, 19:22, 19:22] = bright_NHW[:, 19:22, 19:22] = 0  # its medians are others
-    # The median keeps it out of the slow part; ranks next to it move by one.
+    reference_NHW[:, 19:22, 19:22] = bright_NHW[:, 19:22, 19:22] = 0  # the medians differ there
+    # The median keeps the pixel out of the slow part; ranks around it change by one.
     np.testing.assert_allclose(bright_NHW, reference_NHW, rtol=0, atol=0.02)
 
 
@@ -99,7 +99,7 @@ def test_a_border_without_data_changes_nothing_inside():
     inside = (slice(None), slice(8, -8), slice(8, -8))
     bordered_NHW = seen(with_border(integer_captures()))[inside]
     core = (slice(None), slice(1, -1), slice(1, -1))  # beyond, mirrored and repeated values differ
-    # The blocks that the noise is measured in lie elsewhere.
+    # The noise is measured in other blocks.
     np.testing.assert_allclose(bordered_NHW[core], reference_NHW[core], rtol=0.02, atol=0.005)
 
 
@@ -123,7 +123,7 @@ def test_an_empty_channel_takes_no_units_from_the_others():
     assert noise == of_empty > 0
 
 
-def test_the_middle_of_nine_is_exact():
+def test_the_median_of_nine_is_exact():
     image_BHWC = np.random.default_rng(0).normal(size=(2, 13, 17, 3)).astype(np.float32)
     expected = np.stack([ndimage.median_filter(x, (3, 3, 1), mode='mirror') for x in image_BHWC])
     np.testing.assert_array_equal(noise_units._median_3x3(jnp.asarray(image_BHWC)), expected)
@@ -139,10 +139,10 @@ def test_a_star_counts_little_in_the_loss_and_an_edge_in_full():
     assert weights_BHWC[0, 11, 46, 0] < 1e-4
 
 
-def test_units_that_are_no_numbers_name_their_key():
+def test_an_error_in_the_units_names_the_config_key():
     with pytest.raises(UserError, match=r"model.noise='0.1,x'"):
         NoiseUnits.of(ModelConfig(channels=2, noise='0.1,x', center='0', contrast='1'))
-    with pytest.raises(UserError, match='each of 3 channels'):
+    with pytest.raises(UserError, match='each of the 3 channels'):
         NoiseUnits.of(ModelConfig(channels=3, noise='0.1,0.2', center='0', contrast='1'))
     with pytest.raises(UserError, match='above 0'):
         NoiseUnits.of(ModelConfig(channels=1, noise='0', center='0', contrast='1'))
@@ -157,7 +157,7 @@ def test_a_network_that_starts_at_zero_gives_back_its_input():
 
 
 def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
-    """Root mean square error of a run's result for the first capture, in the first units."""
+    """Trains, and returns the RMS error of the denoised first capture in the original units."""
     folder.mkdir()
     np.save(folder / 'captures.npy', x_NHW)
     config = planned_config(
@@ -173,8 +173,8 @@ def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
     assert loop.train(config, folder / 'run')
     denoised_HW = back(Denoiser.load(folder / 'run')(x_NHW[0].astype(np.float32)))
     error_HW = denoised_HW[border : border + SIDE, border : border + SIDE] - clean_image()
-    error_HW[18:23, 18:23] = 0  # what the tiny network sees of a bright pixel
-    # Without what a network sees beyond the sides of an image, which a border changes.
+    error_HW[18:23, 18:23] = 0  # the bright pixel and its surroundings in the tiny network's view
+    # Without a margin, where the network sees padding that a border changes.
     return np.sqrt(np.mean(error_HW[8:-8, 8:-8] ** 2))
 
 
@@ -192,7 +192,7 @@ def compare_forms(tmp_path, names, **settings):
         name: float(20 * np.log10(error / errors['float32'])) for name, error in errors.items()
     }
     assert all(abs(off_dB[name]) <= 0.01 for name in names), str(off_dB)
-    # Other pixels are other gradients: what is learned may be a little better by chance, not worse.
+    # Other pixels give other gradients: the result may be slightly better by chance, but not worse.
     assert all(-0.5 <= off_dB[name] <= 0.2 for name in ('bright', 'border')), str(off_dB)
 
 
@@ -207,7 +207,7 @@ def test_the_u_net_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
 
 
 def test_dim_counts_of_eight_bits_are_learned(tmp_path):
-    """Photon counts of 0 to 12 in 8 bits: with 0..255 as the range nothing was gained."""
+    """Photon counts of 0 to 12 in 8 bits; with a range of 0..255 nothing was learned."""
     y, x = np.mgrid[:SIDE, :SIDE]
     disk = np.hypot(y - 48, x - 48) < 40
     clean_HW = 0.2 + 5 * (0.5 + 0.5 * np.sin(x / 9) * np.cos(y / 7)) * disk
@@ -221,7 +221,7 @@ def test_dim_counts_of_eight_bits_are_learned(tmp_path):
 
 @pytest.mark.parametrize('value', [-9999.0, 0.0, np.nan])
 def test_a_border_without_data_comes_out_as_it_was(tmp_path, value):
-    # Values from about 105 on: 0 lies apart from them.
+    # Values start at about 105, so 0 is separate from them.
     x_NHW = 100 + integer_captures().astype(np.float32)
     x_NHW = np.pad(x_NHW, ((0, 0), (0, 0), (20, 0)), constant_values=value)
     folder = tmp_path / 'border'

@@ -20,7 +20,7 @@ BLOCKS = [
 
 
 def _random_torch_weights(seed=0):
-    """A ResNet-50's state_dict, written from the architecture and not from our network."""
+    """A ResNet-50's state_dict, derived from the architecture, not from our network."""
     rng = np.random.default_rng(seed)
     weights = {}
 
@@ -102,7 +102,7 @@ def weights():
 
 @pytest.fixture(scope='module')
 def variables():
-    # Zeros in place of `init`, which spends half a minute on compiling its random draws.
+    # Zeros instead of `init`, which takes half a minute to compile its random draws.
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     shapes = jax.eval_shape(ResNet50UNet(3).init, jax.random.key(0), image)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
@@ -174,7 +174,7 @@ def test_network_without_batch_norm_is_refused(npz, norm):
     shapes = jax.eval_shape(
         ResNet50UNet(3, norm=norm).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )
-    with pytest.raises(UserError, match="norm 'batch'"):
+    with pytest.raises(UserError, match="model.norm=batch"):
         load_encoder(npz, shapes)
 
 
@@ -195,11 +195,11 @@ def test_other_kinds_of_file_are_refused(variables, tmp_path):
         load_encoder(path, variables)
 
 
-def test_absent_safetensors_names_the_extra(variables, tmp_path, monkeypatch):
+def test_an_error_about_missing_safetensors_names_the_extra(variables, tmp_path, monkeypatch):
     path = tmp_path / 'a.safetensors'
     path.write_bytes(b'')
     monkeypatch.setitem(sys.modules, 'safetensors', None)
-    with pytest.raises(UserError, match=r'pip install n2n_jax\[pretrained\]'):
+    with pytest.raises(UserError, match=r'pip install 'n2n_jax\[pretrained\]'):
         load_encoder(path, variables)
 
 

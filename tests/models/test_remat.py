@@ -1,4 +1,4 @@
-"""Rematerialised networks have the same parameters, outputs and gradients."""
+"""Rematerialized networks have the same parameters, outputs and gradients."""
 
 import functools
 
@@ -22,7 +22,7 @@ def _loss(model, params, rest, noisy_BHWC):
     ('name', 'norm'),
     [('unet', 'none'), ('resnet50', 'batch')],
 )
-def test_some_of_the_network_is_computed_again(name, norm):
+def test_remat_recomputes_part_of_the_network(name, norm):
     noisy_BHWC = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     num_convolutions = {}
     for remat in (False, True):
@@ -37,7 +37,7 @@ def test_some_of_the_network_is_computed_again(name, norm):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'norm'), [('unet', 'none'), ('resnet50', 'batch')])
-def test_gradients_are_those_of_the_network_that_keeps_everything(name, norm):
+def test_gradients_equal_those_without_remat(name, norm):
     noisy_BHWC = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
     results = {}
     for remat in (False, True):

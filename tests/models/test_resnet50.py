@@ -105,13 +105,13 @@ def test_block_starts_as_its_shortcut(norm):
 
 @pytest.fixture
 def shallow(monkeypatch):
-    """One block per stage: what compiling the real depth adds is time, not coverage."""
+    """One block per stage: the real depth adds compile time, not coverage."""
     monkeypatch.setattr(resnet50, 'STAGE_DEPTHS', (1, 1, 1, 1))
 
 
 def _random_variables(model, x_BHWC):
-    # Not `init`: that compiles a random draw per shape, and starts the residual branches at zero,
-    # which hides the layers in them from the gradient.
+    # Not `init`, which compiles a random draw per shape, and starts residual branches at zero,
+    # which stops the gradient before the layers inside them.
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

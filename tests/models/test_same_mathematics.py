@@ -1,4 +1,4 @@
-"""The quick and the plain convolutions train alike, to the last digits of float64.
+"""Fast and plain convolutions train identically, to the last digits of float64.
 
 In float32 their rounding differs, and training magnifies it: an update of Adam is nearly the sign
 of a gradient. In float64 nothing but rounding can be left of a difference.

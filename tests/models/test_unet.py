@@ -1,4 +1,4 @@
-"""The paper's U-Net, its layers, and the wrapper that takes any size."""
+"""The paper's U-Net, its layers, and the wrapper for images of any size."""
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +114,6 @@ def test_it_starts_as_the_identity_where_it_predicts_the_noise():
     config = ModelConfig(name='unet')
     denoised_BHWC = models.build(config).apply(models.init(config, jax.random.key(0)), image_BHWC)
     np.testing.assert_array_equal(denoised_BHWC, image_BHWC)
-    # Where it predicts the image itself that would be gray.
+    # If it predicts the image itself, starting at zero would give gray.
     last = models.init(ModelConfig(name='unet', residual=False), jax.random.key(0))
     assert np.asarray(last['params']['network']['dec_conv1c']['kernel']).any()

@@ -98,7 +98,7 @@ class CaptureFeed(PlannedFeed):
             masks_PC = np.concatenate([mask.reshape(-1, channels) for mask in masks])
             self.constants['masks'] = layout.place(masks_PC, batch_axis=None)
         self.description = (
-            f'{len(scenes)} scene{"s" * (len(scenes) > 1)} of {_span(self._num_captures_S)} '
+            f'{len(scenes)} scene{"s" * (len(scenes) > 1)} of {_range_text(self._num_captures_S)} '
             'captures on the device, '
             f'{memory.readable(num_bytes)}'
         )
@@ -177,6 +177,6 @@ def _aligned(shape: tuple[int, int]) -> np.ndarray:
     return raw[start : start + num_bytes].view(np.float32).reshape(shape)
 
 
-def _span(numbers: np.ndarray) -> str:
+def _range_text(numbers: np.ndarray) -> str:
     low, high = numbers.min(), numbers.max()
     return str(low) if low == high else f'{low} to {high}'

@@ -1,4 +1,4 @@
-"""Pairs of captures: which, where, and that nothing is drawn on them."""
+"""Pairs of captures: which ones, cropped where, and without added noise."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ DATA = DataConfig(crop=8, batch_size=16)
 
 
 def scenes():
-    """Pixels that say which scene (thousands), capture (hundreds) and place they are of."""
+    """Pixels that encode their scene (thousands), capture (hundreds) and position."""
     made = []
     for s, (num, h, w) in enumerate([(2, 12, 20), (3, 16, 9)]):
         place_HW = np.arange(h)[:, None] + np.arange(w) / 100
@@ -83,7 +83,7 @@ def test_the_same_step_is_the_same_on_any_number_of_devices():
         np.testing.assert_array_equal(a, c[5 * 16 :])
 
 
-def test_captures_are_never_drawn_anew():
+def test_no_noise_is_added_to_captures():
     noisy, _ = batches(steps=100, augment=False)
     known = np.unique(np.concatenate([scene.ravel() for scene in scenes()]))
     assert np.isin(noisy, known).all()
@@ -110,7 +110,7 @@ def test_a_mask_of_the_scene_is_cut_where_its_captures_are(pairing):
         noisy, _, mask = jax.device_get(feed.batch(feed.constants, inputs))
         row = np.floor(noisy + 1e-3) % 100
         column = np.rint((noisy - np.floor(noisy + 1e-3)) * 100)
-        if pairing == 'X:1':  # means of captures have no whole hundreds
+        if pairing == 'X:1':  # means of captures are no multiples of a hundred
             row %= 50
         measured = np.where(noisy < 900, row % 2 == 0, column % 2 == 1)
         np.testing.assert_array_equal(mask, measured)

@@ -110,7 +110,7 @@ def test_every_argument_and_the_version_has_its_own_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'empty', 'text', 'shape', 'pickle'])
-def test_a_damaged_file_is_written_anew(tmp_path, draws, caplog, damage):
+def test_a_damaged_file_is_replaced(tmp_path, draws, caplog, damage):
     first_NHWC = dead_leaves(2, size=32, cache_dir=tmp_path)
     (file,) = tmp_path.iterdir()
     if damage == 'shape':

@@ -41,7 +41,7 @@ def write_set(
     features: dict[str, tfds.features.FeatureConnector],
     file_format: str = 'array_record',
 ) -> None:
-    """Writes what `download_and_prepare` leaves on the disk, without TensorFlow."""
+    """Writes the files that `download_and_prepare` would, without TensorFlow."""
     folder.mkdir(parents=True)
     infos = []
     for split, rows in splits.items():
@@ -181,7 +181,7 @@ def test_sets_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='stored as TFRECORD, which only TensorFlow can read'):
         TfdsImages('toy/test', tmp_path)
     write_set(tmp_path / 'toy' / '1.0.1', {'test': []}, features={'text': tfds.features.Text()})
-    with pytest.raises(UserError, match='no images; its features are text'):
+    with pytest.raises(UserError, match='no images: its features are text'):
         TfdsImages('toy/test', tmp_path)
     deep = {'image': tfds.features.Image(shape=(None, None, 1), dtype=np.uint16)}
     write_set(tmp_path / 'toy' / '1.0.2', {'test': []}, features=deep)
@@ -221,7 +221,7 @@ def test_kodak24_from_a_folder(tmp_path: Path) -> None:
     assert source.names == [f'kodim{i:02}' for i in range(1, 25)]
     assert source.size(0) == (512, 768)
     np.testing.assert_array_equal(source.read(10)[0, 0], [1, 2, 254])
-    assert prepare('kodak24', tmp_path) == version_dir  # nothing is left to do, or to download
+    assert prepare('kodak24', tmp_path) == version_dir  # already prepared: downloads nothing
 
 
 @pytest.mark.usefixtures('tensorflow')
@@ -274,7 +274,7 @@ def test_folders_that_are_not_the_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures('tensorflow')
-def test_a_set_prepared_in_another_format_is_not_taken_for_done(tmp_path: Path) -> None:
+def test_a_set_prepared_in_another_format_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / 'images'
     save_images(folder, [f'{i}.bmp' for i in range(14)], (9, 7))
     builder = tfds.builder('set14', data_dir=tmp_path)
@@ -284,7 +284,7 @@ def test_a_set_prepared_in_another_format_is_not_taken_for_done(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures('tensorflow')
-def test_a_failed_download_names_the_way_out(
+def test_a_failed_download_suggests_a_local_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: tfds.download.DownloadManager, urls: dict[str, str]) -> None:
