@@ -174,7 +174,7 @@ def test_network_without_batch_norm_is_refused(npz, norm):
     shapes = jax.eval_shape(
         ResNet50UNet(3, norm=norm).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )
-    with pytest.raises(UserError, match="model.norm=batch"):
+    with pytest.raises(UserError, match='model.norm=batch'):
         load_encoder(npz, shapes)
 
 
@@ -199,7 +199,7 @@ def test_an_error_about_missing_safetensors_names_the_extra(variables, tmp_path,
     path = tmp_path / 'a.safetensors'
     path.write_bytes(b'')
     monkeypatch.setitem(sys.modules, 'safetensors', None)
-    with pytest.raises(UserError, match=r'pip install 'n2n_jax\[pretrained\]'):
+    with pytest.raises(UserError, match=r"pip install 'n2n_jax\[pretrained\]'"):
         load_encoder(path, variables)
 
 

@@ -185,7 +185,7 @@ def test_sets_that_cannot_be_read(tmp_path: Path) -> None:
         TfdsImages('toy/test', tmp_path)
     deep = {'image': tfds.features.Image(shape=(None, None, 1), dtype=np.uint16)}
     write_set(tmp_path / 'toy' / '1.0.2', {'test': []}, features=deep)
-    with pytest.raises(UserError, match='not 8-bit'):
+    with pytest.raises(UserError, match='uint16, but only 8-bit'):
         TfdsImages('toy/test', tmp_path)
 
 
