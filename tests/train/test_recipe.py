@@ -202,7 +202,7 @@ def test_a_run_is_resumed_by_the_options_it_was_started_with(tmp_path, capsys):
         assert n2n(*arguments, *options) == 2
         assert words in capsys.readouterr().err
     assert n2n(*arguments, '--minutes', '5', '--patience', '0') == 0
-    assert 'This run is complete: 2 steps. To extend it, write --steps' in capsys.readouterr().err
+    assert 'This run is complete: 2 steps. To extend it, give --steps' in capsys.readouterr().err
     # A value that an editor put there is named.
     (tmp_path / 'run/config.json').write_text(before.replace('"seed": 3', '"seed": -3'))
     assert n2n(*arguments) == 2
