@@ -1,4 +1,4 @@
-"""Image files as people have them, each with the pixels that it holds or why it is refused.
+"""Image files of every layout found in practice, each with its pixels or why it is refused.
 
 N images, H height, W width, C channels.
 """
@@ -26,14 +26,14 @@ def gray(*images_HW: np.ndarray) -> Frames:
 
 
 def pages(path: Path, images: np.ndarray, how=lambda k: {}) -> None:
-    """A file whose pages are written one by one, each in its own way."""
+    """Writes a file page by page, each with its own options."""
     with tifffile.TiffWriter(path) as writer:
         for k, image in enumerate(images):
             writer.write(image, metadata=None, contiguous=False, **GRAY, **how(k))
 
 
 def raw_tiff(path: Path, segments: list[bytes], tags: dict[int, tuple], order: str = '<') -> None:
-    """A TIFF file by the letter: one directory, `tags` by code as (type, values)."""
+    """Writes a TIFF file by hand: one directory, `tags` by code as (type, values)."""
     sizes = {3: 'H', 4: 'I'}
     tags = {**tags, 273: (4, [0] * len(segments)), 279: (4, [len(s) for s in segments])}
     table = 8 + 2 + 12 * len(tags) + 4
@@ -96,7 +96,7 @@ def with_extras(path: Path, photometric: str, kinds: list, channels: int) -> Fra
 
 
 def ome_permuted(path: Path) -> Frames:
-    """Time runs against the pages."""
+    """Writes pages in reverse order of time."""
     places = ''.join(
         f'<TiffData FirstT="{t}" FirstC="0" FirstZ="0" IFD="{5 - t}" PlaneCount="1"/>'
         for t in range(6)
@@ -120,7 +120,7 @@ def _ome(name: str, times: int, places: str, root: str = '') -> bytes:
 
 
 def ome_set(folder: Path) -> list[Path]:
-    """Three files of one image each, every one of which names all three."""
+    """Writes three files of one image each, of which each lists all three."""
     names = [f'pos1_t{k + 1}.tif' for k in range(3)]
     ids = [f'{k:08d}-0000-0000-0000-000000000000' for k in range(3)]
     places = ''.join(
@@ -243,7 +243,7 @@ def bitmap_of_16_bits(path: Path) -> Frames:
 
 
 def then(frames: Frames, action):
-    """What an action writes, with these pixels."""
+    """Pairs a function that writes a file with the pixels it holds."""
 
     def write(path: Path) -> Frames:
         action(path)
@@ -253,10 +253,10 @@ def then(frames: Frames, action):
 
 
 _EXIF = Image.Exif()
-_EXIF[274] = 6  # lies on its side
+_EXIF[274] = 6  # orientation: rotated by 90 degrees
 _BITS = Image.fromarray(DEEP[0] > 2000)
 
-# By name: what writes the file and says what it holds.
+# By name: a function that writes the file and returns its frames.
 READ = {
     'rgb and two samples.tif': lambda p: with_extras(p, 'rgb', [0, 0], 3),
     'rgb and one unspecified.tif': lambda p: with_extras(p, 'rgb', [0], 3),
@@ -340,30 +340,30 @@ READ = {
     'truth values.npy': saved(DEEP > 2000, gray(*(np.uint8(255) * (DEEP > 2000)))),
     'colors.npy': saved(RGB, [RGB]),
 }  # fmt: skip
-# By name: what writes it, and words of the sentence that refuses it.
+# By name: what writes it, and a part of the error that refuses it.
 REFUSED = {
     'CMYK.tif': (by_pillow(Image.fromarray(SMOOTH).convert('CMYK')), 'Convert it to RGB'),
     'CMYK.jpg': (by_pillow(Image.fromarray(SMOOTH).convert('CMYK')), 'Convert it to RGB'),
     'moving.png': (animation, 'animation of 3 images'),
     'moving.webp': (animation, 'animation of 3 images'),
-    'moving.gif': (animation, r'the name must end in \.png, .*\.npy, \.npz or \.exr'),
+    'moving.gif': (animation, r'its name must end in \.png, .*\.npy, \.npz or \.exr'),
     'volume.tif': (
         lambda p: tifffile.imwrite(
             p, np.zeros((16, 32, 32), np.uint16), volumetric=True, tile=(16, 16, 16), **GRAY
         ),
         'volumes in single pages',
     ),
-    'int64.tif': (by_tifffile(DEEP.astype(np.int64)), 'holds int64 numbers'),
-    'complex.tif': (by_tifffile(DEEP[0].astype(np.complex64)), 'holds complex64 numbers'),
+    'int64.tif': (by_tifffile(DEEP.astype(np.int64)), 'holds int64 values'),
+    'complex.tif': (by_tifffile(DEEP[0].astype(np.complex64)), 'holds complex64 values'),
     'no images.npy': (saved(np.zeros((0, 64, 64), np.uint16)), 'holds no images'),
     'no rows.npy': (saved(np.zeros((2, 0, 64), np.uint16)), 'holds no images'),
     'objects.npy': (saved(np.array([[1, None]], object)), 'Python objects'),
-    'int64.npy': (saved(DEEP.astype(np.int64)), 'holds int64 numbers'),
+    'int64.npy': (saved(DEEP.astype(np.int64)), 'holds int64 values'),
     'five axes.npy': (saved(np.zeros((2,) * 5)), 'has shape'),
     'text.npz': (lambda p: p.write_bytes(_archive()), 'holds no array'),
     'an unknown compression.tif': (
         lambda p: raw_tiff(p, [b'abc'], plain_tags(DEEP[0], compression=32809)),
-        'compressed in a way that is not read',
+        'uses an unsupported compression',
     ),
 }
 

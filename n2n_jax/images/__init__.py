@@ -1,7 +1,7 @@
-"""Pixels on disk: the one reader of image files, whatever their format.
+"""Image files on disk: one reader for all formats.
 
-`open_image` gives an `ImageFile`: its frames, and rows of each. Training, clean images, photographs
-and `n2n denoise` all read through it, so they see the same pixels in every file.
+`open_image` yields an `ImageFile`: its frames, and the rows of each. Training, evaluation and
+`n2n denoise` all read through it, so they see the same pixels in every file.
 """
 
 from n2n_jax.images.frames import KINDS, Frame, Metadata

@@ -1,6 +1,6 @@
-"""EXR files as image files: one image, decoded when it is first read.
+"""EXR files as `ImageFile`: one image, decoded on first read.
 
-h some rows, W width, C channels.
+H height, W width, C channels.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from n2n_jax.runtime.host_memory import check_fits
 
 
 class ExrFile(ImageFile):
-    """Keeps its image in memory once it is decoded."""
+    """An EXR file; keeps its image in memory once decoded."""
 
     def __init__(self, path: Path):
         super().__init__(path)

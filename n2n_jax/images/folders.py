@@ -1,4 +1,4 @@
-"""Files in a folder and the folders below, as people keep them: with links, and hidden ones."""
+"""Recursive file listing that follows links to folders and skips hidden files."""
 
 import logging
 import os
@@ -11,30 +11,29 @@ _log = logging.getLogger(__name__)
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files whose names end in one of the suffixes, 'img2' before 'img10', no hidden ones.
+    """Returns the files with one of the suffixes in natural order, without hidden ones.
 
-    Links to folders are followed, so that a folder may gather scenes from elsewhere; each folder is
-    searched once, by its own name if it has one in here. What is left out is told.
+    Links to folders are followed, so a folder may collect scenes from elsewhere. Each folder is
+    searched once, under its real path if that lies inside `folder`. What is skipped is logged.
 
     Args:
       folder: where to search.
       suffixes: in lower case, with their dots.
 
     Returns:
-      Paths that begin with `folder`. They need not be files that can be read: links to nothing,
-      pipes and devices are among them.
+      Paths that begin with `folder`. They may include broken links, pipes and devices.
     """
     found: list[Path] = []
-    searched: dict[str, str] = {}  # by where they really are
-    waiting = [folder]  # the folder itself, then links to folders
+    searched: dict[str, str] = {}  # by real path
+    waiting = [folder]  # then links to folders
     while waiting:
         start = waiting.pop(0)
         if searched and _leads_back(start, folder, searched):
             continue
-        for parent, folders, names in os.walk(start, onerror=_tell):
+        for parent, folders, names in os.walk(start, onerror=_warn_unreadable):
             real = os.path.realpath(parent)
             if real in searched:  # inside a link to a folder above it
-                _tell_again(parent, searched[real])
+                _warn_searched(parent, searched[real])
                 folders[:] = []
                 continue
             searched[real] = parent
@@ -51,48 +50,46 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def readable_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """What `files_below` finds, without pipes, devices and links to nothing, which it tells."""
+    """Returns `files_below` without broken links, pipes and devices, each with a warning."""
     found = []
     for path in files_below(folder, suffixes):
         if why := why_no_file(path):
-            _log.warning('%s is left out: %s.', path, why)
+            _log.warning('Skipping %s: %s.', path, why)
         else:
             found.append(path)
     return found
 
 
 def natural_order(name: str) -> tuple[list[Key], str]:
-    """Sorts names with slashes part by part, 'a2/x' before 'a10/x'."""
+    """Returns a sort key for paths with slashes: 'a2/x' before 'a10/x'."""
     return [natural_key(part) for part in name.split('/')], name
 
 
 def why_no_file(path: Path) -> str:
-    """Why something cannot be read as a file, in words; '' if it can."""
+    """Returns why a path is not a regular file, as a clause; '' if it is one."""
     if os.path.isfile(path):
         return ''
     if os.path.isdir(path):
         return 'it is a folder'
     if os.path.exists(path):
         return 'it is a pipe, a socket or a device, not a file'
-    return 'it is a link to nothing' if os.path.islink(path) else 'no such file'
+    return 'it is a broken link' if os.path.islink(path) else 'no such file'
 
 
 def _leads_back(link: Path, folder: Path, searched: Mapping[str, str]) -> bool:
     real = os.path.realpath(link)
     if real in searched:
-        _tell_again(link, searched[real])
+        _warn_searched(link, searched[real])
     elif Path(os.path.realpath(folder)).is_relative_to(real):
-        _log.warning('%s is left out: it leads back to a folder around it.', link)
+        _log.warning('Skipping %s: it links to a folder that contains it.', link)
     else:
         return False
     return True
 
 
-def _tell_again(path: str | Path, before: str) -> None:
-    _log.warning(
-        '%s is left out: it is another name of %s, which is searched already.', path, before
-    )
+def _warn_searched(path: str | Path, before: str) -> None:
+    _log.warning('Skipping %s: it is the same folder as %s, already searched.', path, before)
 
 
-def _tell(error: OSError) -> None:
-    _log.warning('%s is left out: %s.', error.filename, error.strerror)
+def _warn_unreadable(error: OSError) -> None:
+    _log.warning('Skipping %s: %s.', error.filename, error.strerror)

@@ -1,18 +1,18 @@
-"""What a file says about its images.
+"""Frame geometry, alpha convention and metadata of image files.
 
 H height, W width, C channels.
 
-Alpha, once for all formats. Every sample of a pixel is either a channel, which is trained on and
-denoised, or an extra, which is kept as it is:
+One alpha convention for all formats. Every sample of a pixel is either a channel, which is trained
+on and denoised, or an extra, which is copied unchanged:
 
-- Of an RGB image the channels are the three colors, and all that follows is extra: alpha, whether
-  or not the file says so, or a mask.
-- Of any other image the samples at the end that the file marks as alpha are extra (of TIFF,
-  ExtraSamples 1 and 2), and all before them are channels.
-- NumPy arrays, and TIFF images whose channels lie on pages of their own, have channels only; of an
-  EXR file R, G and B or Y are the channels, and nothing else is read.
+- RGB images: the three colors are channels, all further samples are extra (alpha, whether or not
+  the file says so, or a mask).
+- Other images: trailing samples that the file marks as alpha are extra (in TIFF, ExtraSamples 1
+  and 2), all others are channels.
+- NumPy arrays, and TIFF images with one page per channel, have channels only. In EXR files R, G and
+  B, or Y, are the channels, and nothing else is read.
 
-An extra that varies like a picture is warned of, see `n2n_jax.images.alpha`.
+An extra sample that varies like an image causes a warning, see `n2n_jax.images.alpha`.
 """
 
 import dataclasses
@@ -22,22 +22,22 @@ from typing import Any
 import numpy as np
 
 KINDS = ('uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64')
-MARKED_ALPHA = (1, 2)  # ExtraSamples: colors are multiplied by it, or are not
+MARKED_ALPHA = (1, 2)  # ExtraSamples: premultiplied (associated) and straight alpha
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """An image of a file; equal frames have pixels of one kind.
+    """The geometry of one image in a file; frames of the same shape and type compare equal.
 
     Attributes:
       height: rows.
       width: columns.
-      channels: samples of a pixel that are denoised.
-      extra: samples behind them that are kept as they are, such as alpha.
-      dtype: of a sample as it is read, in the byte order of the machine.
-      axes: how it lies in the file: Y rows, X columns, S samples of a pixel, C channels on pages of
-        their own.
-      planes: pages of the file that hold its channels.
+      channels: samples per pixel that are denoised.
+      extra: further samples per pixel that are copied unchanged, such as alpha.
+      dtype: type of a sample as read, in native byte order.
+      axes: order of the axes in the file: Y rows, X columns, S samples, C channels on separate
+        pages.
+      planes: number of pages that hold its channels.
     """
 
     height: int
@@ -50,26 +50,26 @@ class Frame:
 
     @property
     def samples(self) -> int:
-        """Of a pixel."""
+        """Samples per pixel."""
         return self.channels + self.extra
 
     @property
     def has_extra(self) -> bool:
-        """Whether there is anything to keep beside the channels."""
+        """Whether pixels have samples besides the channels."""
         return self.extra > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What an image hands down to those made from it.
+    """Metadata that denoised images inherit from their source.
 
     Attributes:
-      format: 'PNG', 'JPEG', 'TIFF', 'BMP' or 'WEBP'; '' if the image did not come from such a file.
+      format: 'PNG', 'JPEG', 'TIFF', 'BMP' or 'WEBP'; '' for any other source.
       icc_profile: color profile.
-      exif: EXIF, from its byte-order mark on; of a TIFF file, all tags that describe the image.
-      dpi: pixels per inch across and down.
-      native: what only this format knows, as keyword arguments of its encoder: JPEG's
-        quantization tables, PNG's chunks, whether a TIFF was compressed.
+      exif: EXIF block, starting at its byte-order mark; for TIFF, all tags that describe the image.
+      dpi: pixels per inch, horizontal and vertical.
+      native: format-specific settings, as keyword arguments of its encoder: JPEG quantization
+        tables, PNG chunks, whether a TIFF was compressed.
     """
 
     format: str = ''
@@ -80,12 +80,12 @@ class Metadata:
 
 
 def num_extra(samples: int, *, rgb: bool, extrasamples: Sequence[int]) -> int:
-    """How many samples at the end of a pixel are no channels; the rule is at the head.
+    """Returns how many trailing samples are not channels, by the convention of this module.
 
     Args:
-      samples: of a pixel.
+      samples: samples per pixel.
       rgb: whether the first three are a color.
-      extrasamples: what the file says about those behind the first one or three, as TIFF has it.
+      extrasamples: TIFF ExtraSamples codes of the samples after the first one or three.
     """
     if rgb:
         return max(0, samples - 3)

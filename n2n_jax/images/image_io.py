@@ -1,7 +1,7 @@
-"""Single images of any depth, read and written without changing them.
+"""Reads and writes single images of any bit depth without loss.
 
-What a file holds comes back in its own type, and what is written goes out in the type, mode and
-metadata of the image it was made from.
+Pixels are read in the type of the file, and written in the type, mode and metadata of the image
+that they were made from.
 
 H height, W width, C channels.
 """
@@ -32,13 +32,13 @@ _FULL_SCALE = {'uint8': 255, 'uint16': 65535}
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An image as it lies on disk.
+    """An image as it is stored on disk.
 
     Attributes:
-      pixels: (H, W) if gray, else (H, W, C); of a type of `images.KINDS`.
+      pixels: (H, W) if gray, else (H, W, C); one of the types in `images.KINDS`.
       mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
-      path: where it came from, for messages.
-      metadata: what must survive.
+      path: the source file, named in errors.
+      metadata: written along with the pixels.
     """
 
     pixels: np.ndarray
@@ -48,29 +48,33 @@ class Picture:
 
 
 def find_images(folder: str | Path, *, also: Collection[str] = ()) -> list[Path]:
-    """Image files in a folder and the folders below, 'img2' before 'img10', no hidden ones.
+    """Returns the image files in a folder and its subfolders in natural order, without hidden ones.
 
-    As `folders.readable_files` finds them. `also` has suffixes to look for beside those of images.
+    Args:
+      folder: searched as `folders.readable_files` does.
+      also: suffixes to include besides those of images.
 
     Raises:
-      UserError: no such folder, or no image inside.
+      UserError: no such folder, or it contains no image.
     """
     root = Path(folder)
     if not root.exists():
         raise UserError(f'{folder}: no such folder.')
     if not root.is_dir():
-        raise UserError(f'{folder}: this is a file; give the folder that holds the images.')
+        raise UserError(f'{folder} is a file: give the folder that contains the images.')
     found = readable_files(root, (*IMAGE_SUFFIXES, *also))
     if not found:
-        raise UserError(f'{folder}: no image inside; looked for {either((*_SUFFIXES, *also))}.')
+        raise UserError(
+            f'{folder} contains no image: looked for {either((*_SUFFIXES, *also))} files.'
+        )
     return found
 
 
 def image_size(path: str | Path) -> tuple[int, int, int]:
-    """(H, W, C) of an image, alpha counted in C, without decoding its pixels.
+    """Returns the (H, W, C) of an image, with alpha counted in C, from the header alone.
 
     Raises:
-      UserError: as `read_image`, as far as the header shows.
+      UserError: as `read_image`, if the header shows it.
     """
     with images.open_image(Path(path)) as file:
         frame, mode = _only_frame(file)
@@ -78,14 +82,14 @@ def image_size(path: str | Path) -> tuple[int, int, int]:
 
 
 def read_image(path: str | Path) -> Picture:
-    """Reads the image of a file that holds one, at its full depth.
+    """Reads a single-image file at full bit depth.
 
-    Pixels are those of `images.ImageFile.read`, without extra samples if there are several.
-    Palettes are colors, and 'white is zero' TIFFs of unsigned integers are inverted, and stay so
-    when written.
+    Pixels are those of `images.ImageFile.read`; a single extra sample is kept as alpha, several are
+    dropped. Palettes are expanded to colors, and white-is-zero TIFFs of unsigned integers are
+    inverted; both are written that way.
 
     Raises:
-      UserError: the file is missing, damaged, cut short, of a kind that is not read, holds several
+      UserError: the file is missing, damaged, truncated, of an unsupported kind, holds several
         images, or one that is neither gray nor RGB.
     """
     with images.open_image(Path(path)) as file:
@@ -97,39 +101,39 @@ def read_image(path: str | Path) -> Picture:
 
 
 def _only_frame(file: images.ImageFile) -> tuple[images.Frame, str]:
-    """The one image of a file and its mode."""
+    """Returns the frame of a single-image file and its mode."""
     frame = file.frames[0]
     count = len(file.frames) * frame.planes
     if count > 1:
         raise UserError(
-            f'{file.path} holds {count} images, and only one per file is read. Save them as one '
-            'file each (in ImageJ: File > Save As > Image Sequence).'
+            f'{file.path} holds {count} images, but only one per file is supported here. Save '
+            'each as its own file (in ImageJ: File > Save As > Image Sequence).'
         )
     mode = mode_of(frame)
     if not mode:
         raise UserError(
-            f'{file.path} holds {frame.samples} channels; gray and RGB are read, with or without '
-            'alpha. Save the channels as one gray file each.'
+            f'{file.path} holds {frame.samples} channels, but only gray and RGB are supported '
+            'here, with or without alpha. Save each channel as its own gray file.'
         )
     return frame, mode
 
 
 def mode_of(frame: images.Frame) -> str:
-    """'gray', 'gray+alpha', 'rgb' or 'rgba'; '' if it is none, as gray planes are no colors."""
+    """Returns 'gray', 'gray+alpha', 'rgb' or 'rgba'; '' for any other, such as gray planes."""
     if frame.channels not in (1, 3) or frame.planes > 1:
         return ''
     return _MODES[frame.channels + (frame.extra == 1)]
 
 
 def write_image(path: str | Path, image: Picture) -> None:
-    """Writes an image in the format that the suffix names, with all metadata it can hold.
+    """Writes an image in the format given by the suffix, with all metadata the format can hold.
 
     A JPEG made from a JPEG gets the same quantization tables and chroma subsampling, any other
     quality 95. TIFFs are compressed with Deflate unless the source is an uncompressed TIFF.
-    The file appears whole or not at all; what was there before stays until then.
+    The write is atomic: an existing file is replaced by the complete new one or left unchanged.
 
     Raises:
-      UserError: the format cannot hold this type of pixels, or the file cannot be written.
+      UserError: the format cannot hold pixels of this type, or the file cannot be written.
     """
     check_writable(path, image.pixels.dtype, image.mode)
     name = _SUFFIXES[Path(path).suffix.lower()]
@@ -145,15 +149,15 @@ def write_image(path: str | Path, image: Picture) -> None:
             **native,
         )
     except (OSError, ValueError, struct.error) as error:
-        raise UserError(f'{path}: this image cannot be written as {name}: {error}.') from error
+        raise UserError(f'{path} cannot be written as {name}: {error}.') from error
     _replace_file(path, data)
 
 
 def check_writable(path: str | Path, dtype: np.dtype, mode: str) -> None:
-    """Whether `write_image` can write pixels of a type and a mode there, before there are any.
+    """Checks that `write_image` can write pixels of a type and mode to `path`; writes nothing.
 
     Raises:
-      UserError: the suffix names no format, or one that cannot hold them.
+      UserError: the suffix is unknown, or its format cannot hold them.
     """
     name = _SUFFIXES.get(Path(path).suffix.lower())
     if name is None:
@@ -166,12 +170,12 @@ def check_writable(path: str | Path, dtype: np.dtype, mode: str) -> None:
         able = [suffix for suffix, other in _SUFFIXES.items() if holds(other)]
         raise UserError(
             f'{path}: {name} cannot hold {dtype.name} {mode} pixels; '
-            + (f'write {either(able)} instead.' if able else 'no format written here can.')
+            + (f'write {either(able)} instead.' if able else 'no supported format can.')
         )
 
 
 def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
-    """Writes an array, (H, W) or (H, W, C) with C = 1 to 4, as `write_image` does."""
+    """Writes an array, (H, W) or (H, W, C) with C from 1 to 4, as `write_image` does."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     mode = 'gray' if pixels.ndim == 2 else _MODES[pixels.shape[2]]
@@ -179,11 +183,11 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def color_and_alpha(image: Picture) -> tuple[np.ndarray, np.ndarray | None]:
-    """Splits an image into what is denoised and what is not.
+    """Splits an image into color channels and alpha.
 
     Returns:
-      color_HWC: float32, C = 1 or 3; integers divided by their largest value, so in [0, 1],
-        floats in their own units.
+      color_HWC: float32, C = 1 or 3; uint8 and uint16 divided by their largest value, so in [0, 1];
+        other types unscaled.
       alpha_HW: in the type of the file, or None.
     """
     colors = _color_channels(image)
@@ -196,31 +200,30 @@ def color_and_alpha(image: Picture) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def check_range(image: Picture, *, margin: float) -> None:
-    """Checks that an image's values are what networks work on.
+    """Checks that an image has the type and value range that networks expect.
 
     Raises:
-      UserError: the type is not 8 or 16 bits or floating point, or floating-point values are not
-        numbers or leave [0, 1] by more than `margin`.
+      UserError: the type is not uint8, uint16 or floating point, or floating-point values are NaN,
+        infinite or more than `margin` outside [0, 1].
     """
     pixels = image.pixels
     if pixels.dtype.name in _FULL_SCALE:
         return
     if pixels.dtype.kind != 'f':
         raise UserError(
-            f'{image.path} holds {pixels.dtype} values: uint8, uint16 or floating point in [0, 1] '
-            'is needed.'
+            f'{image.path} holds {pixels.dtype} values: convert it to uint8, uint16 or floating '
+            'point in [0, 1].'
         )
     num_bad = int(pixels.size - np.isfinite(pixels).sum())
     if num_bad:
         raise UserError(
-            f'{image.path} holds {num_bad} values that are not numbers: replace them '
-            'with numbers first.'
+            f'{image.path} holds NaN or infinite values ({num_bad}): replace them first.'
         )
     low, high = float(pixels.min()), float(pixels.max())
     if low < -margin or high > 1 + margin:
         raise UserError(
-            f'{image.path} holds floating-point values from {low:g} to {high:g}, and networks work '
-            'on [0, 1] (a little noise beyond is fine): scale it first.'
+            f'{image.path} holds floating-point values from {low:g} to {high:g}, but networks '
+            'expect [0, 1] (a little noise outside is fine): scale it first.'
         )
 
 
@@ -250,17 +253,17 @@ IMAGE_SUFFIXES = frozenset(_SUFFIXES)
 
 
 def _replace_file(path: str | Path, data: bytes) -> None:
-    """Puts `data` at `path`: whole, or with an error and nothing changed."""
+    """Writes `data` to `path` atomically."""
     with replacing(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """A new file, which becomes the one at `path` if the body ends well, and else is gone.
+    """Yields a temporary file that replaces `path` if the body succeeds, and is removed otherwise.
 
     Raises:
-      UserError: it cannot be written; nothing was changed then.
+      UserError: it cannot be written; nothing was changed.
     """
     target = Path(path).resolve()  # a link stays a link
     temporary = target.with_name(f'.n2n-{uuid.uuid4().hex}.tmp')

@@ -1,6 +1,6 @@
-"""NumPy files as image files.
+"""NumPy files as `ImageFile`.
 
-N images, H height, W width, C channels. An h in place of H: some rows.
+N images, H height, W width, C channels; h a block of rows.
 """
 
 import functools
@@ -17,9 +17,9 @@ from n2n_jax.images.image_file import ImageFile
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.host_memory import check_fits
 
-_MOST_CHANNELS = 4  # of an array (H, W, C), which could be a stack (N, H, W)
-_FRAME_BYTES = 8  # of the list of images
-_ARRAY, _ARCHIVE = b'\x93NUMPY', b'PK'
+_MOST_CHANNELS = 4  # of an array (H, W, C); with more it is a stack (N, H, W)
+_FRAME_BYTES = 8  # per image, in the list of frames
+_ARRAY_MAGIC, _ARCHIVE_MAGIC = b'\x93NUMPY', b'PK'
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -27,22 +27,22 @@ _HEADERS = {
 
 
 class NumpyFile(ImageFile):
-    """An array in a file: (H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C).
+    """A file with one array: (H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C).
 
-    Booleans become uint8, 0 and 255, as images of one bit do.
+    Booleans become uint8 0 and 255, as 1-bit images do.
 
     Attributes:
-      key: name of the array in an archive (.npz), which is read as a whole; '' of a .npy file,
-        which is read some rows at a time.
-      shape: of the array.
-      dtype: of the array.
+      key: name of the array in a .npz archive, which is loaded as a whole; '' for a .npy file,
+        which is read in blocks of rows.
+      shape: the array's, as stored.
+      dtype: the array's, as stored.
     """
 
     def __init__(self, path: Path):
         super().__init__(path)
         self.key, self.shape, self.dtype = _header(path)
         if self.dtype.hasobject:
-            raise UserError('holds Python objects: save it with numbers.')
+            raise UserError('holds Python objects: save an array of numbers.')
         if 0 in self.shape:
             raise UserError(f'holds no images (its shape is {self.shape}).')
         count, height, width, channels = _stack_shape(self.shape)
@@ -50,19 +50,19 @@ class NumpyFile(ImageFile):
         if self.key:
             check_fits(math.prod(self.shape) * self.dtype.itemsize)
         else:
-            self._mapped()  # for its errors
+            self._memory_map()  # raises if the file is damaged
         dtype = np.dtype(np.uint8) if self.dtype == bool else self.dtype.newbyteorder('=')
         self.frames = [Frame(height, width, channels, 0, dtype)] * count
 
     def _read(self, index: int, start: int, stop: int) -> np.ndarray:
-        # Mapped for each piece again: what was read stays in memory as long as the map.
-        array = self._loaded if self.key else self._mapped()
+        # Re-map for every read: pages touched through a map stay resident until it is closed.
+        array = self._loaded if self.key else self._memory_map()
         rows_hWC = array.reshape(_stack_shape(self.shape))[index, start:stop]
         if rows_hWC.dtype == bool:
             return np.uint8(255) * rows_hWC
         return np.array(rows_hWC, self.dtype.newbyteorder('='), order='C')
 
-    def _mapped(self) -> np.ndarray:
+    def _memory_map(self) -> np.ndarray:
         with decoding():
             return np.lib.format.open_memmap(self.path, mode='r')
 
@@ -71,39 +71,39 @@ class NumpyFile(ImageFile):
         with decoding(), np.load(self.path, allow_pickle=False) as loaded:
             array = loaded[self.key]
         if not isinstance(array, np.ndarray) or array.shape != self.shape:
-            raise UserError('is damaged: it is not the array that its header describes.')
+            raise UserError('is damaged: its array does not match its header.')
         return array
 
 
 def _header(path: Path) -> tuple[str, tuple[int, ...], np.dtype]:
-    """Name in an archive, shape and type of the one array, without reading its numbers."""
+    """Returns key in the archive, shape and type of the only array, without reading its values."""
     with path.open('rb') as file:
-        mark = file.read(len(_ARRAY))
+        magic = file.read(len(_ARRAY_MAGIC))
         file.seek(0)
-        if mark == _ARRAY:
+        if magic == _ARRAY_MAGIC:
             return '', *_array_header(file)
-    if not mark:
+    if not magic:
         raise UserError('is empty.')
-    if not mark.startswith(_ARCHIVE):
-        raise UserError('is not a NumPy file, whatever its name says.')
+    if not magic.startswith(_ARCHIVE_MAGIC):
+        raise UserError('is not a NumPy file, despite its name.')
     with decoding(), zipfile.ZipFile(path) as archive:
         members = archive.namelist()
         if len(members) != 1:
             names = ', '.join(name.removesuffix('.npy') for name in members) or 'none'
             raise UserError(f'must hold one array, not {len(members)} ({names}).')
         with archive.open(members[0]) as file:
-            if file.peek(len(_ARRAY))[: len(_ARRAY)] != _ARRAY:
-                raise UserError(f'holds no array: {members[0]} is none.')
+            if file.peek(len(_ARRAY_MAGIC))[: len(_ARRAY_MAGIC)] != _ARRAY_MAGIC:
+                raise UserError(f'holds no array: {members[0]} is not one.')
             shape, dtype = _array_header(file)
             if math.prod(shape) * dtype.itemsize > archive.getinfo(members[0]).file_size:
-                raise UserError(f'is damaged: it is too small for an array of the shape {shape}.')
+                raise UserError(f'is damaged: it is too small for an array of shape {shape}.')
             return members[0].removesuffix('.npy'), shape, dtype
 
 
 def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     with decoding():
         version = np.lib.format.read_magic(file)
-        if version not in _HEADERS:  # later ones are for records with names in other letters
+        if version not in _HEADERS:  # version 3 is for records with non-Latin-1 field names
             raise UserError('holds a structured array: save a plain array of numbers.')
         shape, _, dtype = _HEADERS[version](file)
     if any(length < 0 for length in shape):
@@ -112,7 +112,7 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _stack_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """(N, H, W, C) of the images of an array."""
+    """Returns the (N, H, W, C) that an array of this shape is read as."""
     if len(shape) == 2:
         return (1, *shape, 1)
     if len(shape) == 3:
@@ -121,6 +121,6 @@ def _stack_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     if len(shape) == 4:
         return shape
     raise UserError(
-        f'has shape {shape}: write (captures, rows, columns) or (captures, rows, columns, '
+        f'has shape {shape}: save it as (captures, rows, columns) or (captures, rows, columns, '
         'channels).'
     )

@@ -1,9 +1,9 @@
-"""Files that stay open from one scene, or one part of an image, to the next.
+"""Caches of open image files, shared between scenes and between blocks of an image.
 
-H height, W width, C channels. An h in place of H: some rows.
+H height, W width, C channels.
 
-Many scenes may lie in one file, and opening it takes a look at every page. But a scene may have
-more captures than a process may have files open, or than fit into the memory once they are decoded.
+One file may hold many scenes, and opening it parses every page, so it stays open. But a scene may
+have more captures than the process may open files, or than fit into memory once decoded.
 """
 
 import contextlib
@@ -13,26 +13,26 @@ from typing import Self
 
 import numpy as np
 
-from n2n_jax.images.alpha import Watch
+from n2n_jax.images.alpha import AlphaWatch
 from n2n_jax.images.frames import Metadata
 from n2n_jax.images.image_file import ImageFile, open_image
 
 _MOST_OPEN = 32
-_MOST_DECODED = 8  # the pixels of a PNG file and the like are in memory as long as it is open
+_MOST_DECODED = 8  # formats such as PNG keep their pixels in memory while open
 
 
 class FewFiles:
-    """Opens files, and closes those that were not used for long; a context that closes them all.
+    """An LRU cache of open files; as a context manager it closes them all.
 
     Args:
-      most: files that are open at a time.
+      most: how many files may be open at a time.
     """
 
     def __init__(self, most: int = _MOST_DECODED):
         self._most = most
-        # In the order of their last use.
+        # Least recently used first.
         self._opened: dict[Path, tuple[ImageFile, contextlib.ExitStack]] = {}
-        self._watches: dict[Path, Watch] = {}
+        self._watches: dict[Path, AlphaWatch] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -41,7 +41,7 @@ class FewFiles:
         self.close(self.paths)
 
     def opened(self, path: Path) -> ImageFile:
-        """An open file, for immediate use.
+        """Returns a file, opened if necessary; valid until the next call.
 
         Raises:
           UserError: as `open_image`.
@@ -52,27 +52,28 @@ class FewFiles:
             self.close(self.paths[: max(0, len(self._opened) + 1 - self._most)])
             stack = contextlib.ExitStack()
             image = stack.enter_context(open_image(path))
-            image.watch = self._watches.setdefault(path, image.watch)
+            # So that a file opened again does not warn again.
+            image.alpha_watch = self._watches.setdefault(path, image.alpha_watch)
         self._opened[path] = image, stack
         return image
 
     def close(self, paths: Sequence[Path]) -> None:
-        """Closes some."""
+        """Closes these files."""
         for path in paths:
             self._opened.pop(path)[1].close()
 
     @property
     def paths(self) -> list[Path]:
-        """Of the files that are open."""
+        """The open files, least recently used first."""
         return list(self._opened)
 
 
 class ReopenedFile(ImageFile):
-    """A file that is opened when it is read, if it is not open.
+    """A file that reopens itself through a cache on every access.
 
     Args:
-      files: those that are open.
-      path: of the file.
+      files: the cache of open files.
+      path: the file.
     """
 
     def __init__(self, files: FewFiles, path: Path):
@@ -81,16 +82,16 @@ class ReopenedFile(ImageFile):
         self.frames = files.opened(path).frames
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """As that of the file."""
+        """Delegates to the open file."""
         return self._files.opened(self.path).read(index, start, stop)
 
     def metadata(self, index: int = 0) -> Metadata:
-        """As that of the file."""
+        """Delegates to the open file."""
         return self._files.opened(self.path).metadata(index)
 
 
 class OpenFiles:
-    """Reads images of several files; a context that closes them all."""
+    """Reads images from several files; as a context manager it closes them all."""
 
     def __init__(self) -> None:
         self._files = FewFiles(_MOST_OPEN)
@@ -104,10 +105,9 @@ class OpenFiles:
         self._files.close(self._files.paths)
 
     def read(self, places: Sequence[tuple[Path, int]]) -> list[np.ndarray]:
-        """The channels of images, (H, W, C), each given by its file and its number in there.
+        """Returns the channels of each image, (H, W, C), given by its file and index in the file.
 
-        Files of several images stay open until another call does without them, unless there are
-        too many.
+        Multi-image files stay open until a call does not need them, up to a fixed number.
 
         Raises:
           UserError: as `ImageFile.read`.
@@ -117,14 +117,14 @@ class OpenFiles:
         return [self._read(path, index) for path, index in places]
 
     def _read(self, path: Path, index: int) -> np.ndarray:
-        # The channels of an image may be the captures, and each is asked for by itself.
+        # Where the captures are the channels of one image, each channel requests it separately.
         if self._last != (path, index):
             self._last, self._last_HWC = None, np.empty(0)
-            self._last_HWC = self._read_again(path, index)
+            self._last_HWC = self._read_from_file(path, index)
             self._last = path, index
         return self._last_HWC
 
-    def _read_again(self, path: Path, index: int) -> np.ndarray:
+    def _read_from_file(self, path: Path, index: int) -> np.ndarray:
         image = self._files.opened(path)
         image_HWC = image.read_channels(index)
         if len(image.frames) == 1:

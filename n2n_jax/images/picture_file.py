@@ -1,6 +1,6 @@
-"""PNG, JPEG, BMP and WebP files as image files: one image, decoded when it is first read.
+"""PNG, JPEG, BMP and WebP files as `ImageFile`: one image, decoded on first read.
 
-h some rows, W width, C samples.
+H height, W width, C samples.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ _CHANNELS = {'gray': 1, 'gray+alpha': 1, 'rgb': 3, 'rgba': 3}
 
 
 class PictureFile(ImageFile):
-    """Keeps its image in memory once it is decoded."""
+    """An image file that Pillow decodes; keeps its image in memory once decoded."""
 
     def __init__(self, path: Path):
         super().__init__(path)

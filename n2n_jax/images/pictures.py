@@ -1,4 +1,4 @@
-"""Pictures for people: images side by side, with captions.
+"""Contact sheets: images side by side, with captions.
 
 H height, W width, C channels.
 """
@@ -18,9 +18,9 @@ _MOST_TIMES = 4
 
 
 def displayed(image_HWC: np.ndarray) -> np.ndarray:
-    """An image in [0, 1] as 8-bit color, (H, W, 3); values outside the range are clipped.
+    """Converts an image in [0, 1] to 8-bit color, (H, W, 3); values outside are clipped.
 
-    Of an image that is neither gray nor color the first channel is shown.
+    Images that are neither gray nor RGB are shown by their first channel.
     """
     if image_HWC.shape[-1] not in (1, 3):
         image_HWC = image_HWC[..., :1]
@@ -29,9 +29,9 @@ def displayed(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def grid(rows: list[list[tuple[str, np.ndarray]]]) -> np.ndarray:
-    """Images (H, W, C) in [0, 1] on a white page, a caption over each; uint8 (H, W, 3).
+    """Lays out images (H, W, C) in [0, 1] with a caption above each; returns uint8 (H, W, 3).
 
-    Narrow images, such as strips that were held out, are shown several times as large.
+    Narrow images, such as held-out strips, are magnified.
     """
     font = ImageFont.load_default(size=14)
     shown = [[(caption, _magnified(displayed(image))) for caption, image in row] for row in rows]
@@ -68,6 +68,6 @@ def _magnified(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """Writes 8-bit color pixels as a PNG, making the folder."""
+    """Writes 8-bit color pixels as a PNG, creating the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image_io.write_pixels(path, pixels)

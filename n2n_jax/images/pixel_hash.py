@@ -1,4 +1,4 @@
-"""An image told by its pixels, wherever it was read from and whatever its file is called.
+"""Hash of an image's pixels, independent of file name, format and location.
 
 H height, W width, C channels.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def pixel_hash(image_HWC: np.ndarray) -> str:
-    """SHA-256 over type, shape and values of an image as a source reads it, before any change."""
+    """Returns the SHA-256 of type, shape and values of an image as read from its source."""
     little_endian = image_HWC.dtype.newbyteorder('<')
     kind = f'{image_HWC.dtype.name} {image_HWC.shape}'
     digest = hashlib.sha256(kind.encode())
@@ -18,5 +18,5 @@ def pixel_hash(image_HWC: np.ndarray) -> str:
 
 
 def key_words(digest: str) -> tuple[int, int]:
-    """The first 64 bits of a hash, as two numbers to fold into a random key."""
+    """Returns the first 64 bits of a hash as two integers to fold into a random key."""
     return int(digest[:8], 16), int(digest[8:16], 16)

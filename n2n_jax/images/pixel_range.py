@@ -1,4 +1,4 @@
-"""Which pixel values are 0 and 1 to a network, and the way back to a type of pixels."""
+"""Maps pixel values to the range of the network, and back."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -11,23 +11,23 @@ from n2n_jax.models.noise_units import numbers
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
-_FULL_RANGE = ('uint8', 'uint16', 'int8', 'int16')  # types whose ends are black and white
-_MARGIN = 1.0  # how far floating-point values may lie beyond [0, 1] where no range is known
+_FULL_RANGE = ('uint8', 'uint16', 'int8', 'int16')  # types whose limits are black and white
+_MARGIN = 1.0  # how far floating-point values may lie outside [0, 1] if the range is unknown
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelRange:
-    """A map of pixel values, and its inverse.
+    """An affine map from pixel values to network values, and its inverse.
 
     Attributes:
-      black: what is 0 to the network.
-      white: what is 1.
-      dtype: of the pixels.
-      is_known: whether the network was trained on values of such a range.
-      low: about the smallest value that it was trained on.
-      high: about the largest.
-      constants: values that stood in place of measurements in the captures that it was trained on;
-        they are NaN to the network, and stay as they are.
+      black: the pixel value that maps to 0.
+      white: the pixel value that maps to 1.
+      dtype: type of the pixels, to which the inverse rounds.
+      is_known: whether the model stores the range of its training data.
+      low: roughly the smallest value the network was trained on.
+      high: roughly the largest.
+      constants: values that replaced measurements in the training captures ("no data"); they map to
+        NaN and are copied unchanged.
     """
 
     black: float
@@ -40,33 +40,33 @@ class PixelRange:
 
     @classmethod
     def of(cls, dtype: np.dtype, model: ModelConfig, *, name: str) -> Self:
-        """The range of a network for pixels of a type.
+        """Returns the map of a model for pixels of a type.
 
         Args:
-          dtype: of the pixels.
-          model: its config. If it knows no range, integers of 8 and 16 bits use all of theirs,
-            floats [0, 1].
-          name: of the image, for messages.
+          dtype: type of the pixels.
+          model: the model's config. If it stores no range, 8- and 16-bit integers use the full
+            range of their type, floats [0, 1].
+          name: the image, for errors.
 
         Raises:
-          UserError: a type that cannot be mapped.
+          UserError: the type cannot be mapped.
         """
         dtype = np.dtype(dtype)
         if dtype.kind not in 'iuf' or dtype.itemsize > (8 if dtype.kind == 'f' else 4):
             raise UserError(
-                f'{name} holds {dtype.name} values: integers of up to 32 bits and floats of up to '
-                '64 are denoised. Convert it to one of these first.'
+                f'{name} holds {dtype.name} values, which cannot be denoised: convert it to '
+                'integers of up to 32 bits or floats of up to 64 bits first.'
             )
         black, white = model.black, model.white
         if black != white:
-            low, high = _trained_on(model)
+            low, high = _trained_range(model)
             constants = tuple(float(text) for text in model.constants.split(',') if text)
             return cls(black, white, dtype, True, low, high, constants)
         if dtype.kind == 'f':
             return cls(0.0, 1.0, dtype, False, 0.0, 1.0)
         if dtype.name not in _FULL_RANGE:
             raise UserError(
-                f'{name} holds {dtype.name} values, and this model knows no range for them: '
+                f'{name} holds {dtype.name} values, for which this model stores no range: '
                 'convert it to 16 bits or to floating point in [0, 1], or train a model on such '
                 'captures (n2n train).'
             )
@@ -75,15 +75,15 @@ class PixelRange:
         return cls(low, high, dtype, False, low, high)
 
     def is_constant(self, pixels_HWC: np.ndarray) -> np.ndarray:
-        """True where an image holds a constant in place of a measurement, (H, W, C).
+        """Returns True where an image holds a constant instead of a measurement, (H, W, C).
 
-        A value within the range of the others, such as 0, is one only where it fills an area, as in
-        the captures that were trained on (`n2n_jax.images.constant_areas.large_areas`).
+        A value inside the normal range, such as 0, counts only where it fills an area, as in the
+        training captures (`n2n_jax.images.constant_areas.large_areas`).
         """
         mask_HWC = np.zeros(pixels_HWC.shape, bool)
         extent = abs(self.high - self.low)
         for value in self.constants:
-            holds_HWC = _holds(pixels_HWC, value)
+            holds_HWC = _equals(pixels_HWC, value)
             if self.low - extent <= value <= self.high + extent and holds_HWC.any():
                 for channel in range(holds_HWC.shape[-1]):
                     holds_HWC[..., channel] = large_areas(holds_HWC[..., channel])
@@ -91,43 +91,40 @@ class PixelRange:
         return mask_HWC
 
     def may_be_constant(self, pixels: np.ndarray) -> np.ndarray:
-        """True where a pixel has the value of a constant, in an area or not."""
+        """Returns True where a pixel equals any of the constants, in an area or not."""
         mask = np.zeros(pixels.shape, bool)
         for value in self.constants:
-            mask |= _holds(pixels, value)
+            mask |= _equals(pixels, value)
         return mask
 
     def check(self, pixels: np.ndarray, *, name: str) -> None:
-        """Checks that values mean anything to the network.
+        """Checks that the network can process these values.
 
         Raises:
-          UserError: values that are not numbers; or, where no range is known, floating-point values
-            far beyond [0, 1].
+          UserError: NaN or infinite values; or, if the range is unknown, floating-point values far
+            outside [0, 1].
         """
         if pixels.dtype.kind != 'f':
             return
         num_bad = int((~np.isfinite(pixels) & ~self.may_be_constant(pixels)).sum())
         if num_bad:
-            raise UserError(
-                f'{name} holds {num_bad} values that are not numbers (NaN or infinite): '
-                'replace them first.'
-            )
+            raise UserError(f'{name} holds NaN or infinite values ({num_bad}): replace them first.')
         if self.is_known:
             return
         low, high = float(pixels.min()), float(pixels.max())
         if low < -_MARGIN or high > 1 + _MARGIN:
             raise UserError(
-                f'{name} holds floating-point values from {low:g} to {high:g}, and this model '
-                'works on [0, 1] (a little noise beyond is fine): scale it first.'
+                f'{name} holds floating-point values from {low:g} to {high:g}, but this model '
+                'expects [0, 1] (a little noise outside is fine): scale it first.'
             )
 
     def to_network(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixel values as float32, `black` as 0 and `white` as 1; nothing is clipped.
+        """Maps pixels to float32, `black` to 0 and `white` to 1, without clipping.
 
-        NaN where the image holds a constant.
+        Returns NaN where the image holds a constant.
         """
         values = pixels.astype(np.float64)
-        if self.constants:  # before the arithmetic, which the largest of them would overflow
+        if self.constants:  # first, because the largest of them would overflow
             values[self.is_constant(pixels)] = np.nan
         return ((values - self.black) / (self.white - self.black)).astype(np.float32)
 
@@ -139,26 +136,26 @@ class PixelRange:
         original: np.ndarray | None = None,
         constant: np.ndarray | None = None,
     ) -> np.ndarray:
-        """The inverse. Integers are rounded to the nearest (halves to even); all types saturate.
+        """Maps network values back to pixels; integers are rounded half to even, all types clipped.
 
         Args:
           values: in the range of the network.
-          name: of the image, for messages.
-          original: pixels of the image.
-          constant: True where those are kept, whatever the values are there; None: nowhere.
+          name: the image, for errors.
+          original: pixels of the image, required with `constant`.
+          constant: True where the original pixels are kept, whatever the values are; None: nowhere.
 
         Raises:
-          UserError: values that are not finite where they count.
+          UserError: values are NaN or infinite outside of `constant`.
         """
         if constant is not None:
             if original is None:
-                raise ValueError('constants need the pixels to keep')
+                raise ValueError('`constant` requires `original`')
             pixels = self.to_pixels(np.where(constant, 0.5, values), name=name)
             return np.where(constant, original, pixels)
         num_bad = values.size - np.count_nonzero(np.isfinite(values))
         if num_bad:
             raise UserError(
-                f'{name}: {num_bad} of {values.size} denoised values are infinite or not a number.'
+                f'{name}: {num_bad} of {values.size} denoised values are NaN or infinite.'
             )
         pixels = values.astype(np.float64) * (self.white - self.black) + self.black
         if self.dtype.kind == 'f':
@@ -168,7 +165,7 @@ class PixelRange:
         return np.clip(np.rint(pixels), limits.min, limits.max).astype(self.dtype)
 
     def share_beyond(self, pixels: np.ndarray) -> float:
-        """Share of the values that lie further beyond the range than half of its width."""
+        """Returns the fraction of values outside the range by more than half of its width."""
         margin = abs(self.white - self.black) / 2
         low, high = sorted((self.black, self.white))
         beyond = (pixels < low - margin) | (pixels > high + margin)
@@ -176,17 +173,17 @@ class PixelRange:
 
 
 def constants_text(values: Iterable[float]) -> str:
-    """Values as `model.constants` has them: each with as many digits as tell it from all others."""
-    return ','.join(sorted({_exact(value) for value in values}))
+    """Formats values for `model.constants`, each with enough digits to be read back exactly."""
+    return ','.join(sorted({_shortest_exact(value) for value in values}))
 
 
-def _exact(value: float) -> str:
+def _shortest_exact(value: float) -> str:
     short = f'{value:.9g}'
     return short if float(short) == value else repr(float(value))
 
 
-def _holds(pixels: np.ndarray, value: float) -> np.ndarray:
-    """Where pixels are a constant, as their type writes it."""
+def _equals(pixels: np.ndarray, value: float) -> np.ndarray:
+    """Returns True where pixels equal a constant, after rounding it to their type."""
     if np.isnan(value):
         return np.isnan(pixels)
     if pixels.dtype.kind == 'f':
@@ -197,8 +194,8 @@ def _holds(pixels: np.ndarray, value: float) -> np.ndarray:
     return pixels == value
 
 
-def _trained_on(model: ModelConfig) -> tuple[float, float]:
-    """About the smallest and the largest value of the captures, without constants."""
+def _trained_range(model: ModelConfig) -> tuple[float, float]:
+    """Returns roughly the smallest and largest value in training, constants excluded."""
     if not model.center:
         return model.black, model.white
     center_C, contrast_C = (

@@ -1,9 +1,9 @@
-"""Image files written some rows at a time, so that they need not fit into the memory.
+"""Writes image files in blocks of rows, so that they need not fit into memory.
 
-N images of a file, H height, W width, C samples. An h in place of H: some rows.
+H height, W width, C samples; h a block of rows.
 
-Read is through `n2n_jax.images`. TIFF files of any number of pages and .npy files are read and
-written in pieces; the other formats hold one image, which is kept in memory.
+Sources are read through `n2n_jax.images`. TIFF files with any number of pages and .npy files are
+streamed; the other formats hold one image, which is kept in memory.
 """
 
 import contextlib
@@ -40,17 +40,17 @@ __all__ = [
     'open_target',
 ]
 
-_NOT_ALPHA = 0  # ExtraSamples: not said
+_NOT_ALPHA = 0  # ExtraSamples: unspecified
 _ALPHA = 2
 
 
 class OneChannel(images.ImageFile):
-    """One channel of an image, as a file of one image.
+    """One channel of an image, as a single-image file.
 
     Attributes:
-      source: the open file; it is closed by whoever opened it.
-      index: the image in there.
-      channel: of that image.
+      source: the open file; its owner closes it.
+      index: which image of the source.
+      channel: which channel of that image.
     """
 
     def __init__(self, source: Source, index: int, channel: int) -> None:
@@ -59,22 +59,22 @@ class OneChannel(images.ImageFile):
         frame = source.frames[index]
         self.frames = [dataclasses.replace(frame, channels=1, extra=0, axes='YX', planes=1)]
 
-    # In place of `_read` and `_metadata`: the errors of the source have its name already.
+    # Overrides `read`, not `_read`: errors of the source already name the file.
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """As that of the source."""
+        """Returns rows of the channel, (h, W, 1)."""
         rows_hWC = self.source.read(self.index, start, stop)
         return rows_hWC[..., self.channel : self.channel + 1]
 
     def metadata(self, index: int = 0) -> images.Metadata:
-        """As that of the source."""
+        """Returns the metadata of the source image."""
         return self.source.metadata(self.index)
 
 
 class Target(Protocol):
-    """A file to write, with images of the sizes of a source."""
+    """A file being written, with images of the same sizes as a source."""
 
     def write(self, index: int, rows_hWC: np.ndarray) -> None:
-        """Appends rows to an image, whose place is that in the source."""
+        """Appends rows to the image with this index in the source."""
         ...
 
 
@@ -82,16 +82,16 @@ class Target(Protocol):
 def open_target(
     path: Path, source: Source, *, only: int | None = None, is_map: bool = False
 ) -> Iterator[Target]:
-    """Opens a file for writing; it appears whole if the body ends well, and else not at all.
+    """Opens a file for writing; it appears complete if the body succeeds, otherwise not at all.
 
     Args:
-      path: where to; its suffix is the format.
-      source: what sizes, types and metadata are taken from.
-      only: the one image of the source that the file will hold; otherwise all.
-      is_map: it will hold numbers about the image, not the image: float32, no alpha.
+      path: the file to write; its suffix sets the format.
+      source: gives sizes, types and metadata.
+      only: index of the only source image to write; None: all images.
+      is_map: write a map about the image, such as its error: float32 without alpha.
 
     Raises:
-      UserError: the format cannot hold what the source has, or the file cannot be written.
+      UserError: the format cannot hold images like the source's, or the file cannot be written.
     """
     suffix = suffix_of(path)
     indices = range(len(source.frames)) if only is None else [only]
@@ -126,11 +126,13 @@ def open_target(
             path, image_io.Picture(pixels, mode, source.path, source.metadata(indices[0]))
         )
     elif suffix not in images.SUFFIXES:
-        raise UserError(f'{path} cannot be written: let its name end in {either(images.SUFFIXES)}.')
+        raise UserError(
+            f'{path} cannot be written: its name must end in {either(images.SUFFIXES)}.'
+        )
     else:
         raise UserError(
-            f'{path}: this kind of file cannot hold the {_counted(len(indices))} of {source.path}; '
-            f'let its name end in {either(dict.fromkeys((suffix_of(source.path), ".tif")))}.'
+            f'{path}: this format cannot hold the {_counted(len(indices))} of {source.path}; '
+            f'use a name that ends in {either(dict.fromkeys((suffix_of(source.path), ".tif")))}.'
         )
 
 
@@ -139,7 +141,7 @@ def _counted(num_images: int) -> str:
 
 
 def name_of(source: Source, index: int) -> str:
-    """An image of a file, for messages."""
+    """Returns the name of an image in a file, for messages."""
     if len(source.frames) == 1:
         return str(source.path)
     return f'{source.path} (image {index + 1} of {len(source.frames)})'
@@ -151,7 +153,7 @@ class _TiffTarget:
         if isinstance(source, TiffFile):
             order = source.tiff.order
             groups = {index: source.tiff.images[index] for index in indices}
-            pages = _pages_like(source, [page for group in groups.values() for page in group])
+            pages = _pages_to_write(source, [page for group in groups.values() for page in group])
         elif isinstance(source, OneChannel) and isinstance(source.source, TiffFile):
             order = source.source.tiff.order
             groups, pages = {0: (0,)}, {0: _page_of_channel(source.source, source)}
@@ -165,7 +167,7 @@ class _TiffTarget:
                 for index, group in groups.items()
                 for place, page in ((place, pages[place]) for place in group)
             }
-        # Pages lie in the file in their order, rows come in that of the images.
+        # Pages are written in the order of the source file, rows arrive in the order of the images.
         places = {page: place for place, page in enumerate(sorted(pages))}
         self._places = {
             index: tuple(places[page] for page in group) for index, group in groups.items()
@@ -204,7 +206,7 @@ class _NpyTarget:
 
 
 def _written_dtype(source: NumpyFile) -> np.dtype:
-    """With the byte order of the source; truth values are written as the uint8 they are read as."""
+    """Returns the source's type in its byte order; uint8 for booleans."""
     return source.frames[0].dtype if source.dtype == bool else source.dtype
 
 
@@ -228,7 +230,7 @@ class _ArrayTarget:
 
 
 def _mode(source: Source, index: int) -> str:
-    """Of an image that has to be gray or RGB."""
+    """Returns the mode of an image; raises if it is neither gray nor RGB."""
     frame = source.frames[index]
     mode = image_io.mode_of(frame)
     if not mode or frame.extra > 1:
@@ -238,22 +240,22 @@ def _mode(source: Source, index: int) -> str:
     return mode
 
 
-def _pages_like(source: TiffFile, places: Sequence[int]) -> dict[int, Page]:
-    """Pages of a file as they will be written, by their places in there."""
+def _pages_to_write(source: TiffFile, places: Sequence[int]) -> dict[int, Page]:
+    """Returns pages of a file as they will be written, by their index in the file."""
     with named_in_errors(source.path):
         every_page = source.tiff.pages_to_write()
     kept = [every_page[place] for place in sorted(places)]
     if len(kept) < len(every_page):
-        kept = tiff_reader.alone(kept, every_page[0])
+        kept = tiff_reader.standalone(kept, every_page[0])
     return dict(zip(sorted(places), kept, strict=True))
 
 
 def _page_of_channel(source: TiffFile, one: OneChannel) -> Page:
-    """The page that a channel lies on, for this channel alone."""
+    """Returns the page of a channel, reduced to that channel."""
     places = source.tiff.images[one.index]
     of_channels = [place for place in places for _ in range(source.tiff.pages[place].samples)]
     place = of_channels[one.channel]
-    page = _pages_like(source, [place])[place]
+    page = _pages_to_write(source, [place])[place]
     return dataclasses.replace(page, samples=1, rgb=False, extra=())
 
 
@@ -262,7 +264,7 @@ def _plain_page(source: Source, index: int) -> Page:
     rgb = frame.channels == 3
     num_extra = 0 if rgb else frame.channels - 1
     extra = (_NOT_ALPHA,) * num_extra + (_ALPHA,) * frame.extra
-    tags = tiff.tags_of(metadata.icc_profile, metadata.exif, metadata.dpi)
+    tags = tiff.metadata_tags(metadata.icc_profile, metadata.exif, metadata.dpi)
     return Page(
         frame.height, frame.width, frame.samples, frame.dtype, rgb=rgb, extra=extra,
         tags=tuple(tags),

@@ -1,8 +1,8 @@
-"""Image files as stacks of captures: the channels of all or some of their images.
+"""Image files as stacks of captures.
 
 N images of the file, H height, W width, C channels.
 
-A view of `n2n_jax.images`, which says what counts as an image of a file and what as a channel.
+A view of `n2n_jax.images`, which defines images and channels of a file.
 """
 
 import dataclasses
@@ -21,14 +21,13 @@ OTHER_SUFFIXES = images.OTHER_SUFFIXES
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """A file of images.
+    """A file of images of one kind.
 
     Attributes:
-      num_images: how many, N.
-      num_planes: channels of an image that lie on pages of their own (axis C of a TIFF file), 1 if
-        all channels lie together.
-      read: the images of these numbers, (N, H, W, C), in the type of the file; alpha is left out.
-      doubt: a sentence where captures may have been saved as something else; ''.
+      num_images: number of images, N.
+      num_planes: pages per image if each channel has its own page (axis C of a TIFF file), else 1.
+      read: takes image indices; returns (N, H, W, C) in the type of the file, without alpha.
+      doubt: a sentence if captures may have been saved as colors by mistake; else ''.
     """
 
     num_images: int
@@ -46,25 +45,30 @@ def open_stack(path: Path) -> Stack:
     with images.open_image(path) as image:
         check_one_kind(image)
         frames = image.frames
-        return Stack(len(frames), frames[0].planes, functools.partial(_read, path), _doubt(image))
+        return Stack(
+            len(frames),
+            frames[0].planes,
+            functools.partial(_read, path),
+            _doubt_about_colors(image),
+        )
 
 
-def read_frames(image: images.ImageFile, rows: Sequence[int]) -> np.ndarray:
-    """The images of these numbers of an open file, (N, H, W, C), which are of one kind."""
-    return np.stack([image.read_channels(row) for row in rows])
+def read_frames(image: images.ImageFile, indices: Sequence[int]) -> np.ndarray:
+    """Returns images of an open file, (N, H, W, C); they must have the same shape."""
+    return np.stack([image.read_channels(index) for index in indices])
 
 
 def check_one_kind(image: images.ImageFile) -> None:
-    """Captures have to be alike.
+    """Checks that all images of a file have the same size and type, as captures must.
 
     Raises:
-      UserError: images of different sizes or types.
+      UserError: they do not.
     """
     kinds = dict.fromkeys(_kind(frame) for frame in image.frames)
     if len(kinds) > 1:
         raise UserError(
             f'{image.path} holds images of different sizes or types ({", ".join(kinds)}): save '
-            'those of one kind as a file of their own.'
+            'each kind as its own file.'
         )
 
 
@@ -73,12 +77,12 @@ def _kind(frame: images.Frame) -> str:
     return f'{frame.width}x{frame.height}{channels} of {frame.dtype}'
 
 
-def _read(path: Path, rows: Sequence[int]) -> np.ndarray:
+def _read(path: Path, indices: Sequence[int]) -> np.ndarray:
     with images.open_image(path) as image:
-        return read_frames(image, rows)
+        return read_frames(image, indices)
 
 
-def _doubt(image: images.ImageFile) -> str:
+def _doubt_about_colors(image: images.ImageFile) -> str:
     first = image.frames[0]
     if len(image.frames) > 1 or first.axes != 'SYX' or first.samples not in (3, 4):
         return ''

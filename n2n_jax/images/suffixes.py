@@ -1,4 +1,4 @@
-"""Which files are read, by the endings of their names; the one list of them."""
+"""Supported file name suffixes; the only list of them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +12,11 @@ SUFFIXES = (*PICTURE_SUFFIXES, *OTHER_SUFFIXES)
 
 
 def suffix_of(path: Path) -> str:
-    """The ending of a name in small letters, with its dot."""
+    """Returns the suffix in lower case, with its dot."""
     return path.suffix.lower()
 
 
 def either(words: Iterable[str]) -> str:
-    """'a, b or c'."""
+    """Joins words as 'a, b or c'."""
     *others, last = words
     return f'{", ".join(others)} or {last}' if others else last

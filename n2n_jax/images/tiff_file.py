@@ -1,13 +1,10 @@
-"""TIFF files as image files.
-
-h some rows, W width, C samples.
-"""
+"""TIFF files as `ImageFile`."""
 
 from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.images.alpha import Watch
+from n2n_jax.images.alpha import AlphaWatch
 from n2n_jax.images.codecs.tiff_reader import TiffReader
 from n2n_jax.images.frames import Frame, Metadata, num_extra
 from n2n_jax.images.image_file import ImageFile
@@ -16,15 +13,15 @@ _WITHOUT_ALPHA = "without alpha (tifffile.imwrite(..., photometric='minisblack')
 
 
 class TiffFile(ImageFile):
-    """Reads the pages that an image lies on.
+    """A TIFF file; an image is one page, or one page per channel.
 
     Attributes:
-      tiff: the reader of pages.
+      tiff: the page reader.
     """
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self.watch = Watch(path, _WITHOUT_ALPHA)
+        self.alpha_watch = AlphaWatch(path, _WITHOUT_ALPHA)
         self._file = path.open('rb')
         try:
             self.tiff = TiffReader(self._file)

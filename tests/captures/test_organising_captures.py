@@ -171,14 +171,14 @@ def not_numbers(d):
 
 def wide_integers(d):
     np.save(d / 's.npy', stack((1, 1), (1, 2)).astype(np.int64))
-    return 's.npy holds int64 numbers'
+    return 's.npy holds int64 values'
 
 
 def cut_short(d):
     for name, which in (('a', (1, 1)), ('b', (1, 2))):
         tifffile.imwrite(d / f'{name}.tif', capture(*which), photometric='minisblack')
     (d / 'b.tif').write_bytes((d / 'b.tif').read_bytes()[:1000])
-    return 'b.tif is damaged or cut short'
+    return 'b.tif is damaged or truncated'
 
 
 def one_image(d):

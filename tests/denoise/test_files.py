@@ -429,14 +429,14 @@ def bad_files(folder):
     np.save(folder / 'int64.npy', pixels(20, 20, dtype='int64'))
     (folder / 'empty.png').write_bytes(b'')
     return {
-        'cut.tif': 'cut short',
+        'cut.tif': 'truncated',
         'damaged.tif': 'damaged',
         'cut.npy': 'damaged',
-        'nan.tif': r'(image 2 of 2) holds 1 values that are not numbers',
-        'inf.tif': 'not numbers',
+        'nan.tif': r'(image 2 of 2) holds NaN or infinite values (1)',
+        'inf.tif': 'NaN or infinite values',
         'counts.tif': 'to 4000',
         'int64.tif': 'int64',
-        'int32.tif': 'knows no range',
+        'int32.tif': 'stores no range',
         'int64.npy': 'int64',
         'empty.png': 'is empty',
     }
@@ -497,9 +497,9 @@ def test_damaged_files_of_every_kind_do_not_stop_a_folder(tmp_path, caplog):
     for words in ('member.npz', 'cut.exr'):
         assert words in failures
     for words in (
-        'pipe.png is left out: it is a pipe',
-        'device.npy is left out: it is a pipe, a socket or a device, not a file',
-        'gone.tif is left out: it is a link to nothing',
+        'pipe.png: it is a pipe',
+        'device.npy: it is a pipe, a socket or a device, not a file',
+        'gone.tif: it is a broken link',
     ):
         assert words in caplog.text
     (failure,) = denoise(identity(), tmp_path / 'in' / 'pipe.png', tmp_path / 'out.png')
@@ -570,7 +570,7 @@ def test_values_far_from_the_range_of_the_model_are_warned_of(tmp_path, caplog):
 def test_a_model_that_gives_no_numbers_is_an_error(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(20, 20))
     (failure,) = denoise(identity(shift=np.nan), tmp_path / 'in.tif', tmp_path / 'out.tif')
-    assert 'infinite or not a number' in failure
+    assert 'NaN or infinite' in failure
     assert not (tmp_path / 'out.tif').exists()
 
 
@@ -727,7 +727,7 @@ def test_an_error_about_an_unknown_suffix_lists_the_known_ones(tmp_path):
     assert 'out.xyz cannot be written: let its name end in .png, .tif,' in failure
     (tmp_path / 'in.csv').write_text('scene,path')
     (failure,) = denoise(identity(), tmp_path / 'in.csv', tmp_path / 'out.tif')
-    assert 'in.csv is not read: ' in failure
+    assert 'in.csv cannot be read: ' in failure
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in.csv', 'in.tif']
 
 
@@ -749,7 +749,7 @@ def test_a_broken_model_of_captures_with_a_border_writes_no_copies(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(24, 24, dtype='float32'))
     network = identity(shift=np.nan, black=0.0, white=200.0, constants='-9999')
     (failure,) = denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif')
-    assert 'infinite or not a number' in failure
+    assert 'NaN or infinite' in failure
     assert not (tmp_path / 'out.tif').exists()
 
 

@@ -1,4 +1,4 @@
-"""A border or "no data" is told from what was measured. H height, W width, C channels."""
+"""Borders and "no data" are separated from measurements. H height, W width, C channels."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_two_kinds_of_no_data_and_a_dead_column():
     assert mask_HWC.sum() == 20 * 112 + 76
 
 
-def test_each_channel_has_constants_of_its_own():
+def test_each_channel_has_its_own_constants():
     x_NHWC = np.concatenate([counts(), counts(1)], axis=-1)
     x_NHWC[:, 20:40, 20:40, 1] = -9999
     mask_HWC, (area,) = find(x_NHWC)
@@ -53,7 +53,7 @@ def test_each_channel_has_constants_of_its_own():
     assert (area.channel, area.value) == (1, -9999)
 
 
-def test_what_any_capture_lacks_is_left_out_of_all():
+def test_pixels_missing_in_any_capture_are_masked_in_all():
     x_NHWC = counts()
     x_NHWC[:, :14] = -9999
     x_NHWC[1, 14:17] = -9999  # a capture that was moved before it was saved
@@ -63,19 +63,19 @@ def test_what_any_capture_lacks_is_left_out_of_all():
 
 @pytest.mark.parametrize('rate', [0.001, 0.02, 0.2, 1.0, 3.0])
 @pytest.mark.parametrize('num', [2, 4])
-def test_zeros_of_dim_captures_are_no_constant(rate, num):
+def test_zeros_of_dim_captures_are_not_a_constant(rate, num):
     rng = np.random.default_rng(0)
     assert not constant_mask(rng.poisson(rate, (num, 128, 128, 1)).astype(np.uint8)).any()
     spots_HW = np.zeros((128, 128))
     spots_HW[rng.integers(128, size=20), rng.integers(128, size=20)] = 3000 * rate
-    signal_HW1 = ndimage.gaussian_filter(spots_HW, 2)[..., None]  # no photon at all between them
+    signal_HW1 = ndimage.gaussian_filter(spots_HW, 2)[..., None]  # no photons between them
     x_NHWC = rng.poisson(signal_HW1, (num, 128, 128, 1))
     assert (x_NHWC == 0).all(axis=0).mean() > 0.3
     assert not constant_mask(x_NHWC.astype(np.uint16)).any()
     assert not constant_mask(x_NHWC.astype(np.float32) / 255).any()
 
 
-def test_highlights_and_a_background_that_are_cut_off_are_no_constant():
+def test_clipped_highlights_and_background_are_not_constants():
     x_NHWC = np.rint(counts(sigma=10) / 4)
     clipped_NHWC = x_NHWC.clip(90, 180).astype(np.uint8)
     assert (clipped_NHWC == 180).all(axis=0).mean() > 0.05
@@ -83,7 +83,7 @@ def test_highlights_and_a_background_that_are_cut_off_are_no_constant():
 
 
 @pytest.mark.parametrize('sigma', [0.1, 0.3, 1.0])
-def test_equal_integers_of_little_noise_are_no_constant(sigma):
+def test_equal_integers_under_weak_noise_are_not_a_constant(sigma):
     x_NHWC = np.rint(counts(sigma=sigma) / 4).astype(np.uint8)
     assert (x_NHWC == x_NHWC[:1]).all(axis=0).any()
     assert not constant_mask(x_NHWC).any()
@@ -95,7 +95,7 @@ def test_nothing_is_constant_in_clean_captures():
         assert not constant_mask(x_NHWC).any(), what
 
 
-def test_of_one_capture_or_of_copies_only_what_lies_apart_is_told():
+def test_in_one_capture_or_copies_only_values_outside_the_range_are_found():
     x_NHWC = np.rint(counts()[:1])
     assert not constant_mask(x_NHWC).any()
     assert not constant_mask(np.concatenate([x_NHWC, x_NHWC])).any()
@@ -105,6 +105,6 @@ def test_of_one_capture_or_of_copies_only_what_lies_apart_is_told():
 
 
 @pytest.mark.parametrize('shape', [(2, 1, 1, 1), (2, 0, 5, 1), (3, 64, 64, 2), (1, 1, 1, 3)])
-def test_what_is_the_same_throughout_is_no_area(shape):
+def test_an_image_of_one_value_has_no_constant_area(shape):
     assert not constant_mask(np.full(shape, 7, np.uint8)).any()
     assert not constant_mask(np.full(shape, 1e300)).any()

@@ -1,4 +1,4 @@
-"""Folders as people keep them: links, loops, and what is no file."""
+"""Folder listing: links, loops, pipes and broken links."""
 
 import os
 
@@ -17,7 +17,7 @@ def found(folder):
     return [path.relative_to(folder).as_posix() for path in files_below(folder, {'.png'})]
 
 
-def test_files_are_in_natural_order_and_hidden_ones_left_out(tmp_path):
+def test_files_are_in_natural_order_and_hidden_ones_are_skipped(tmp_path):
     touch(*(tmp_path / name for name in ('a10/x.png', 'a2/x.PNG', 'b.png', 'b.txt')))
     touch(tmp_path / '.hidden.png', tmp_path / '.folder' / 'x.png')
     assert found(tmp_path) == ['a2/x.PNG', 'a10/x.png', 'b.png']
@@ -32,7 +32,7 @@ def test_folders_that_are_links_are_searched_like_others(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_loops_end_and_what_is_left_out_is_told(tmp_path, caplog):
+def test_links_that_form_loops_are_skipped_with_a_warning(tmp_path, caplog):
     touch(tmp_path / 'a' / 'x.png', tmp_path / 'other.png')
     (tmp_path / 'a' / 'itself').symlink_to(tmp_path / 'a')
     (tmp_path / 'a' / 'above').symlink_to(tmp_path)
@@ -41,9 +41,9 @@ def test_loops_end_and_what_is_left_out_is_told(tmp_path, caplog):
     assert found(tmp_path / 'a') == ['x.png']
     words = sorted(record.getMessage() for record in caplog.records)
     assert len(words) == 3
-    assert 'a/above is left out: it leads back to a folder around it' in words[0]
-    assert f'a/again is left out: it is another name of {tmp_path}/a/b' in words[1]
-    assert 'a/itself is left out' in words[2]
+    assert f'Skipping {tmp_path}/a/above: it links to a folder that contains it' in words[0]
+    assert f'Skipping {tmp_path}/a/again: it is the same folder as {tmp_path}/a/b' in words[1]
+    assert f'Skipping {tmp_path}/a/itself' in words[2]
 
 
 def test_a_chain_of_folders_with_two_links_each_is_searched_once(tmp_path):
@@ -57,21 +57,21 @@ def test_a_chain_of_folders_with_two_links_each_is_searched_once(tmp_path):
     assert len(found(tmp_path / 'in')) == 40
 
 
-def test_a_folder_that_may_not_be_read_is_told(tmp_path, caplog, monkeypatch):
+def test_an_unreadable_folder_is_skipped_with_a_warning(tmp_path, caplog, monkeypatch):
     touch(tmp_path / 'locked' / 'x.png', tmp_path / 'y.png')
     real = os.scandir
 
-    def scandir(path):  # root may read everything, so the answer of the system is made up
+    def scandir(path):  # faked, as root may read everything
         if os.fspath(path).endswith('locked'):
             raise PermissionError(13, 'Permission denied', path)
         return real(path)
 
     monkeypatch.setattr(os, 'scandir', scandir)
     assert found(tmp_path) == ['y.png']
-    assert 'locked is left out: Permission denied' in caplog.text
+    assert 'locked: Permission denied' in caplog.text
 
 
-def test_pipes_and_dangling_links_are_no_files(tmp_path):
+def test_pipes_and_broken_links_are_not_files(tmp_path):
     os.mkfifo(tmp_path / 'pipe.png')
     (tmp_path / 'gone.png').symlink_to(tmp_path / 'nowhere')
     (tmp_path / 'device.png').symlink_to('/dev/zero')
@@ -80,7 +80,7 @@ def test_pipes_and_dangling_links_are_no_files(tmp_path):
     for name, words in (
         ('pipe.png', 'a pipe'),
         ('device.png', 'a device'),
-        ('gone.png', 'a link to nothing'),
+        ('gone.png', 'a broken link'),
         ('missing.png', 'no such file'),
         ('', 'it is a folder'),
     ):
@@ -88,15 +88,15 @@ def test_pipes_and_dangling_links_are_no_files(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['a\0b', 'x' * 5000])
-def test_impossible_names_are_no_files(name, tmp_path):
+def test_impossible_names_are_not_files(name, tmp_path):
     assert why_no_file(tmp_path / name) == 'no such file'
 
 
-def test_a_folder_that_two_links_lead_to_is_told_to_be_left_out(tmp_path, caplog):
+def test_a_folder_that_two_links_lead_to_is_searched_once_with_a_warning(tmp_path, caplog):
     touch(tmp_path / 'data' / 'sub' / 'a.png', tmp_path / 'data' / 'b.png')
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'a').symlink_to(tmp_path / 'data' / 'sub')
     (tmp_path / 'in' / 'z').symlink_to(tmp_path / 'data')
     assert found(tmp_path / 'in') == ['a/a.png', 'z/b.png']
     (record,) = caplog.records
-    assert 'z/sub is left out: it is another name of' in record.getMessage()
+    assert 'z/sub: it is the same folder as' in record.getMessage()

@@ -27,14 +27,14 @@ from n2n_jax.runtime.errors import UserError
 
 
 def by_training(path):
-    """Every image as a capture of its own, without alpha."""
+    """Reads every image as a capture, without alpha."""
     count = stacks.open_stack(path).num_images
     scenes = [Scene(str(k), (Capture(path, k),)) for k in range(count)]
     return [captures_NHWC[0] for captures_NHWC in read_scenes(scenes)]
 
 
 def by_denoising(path):
-    """Every image in pieces of seven rows, without alpha."""
+    """Reads every image in blocks of seven rows, without alpha."""
     with row_writer.open_source(path) as source:
         found = []
         for index, frame in enumerate(source.frames):
@@ -57,7 +57,7 @@ def outcome(read, path):
 def written(name, write, folder):
     path = folder / name
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of the libraries that write
+        warnings.simplefilter('ignore')  # from the libraries that write
         return path, write(path)
 
 
@@ -79,7 +79,7 @@ def test_training_and_denoising_see_the_same_pixels(name, tmp_path):
 
 
 @pytest.mark.parametrize('name', odd_files.REFUSED)
-def test_what_is_refused_is_refused_by_all_with_one_sentence(name, tmp_path):
+def test_all_readers_refuse_a_file_with_the_same_error(name, tmp_path):
     write, words = odd_files.REFUSED[name]
     path, _ = written(name, write, tmp_path)
     sentences = {outcome(read, path) for read in (by_training, by_denoising)}
@@ -92,7 +92,7 @@ def test_what_is_refused_is_refused_by_all_with_one_sentence(name, tmp_path):
 
 
 def copied(source_path, target_path):
-    """What `n2n denoise` writes if it changes no pixel."""
+    """Returns what `n2n denoise` writes if it changes no pixel."""
     with (
         row_writer.open_source(source_path) as source,
         row_writer.open_target(target_path, source) as target,
@@ -103,7 +103,7 @@ def copied(source_path, target_path):
 
 
 @pytest.mark.parametrize('name', odd_files.READ)
-def test_what_is_written_as_tiff_is_read_as_it_was(name, tmp_path):
+def test_tiffs_read_back_as_they_were_written(name, tmp_path):
     path, want = written(name, odd_files.READ[name], tmp_path)
     copied(path, tmp_path / 'copy.tif')
     found = by_denoising(tmp_path / 'copy.tif')
@@ -130,7 +130,7 @@ def test_where_white_is_zero_a_denoised_image_looks_as_the_noisy_one(dtype, tmp_
         assert is_dark == (dtype in ('int16', 'float32'))
 
 
-def test_truth_values_in_an_archive_come_out_as_gray(tmp_path):
+def test_booleans_in_an_archive_are_written_as_gray(tmp_path):
     np.savez(tmp_path / 'a.npz', mask=odd_files.DEEP > 2000)
     for name in ('b.npz', 'b.npy'):
         copied(tmp_path / 'a.npz', tmp_path / name)
@@ -154,12 +154,12 @@ def test_each_file_of_an_ome_set_holds_its_own_image(tmp_path):
     (scene,) = find_scenes([tmp_path])
     assert [capture.path for capture in scene.captures] == files
     np.testing.assert_array_equal(read_scene(scene)[..., 0], odd_files.DEEP[:3])
-    files[2].unlink()  # which the others name
+    files[2].unlink()  # the others still list it
     (scene,) = find_scenes([tmp_path])
     np.testing.assert_array_equal(read_scene(scene)[..., 0], odd_files.DEEP[:2])
 
 
-def test_three_captures_that_tifffile_saved_as_colors_are_told_apart(tmp_path):
+def test_three_captures_that_tifffile_saved_as_colors_are_explained(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         tifffile.imwrite(tmp_path / 'three.tif', odd_files.DEEP[:3])
@@ -168,7 +168,7 @@ def test_three_captures_that_tifffile_saved_as_colors_are_told_apart(tmp_path):
             find_scenes([given])
 
 
-def test_a_fourth_capture_that_is_called_alpha_is_warned_of(tmp_path, caplog):
+def test_a_fourth_capture_marked_as_alpha_causes_a_warning(tmp_path, caplog):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         tifffile.imwrite(tmp_path / 'four.tif', odd_files.DEEP[:4])
@@ -181,7 +181,7 @@ def test_a_fourth_capture_that_is_called_alpha_is_warned_of(tmp_path, caplog):
         assert record.levelno == logging.WARNING
 
 
-def test_a_png_whose_alpha_is_a_capture_is_no_matter_of_tifffile(tmp_path, caplog):
+def test_a_png_whose_alpha_is_a_capture_is_not_blamed_on_tifffile(tmp_path, caplog):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 4)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / 'a.png')
     by_denoising(tmp_path / 'a.png')
@@ -189,7 +189,7 @@ def test_a_png_whose_alpha_is_a_capture_is_no_matter_of_tifffile(tmp_path, caplo
     assert 'tif' not in record.getMessage().replace('TIFF or NumPy file', '')
 
 
-def test_true_alpha_is_not_warned_of(tmp_path, caplog):
+def test_real_alpha_causes_no_warning(tmp_path, caplog):
     alpha = np.zeros((64, 64), np.uint8)
     alpha[8:50, 8:50] = 255
     alpha[20:40, 20:40] = np.arange(20) * 12  # soft edges
@@ -237,7 +237,7 @@ def entries(*tags, following=0):
 
 
 def small_tiff(*, width=10, height=10, compression=1, start=300, length=100, following=0, more=()):
-    """One directory at byte 8, and zeros up to byte 300."""
+    """Returns a TIFF with one directory at byte 8, and zeros up to byte 300."""
     tags = [
         (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, compression),
         (262, 3, 1, 1), (273, 4, 1, start), (277, 3, 1, 1), (278, 4, 1, height),
@@ -247,17 +247,17 @@ def small_tiff(*, width=10, height=10, compression=1, start=300, length=100, fol
     return head + bytes(300 - len(head))
 
 
-def pages_in_a_circle():
+def a_page_that_follows_itself():
     return small_tiff(following=8) + bytes(100)
 
 
-def two_pages_in_a_circle():
+def two_pages_that_form_a_loop():
     first = small_tiff(following=400) + bytes(100)
     return first + small_tiff(following=8)[8:]
 
 
 def wide_in_tiny_tiles():
-    """Eight million columns in tiles of 16, one of which is there."""
+    """Returns a TIFF of eight million columns in tiles of 16, of which one is present."""
     tags = [(256, 4, 1, 7_900_000), (257, 4, 1, 4000), (258, 3, 1, 8), (259, 3, 1, 8)]
     tags += [(262, 3, 1, 1), (277, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16), (324, 4, 1, 300)]
     head = b'II*\0' + struct.pack('<I', 8) + entries(*tags, (325, 4, 1, 100))
@@ -274,8 +274,8 @@ def a_width_in_words():
 
 
 DAMAGED = [
-    (pages_in_a_circle, 'point at each other in a circle'),
-    (two_pages_in_a_circle, 'point at each other in a circle'),
+    (a_page_that_follows_itself, 'its pages form a loop'),
+    (two_pages_that_form_a_loop, 'its pages form a loop'),
     (wide_in_tiny_tiles, 'ends before its last pixel'),
     (a_strip_that_inflates, 'is damaged'),
     (a_width_in_words, 'is damaged'),
@@ -286,7 +286,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(('make', 'words'), DAMAGED)
-def test_small_files_that_promise_much_are_refused_at_once(make, words, tmp_path):
+def test_small_files_that_claim_huge_images_are_refused_at_once(make, words, tmp_path):
     (tmp_path / 'a.tif').write_bytes(make())
     for read in (by_training, by_denoising, image_io.read_image):
         with pytest.raises(UserError, match=f'a.tif .*{words}'):
@@ -294,7 +294,7 @@ def test_small_files_that_promise_much_are_refused_at_once(make, words, tmp_path
 
 
 def test_exif_that_points_at_itself_twice_per_step_is_read_once(tmp_path):
-    """26 directories, each of which is pointed at twice by the one before: 2^26 ways."""
+    """Each of 26 directories is referenced twice by the one before: 2^26 paths."""
     chain = b''
     for place in range(400, 400 + 26 * 30, 30):
         chain += entries((34665, 4, 1, place + 30), (34853, 4, 1, place + 30))
@@ -305,19 +305,19 @@ def test_exif_that_points_at_itself_twice_per_step_is_read_once(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='pipes of POSIX')
-def test_a_pipe_among_the_images_is_left_out_and_refused_by_name(tmp_path, caplog):
+def test_a_pipe_in_a_folder_is_skipped_but_refused_by_name(tmp_path, caplog):
     os.mkfifo(tmp_path / 'a.png')
     (tmp_path / 'c.png').symlink_to(tmp_path / 'nowhere')
     Image.fromarray(odd_files.RGB).save(tmp_path / 'b.png')
     assert image_io.find_images(tmp_path) == [tmp_path / 'b.png']
-    assert 'a.png is left out: it is a pipe' in caplog.text
-    assert 'c.png is left out: it is a link to nothing' in caplog.text
+    assert 'a.png: it is a pipe' in caplog.text
+    assert 'c.png: it is a broken link' in caplog.text
     for read in (by_training, by_denoising, image_io.read_image):
         with pytest.raises(UserError, match='a.png is a pipe'):
             read(tmp_path / 'a.png')
 
 
-def test_renders_with_layers_only_are_told_how_to_be_saved(tmp_path):
+def test_an_exr_with_layers_only_is_refused_with_advice(tmp_path):
     OpenEXR = pytest.importorskip('OpenEXR')
     layers = {f'ViewLayer.Combined.{c}': np.zeros((5, 7), np.float16) for c in 'RGB'}
     header = {'compression': OpenEXR.ZIP_COMPRESSION, 'type': OpenEXR.scanlineimage}
@@ -328,7 +328,7 @@ def test_renders_with_layers_only_are_told_how_to_be_saved(tmp_path):
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.uint32])
-def test_an_exr_is_known_by_its_header_and_damage_is_named(tmp_path, dtype):
+def test_exr_headers_are_read_without_pixels_and_damage_is_reported(tmp_path, dtype):
     OpenEXR = pytest.importorskip('OpenEXR')
     colors = np.arange(5 * 7 * 3).reshape(5, 7, 3).astype(dtype)
     header = {'compression': OpenEXR.ZIP_COMPRESSION, 'type': OpenEXR.scanlineimage}
@@ -344,18 +344,18 @@ def test_an_exr_is_known_by_its_header_and_damage_is_named(tmp_path, dtype):
             read(tmp_path / 'a.exr')
 
 
-def test_a_stack_of_imagej_that_lost_its_end_is_no_single_image(tmp_path):
+def test_a_truncated_imagej_stack_is_not_read_as_a_single_image(tmp_path):
     odd_files.READ['ImageJ, one directory.tif'](tmp_path / 'a.tif')
     data = (tmp_path / 'a.tif').read_bytes()
     (tmp_path / 'a.tif').write_bytes(data[:-1000])
     for read in (by_training, by_denoising):
-        with pytest.raises(UserError, match='says that it holds 6 images'):
+        with pytest.raises(UserError, match='claims to hold 6 images'):
             read(tmp_path / 'a.tif')
 
 
-def test_a_file_that_is_read_is_let_go(tmp_path):
+def test_files_are_closed_after_reading(tmp_path):
     path, _ = written('a.tif', odd_files.by_tifffile(odd_files.DEEP), tmp_path)
-    gc.collect()  # what earlier tests left open
+    gc.collect()  # files that earlier tests left open
     before = len(os.listdir('/proc/self/fd')) if Path('/proc/self/fd').exists() else None
     with images.open_image(path) as image:
         image.read(3, 2, 9)
@@ -383,7 +383,7 @@ def an_archive(path, frames):
 
 
 def a_header_without_its_array(path, frames):
-    """A .npz file of a few bytes, whose array has 10^12 images."""
+    """Writes a .npz file of a few bytes, whose array has 10^12 images."""
     header = io_module.BytesIO()
     shape = {'descr': '|u1', 'fortran_order': False, 'shape': (10**12, 1, 1)}
     np.lib.format.write_array_header_1_0(header, shape)
@@ -400,7 +400,7 @@ def a_picture(path, frames):
 
 
 def a_tile_that_is_a_huge_image(path, frames):
-    """JPEG 2000 of 4000x4000 pixels behind tags of 40x40."""
+    """Writes a JPEG 2000 image of 4000x4000 pixels with tags of 40x40."""
     data = imagecodecs.jpeg2k_encode(np.zeros((4000, 4000), np.uint8), codecformat='j2k')
     odd_files.raw_tiff(
         path, [data], odd_files.plain_tags(np.zeros((40, 40), np.uint8), compression=34712)
@@ -411,13 +411,13 @@ def a_tile_that_is_a_huge_image(path, frames):
     ('name', 'write', 'words'),
     [
         ('a.npz', an_archive, 'needs 1 MiB of memory at once, and 1 MiB are free'),
-        ('a.npz', a_header_without_its_array, 'too small for an array of the shape'),
+        ('a.npz', a_header_without_its_array, 'too small for an array of shape'),
         ('a.tif', one_strip, 'needs 1 MiB of memory at once'),
         ('a.tif', a_tile_that_is_a_huge_image, 'needs 15 MiB of memory at once'),
         ('a.png', a_picture, 'needs 1 MiB of memory at once'),
     ],
 )
-def test_what_does_not_fit_into_the_memory_is_refused_before_it_is_decoded(
+def test_images_that_do_not_fit_into_memory_are_refused_before_decoding(
     name, write, words, tmp_path, monkeypatch
 ):
     write(tmp_path / name, np.zeros((1, 1024, 1200), np.uint8))

@@ -1,17 +1,17 @@
-"""Pictures for people."""
+"""Contact sheets."""
 
 import numpy as np
 
 from n2n_jax.images import pictures
 
 
-def test_narrow_strips_are_magnified_and_their_captions_whole():
+def test_narrow_strips_are_magnified_with_complete_captions():
     strip = np.linspace(0, 1, 40 * 10).reshape(40, 10, 1)
     words = 'mean of 4 captures'
     page = pictures.grid([[('capture 1', strip), (words, strip)]])
     wide = pictures.grid([[(words, np.ones((40, 300, 3)))]])
     assert page.shape[0] == 4 * 40 + 22
-    # The second caption is drawn as on a page where there is room for all of it.
+    # The second caption is drawn as on a page with enough space for it.
     ink = np.flatnonzero((wide[:22] < 128).any(axis=(0, 2)))
     caption = wide[:22, ink.min() : ink.max() + 1]
     starts = range(page.shape[1] - caption.shape[1] + 1)
@@ -21,7 +21,7 @@ def test_narrow_strips_are_magnified_and_their_captions_whole():
     )
 
 
-def test_of_many_channels_the_first_is_shown_and_wide_images_are_as_they_are():
+def test_many_channels_show_the_first_and_wide_images_are_not_magnified():
     image = np.zeros((8, 160, 5))
     image[..., 0] = 1
     page = pictures.grid([[('', image)]])

@@ -1,4 +1,4 @@
-"""Pixel values and the range of a network: constants in place of measurements above all.
+"""Maps between pixel values and the range of the network, mainly with "no data" constants.
 
 N captures of a scene, H height, W width.
 """
@@ -28,7 +28,7 @@ NO_DATA = [
 
 
 @pytest.mark.parametrize(('dtype', 'no_data'), NO_DATA)
-def test_no_data_is_known_again_whatever_number_stands_for_it(dtype, no_data):
+def test_no_data_of_any_value_is_recognized(dtype, no_data):
     captures_NHW = np.random.default_rng(0).normal(1000, 100, (2, 64, 64)).astype(dtype)
     captures_NHW[:, :, :12] = no_data
     scene = scene_captures.without_constants(SceneCaptures('a', captures_NHW[..., None]))
@@ -42,7 +42,7 @@ def test_no_data_is_known_again_whatever_number_stands_for_it(dtype, no_data):
     assert scale.share_beyond(image_HWC) < 0.01
 
 
-def test_what_a_type_cannot_hold_is_no_infinity_of_it():
+def test_a_constant_beyond_a_type_does_not_match_its_infinity():
     scale = PixelRange.of(
         np.dtype(np.float32), ModelConfig(white=1000.0, constants='-1.7976931348623157e308'),
         name='a',
@@ -52,8 +52,8 @@ def test_what_a_type_cannot_hold_is_no_infinity_of_it():
     assert not scale.may_be_constant(image_HW1).any()
 
 
-def test_models_of_before_know_their_border():
-    """They have nine digits of a constant."""
+def test_older_models_recognize_their_border():
+    """They stored constants with nine digits."""
     scale = PixelRange.of(
         np.dtype(np.float32), ModelConfig(white=1000.0, constants='-3.40282347e+38'), name='a'
     )
@@ -62,7 +62,7 @@ def test_models_of_before_know_their_border():
 
 
 @pytest.mark.parametrize('value', [0, 1010])  # below all others, and among them
-def test_a_dead_column_or_a_corner_that_is_not_trained_on_is_known_again(value):
+def test_a_dead_column_or_corner_left_out_of_training_is_recognized(value):
     rng = np.random.default_rng(0)
     x_HW = 1000 + 300 * np.sin(np.arange(96) / 9) * np.ones((96, 1))
     captures_NHW = rng.normal(x_HW, 50, (4, 96, 96))
@@ -75,19 +75,19 @@ def test_a_dead_column_or_a_corner_that_is_not_trained_on_is_known_again(value):
     left_out_HWC = scale.is_constant(captures_NHWC[3])  # a new capture of the same sensor
     assert left_out_HWC[20].all()
     assert left_out_HWC[:, 40:42].all()
-    # But for single pixels at the edge that hold the value by chance.
+    # Except for single pixels at the edge that hold the value by chance.
     assert (left_out_HWC & scene.measured_HWC).sum() <= 4
     assert not (~left_out_HWC & ~scene.measured_HWC).any()
 
 
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.7])
-def test_a_dark_image_is_not_left_out_for_zeros_that_were_a_border_elsewhere(share):
+def test_zeros_of_a_dark_image_are_not_taken_for_the_border_of_others(share):
     scale = PixelRange.of(np.dtype(np.uint16), ModelConfig(white=9.0, constants='0'), name='a')
     image_HWC = (np.random.default_rng(0).random((256, 256, 1)) > share).astype(np.uint16)
     assert scale.is_constant(image_HWC).mean() < 0.001
 
 
-def test_images_in_0_to_half_with_the_least_float_for_no_data_are_denoised_without_warnings():
+def test_the_lowest_float_as_no_data_causes_no_warnings():
     model = ModelConfig(
         white=0.5, noise='0.05', center='0.5', contrast='1', constants='-3.4028234663852886e+38'
     )

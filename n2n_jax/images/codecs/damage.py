@@ -1,8 +1,7 @@
-"""What goes wrong while bytes become pixels, as sentences.
+"""Turns decoder exceptions into UserErrors.
 
-Decoders meet damaged bytes with exceptions of every kind, so those of a decoder are caught
-whatever they are, but only around the call of the decoder: what goes wrong in our own code keeps
-its traceback.
+Decoders raise exceptions of every kind on damaged bytes, so all are caught, but only around the
+call of the decoder: errors in our own code keep their traceback.
 """
 
 import contextlib
@@ -14,27 +13,26 @@ from n2n_jax.runtime.errors import UserError
 
 @contextlib.contextmanager
 def decoding() -> Iterator[None]:
-    """For calls of a decoder only: what they raise becomes a UserError with a predicate."""
+    """Turns any exception of a decoder call into a UserError without the file name."""
     try:
         yield
     except (UserError, MemoryError):
         raise
     except (ImportError, NotImplementedError) as error:  # of tifffile and imagecodecs
         raise UserError(
-            f'is stored in a way that is not read ({error}): save it uncompressed or with Deflate '
-            '(ZIP).'
+            f'uses an unsupported encoding ({error}): save it uncompressed or with Deflate (ZIP).'
         ) from error
     except Exception as error:
-        words = str(error).rstrip('.') or type(error).__name__
-        raise UserError(f'is damaged or cut short ({words}).') from error
+        reason = str(error).rstrip('.') or type(error).__name__
+        raise UserError(f'is damaged or truncated ({reason}).') from error
 
 
 @contextlib.contextmanager
 def named_in_errors(path: str | Path) -> Iterator[None]:
-    """Puts the name of a file before the errors of its codec, and of opening it.
+    """Prepends the path to errors from opening and decoding a file.
 
-    A UserError that is raised inside has a predicate for its message. EOFError is ours, and means
-    that the file ends too early. Other exceptions pass.
+    The message of a UserError raised inside must be a predicate ('is damaged ...'). EOFError is
+    raised by our codecs only, for a truncated file. Other exceptions pass.
     """
     try:
         yield
@@ -47,8 +45,8 @@ def named_in_errors(path: str | Path) -> Iterator[None]:
     except UserError as error:
         raise UserError(f'{path} {error}') from error
     except EOFError as error:
-        raise UserError(f'{path} is damaged or cut short ({error}).') from error
-    except MemoryError as error:  # also where a damaged header promises a huge image
-        raise UserError(f'{path} is damaged, or too large for the memory: {error}.') from error
+        raise UserError(f'{path} is damaged or truncated ({error}).') from error
+    except MemoryError as error:  # also if a damaged header claims a huge image
+        raise UserError(f'{path} is damaged, or too large for memory: {error}.') from error
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error

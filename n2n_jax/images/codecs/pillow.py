@@ -1,4 +1,4 @@
-"""The formats that Pillow decodes: PNG, JPEG, BMP and WebP.
+"""PNG, JPEG, BMP and WebP codecs on Pillow.
 
 H height, W width, C channels.
 """
@@ -18,19 +18,19 @@ from n2n_jax.runtime.errors import UserError
 _MODES = {'1': 'gray', 'L': 'gray', 'I;16': 'gray', 'LA': 'gray+alpha', 'RGB': 'rgb'}
 _MODES |= {'RGBA': 'rgba', 'P': 'rgb'}
 _WITH_ALPHA = {'gray': 'gray+alpha', 'rgb': 'rgba'}
-_DEEP = ('LA;16B', 'RGB;16B', 'RGBA;16B')  # how samples of 16 bits lie; BGR;16 is 5 bits each
+_DEEP = ('LA;16B', 'RGB;16B', 'RGBA;16B')  # raw modes of 16-bit samples; BGR;16 has 5 bits each
 _EXIF_MARK = b'Exif\0\0'
 _JPEG_SEGMENT_BYTES = 65533
 
 
 class Header(NamedTuple):
-    """What an image will be.
+    """Shape and type of an image.
 
     Attributes:
       height: rows.
       width: columns.
       mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
-      dtype: of a sample.
+      dtype: type of a sample.
     """
 
     height: int
@@ -40,8 +40,8 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO) -> Header:
-    """What `read` gives, from the header; errors as in `read`."""
-    with _opened(file) as image:
+    """Returns shape and type of what `read` returns, without decoding pixels; raises as `read`."""
+    with _open_pillow(file) as image:
         is_deep = image.mode == 'I;16' or _rawmode(image) in _DEEP
         dtype = np.dtype(np.uint16 if is_deep else np.uint8)
         return Header(image.height, image.width, _mode(image), dtype)
@@ -51,16 +51,15 @@ def read(file: BinaryIO) -> tuple[np.ndarray, str, dict[str, Any]]:
     """Reads an image.
 
     Palettes become RGB or RGBA, samples of 1 to 4 bits become uint8 with full scale 255, a
-    transparent color becomes an alpha channel. Pixels lie as in the file: EXIF orientation is not
-    applied.
+    transparent color becomes an alpha channel. EXIF orientation is not applied.
 
     Returns:
-      pixels, mode, and the metadata that `n2n_jax.images.Metadata` lists.
+      pixels, mode, and keyword arguments for `n2n_jax.images.Metadata`.
 
     Raises:
       UserError: not an image of these formats, CMYK, an animation, too large, or damaged.
     """
-    with _opened(file) as image:
+    with _open_pillow(file) as image:
         mode = _mode(image)
         with decoding():
             pixels = _pixels(file, image)
@@ -74,15 +73,15 @@ def encode_jpeg(
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
-    **like: Any,
+    **native: Any,
 ) -> bytes:
-    """A JPEG file; `like` holds the encoder settings of the source, if that was one."""
-    settings = dict(like) or {'quality': 95, 'subsampling': 0}
-    if exif and len(_EXIF_MARK + exif) <= _JPEG_SEGMENT_BYTES:  # a TIFF's tags may be longer
+    """Encodes a JPEG file; `native` holds the encoder settings of the source, if it was a JPEG."""
+    settings = dict(native) or {'quality': 95, 'subsampling': 0}
+    if exif and len(_EXIF_MARK + exif) <= _JPEG_SEGMENT_BYTES:  # tags of a TIFF may be longer
         settings['exif'] = _EXIF_MARK + exif
     if dpi and max(dpi) < 1 << 16:  # the field has 16 bits
         settings['dpi'] = dpi
-    return _saved(pixels, 'JPEG', icc_profile=icc_profile, **settings)
+    return _encode(pixels, 'JPEG', icc_profile=icc_profile, **settings)
 
 
 def encode_bmp(
@@ -93,8 +92,8 @@ def encode_bmp(
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """A BMP file, which has room for the resolution only."""
-    return _saved(pixels, 'BMP', dpi=dpi)
+    """Encodes a BMP file, which can hold no metadata but the resolution."""
+    return _encode(pixels, 'BMP', dpi=dpi)
 
 
 def encode_webp(
@@ -104,15 +103,15 @@ def encode_webp(
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
-    **like: Any,
+    **native: Any,
 ) -> bytes:
-    """A lossless WebP file, colors under full transparency included."""
-    return _saved(
-        pixels, 'WEBP', lossless=True, exact=True, icc_profile=icc_profile, exif=exif, **like
+    """Encodes a lossless WebP file, including colors under full transparency."""
+    return _encode(
+        pixels, 'WEBP', lossless=True, exact=True, icc_profile=icc_profile, exif=exif, **native
     )
 
 
-def _saved(pixels: np.ndarray, name: str, **settings: Any) -> bytes:
+def _encode(pixels: np.ndarray, name: str, **settings: Any) -> bytes:
     file = io.BytesIO()
     given = {key: value for key, value in settings.items() if value is not None}
     Image.fromarray(pixels).save(file, name, **given)
@@ -120,24 +119,24 @@ def _saved(pixels: np.ndarray, name: str, **settings: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+def _open_pillow(file: BinaryIO) -> Iterator[Image.Image]:
     with decoding():
-        image = _identified(file)
+        image = _identify(file)
     with image:
         yield image
 
 
-def _identified(file: BinaryIO) -> Image.Image:
+def _identify(file: BinaryIO) -> Image.Image:
     try:
         image = Image.open(file, formats=('PNG', 'JPEG', 'BMP', 'WEBP'))
     except Image.UnidentifiedImageError as error:
         raise UserError(
-            'is not a readable image, whatever its name says: it does not begin as PNG, JPEG, '
-            'TIFF, BMP or WebP does.'
+            'is not a readable image, despite its name: it does not start like a PNG, JPEG, TIFF, '
+            'BMP or WebP file.'
         ) from error
     except Image.DecompressionBombError as error:
         raise UserError('has too many pixels for this format. Save it as TIFF.') from error
-    # MPO is a JPEG with more pictures behind, such as a gain map; the first is the photograph.
+    # MPO is a JPEG followed by more images, such as a gain map; the first one is the photograph.
     frames = getattr(image, 'n_frames', 1)
     if frames > 1 and image.format != 'MPO':
         raise UserError(f'is an animation of {frames} images. Save them as one file each.')
@@ -147,14 +146,14 @@ def _identified(file: BinaryIO) -> Image.Image:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """How samples lie in the file, such as 'RGB;16B'."""
+    """Returns Pillow's name for the sample layout in the file, such as 'RGB;16B'."""
     args = image.tile[0].args if image.tile else image.mode
     return args if isinstance(args, str) else str(args[0])
 
 
 def _mode(image: Image.Image) -> str:
     mode = 'gray+alpha' if _rawmode(image) == 'LA;16B' else _MODES[image.mode]
-    # As an index, per palette entry, or as the one color that is transparent.
+    # Transparency may be a palette index, a value per palette entry, or a single color.
     return _WITH_ALPHA[mode] if 'transparency' in image.info else mode
 
 
@@ -171,7 +170,7 @@ def _pixels(file: BinaryIO, image: Image.Image) -> np.ndarray:
     key = image.info.get('transparency')
     if key is None:
         return pixels
-    # Pillow scales samples of 2 and 4 bits to 8, but not the transparent color among them.
+    # Pillow scales 2- and 4-bit samples to 8 bits, but not the transparent color.
     key = np.multiply(key, {'L;2': 85, 'L;4': 17}.get(rawmode, 1))
     pixels_HWC = np.atleast_3d(pixels)
     opaque_HW1 = (pixels_HWC != key).any(axis=2, keepdims=True)
@@ -183,12 +182,12 @@ def _metadata(file: BinaryIO, image: Image.Image) -> dict[str, Any]:
     name = 'JPEG' if image.format == 'MPO' else image.format
     native: dict[str, Any] = {}
     if name == 'PNG':
-        native = {'chunks': png.lasting_chunks(file)}
+        native = {'chunks': png.preserved_chunks(file)}
     elif name == 'JPEG':
         sampling = JpegImagePlugin.get_sampling(image)
         native = {
             'qtables': image.quantization,
-            # A sampling that Pillow cannot write becomes none, which loses nothing.
+            # A subsampling that Pillow cannot write becomes 4:4:4, which loses nothing.
             'subsampling': 0 if sampling < 0 else sampling,
             'progressive': bool(image.info.get('progressive')),
             'comment': image.info.get('comment'),

@@ -1,6 +1,6 @@
-"""What Pillow leaves out of PNG: 16-bit color, and metadata kept byte for byte.
+"""PNG beyond Pillow: 16-bit color, and metadata preserved byte for byte.
 
-Of a 16-bit RGB file Pillow gives the high bytes only, and it cannot write one.
+Pillow reads only the high bytes of a 16-bit RGB file, and cannot write one.
 
 H height, W width, C channels.
 """
@@ -18,16 +18,16 @@ Chunk = tuple[bytes, bytes]  # type, data
 
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _COLOR_TYPE = {'gray': 0, 'rgb': 2, 'gray+alpha': 4, 'rgba': 6}
-# Chunks that stay true when pixel values change, although PNG calls them unsafe to copy: they
+# Chunks that remain valid when pixel values change, although PNG calls them unsafe to copy: they
 # describe the color space and the scale.
 _DESCRIPTIVE = frozenset(
     (b'cHRM', b'cICP', b'cLLI', b'gAMA', b'iCCP', b'mDCV', b'pCAL', b'sCAL', b'sRGB')
 )
-_BAND_BYTES = 1 << 20  # rows are filtered in bands of this size, to bound the memory in use
+_BLOCK_BYTES = 1 << 20  # rows are filtered in blocks of this size, to bound memory use
 
 
 def decode_as(file: BinaryIO, rawmode: str) -> np.ndarray:
-    """Decodes with Pillow, but lays the samples out in memory as `rawmode` says."""
+    """Decodes with Pillow, but interprets the samples as `rawmode`."""
     file.seek(0)
     with Image.open(file, formats=('PNG',)) as image:
         image.tile = [
@@ -38,11 +38,11 @@ def decode_as(file: BinaryIO, rawmode: str) -> np.ndarray:
 
 
 def decode_16bit(file: BinaryIO, mode: str) -> np.ndarray:
-    """Decodes a PNG file of 16-bit colors, which Pillow can only do one byte at a time.
+    """Decodes a PNG file with 16-bit colors: high and low bytes in two passes of Pillow.
 
     Args:
       file: a PNG file.
-      mode: 'RGB' or 'RGBA', as Pillow names it.
+      mode: 'RGB' or 'RGBA', Pillow's mode of the file.
 
     Returns:
       pixels_HWC, uint16.
@@ -52,16 +52,16 @@ def decode_16bit(file: BinaryIO, mode: str) -> np.ndarray:
 
 
 def decode_16bit_gray_alpha(file: BinaryIO) -> np.ndarray:
-    """Decodes 16-bit gray with alpha to uint16 pixels_HWC: four bytes a pixel, as 8-bit RGBA."""
+    """Decodes 16-bit gray+alpha to uint16 pixels_HWC, read by Pillow as 8-bit RGBA."""
     return np.ascontiguousarray(decode_as(file, 'RGBA')).view('>u2').astype(np.uint16)
 
 
-def lasting_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
-    """The chunks that stay true when the pixels change: color space, resolution, text, EXIF.
+def preserved_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
+    """Reads the chunks that remain valid when pixels change: color space, resolution, text, EXIF.
 
     Raises:
       EOFError: the file ends before its last chunk.
-      UserError: a checksum is wrong; Pillow does not look at that of the pixels.
+      UserError: a checksum is wrong; Pillow does not check that of the pixels.
     """
     file.seek(len(_SIGNATURE))
     chunks = []
@@ -73,7 +73,7 @@ def lasting_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
         length, kind = struct.unpack('>I4s', head)
         content = file.read(length)
         if file.read(4) != struct.pack('>I', _crc(kind, content)):
-            raise UserError(f'is damaged: wrong checksum of chunk {kind!r}.')
+            raise UserError(f'is damaged: wrong checksum in chunk {kind!r}.')
         safe_to_copy = kind[:1].islower() and kind[3:].islower()
         if safe_to_copy or kind in _DESCRIPTIVE:
             chunks.append((kind, content))
@@ -89,15 +89,15 @@ def encode(
     dpi: tuple[float, float] | None = None,
     chunks: tuple[Chunk, ...] | None = None,
 ) -> bytes:
-    """A PNG file, not interlaced.
+    """Encodes a PNG file without interlacing.
 
     Args:
       pixels: (H, W) or (H, W, C), uint8 or uint16.
       mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
       icc_profile: color profile.
-      exif: EXIF, from its byte-order mark on.
-      dpi: pixels per inch across and down.
-      chunks: from `lasting_chunks`; they stand in for the three above.
+      exif: EXIF block, starting at its byte-order mark.
+      dpi: pixels per inch, horizontal and vertical.
+      chunks: from `preserved_chunks`; used instead of the three above.
     """
     if chunks is None:
         chunks = ()
@@ -123,21 +123,21 @@ def _crc(kind: bytes, content: bytes) -> int:
 
 
 def _compressed_rows(pixels: np.ndarray) -> bytes:
-    """Filters and deflates; for each row the filter with the least sum of |residual| (PNG 12.7)."""
+    """Filters and deflates rows, each with the filter of smallest sum of |residual| (PNG 12.7)."""
     height, width = pixels.shape[:2]
     big_endian = pixels.astype(pixels.dtype.newbyteorder('>')).reshape(height, -1)
     bytes_per_pixel = big_endian.shape[1] // width * pixels.itemsize
-    # A zero pixel to the left of each row and a zero row above: neighbors outside the image.
+    # PNG filters take pixels left of and above the image as 0.
     padded = np.pad(big_endian.view(np.uint8), ((1, 0), (bytes_per_pixel, 0)))
-    band = max(1, _BAND_BYTES // padded.shape[1])
+    block = max(1, _BLOCK_BYTES // padded.shape[1])
     deflate = zlib.compressobj(level=3)  # photographs: 1 % more bytes than level 6, half the time
     parts = []
-    for top in range(0, height, band):
-        parts.append(deflate.compress(_filtered(padded[top : top + band + 1], bytes_per_pixel)))
+    for top in range(0, height, block):
+        parts.append(deflate.compress(_filter_rows(padded[top : top + block + 1], bytes_per_pixel)))
     return b''.join((*parts, deflate.flush()))
 
 
-def _filtered(padded: np.ndarray, bytes_per_pixel: int) -> bytes:
+def _filter_rows(padded: np.ndarray, bytes_per_pixel: int) -> bytes:
     here = padded[1:, bytes_per_pixel:]
     left = padded[1:, :-bytes_per_pixel]
     above = padded[:-1, bytes_per_pixel:]

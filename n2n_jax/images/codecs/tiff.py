@@ -1,4 +1,4 @@
-"""TIFF files of one image: integers and floats, with the tags that describe them.
+"""Encodes single-image TIFF files.
 
 H height, W width, C channels.
 """
@@ -22,16 +22,17 @@ def encode(
     alpha_kind: int = 2,
     white_is_zero: bool = False,
 ) -> bytes:
-    """A little-endian TIFF file with one image in strips; BigTIFF from 4 GB on.
+    """Encodes a little-endian TIFF file with one image in strips; BigTIFF from 4 GB on.
 
     Args:
       pixels: (H, W) or (H, W, C), integers or floats.
       mode: 'gray', 'gray+alpha', 'rgb' or 'rgba'.
       icc_profile: color profile.
-      exif: EXIF, from its byte-order mark on; its first directory becomes that of the file.
-      dpi: pixels per inch across and down, unless `exif` says.
-      compressed: with Deflate, after differences along each row if the samples are integers.
-      alpha_kind: 0 unknown, 1 colors are multiplied by alpha, 2 they are not (ExtraSamples).
+      exif: EXIF block, starting at its byte-order mark; its first directory is merged into the
+        file's.
+      dpi: pixels per inch, horizontal and vertical; ignored if `exif` has a resolution.
+      compressed: use Deflate, with the horizontal predictor for integers.
+      alpha_kind: ExtraSamples: 0 unspecified, 1 premultiplied alpha, 2 straight alpha.
       white_is_zero: whether larger samples are darker.
     """
     samples_HWC = np.atleast_3d(pixels)
@@ -45,7 +46,7 @@ def encode(
         extra=(alpha_kind,) if channels in (2, 4) else (),
         white_is_zero=white_is_zero,
         compressed=compressed,
-        tags=tuple(tags_of(icc_profile, exif, dpi)),
+        tags=tuple(metadata_tags(icc_profile, exif, dpi)),
     )
     file = io.BytesIO()
     writer = TiffWriter(file, [page])
@@ -54,18 +55,18 @@ def encode(
     return file.getvalue()
 
 
-def tags_of(
+def metadata_tags(
     icc_profile: bytes | None, exif: bytes | None, dpi: tuple[float, float] | None
 ) -> list[tiff_tags.Tag]:
-    """What `encode` is told about an image, as tags."""
+    """Returns the metadata arguments of `encode` as tags."""
     tags = tiff_tags.exif_tags(exif) if exif else []
     if icc_profile:
-        tags.append(tiff_tags.profile(icc_profile))
+        tags.append(tiff_tags.icc_profile_tag(icc_profile))
     if dpi and not any(tag.code in (282, 283) for tag in tags):
         tags = [tag for tag in tags if tag.code != 296]
         for code, value in zip((282, 283), dpi, strict=True):
-            denominator = 1000 if value < 1e6 else 1  # both parts have 32 bits
+            denominator = 1000 if value < 1e6 else 1  # numerator and denominator have 32 bits
             numerator = round(value * denominator)
-            tags.append(tiff_tags.numbers(code, tiff_tags.RATIONAL, numerator, denominator))
-        tags.append(tiff_tags.numbers(296, tiff_tags.SHORT, 2))
+            tags.append(tiff_tags.number_tag(code, tiff_tags.RATIONAL, numerator, denominator))
+        tags.append(tiff_tags.number_tag(296, tiff_tags.SHORT, 2))
     return tags

@@ -1,7 +1,7 @@
-"""The chain of directories of a TIFF file, followed once before anything else is read.
+"""Checks the chain of directories (IFDs) of a TIFF file before anything else is read.
 
-By hand, because tifffile leaves out directories that are cut off or damaged with no more than a
-line in its log, and follows pointers that lead in a circle forever.
+By hand, because tifffile skips truncated or damaged directories with only a log line, and follows
+circular pointers forever.
 """
 
 import io
@@ -13,12 +13,12 @@ from n2n_jax.runtime.errors import UserError
 
 
 class Chain(NamedTuple):
-    """Where the directories are.
+    """Byte order and positions of the directories.
 
     Attributes:
-      order: of bytes, '<' or '>'.
-      big: BigTIFF.
-      offsets: of the directories, one a page.
+      order: byte order, '<' or '>'.
+      big: whether the file is a BigTIFF.
+      offsets: byte offset of each directory, one per page.
     """
 
     order: str
@@ -26,12 +26,12 @@ class Chain(NamedTuple):
     offsets: tuple[int, ...]
 
 
-def chain(file: BinaryIO) -> Chain:
-    """Follows the directories from the head of a file to the last.
+def read_chain(file: BinaryIO) -> Chain:
+    """Follows the directories from the file header to the last one.
 
     Raises:
-      UserError: they lead in a circle.
-      EOFError: one of them is not there or not whole.
+      UserError: the chain is circular.
+      EOFError: a directory is missing or truncated.
     """
     end = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -41,13 +41,13 @@ def chain(file: BinaryIO) -> Chain:
     count_format, word, entry_bytes = ('Q', 'Q', 20) if big else ('H', 'I', 12)
     word_bytes, count_bytes = struct.calcsize('=' + word), struct.calcsize('=' + count_format)
     pointer = head[8:16] if big else head[4:8]
-    found: dict[int, None] = {}  # in order
+    found: dict[int, None] = {}  # an ordered set
     while len(pointer) == word_bytes:
         (offset,) = struct.unpack(order + word, pointer)
         if not offset:
             break
         if offset in found:
-            raise UserError('is damaged: its pages point at each other in a circle.')
+            raise UserError('is damaged: its pages form a loop.')
         found[offset] = None
         if offset >= end:
             raise EOFError(f'page {len(found)} is missing')

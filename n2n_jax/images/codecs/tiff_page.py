@@ -1,12 +1,12 @@
-"""A page of a TIFF file, decoded some rows at a time.
+"""Reads blocks of rows of a TIFF page.
 
-tifffile and imagecodecs decode strips and tiles; `TiffPage.segments` of tifffile goes over all of a
-page and its Zarr store needs another package, hence which of them some rows touch is found here.
-Uncompressed rows are read in place, as a single strip often holds the whole of a large image. What
-tifffile gives as the file stores it becomes what people see: palettes are looked up, and samples of
-less than 8 bits get the full scale of 8.
+tifffile and imagecodecs decode strips and tiles. Which of them a block of rows touches is computed
+here: tifffile's `TiffPage.segments` iterates over the whole page, and its Zarr store needs another
+package. Uncompressed rows are read in place, as a large image is often a single strip. Stored
+samples are converted for display: palettes are expanded, and samples of fewer than 8 bits are
+scaled to 8.
 
-H height, W width, C samples. An h in place of H: some rows.
+H height, W width, C samples; h a block of rows.
 """
 
 import io
@@ -26,9 +26,9 @@ from n2n_jax.runtime.host_memory import check_fits
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _GRAY = (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE)
 _RGB = (_PHOTOMETRIC.RGB, _PHOTOMETRIC.YCBCR, _PHOTOMETRIC.PALETTE)
-_JPEG = (6, 7, 33007, 34892)  # the ways of JPEG that tifffile decodes to RGB
-# Strips and tiles that are images with a header of their own: JPEG, JPEG 2000, PNG, WebP.
-_IMAGES = (*_JPEG, 33003, 33004, 33005, 34712, 34927, 34933, 50001)
+_JPEG = (6, 7, 33007, 34892)  # JPEG compression codes that tifffile decodes to RGB
+# Compression codes whose strips and tiles have their own image header: JPEG, JPEG 2000, PNG, WebP.
+_WITH_HEADER = (*_JPEG, 33003, 33004, 33005, 34712, 34927, 34933, 50001)
 _FORMATS = ('JPEG', 'JPEG2000', 'PNG', 'WEBP')
 _SEPARATE = tifffile.PLANARCONFIG.SEPARATE
 
@@ -37,27 +37,27 @@ class TiffPage:
     """Reads rows of a page.
 
     Args:
-      file: stays open as long as rows are read.
-      source: the page, as tifffile parsed it.
+      file: must stay open while rows are read.
+      source: the page, as parsed by tifffile.
 
     Attributes:
       height: rows.
       width: columns.
-      samples: of a pixel, as it is read.
-      dtype: of a sample, in the byte order of the machine.
+      samples: samples per pixel as read, after palettes are expanded.
+      dtype: type of a sample, in native byte order.
       rgb: whether the first three samples are a color.
-      extra: what the others are (ExtraSamples), unknown (0) where the file does not say.
-      white_is_zero: whether larger samples are darker. Unsigned ones are inverted when they are
-        read, which makes this False.
+      extra: ExtraSamples codes of the others, 0 where the file has none.
+      white_is_zero: whether larger samples are darker. False for unsigned samples, which are
+        inverted on reading.
 
     Raises:
-      UserError: samples or colors of a kind that is not read.
+      UserError: unsupported samples or colors.
       EOFError: pixels are missing.
     """
 
     def __init__(self, file: BinaryIO, source: tifffile.TiffPage):
         self._file, self.source = file, source
-        _check_numbers(source)
+        _check_tags(source)
         self.rgb = source.photometric in _RGB
         if not self.rgb and source.photometric not in _GRAY:
             kind = getattr(source.photometric, 'name', source.photometric)
@@ -78,27 +78,26 @@ class TiffPage:
         self._is_inverted = is_dark and self.dtype.kind == 'u'
         self.white_is_zero = is_dark and not self._is_inverted
         self._check_whole()
-        self._begun: dict[int, _Block] = {}  # segments whose last rows have not been asked for
-        self._whole: np.ndarray | None = None  # what can only be decoded at once
+        self._unfinished: dict[int, _Block] = {}  # decoded segments with rows still to be read
+        self._whole: np.ndarray | None = None  # the page, if it can only be decoded as a whole
 
     @property
     def stored_bytes(self) -> int:
-        """Of the pixels as they lie in the file, if `reads_in_place`."""
+        """Bytes of the pixels in the file, if `reads_in_place`."""
         samples = 1 if self._is_palette else self.samples
         return self.height * self.width * samples * self.source.dtype.itemsize
 
-    def forget(self) -> None:
-        """Lets go of pixels that were kept for the rows to come."""
-        self._begun, self._whole = {}, None
+    def drop_cache(self) -> None:
+        """Drops decoded pixels that were kept for later rows."""
+        self._unfinished, self._whole = {}, None
 
     def read(self, start: int, stop: int, *, skipped_bytes: int = 0) -> np.ndarray:
-        """Rows `start` to `stop`, (h, W, C).
+        """Returns rows `start` to `stop`, (h, W, C).
 
         Args:
-          start: the first row.
-          stop: behind the last row.
-          skipped_bytes: how far behind the first image this one lies, where one directory is for
-            several.
+          start: first row.
+          stop: one past the last row.
+          skipped_bytes: distance from the first image, where one directory describes several.
         """
         shape = (stop - start, self.width, 1 if self._is_palette else self.samples)
         stored_hWC = np.empty(shape, self.source.dtype.newbyteorder('='))
@@ -113,11 +112,11 @@ class TiffPage:
                     block.left : block.left + w,
                     block.sample : block.sample + c,
                 ] = block.pixels_hWC[first - block.top : last - block.top]
-        return self._as_seen(stored_hWC)
+        return self._to_display(stored_hWC)
 
     @property
     def reads_in_place(self) -> bool:
-        """Whether any rows of it lie in the file as they will in memory."""
+        """Whether rows are stored uncompressed, in the same layout as in memory."""
         source = self.source
         return (
             source.compression == tifffile.COMPRESSION.NONE
@@ -134,14 +133,14 @@ class TiffPage:
             bits = source.bitspersample
             raise UserError(
                 f'holds samples of {bits} bits and format {int(source.sampleformat)}, which are '
-                'not read. Convert it to integers of 8 or 16 bits or to floats first.'
+                'not supported. Convert it to 8- or 16-bit integers or to floats first.'
             )
         if self._is_palette or source.bitspersample < 8:
             return np.dtype(np.uint8)
         return source.dtype.newbyteorder('=')
 
     def _check_whole(self) -> None:
-        """Raises EOFError where pixels are missing; they would come back as zeros."""
+        """Raises EOFError if pixels are missing; tifffile would return zeros."""
         source, end = self.source, self._file.seek(0, 2)
         starts, lengths = source.dataoffsets, source.databytecounts
         num_segments = math.prod(self._segments)
@@ -153,7 +152,7 @@ class TiffPage:
 
     @property
     def _segments(self) -> tuple[int, int, int]:
-        """How many there are: planes, down, across."""
+        """Number of strips or tiles: planes, down, across."""
         source = self.source
         planes = source.samplesperpixel if source.planarconfig == _SEPARATE else 1
         if source.is_tiled:
@@ -163,7 +162,7 @@ class TiffPage:
 
     @property
     def _segment_samples(self) -> int:
-        """Of a strip or tile."""
+        """Samples in a strip or tile."""
         source = self.source
         samples = 1 if source.planarconfig == _SEPARATE else source.samplesperpixel
         if source.is_tiled:
@@ -196,43 +195,43 @@ class TiffPage:
                 row += count
 
     def _blocks(self, start: int, stop: int) -> Iterator['_Block']:
-        """The decoded strips or tiles that touch some rows, or all of the page."""
+        """Yields the decoded strips or tiles that overlap the rows, or the whole page."""
         source = self.source
         if source.photometric == _PHOTOMETRIC.YCBCR and source.compression not in _JPEG:
-            yield _Block(self._by_libtiff(), 0, 0, 0)
+            yield _Block(self._decode_with_pillow(), 0, 0, 0)
             return
         high = source.tilelength if source.is_tiled else source.rowsperstrip
         planes, down, across = self._segments
-        begun = {}
+        unfinished = {}
         for plane in range(planes):
             for row in range(start // high, -(-stop // high)):
                 for column in range(across):
                     segment = (plane * down + row) * across + column
-                    block = self._begun.get(segment) or self._decode(segment)
+                    block = self._unfinished.get(segment) or self._decode(segment)
                     if block.top + len(block.pixels_hWC) > stop:
-                        begun[segment] = block
+                        unfinished[segment] = block
                     yield block
-        self._begun = begun
+        self._unfinished = unfinished
 
     def _decode(self, segment: int) -> '_Block':
         source = self.source
         self._file.seek(source.dataoffsets[segment])
         data = self._file.read(source.databytecounts[segment])
-        check_fits(max(self._segment_samples, _promised_samples(source, data)) * self._itemsize)
+        check_fits(max(self._segment_samples, _claimed_samples(source, data)) * self._itemsize)
         with decoding():
             pixels, (plane, _, top, left, _), _ = source.decode(
                 data, segment, jpegtables=source.jpegtables, jpegheader=source.jpegheader
             )
-        of_one_bit = source.dtype == bool and pixels.dtype == np.uint8  # as fax is decoded
+        of_one_bit = source.dtype == bool and pixels.dtype == np.uint8  # fax is decoded to uint8
         if pixels.dtype.newbyteorder('=') != source.dtype.newbyteorder('=') and not of_one_bit:
             raise UserError(
-                f'is damaged: its tags say {source.dtype}, and its pixels are {pixels.dtype}.'
+                f'is damaged: its tags say {source.dtype}, but its pixels are {pixels.dtype}.'
             )
         pixels_hWC = pixels[0, : self.height - top, : self.width - left]
         return _Block(pixels_hWC, top, left, plane)
 
-    def _by_libtiff(self) -> np.ndarray:
-        """Colors as luminance and chrominance, which only libtiff, and so Pillow, turns to RGB."""
+    def _decode_with_pillow(self) -> np.ndarray:
+        """Decodes YCbCr that is not JPEG, which only libtiff, through Pillow, converts to RGB."""
         if self._whole is None:
             check_fits(2 * self.height * self.width * self.samples)  # before and after conversion
             with decoding():
@@ -241,11 +240,11 @@ class TiffPage:
                 image.seek(self.source.index)
                 self._whole = np.asarray(image.convert('RGB'))
             if self._whole.shape != (self.height, self.width, self.samples):
-                raise UserError('holds YCBCR colors and more. Convert it to RGB first.')
+                raise UserError('holds YCbCr colors with extra samples. Convert it to RGB first.')
         return self._whole
 
-    def _as_seen(self, stored_hWC: np.ndarray) -> np.ndarray:
-        """Samples of the file as people see them, 0 black where that is known."""
+    def _to_display(self, stored_hWC: np.ndarray) -> np.ndarray:
+        """Expands palettes, scales samples to 8 bits, inverts unsigned white-is-zero samples."""
         if self._is_palette:
             return self._palette()[stored_hWC[..., 0]]
         bits = self.source.bitspersample
@@ -258,18 +257,18 @@ class TiffPage:
         return stored_hWC
 
     def _palette(self) -> np.ndarray:
-        """Colors by index, uint8 of shape (entries, 3)."""
+        """Returns the colors by index, uint8 (entries, 3)."""
         colors = np.asarray(self.source.colormap)
         num_entries = 2**self.source.bitspersample
         if colors.shape != (3, num_entries) or colors.dtype.kind not in 'iu':
-            raise UserError('is damaged: its palette is of another size than its pixels say.')
-        # 16 bits each, although some programs write 8.
+            raise UserError('is damaged: the size of its palette does not match its pixels.')
+        # 16 bits per color by the standard, although some programs write 8.
         return (colors // 256 if colors.max() > 255 else colors).T.astype(np.uint8)
 
 
-def _promised_samples(source: tifffile.TiffPage, data: bytes) -> int:
-    """Samples that a strip or tile will have, if it is an image of its own that says so."""
-    if source.compression not in _IMAGES:
+def _claimed_samples(source: tifffile.TiffPage, data: bytes) -> int:
+    """Returns the sample count in the header of a strip or tile; 0 if it has none."""
+    if source.compression not in _WITH_HEADER:
         return 0
     try:
         with warnings.catch_warnings():
@@ -277,8 +276,8 @@ def _promised_samples(source: tifffile.TiffPage, data: bytes) -> int:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 return image.width * image.height * source.samplesperpixel
     except Image.DecompressionBombError as error:
-        raise UserError('is damaged: a strip or tile of it claims to be a huge image.') from error
-    except Exception:  # a kind of these that Pillow does not know; the decoder has the last word
+        raise UserError('is damaged: a strip or tile claims to be a huge image.') from error
+    except Exception:  # a variant unknown to Pillow; the decoder decides
         return 0
 
 
@@ -286,11 +285,11 @@ class _Block(NamedTuple):
     pixels_hWC: np.ndarray
     top: int
     left: int
-    sample: int  # that its first one is
+    sample: int  # index of its first sample in the page
 
 
-def _check_numbers(source: tifffile.TiffPage) -> None:
-    """Damaged tags may hold anything in place of a number."""
+def _check_tags(source: tifffile.TiffPage) -> None:
+    """Checks that tags hold positive integers; damaged ones may hold anything."""
     numbers = [source.imagewidth, source.imagelength, source.samplesperpixel, source.imagedepth]
     numbers += [source.compression, source.planarconfig, source.predictor, source.fillorder]
     if source.is_tiled:
@@ -304,7 +303,7 @@ def _check_numbers(source: tifffile.TiffPage) -> None:
         for items in lists
     )
     if not (are_numbers and are_lists and isinstance(source.photometric, int)):
-        raise UserError('is damaged: what its tags say of the size of the image makes no sense.')
+        raise UserError('is damaged: its tags do not describe a valid image.')
 
 
 def _check_compression(source: tifffile.TiffPage) -> None:
@@ -316,6 +315,5 @@ def _check_compression(source: tifffile.TiffPage) -> None:
     except KeyError as error:
         name = getattr(code, 'name', f'scheme {code}')
         raise UserError(
-            f'is compressed in a way that is not read ({name}): save it uncompressed or with '
-            'Deflate (ZIP).'
+            f'uses an unsupported compression ({name}): save it uncompressed or with Deflate (ZIP).'
         ) from error

@@ -1,6 +1,6 @@
-"""The directories of a TIFF file: reading, keeping and packing their tags.
+"""Reads, filters and packs TIFF directories and their tags.
 
-Values are little-endian in memory, whatever the order of the bytes in the file.
+Values are little-endian in memory, whatever the byte order of the file.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-# By tag type, bytes of one value and of the numbers inside it: a rational is two (TIFF 6.0, p. 15).
+# Bytes per value, and per number in it, by tag type: a rational is two numbers (TIFF 6.0, p. 15).
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _NUMBER_BYTES = _TYPE_BYTES | {5: 4, 10: 4}
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
@@ -20,10 +20,10 @@ _FORMATS = {SHORT: 'H', LONG: 'I', RATIONAL: 'I', LONG8: 'Q'}
 DESCRIPTION = 270
 ICC_PROFILE = 34675
 _DIRECTORIES = frozenset((34665, 34853, 40965))  # EXIF, GPS, interoperability
-MOST_TAGS = 4096  # of a directory, as tifffile has it
-_MOST_DIRECTORIES = 16  # below one; damaged pointers could lead to thousands
-# Tags about the layout of the samples, about other pictures in the file, or about its old pixels
-# (37724: Photoshop's layers). All others are kept.
+MOST_TAGS = 4096  # per directory, tifffile's limit
+_MOST_DIRECTORIES = 16  # nested in one; damaged pointers could lead to thousands
+# Tags about sample layout, other images in the file, or its old pixels (37724: Photoshop's layers).
+# All others are kept.
 _OF_THE_PIXELS = frozenset(
     [code for first, last in (
         (254, 259), (262, 266), (277, 281), (288, 293), (320, 325), (338, 341), (512, 521),
@@ -37,10 +37,10 @@ class Tag(NamedTuple):
     """An entry of a directory.
 
     Attributes:
-      code: which tag.
-      kind: type of its numbers, as TIFF counts them.
-      count: how many.
-      value: their bytes, little-endian; or a directory of its own.
+      code: TIFF tag code.
+      kind: TIFF type code of its values.
+      count: number of values.
+      value: their bytes, little-endian; or a nested directory.
     """
 
     code: int
@@ -49,36 +49,36 @@ class Tag(NamedTuple):
     value: 'bytes | list[Tag]'
 
 
-def numbers(code: int, kind: int, *values: int) -> Tag:
-    """A tag of integers; of a rational, numerator and denominator in turn."""
+def number_tag(code: int, kind: int, *values: int) -> Tag:
+    """Returns a tag of integers; rationals as alternating numerators and denominators."""
     count = len(values) // 2 if kind == RATIONAL else len(values)
     return Tag(code, kind, count, struct.pack(f'<{len(values)}{_FORMATS[kind]}', *values))
 
 
-def text(code: int, words: bytes) -> Tag:
-    """A tag of text."""
-    return Tag(code, ASCII, len(words) + 1, words + b'\0')
+def text_tag(code: int, text: bytes) -> Tag:
+    """Returns a tag of text."""
+    return Tag(code, ASCII, len(text) + 1, text + b'\0')
 
 
-def profile(icc_profile: bytes) -> Tag:
-    """The tag of a color profile."""
+def icc_profile_tag(icc_profile: bytes) -> Tag:
+    """Returns the tag of a color profile."""
     return Tag(ICC_PROFILE, UNDEFINED, len(icc_profile), icc_profile)
 
 
-def lasting(tags: Sequence[Tag]) -> list[Tag]:
-    """Those that stay true when the pixels change; without the color profile."""
+def preserved(tags: Sequence[Tag]) -> list[Tag]:
+    """Returns the tags that remain valid when pixels change, without the color profile."""
     return [tag for tag in tags if tag.code not in _OF_THE_PIXELS]
 
 
 def read_directory(file: BinaryIO, offset: int, order: str, big: bool = False) -> list[Tag]:
-    """The tags of the directory at `offset`; damaged ones are left out."""
+    """Reads the tags of the directory at `offset`; damaged ones are skipped."""
     return _read_directory(file, offset, order, big, {offset})
 
 
 def _read_directory(
     file: BinaryIO, offset: int, order: str, big: bool, seen: set[int]
 ) -> list[Tag]:
-    """As `read_directory`, but none that is among the `seen`."""
+    """Implements `read_directory`; nested directories at `seen` offsets are skipped."""
     count_format, entry_format = ('Q', 'HHQ8s') if big else ('H', 'HHI4s')
     end = file.seek(0, io.SEEK_END)
     if offset >= end:
@@ -115,27 +115,27 @@ def _read_directory(
 
 
 def exif_tags(exif: bytes) -> list[Tag]:
-    """The lasting tags of the first directory of an EXIF block."""
+    """Reads the preserved tags of the first directory of an EXIF block."""
     order = '>' if exif.startswith(b'MM') else '<'
     try:
         (offset,) = struct.unpack(order + 'I', exif[4:8])
         tags = read_directory(io.BytesIO(exif), offset, order)
     except struct.error:  # damaged EXIF is common and no reason to fail
         return []
-    return lasting(tags)
+    return preserved(tags)
 
 
 def packed_directory(
     tags: Sequence[Tag], offset: int, *, order: str = '<', big: bool = False, is_last: bool = True
 ) -> bytes:
-    """A directory laid out to lie at byte `offset`, even, of a file.
+    """Packs a directory for writing at a byte offset.
 
     Args:
       tags: in any order.
-      offset: where it will lie.
-      order: of bytes, '<' or '>'.
-      big: as BigTIFF has it.
-      is_last: no other directory follows; otherwise the next one lies right behind.
+      offset: its position in the file, even.
+      order: byte order, '<' or '>'.
+      big: in BigTIFF format.
+      is_last: whether it is the last directory; otherwise the next one must follow immediately.
     """
     count_format, word = ('Q', 'Q') if big else ('H', 'I')
     word_bytes = struct.calcsize('=' + word)
@@ -166,7 +166,7 @@ def packed_directory(
 
 
 def _swapped(value: bytes, kind: int, order: str) -> bytes:
-    """From the order of bytes to little-endian, and back."""
+    """Converts values between byte order `order` and little-endian, in either direction."""
     size = 8 if kind == LONG8 else _NUMBER_BYTES[kind]
     if order == '<' or size == 1:
         return value

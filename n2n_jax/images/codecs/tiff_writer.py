@@ -1,9 +1,8 @@
-"""TIFF and BigTIFF files of any number of pages, written some rows at a time.
+"""Writes TIFF and BigTIFF files of any number of pages in blocks of rows.
 
 H height, W width, C samples.
 
-Written here rather than by tifffile, because that cannot write EXIF, nor pages whose rows come in
-turns.
+Not by tifffile, which can write neither EXIF nor several pages in alternation.
 """
 
 import dataclasses
@@ -15,27 +14,27 @@ from typing import BinaryIO
 import numpy as np
 
 from n2n_jax.images.codecs import tiff_tags
-from n2n_jax.images.codecs.tiff_tags import LONG, LONG8, SHORT, Tag
+from n2n_jax.images.codecs.tiff_tags import LONG, LONG8, SHORT, Tag, number_tag
 
 _STRIP_BYTES = 1 << 18
-_CLASSIC_BYTES = 4_000_000_000  # of pixels; offsets have 32 bits, and tags need some room
+_CLASSIC_BYTES = 4_000_000_000  # of pixels; offsets have 32 bits, and tags need some space
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What a page will hold.
+    """Layout and tags of a page to write.
 
     Attributes:
       height: rows.
       width: columns.
-      samples: per pixel.
-      dtype: of a sample: integers or floats.
+      samples: samples per pixel.
+      dtype: type of a sample, integer or float.
       rgb: whether the first three samples are a color; else the first one is gray.
-      extra: what the other samples are (ExtraSamples): 0 unknown, 1 alpha that colors are
-        multiplied by, 2 alpha that they are not.
+      extra: ExtraSamples codes of the other samples: 0 unspecified, 1 premultiplied alpha,
+        2 straight alpha.
       white_is_zero: whether larger samples are darker.
-      compressed: with Deflate, after differences along each row if the samples are integers.
-      tags: more of them, none about the layout of the pixels.
+      compressed: use Deflate, with the horizontal predictor for integers.
+      tags: further tags; none about the layout of the pixels.
     """
 
     height: int
@@ -50,17 +49,17 @@ class Page:
 
     @property
     def num_bytes(self) -> int:
-        """Of the pixels as they are in memory."""
+        """Bytes of the pixels in memory."""
         return self.height * self.width * self.samples * self.dtype.itemsize
 
 
 class TiffWriter:
-    """Writes strips as rows come, and the directories at the end.
+    """Writes strips as rows arrive, and the directories at the end.
 
     Args:
-      file: empty, and able to seek.
-      pages: in the order in which they will lie in the file.
-      order: of bytes, '<' or '>'.
+      file: empty and seekable.
+      pages: in file order.
+      order: byte order, '<' or '>'.
     """
 
     def __init__(self, file: BinaryIO, pages: Sequence[Page], *, order: str = '<'):
@@ -69,11 +68,11 @@ class TiffWriter:
         self._starts: list[list[int]] = [[] for _ in pages]
         self._lengths: list[list[int]] = [[] for _ in pages]
         self._num_rows = [0] * len(pages)
-        self._pending: dict[int, np.ndarray] = {}  # rows of strips that are not full yet
-        self._end = file.write(bytes(16 if self._big else 8))  # the header comes last
+        self._pending: dict[int, np.ndarray] = {}  # rows of incomplete strips
+        self._end = file.write(bytes(16 if self._big else 8))  # the header is written last
 
     def write(self, index: int, rows_HWC: np.ndarray) -> None:
-        """Appends rows, of any number, to a page."""
+        """Appends any number of rows to a page."""
         page = self._pages[index]
         self._num_rows[index] += len(rows_HWC)
         if index in self._pending:
@@ -88,11 +87,10 @@ class TiffWriter:
             self._pending[index] = rows_HWC[full:].copy()
 
     def finish(self) -> None:
-        """Writes what makes the strips a file.
+        """Writes the directories and the header.
 
         Raises:
-          ValueError: rows are missing, or the file would have more than 4 GiB although its pixels
-            have less.
+          ValueError: rows are missing, or tags push a classic TIFF beyond 4 GiB.
         """
         for page, num_rows in zip(self._pages, self._num_rows, strict=True):
             if num_rows != page.height:
@@ -106,7 +104,7 @@ class TiffWriter:
                 )
             )
         if not self._big and self._end >= 1 << 32:
-            raise ValueError('it would have more than 4 GiB')
+            raise ValueError('the file would exceed 4 GiB')
         mark = b'II' if self._order == '<' else b'MM'
         if self._big:
             header = struct.pack(self._order + '2sHHHQ', mark, 43, 8, 0, first)
@@ -119,7 +117,7 @@ class TiffWriter:
         page = self._pages[index]
         dtype = page.dtype.newbyteorder(self._order)
         if page.compressed and page.dtype.kind in 'iu':
-            # As unsigned, hence modulo 2^bits, as it should be.
+            # The predictor is defined modulo 2^bits, hence unsigned.
             unsigned_HWC = rows_HWC.view(f'u{page.dtype.itemsize}')
             dtype = np.dtype(f'u{page.dtype.itemsize}').newbyteorder(self._order)
             rows_HWC = np.concatenate((unsigned_HWC[:, :1], np.diff(unsigned_HWC, axis=1)), axis=1)
@@ -132,7 +130,7 @@ class TiffWriter:
 
     def _append(self, data: bytes) -> None:
         self._file.write(data)
-        self._file.write(bytes(len(data) % 2))  # what is pointed to must begin at an even byte
+        self._file.write(bytes(len(data) % 2))  # offsets must be even
         self._end += len(data) + len(data) % 2
 
     def _strip_rows(self, page: Page) -> int:
@@ -141,22 +139,21 @@ class TiffWriter:
     def _tags(self, index: int) -> list[Tag]:
         page = self._pages[index]
         sample_format = {'u': 1, 'i': 2, 'f': 3}[page.dtype.kind]
-        numbers = tiff_tags.numbers
         tags = [
-            numbers(256, LONG, page.width),
-            numbers(257, LONG, page.height),
-            numbers(258, SHORT, *[8 * page.dtype.itemsize] * page.samples),
-            numbers(259, SHORT, 8 if page.compressed else 1),
-            numbers(262, SHORT, 2 if page.rgb else 0 if page.white_is_zero else 1),
-            numbers(273, LONG8 if self._big else LONG, *self._starts[index]),
-            numbers(277, SHORT, page.samples),
-            numbers(278, LONG, self._strip_rows(page)),
-            numbers(279, LONG8 if self._big else LONG, *self._lengths[index]),
-            numbers(284, SHORT, 1),
-            numbers(339, SHORT, *[sample_format] * page.samples),
+            number_tag(256, LONG, page.width),
+            number_tag(257, LONG, page.height),
+            number_tag(258, SHORT, *[8 * page.dtype.itemsize] * page.samples),
+            number_tag(259, SHORT, 8 if page.compressed else 1),
+            number_tag(262, SHORT, 2 if page.rgb else 0 if page.white_is_zero else 1),
+            number_tag(273, LONG8 if self._big else LONG, *self._starts[index]),
+            number_tag(277, SHORT, page.samples),
+            number_tag(278, LONG, self._strip_rows(page)),
+            number_tag(279, LONG8 if self._big else LONG, *self._lengths[index]),
+            number_tag(284, SHORT, 1),
+            number_tag(339, SHORT, *[sample_format] * page.samples),
         ]
         if page.compressed and page.dtype.kind in 'iu':
-            tags.append(numbers(317, SHORT, 2))
+            tags.append(number_tag(317, SHORT, 2))
         if page.extra:
-            tags.append(numbers(338, SHORT, *page.extra))
+            tags.append(number_tag(338, SHORT, *page.extra))
         return [*tags, *page.tags]
