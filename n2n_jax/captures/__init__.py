@@ -1,1 +1,1 @@
-"""The user's noisy images: found, put right, measured, held out."""
+"""The user's noisy captures: finding, correcting, measuring and splitting them."""

@@ -13,7 +13,7 @@ from n2n_jax.captures import scene_captures
 from n2n_jax.captures.find import Scene
 from n2n_jax.captures.measure import brightness, regions, registration
 from n2n_jax.captures.measure.measured_part import fill, measured_part
-from n2n_jax.captures.measure.near_copies import near_copies, noise_by_itself
+from n2n_jax.captures.measure.near_copies import near_copies, single_capture_noise
 from n2n_jax.captures.measure.noise_model import mean_squares
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.images import constant_areas
@@ -270,7 +270,7 @@ def near_copies_of(
             continue
         pairs = [pair for pair in pairs if differences_NN[pair] > 0]
         if pairs:
-            noise_N = [noise_by_itself(capture) for capture in part_NHWC]
+            noise_N = [single_capture_noise(capture) for capture in part_NHWC]
             found[scene.name] = [(i, j) if noise_N[i] >= noise_N[j] else (j, i) for i, j in pairs]
     return found, warnings
 

@@ -724,7 +724,7 @@ def test_progress_counts_pixels_whatever_their_colors(tmp_path, monkeypatch):
 def test_an_error_about_an_unknown_suffix_lists_the_known_ones(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(8, 8))
     (failure,) = denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.xyz')
-    assert 'out.xyz cannot be written: let its name end in .png, .tif,' in failure
+    assert 'out.xyz cannot be written: its name must end in .png, .tif,' in failure
     (tmp_path / 'in.csv').write_text('scene,path')
     (failure,) = denoise(identity(), tmp_path / 'in.csv', tmp_path / 'out.tif')
     assert 'in.csv cannot be read: ' in failure

@@ -72,7 +72,7 @@ class _Drift:
 
     @property
     def matters(self) -> bool:
-        return self.found.beyond(_SURE) and self.value > _MOST_DRIFT
+        return self.found.exceeds(_SURE) and self.value > _MOST_DRIFT
 
 
 def brightness(scene: np.ndarray | View) -> Finding:
@@ -152,7 +152,7 @@ class _Left:
     @property
     def size(self) -> float:
         """Of what matters and is not chance; 0 if nothing does."""
-        parts = [p for p in (self.mean, self.signal) if p.beyond(_MOST_BIAS, self.tests)]
+        parts = [p for p in (self.mean, self.signal) if p.exceeds(_MOST_BIAS, self.tests)]
         return max((abs(part.value) for part in parts), default=0.0)
 
     def as_dict(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def residual(scene: np.ndarray | View) -> Finding:
     advice = (
         'a capture is brighter or darker than the others by a part of the noise that matters'
         + (f', in {worst.where}' if worst.where else '')
-        + (', the more so where the scene is bright' if signal.beyond(_MOST_BIAS) else '')
+        + (', the more so where the scene is bright' if signal.exceeds(_MOST_BIAS) else '')
         + ': lamp, exposure or bleaching. n2n train --fix gain matches them'
     )
     return finding_of('residual', value, text, WARNING, advice, numbers)

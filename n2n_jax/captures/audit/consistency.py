@@ -121,7 +121,7 @@ def _unlike(
 def _nearer_than_their_noise(captures_NHWC: np.ndarray, shared: shared_noise.SharedNoise) -> bool:
     """Whether two captures differ by less than the noise that each is seen to have by itself."""
     a_HWC, b_HWC = (captures_NHWC[k].astype(np.float64) for k in shared.pair)
-    own = near_copies.noise_by_itself(a_HWC) + near_copies.noise_by_itself(b_HWC)
+    own = near_copies.single_capture_noise(a_HWC) + near_copies.single_capture_noise(b_HWC)
     return bool(np.mean((a_HWC - b_HWC) ** 2) < (1 - shared.correlation / 2) * own)
 
 

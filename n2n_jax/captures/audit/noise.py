@@ -25,7 +25,7 @@ def correlation(scene: np.ndarray | View) -> Finding:
     larger = max(down, right, key=lambda one: abs(one.value))
     numbers = {'down': down.value, 'right': right.value, 'standard_error': larger.error}
     text = f'{larger.value:+.2f} at 1 px'
-    if not (down.beyond(_MOST_CORRELATION) or right.beyond(_MOST_CORRELATION)):
+    if not (down.exceeds(_MOST_CORRELATION) or right.exceeds(_MOST_CORRELATION)):
         return finding_of('correlation', larger.value, text, FINE, numbers=numbers)
     if larger.value > 0:
         cause = 'blotches, as from a blur in the camera, resampling, demosaicking or JPEG'
@@ -89,7 +89,7 @@ def channels(scene: np.ndarray | View) -> Finding:
     larger = max(found.values(), key=lambda one: abs(one.value))
     text = f'{larger.value:+.2f} between colors'
     numbers = {pair: one.value for pair, one in found.items()}
-    shared = any(one.beyond(_MOST_CORRELATION, len(found)) for one in found.values())
+    shared = any(one.exceeds(_MOST_CORRELATION, len(found)) for one in found.values())
     verdict = WARNING if shared else FINE
     advice = (
         'noise is shared by the colors, as after demosaicking or a change of color space. '

@@ -1,1 +1,1 @@
-"""What is measured on captures of a scene: shifts, brightness, noise."""
+"""Measurements on captures of a scene: shifts, brightness, noise."""

@@ -1,10 +1,10 @@
-"""Gain and offset between captures of one scene: bleaching, a lamp that warms up, an exposure.
+"""Gain and offset between captures of a scene, from bleaching, lamp drift or exposure.
 
 N captures of the scene, H height, W width, C channels, T tiles.
 
-Capture i is modeled as x_i = g_i m + o_i + noise, m the mean of all captures, so the gains have
-the mean 1 and the offsets the mean 0. Of a camera's colors one can drift by itself, so each channel
-has gains and offsets of its own.
+Capture i is modeled as x_i = g_i m + o_i + noise, with m the mean of all captures, so the mean gain
+is 1 and the mean offset 0. A single color of a camera may drift, so each channel has its own gains
+and offsets.
 """
 
 import dataclasses
@@ -15,23 +15,22 @@ from scipy import stats
 
 from n2n_jax.captures.measure import block_statistics
 
-_TILES = 4  # a side: the scatter over leaving each out in turn is the standard error
-# Pixels a side that are averaged first: so many that hardly any noise is left where it matters, of
-# two captures; else as many as noise may be correlated over.
+_TILES = 4  # tiles a side for the jackknife
+# Pixels a side that are averaged first. With two captures the fit is biased by noise, so blocks are
+# large enough to leave hardly any; else as wide as the noise may be correlated.
 _BLOCK_OF_TWO, _BLOCK = 16, 4
-_SIGNIFICANT = 4.0  # standard errors; those of a jackknife are rough
-_CONTRAST = 6.0  # standard errors
+_SIGNIFICANT = 4.0  # standard errors; jackknife errors are rough
+_CONTRAST = 6.0  # standard errors by which captures must covary for a gain to be measurable
 
 
 @dataclasses.dataclass(frozen=True)
 class Brightness:
-    """How the captures of a scene differ from their mean; errors are standard errors.
+    """Gain and offset of each capture of a scene relative to their mean, with standard errors.
 
     Attributes:
-      gain_N, gain_error_N: all gains are 1 where none can be told from 1.
-      offset_N, offset_error_N: in the unit of the pixels.
-      tests: as one of how many it is looked at: the more there are, the further beyond chance a
-        departure must be.
+      gain_N, gain_error_N: all gains are 1 if none differs significantly.
+      offset_N, offset_error_N: in pixel units.
+      tests: how many such comparisons are made together; raises the significance threshold.
     """
 
     gain_N: np.ndarray
@@ -41,25 +40,28 @@ class Brightness:
     tests: int = 1
 
     def against_others(self) -> tuple[np.ndarray, np.ndarray]:
-        """Gains and offsets of each capture against the mean of the others, (N,) each."""
+        """Returns gain and offset of each capture relative to the mean of the others, (N,) each."""
         num = len(self.gain_N)
         gain_of_others_N = (num - self.gain_N) / (num - 1)
         gain_N = self.gain_N / gain_of_others_N
         return gain_N, self.offset_N + gain_N * self.offset_N / (num - 1)
 
-    def none(self) -> 'Brightness':
-        """The same without a difference."""
-        same = np.ones_like(self.gain_N), np.zeros_like(self.offset_N)
-        return dataclasses.replace(self, gain_N=same[0], offset_N=same[1])
+    def without_difference(self) -> 'Brightness':
+        """Returns a copy with all gains 1 and all offsets 0."""
+        ones_N, zeros_N = np.ones_like(self.gain_N), np.zeros_like(self.offset_N)
+        return dataclasses.replace(self, gain_N=ones_N, offset_N=zeros_N)
 
     @property
     def differs(self) -> bool:
-        """Whether any capture has a gain or an offset that is hardly chance."""
-        return self.beyond(_SIGNIFICANT)
+        """Whether any gain or offset differs significantly."""
+        return self.exceeds(_SIGNIFICANT)
 
-    def beyond(self, errors: float) -> bool:
-        """Whether any gain or offset departs by more than so many standard errors of one test."""
-        errors = _of_several(errors, self.tests)
+    def exceeds(self, errors: float) -> bool:
+        """Returns whether any gain or offset deviates by more than `errors` standard errors.
+
+        The number is that for a single test; it is raised for several `tests`.
+        """
+        errors = _threshold_of_several(errors, self.tests)
         gain = np.abs(self.gain_N - 1) > errors * self.gain_error_N
         offset = np.abs(self.offset_N) > errors * self.offset_error_N
         return bool((gain | offset).any())
@@ -67,12 +69,12 @@ class Brightness:
 
 @dataclasses.dataclass(frozen=True)
 class ByChannel:
-    """How captures differ in each channel.
+    """Brightness of captures by channel.
 
     Attributes:
-      channels: of each by itself.
-      together: of all as if they were one, which tells a smaller drift that they share; of one
-        channel the same.
+      channels: for each channel.
+      together: for all channels as one, which detects smaller common drifts; for a single channel
+        the same as its own.
     """
 
     channels: tuple[Brightness, ...]
@@ -80,18 +82,21 @@ class ByChannel:
 
     @property
     def differs(self) -> bool:
-        """Whether any capture has, in any channel or in all, what is hardly chance."""
+        """Whether captures differ significantly in any channel or in all together."""
         return any(one.differs for one in (*self.channels, self.together))
 
     def to_match(self) -> tuple[Brightness, ...]:
-        """What is to be undone in each channel: nothing, by gains of 1, in those that are right."""
+        """Returns the brightness to undo in each channel: no difference if it is not significant.
+
+        If no channel differs by itself, all get the common one.
+        """
         if not any(one.differs for one in self.channels):
             return (self.together,) * len(self.channels)
-        return tuple(one if one.differs else one.none() for one in self.channels)
+        return tuple(one if one.differs else one.without_difference() for one in self.channels)
 
 
 def compare_channels(captures_NHWC: np.ndarray) -> ByChannel:
-    """As `compare`, for each channel and for all as if they were one."""
+    """Compares captures, as `compare`, in each channel and in all together."""
     num = captures_NHWC.shape[-1]
     if num == 1:
         one = compare(captures_NHWC)
@@ -102,19 +107,19 @@ def compare_channels(captures_NHWC: np.ndarray) -> ByChannel:
 
 
 def compare(captures_NHWC: np.ndarray, *, tests: int = 1) -> Brightness:
-    """Gains and offsets of captures against the mean of all, the same for all channels.
+    """Estimates gains and offsets of captures relative to their mean, common to all channels.
 
     Noise that is independent between captures does not enter their covariances: cov(x_i, x_j) =
-    g_i g_j var(m). From three captures on that gives the gains without bias. Of two, the line
-    through means over blocks is fitted by total least squares, as both sides are noisy. Errors are
-    those of the jackknife over tiles.
+    g_i g_j var(m). With three or more captures this gives unbiased gains. With two, a line is
+    fitted to block means by total least squares, as both are noisy. Errors come from a jackknife
+    over tiles.
 
     Args:
       captures_NHWC: at least two captures, in any unit.
       tests: see `Brightness`.
     """
     num, h, w, _ = captures_NHWC.shape
-    if min(h, w) < _TILES:  # too few pixels to tell anything
+    if min(h, w) < _TILES:  # too few pixels
         unknown = np.full(num, np.inf)
         return Brightness(np.ones(num), unknown, np.zeros(num), unknown, tests)
     sums_T, center = _moments(captures_NHWC)
@@ -124,7 +129,7 @@ def compare(captures_NHWC: np.ndarray, *, tests: int = 1) -> Brightness:
     gain_error_N = _jackknife([gain for gain, _ in parts])
     if not _has_contrast(total):
         gain_error_N = np.full_like(gain_error_N, np.inf)
-    if not (np.abs(gain_N - 1) > _of_several(_SIGNIFICANT, tests) * gain_error_N).any():
+    if not (np.abs(gain_N - 1) > _threshold_of_several(_SIGNIFICANT, tests) * gain_error_N).any():
         gain_N, offset_N = np.ones_like(gain_N), _offsets(total)
         parts = [(gain_N, _offsets(total - part)) for part in sums_T]
     offset_error_N = _jackknife([offset for _, offset in parts])
@@ -132,11 +137,11 @@ def compare(captures_NHWC: np.ndarray, *, tests: int = 1) -> Brightness:
 
 
 def match(captures_NHWC: np.ndarray, channels: Sequence[Brightness]) -> np.ndarray:
-    """The captures as if all had the gain 1 and the offset 0, float32.
+    """Undoes gains and offsets; returns float32 captures.
 
     Args:
-      captures_NHWC: the captures.
-      channels: one for each channel.
+      captures_NHWC: captures in the units in which `channels` was measured.
+      channels: the brightness to undo, one per channel.
     """
     gain_N11C, offset_N11C = (
         np.stack(values, axis=-1)[:, None, None]
@@ -145,28 +150,29 @@ def match(captures_NHWC: np.ndarray, channels: Sequence[Brightness]) -> np.ndarr
     return ((captures_NHWC - offset_N11C) / gain_N11C).astype(np.float32)
 
 
-def _of_several(errors: float, tests: int) -> float:
-    """As many standard errors as make so many tests as sure as that many make one.
+def _threshold_of_several(errors: float, tests: int) -> float:
+    """Raises a threshold in standard errors to keep the false-positive rate with several tests.
 
-    By Student's distribution with the freedom of a jackknife over the tiles.
+    By Student's t with the degrees of freedom of a jackknife over the tiles.
     """
     if tests == 1:
         return errors
-    freedom = _TILES**2 - 1
-    return float(stats.t.isf(stats.t.sf(errors, freedom) / tests, freedom))
+    degrees_of_freedom = _TILES**2 - 1
+    one_test = stats.t.sf(errors, degrees_of_freedom)
+    return float(stats.t.isf(one_test / tests, degrees_of_freedom))
 
 
 def _jackknife(left_out: list[np.ndarray]) -> np.ndarray:
-    with np.errstate(invalid='ignore'):  # of infinite gains, whose error is infinite as well
+    with np.errstate(invalid='ignore'):  # infinite gains have infinite errors
         error_N = np.std(left_out, axis=0) * np.sqrt(len(left_out) - 1)
-    # Where a few tiles hold all of the contrast, the error of one capture can come out at a tenth
-    # of what it is by chance. Captures of one scene are much alike in it.
+    # Where a few tiles hold all contrast, the error of one capture can be underestimated tenfold.
+    # The true errors of captures of one scene are similar, so half the median is a lower bound.
     error_N = np.maximum(error_N, np.median(error_N) / 2)
     return np.where(np.isfinite(error_N), error_N, np.inf)
 
 
 def _has_contrast(sums: np.ndarray) -> bool:
-    """Whether captures vary together by more than chance makes noise: else no gain can be told."""
+    """Returns whether captures covary significantly; otherwise no gain is measurable."""
     covariance_NN = _covariance(sums)
     spread_N = np.sqrt(np.maximum(np.diag(covariance_NN), 0))
     chance_NN = np.outer(spread_N, spread_N) / np.sqrt(sums[0, 0])
@@ -185,10 +191,10 @@ def _offsets(sums: np.ndarray) -> np.ndarray:
 
 
 def _moments(captures_NHWC: np.ndarray) -> tuple[np.ndarray, float]:
-    """Of means over blocks, per tile: their number, sums and products, (T, N + 1, N + 1).
+    """Returns number, sums and products of block means per tile, (T, N + 1, N + 1), and the center.
 
-    They are those of values less the mean of all, which is returned too: a large offset would leave
-    nothing of a variance that is taken from squares.
+    Values are taken relative to their mean, the center: with a large offset, a variance computed
+    from squares would lose all its digits.
     """
     n, h, w, _ = captures_NHWC.shape
     side = max(1, min(_BLOCK_OF_TWO if n == 2 else _BLOCK, h // _TILES, w // _TILES))
@@ -205,9 +211,9 @@ def _moments(captures_NHWC: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _line(sums: np.ndarray, center: float) -> tuple[np.ndarray, np.ndarray]:
-    """Gains and offsets from the sums over all pixels; NaN if there is no contrast.
+    """Returns gains and offsets from the sums of `_moments`; NaN if there is no contrast.
 
-    The sums are of values less the center, the offsets are of the values themselves.
+    The sums are relative to the center; the offsets are not.
     """
     mean_N = sums[0, 1:] / sums[0, 0]
     covariance_NN = _covariance(sums)
@@ -222,8 +228,8 @@ def _line(sums: np.ndarray, center: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _one_factor(covariance_NN: np.ndarray, *, num_rounds: int = 100) -> np.ndarray:
-    """The vector g whose products g_i g_j are nearest to the covariances off the diagonal."""
-    # Alternating least squares in each entry, the others held: converges in a few rounds.
+    """Returns the vector g whose products g_i g_j best fit the off-diagonal covariances."""
+    # Least squares in one entry at a time with the others fixed; converges in a few rounds.
     off_NN = covariance_NN - np.diag(np.diag(covariance_NN))
     g_N = np.sqrt(np.maximum(np.diag(covariance_NN), 0.0))
     for _ in range(num_rounds):

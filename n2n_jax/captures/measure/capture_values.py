@@ -1,4 +1,4 @@
-"""The extent of the values of captures and the noise in them, told from all captures.
+"""Value range and noise level of a set of captures.
 
 N captures of a scene, H height, W width, C channels, P values.
 """
@@ -8,24 +8,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_TAIL_PERCENT = 0.1  # of the values that may lie outside the extent
-_MIDDLE_PERCENT = 1.0  # outside the middle, which a few stars or beads must not set
-_MOST_VALUES = 1 << 22  # of a channel that percentiles are taken of
-_BLOCK = 16  # pixels a side, over which the standard deviation is taken
-_FEWEST = 4  # measured pixels of a block
-_MOST_PAIRS = 4  # of a scene
-_FLAT_PERCENT = 25  # of the blocks of a single capture that hold little but noise
+_TAIL_PERCENT = 0.1  # of the values beyond each end of the range
+_MIDDLE_PERCENT = 1.0  # of the values beyond each end of the middle, which few stars must not set
+_MOST_VALUES = 1 << 22  # per channel, for percentiles
+_BLOCK = 16  # pixels a side, for standard deviations
+_FEWEST = 4  # measured pixels in a block
+_MOST_PAIRS = 4  # per scene
+_FLAT_PERCENT = 25  # of the blocks of a single capture assumed to hold little but noise
 
 
 @dataclasses.dataclass(frozen=True)
 class Values:
-    """Of each channel, in the units of the files.
+    """Value statistics per channel, in the units of the files.
 
     Attributes:
-      low: that a tenth of a percent of the values lie below.
-      high: that as many lie above.
-      middle: ends of what all but a percent at either side lie between.
-      noise: standard deviation; 0 where captures do not differ.
+      low: 0.1th percentile.
+      high: 99.9th percentile.
+      middle: 1st and 99th percentile.
+      noise: standard deviation of the noise; 0 if captures do not differ.
     """
 
     low: tuple[float, ...]
@@ -35,11 +35,11 @@ class Values:
 
 
 def measure(scenes: Sequence[np.ndarray], measured: Sequence[np.ndarray | None]) -> Values:
-    """Looks at captures of one type.
+    """Measures value range and noise over all scenes, which must share one type.
 
     Args:
       scenes: (N, H, W, C) each.
-      measured: of each scene, True where its values were measured, (H, W, C); None: everywhere.
+      measured: per scene, True where its values were measured, (H, W, C); None: everywhere.
     """
     low, high, middle, noise = [], [], [], []
     for channel in range(scenes[0].shape[-1]):
@@ -49,7 +49,7 @@ def measure(scenes: Sequence[np.ndarray], measured: Sequence[np.ndarray | None])
         ]
         values_P = _sample(parts)
         least, most = np.percentile(values_P, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
-        if least == most:  # hardly anything but background
+        if least == most:  # almost only background
             least, most = values_P.min(), values_P.max()
         low.append(float(least))
         high.append(float(most))
@@ -65,10 +65,10 @@ _Part = tuple[np.ndarray, np.ndarray | None]  # captures of one channel (N, H, W
 
 
 def _sample(parts: Sequence[_Part]) -> np.ndarray:
-    """Values of all scenes, every so many of large sets."""
+    """Returns values of all scenes, subsampled for large sets."""
     total = sum(x_NHW.size for x_NHW, _ in parts)
     step = -(-total // _MOST_VALUES)
-    step += step % 2 == 0  # odd, so that it does not follow the columns of an even width
+    step += step % 2 == 0  # odd, so as not to pick the same columns in images of even width
     found = []
     for x_NHW, mask_HW in parts:
         values_P = x_NHW.reshape(-1)[::step]
@@ -81,24 +81,27 @@ def _sample(parts: Sequence[_Part]) -> np.ndarray:
 
 
 def _noise(parts: Sequence[_Part]) -> float:
-    """The mean, over scenes and blocks, of the standard deviation of differences, over sqrt(2).
+    """Returns the standard deviation of differences within blocks, over sqrt(2), averaged.
 
-    Of standard deviations, so that the blocks around a star, whose photons are many, do not tell
-    the noise of all; within blocks, so that a slow change of the light is no noise.
+    Standard deviations are averaged rather than variances, so that the strong photon noise of a few
+    stars does not dominate; within blocks, so that slow changes of the light do not count.
     """
-    of_scenes = [_noise_of_one(*part) if len(part[0]) == 1 else _noise_of(*part) for part in parts]
-    return float(np.mean(of_scenes))
+    noise_per_scene = [
+        _noise_of_single(*part) if len(part[0]) == 1 else _noise_of_captures(*part)
+        for part in parts
+    ]
+    return float(np.mean(noise_per_scene))
 
 
-def _noise_of(x_NHW: np.ndarray, mask_HW: np.ndarray | None) -> float:
+def _noise_of_captures(x_NHW: np.ndarray, mask_HW: np.ndarray | None) -> float:
     pairs = range(min(len(x_NHW) - 1, _MOST_PAIRS))
     found = [_block_deviations(x_NHW[k], x_NHW[k + 1], mask_HW) for k in pairs]
     blocks_P = np.concatenate(found)
     return float(blocks_P.mean()) / np.sqrt(2) if blocks_P.size else 0.0
 
 
-def _noise_of_one(x_1HW: np.ndarray, mask_HW: np.ndarray | None) -> float:
-    """Of a single capture: pixels beside each other differ by noise alone where it is flat."""
+def _noise_of_single(x_1HW: np.ndarray, mask_HW: np.ndarray | None) -> float:
+    """Returns the noise of a single capture: in flat areas neighbors differ by noise only."""
     h, w = (side // 2 * 2 for side in x_1HW.shape[1:])
     left_HW, right_HW = x_1HW[0, :h, 0:w:2], x_1HW[0, :h, 1:w:2]
     if mask_HW is not None:
@@ -113,11 +116,11 @@ def _noise_of_one(x_1HW: np.ndarray, mask_HW: np.ndarray | None) -> float:
 def _block_deviations(
     first_HW: np.ndarray, second_HW: np.ndarray, mask_HW: np.ndarray | None
 ) -> np.ndarray:
-    """The standard deviation of the difference in each block that holds measured values, (P,)."""
+    """Returns the standard deviation of the difference in each block with measured values, (P,)."""
     found = []
     height, width = first_HW.shape
     columns = np.arange(0, width, _BLOCK)
-    # A row of blocks at a time: images may be large.
+    # One row of blocks at a time, to bound memory.
     for top in range(0, height, _BLOCK):
         rows = slice(top, min(top + _BLOCK, height))
         d = first_HW[rows].astype(np.float64) - second_HW[rows]

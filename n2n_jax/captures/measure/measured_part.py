@@ -1,4 +1,4 @@
-"""The part of captures that was measured, without borders and other constants.
+"""Crops captures to their measured part and fills in remaining constants.
 
 N captures of a scene, H height, W width, C channels; R rows and K columns of a coarse grid.
 """
@@ -11,18 +11,18 @@ from scipy import ndimage
 from n2n_jax.images import constant_areas
 from n2n_jax.images.constant_areas import Area
 
-_GRID = 128  # cells along the longer side, at most, that a part is made of
-_MOST_FILLED = 0.02  # share of a cell, or of all, that is filled in rather than cut off
+_GRID = 128  # cells along the longer side, at most
+_MOST_FILLED = 0.02  # share of a cell, or of the whole, that is filled in rather than cropped
 
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredPart:
-    """Captures as checks look at them.
+    """Captures without constants, as the checks expect them.
 
     Attributes:
-      captures_NHWC: a rectangle of the captures; a view of them if nothing had to be filled in.
-      filled_HWC: where constants inside of it were replaced by what is beside them; None: nowhere.
-      areas: the constants.
+      captures_NHWC: a rectangle of the captures; a view if nothing was filled in.
+      filled_HWC: True where constants inside it were replaced by neighboring values; None: nowhere.
+      areas: the constants that were found.
     """
 
     captures_NHWC: np.ndarray
@@ -33,14 +33,14 @@ class MeasuredPart:
 def measured_part(
     captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None
 ) -> MeasuredPart:
-    """Cuts off borders that hold a constant, and fills in what is left of constants.
+    """Crops constant borders, and fills in the remaining constants.
 
-    What is filled in is the nearest value of the same capture: it has the noise that it should
-    have, and moves as the capture does.
+    They are filled with the nearest value of the same capture, which has realistic noise and
+    moves with the capture.
 
     Args:
-      captures_NHWC: one or more.
-      measured_HWC: False where they held a constant, if that is known; it may be filled in already.
+      captures_NHWC: one or more captures.
+      measured_HWC: False where they held a constant, if known; may be filled in already.
     """
     areas: list[Area] = []
     if measured_HWC is None:
@@ -50,7 +50,7 @@ def measured_part(
     if not mask_HWC.any():
         return MeasuredPart(captures_NHWC)
     mask_HW = mask_HWC.any(axis=-1)
-    if mask_HW.all():  # no pixel with all of its channels: nothing can be cut off
+    if mask_HW.all():  # no pixel was measured in all channels: only crop those without any
         mask_HW = mask_HWC.all(axis=-1)
     rows, columns = _rectangle(mask_HW)
     part_NHWC, left_HWC = captures_NHWC[:, rows, columns], mask_HWC[rows, columns]
@@ -60,7 +60,7 @@ def measured_part(
 
 
 def fill(captures_NHWC: np.ndarray, mask_HWC: np.ndarray) -> np.ndarray:
-    """A copy with the nearest value of the same capture and channel where the mask is True."""
+    """Returns a copy with masked values replaced by the nearest of their capture and channel."""
     filled_NHWC = captures_NHWC.copy()
     for channel in range(mask_HWC.shape[-1]):
         mask_HW = mask_HWC[..., channel]
@@ -74,7 +74,7 @@ def fill(captures_NHWC: np.ndarray, mask_HWC: np.ndarray) -> np.ndarray:
 
 
 def far(mask_HWC: np.ndarray, distance: float) -> np.ndarray:
-    """Where the mask is True and nothing else nearer than so many pixels, (H, W, C)."""
+    """Returns True where all pixels nearer than `distance` are masked, (H, W, C)."""
     far_HWC = np.zeros(mask_HWC.shape, bool)
     for channel in range(mask_HWC.shape[-1]):
         mask_HW = mask_HWC[..., channel]
@@ -83,10 +83,10 @@ def far(mask_HWC: np.ndarray, distance: float) -> np.ndarray:
 
 
 def _rectangle(mask_HW: np.ndarray) -> tuple[slice, slice]:
-    """The part to look at: what bounds all that was measured, or less if that is mostly constant.
+    """Returns the rows and columns to keep: the bounding box of what was measured, or less.
 
-    Less means the largest rectangle of cells that hold hardly a constant, if it has at least half
-    of what was measured.
+    If the box contains too many constants, the largest rectangle of cells with hardly any, provided
+    that it holds at least half of what was measured.
     """
     measured_HW = ~mask_HW
     bounds = tuple(
@@ -101,8 +101,8 @@ def _rectangle(mask_HW: np.ndarray) -> tuple[slice, slice]:
     masked_RK = np.add.reduceat(np.add.reduceat(inside_HW, rows, 0, dtype=int), columns, 1)
     free_RK = masked_RK <= _MOST_FILLED * side**2
     top, bottom, left, right = (side * k for k in _largest_rectangle(free_RK))
-    part = bounds[0].start, bounds[1].start
-    chosen = slice(part[0] + top, part[0] + bottom), slice(part[1] + left, part[1] + right)
+    origin = bounds[0].start, bounds[1].start
+    chosen = slice(origin[0] + top, origin[0] + bottom), slice(origin[1] + left, origin[1] + right)
     chosen = tuple(
         slice(one.start, min(one.stop, bound.stop))
         for one, bound in zip(chosen, bounds, strict=True)
@@ -111,12 +111,12 @@ def _rectangle(mask_HW: np.ndarray) -> tuple[slice, slice]:
 
 
 def _largest_rectangle(free_RK: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of the largest rectangle of True."""
+    """Returns top, bottom, left and right of the largest rectangle of True."""
     best, found = 0, (0, 0, 0, 0)
     heights_K = np.zeros(free_RK.shape[1], int)
     for row, free_K in enumerate(free_RK):
         heights_K = (heights_K + 1) * free_K
-        open_from: list[tuple[int, int]] = []  # left end and height of rectangles that go on
+        open_from: list[tuple[int, int]] = []  # left end and height of open rectangles
         for column, height in enumerate([*heights_K.tolist(), 0]):
             left = column
             while open_from and open_from[-1][1] >= height:

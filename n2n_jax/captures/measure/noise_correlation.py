@@ -1,19 +1,18 @@
-"""Whether noise is independent between neighboring pixels, told from one noisy image.
+"""Tests whether noise is correlated between neighboring pixels, from a single image.
 
 H height, W width, C channels, N blocks, K coefficients of a block.
 
-In the flattest places of an image there is noise and little else. There the power spectrum of
-independent noise is flat, and that of correlated noise falls towards high frequencies (or rises,
-where an image was sharpened). Blocks of 8x8 are taken to their cosine transform, as in Ponomarenko
-et al. 2007 ('An automatic approach to lossy compression of AVIRIS images', IGARSS) and what came of
-it, without the lowest frequencies, which hold shading. Half of the coefficients say which blocks
-are flat, the other half are measured there, and the other way round: of independent noise the
-chosen blocks are not special in what is measured.
+The flattest blocks of an image contain little but noise. Independent noise has a flat power
+spectrum there; that of correlated noise falls towards high frequencies (or rises, if the image was
+sharpened). The spectrum is that of the 8x8 cosine transform, as in Ponomarenko et al. 2007 ('An
+automatic approach to lossy compression of AVIRIS images', IGARSS) and its successors, without the
+lowest frequencies, which hold shading. Flat blocks are selected by one half of the coefficients and
+measured on the other half, and vice versa, so that selection does not bias the measurement of
+independent noise.
 
-Fine texture looks like correlated noise where it fills all of an image. What tells them apart is
-that noise has a floor: many blocks of the same energy, the same spectrum whether one looks at the
-flattest 3, 12 or 50 %, and a spectrum that does not become flat at its upper end. Where that is not
-so the answer is 'unclear'.
+Fine texture that fills the whole image looks like correlated noise. Noise differs by its floor:
+many blocks of equal energy, the same spectrum in the flattest 3, 12 or 50 % of the blocks, and a
+spectrum that is not flat at high frequencies. Otherwise the result is 'unclear'.
 """
 
 import dataclasses
@@ -24,56 +23,55 @@ from scipy import fft
 INDEPENDENT, CORRELATED, UNCLEAR = 'independent', 'correlated', 'unclear'
 
 _SIDE = 8  # pixels of a block
-_LEAST_RADIUS, _TOP_RADIUS = 2, 4  # of the coefficients that are used, and of the upper end
+_LEAST_RADIUS, _TOP_RADIUS = 2, 4  # lowest frequency used, and where high frequencies begin
 _SHARES = (0.03, 0.12, 0.5)  # of the blocks, flattest first
 _FEWEST_BLOCKS = 32  # in the smallest share
 _BLOCKS_NEEDED = 128
 _MOST_BLOCKS = 20_000
-# Chosen on photographs, dead leaves and drawn microscopy under independent noise and noise blurred
-# by 0.5 to 2 pixels, so that independent noise is hardly ever called correlated.
+# Tuned on photographs, dead leaves and drawn microscopy with independent noise and noise blurred by
+# 0.5 to 2 pixels, so that independent noise is hardly ever called correlated.
 _LEAST_CORRELATION = 0.15
 _LEAST_TOP_SLOPE = 0.1
-_MOST_RISE = 0.6  # of log energy from the first share to the second, per correlation
-_MOST_DRIFT = (0.05, 0.15)  # of the correlation, from the first share to the others
+_MOST_RISE = 0.6  # of log energy from the first share to the second, per unit of correlation
+_MOST_DRIFT = (0.05, 0.15)  # of the correlation, from the first share to the second and third
 
 
 @dataclasses.dataclass(frozen=True)
 class NeighborCorrelation:
-    """What one image says about its noise.
+    """The noise correlation measured on one image.
 
     Attributes:
-      value: correlation of the noise of a pixel with that of the next one, along rows or columns,
-        whichever is further from 0. A little less than the true one where that is large, as the
-        lowest frequencies are left out; more than it where there is texture everywhere. NaN if
-        there are too few blocks to measure anything.
-      verdict: 'independent'; 'correlated'; or 'unclear': too small an image, or noise so weak
-        beside fine texture that they cannot be told apart.
+      value: correlation between the noise of adjacent pixels, along rows or columns, whichever is
+        further from 0. Slightly underestimated where it is large, as the lowest frequencies are
+        excluded; overestimated where there is texture everywhere. NaN if there are too few blocks.
+      verdict: 'independent', 'correlated', or 'unclear': the image is too small, or its noise too
+        weak to be separated from fine texture.
     """
 
     value: float
     verdict: str
 
 
-def _geometry() -> tuple[np.ndarray, ...]:
+def _coefficient_layout() -> tuple[np.ndarray, ...]:
     row_KK, column_KK = np.indices((_SIDE, _SIDE))
     radius_KK = np.hypot(row_KK, column_KK)
     used_KK = radius_KK >= _LEAST_RADIUS
     rows_K, columns_K = row_KK[used_KK], column_KK[used_KK]
-    # Two halves with coefficients of all directions and radii in both.
+    # Both halves have coefficients of all directions and radii.
     half_K = (3 * rows_K + 5 * columns_K + (rows_K // 2) * (columns_K // 2)) % 4 < 2
     cosines_2K = np.cos(np.pi / _SIDE * np.stack([rows_K, columns_K]))
     return used_KK, half_K, cosines_2K, radius_KK[used_KK] >= _TOP_RADIUS
 
 
-_USED_KK, _HALF_K, _COSINES_2K, _TOP_K = _geometry()
+_USED_KK, _HALF_K, _COSINES_2K, _TOP_K = _coefficient_layout()
 
 
 def neighbor_correlation(image_HWC: np.ndarray) -> NeighborCorrelation:
-    """Measures how noise is related between neighboring pixels of an image.
+    """Measures the correlation of noise between neighboring pixels of an image.
 
     Args:
-      image_HWC: of any type and range; blocks that touch its lowest or highest value are left out,
-        as noise is cut off there.
+      image_HWC: of any type and range; blocks with its lowest or highest value are excluded, as
+        their noise is clipped.
     """
     energy_NK = _block_energies(image_HWC)
     num_blocks = len(energy_NK)
@@ -96,7 +94,7 @@ def neighbor_correlation(image_HWC: np.ndarray) -> NeighborCorrelation:
 
 
 def _block_energies(image_HWC: np.ndarray) -> np.ndarray:
-    """Squared cosine coefficients of the blocks of all channels, (N, K); none of empty blocks."""
+    """Returns squared cosine coefficients of all non-empty blocks and channels, (N, K)."""
     h, w = (side // _SIDE * _SIDE for side in image_HWC.shape[:2])
     channels = image_HWC.shape[2]
     blocks = image_HWC[:h, :w].reshape(h // _SIDE, _SIDE, w // _SIDE, _SIDE, channels)
@@ -106,7 +104,7 @@ def _block_energies(image_HWC: np.ndarray) -> np.ndarray:
     if inside_N.sum() >= _BLOCKS_NEEDED:
         blocks = blocks[inside_N]
     blocks = blocks[:: max(1, -(-len(blocks) // _MOST_BLOCKS))].astype(np.float64)
-    # By a power of two, which changes no digit: squares of very large values are no numbers.
+    # Scaled by a power of two, which is exact: squares of very large values would overflow.
     unit = 2.0 ** np.frexp(max(abs(float(low)), abs(float(high))))[1]
     blocks = blocks / unit
     energy_NK = (fft.dctn(blocks, axes=(1, 2), norm='ortho') ** 2)[:, _USED_KK]
@@ -115,9 +113,9 @@ def _block_energies(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def _spectrum_of_flattest(energy_NK: np.ndarray, share: float) -> np.ndarray:
-    """Mean energy of each coefficient over a share of the blocks, (K,).
+    """Returns the mean energy of each coefficient over the flattest `share` of the blocks, (K,).
 
-    What a coefficient has is not what its block was chosen by.
+    Blocks are selected by the half of the coefficients that is not measured.
     """
     num = max(int(share * len(energy_NK)), _FEWEST_BLOCKS)
     spectrum_K = np.empty(energy_NK.shape[1])
@@ -128,7 +126,7 @@ def _spectrum_of_flattest(energy_NK: np.ndarray, share: float) -> np.ndarray:
 
 
 def _slope(spectrum_K: np.ndarray, cosines_2K: np.ndarray) -> float:
-    """The correlation at a distance of 1 pixel that a spectrum has over that of a flat one."""
+    """Returns the correlation at 1 pixel of a spectrum, less that of a flat one."""
     weight_K = spectrum_K / spectrum_K.sum()
     slopes_2 = cosines_2K @ weight_K - cosines_2K.mean(axis=1)
     return float(slopes_2[np.argmax(np.abs(slopes_2))])

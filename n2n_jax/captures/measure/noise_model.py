@@ -1,6 +1,6 @@
-"""The noise of captures as a line: its variance over the signal.
+"""Poisson-Gaussian noise model: noise variance as a linear function of the signal.
 
-N captures of a scene, H height, W width, C channels, B bins of the signal, V values of some rows.
+N captures of a scene, H height, W width, C channels, B signal bins, V values of a block of rows.
 """
 
 import dataclasses
@@ -9,26 +9,26 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-_WINDOW = 5  # pixels a side over which the signal is averaged to sort pixels by it
-_MOST_CLIPPED = 0.01  # share of values at an end of the range above which a bin is left out
+_WINDOW = 5  # pixels a side of the mean by which pixels are sorted into bins
+_MOST_CLIPPED = 0.01  # share of values at an end of the range above which a bin is excluded
 _FEWEST_BINS = 3
-_AT_ONCE = 8192  # values of each capture
+_VALUES_AT_ONCE = 8192  # per capture
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseModel:
-    """Variance of the noise as a line over the signal: var = gain * signal + read^2.
+    """Noise variance as a line over the signal: var = gain * signal + read^2.
 
     Attributes:
-      gain: of the photon noise, in units of the pixels.
-      read: standard deviation at signal 0; negative where the line is below 0 there.
-      r2: share of the variance between bins that the line explains; small also where the variance
-        is the same everywhere, and there is nothing to explain.
-      misfit: root mean square distance of the bins from the line, as a share of their variance.
-      signal_B: mean signal of the bins, of about equally many pixels each.
-      variance_B: of the noise of one capture.
-      error_B: standard error of that, for noise that is independent between pixels.
-      used_B: False where so many values are clipped that the line was fitted without the bin.
+      gain: slope of the photon noise, in pixel units.
+      read: standard deviation at signal 0; negative if the line is below 0 there.
+      r2: share of the variance between bins that the line explains; also small if the variance is
+        the same in all bins.
+      misfit: RMS distance of the bins from the line, relative to their variance.
+      signal_B: mean signal of bins with about equally many pixels.
+      variance_B: noise variance of one capture.
+      error_B: its standard error, for noise that is independent between pixels.
+      used_B: False where the bin was excluded from the fit because too many values are clipped.
     """
 
     gain: float
@@ -42,11 +42,11 @@ class NoiseModel:
 
     @property
     def square(self) -> float:
-        """The line at signal 0."""
+        """Value of the line at signal 0."""
         return self.read * abs(self.read)
 
     def sigmas(self) -> tuple[float, float]:
-        """Standard deviation of the noise in the darkest and in the brightest bin."""
+        """Returns the standard deviation of the noise in the darkest and the brightest bin."""
         dark, bright = np.sqrt(self.variance_B[[0, -1]])
         return float(dark), float(bright)
 
@@ -57,9 +57,9 @@ def noise_model(
     """Fits Poisson-Gaussian noise (Foi et al. 2008) to the difference of two captures.
 
     Args:
-      captures_NHWC: two or more.
-      num_bins: of the signal, at most.
-      pair: which two captures; None: those that differ as two of the scene usually do.
+      captures_NHWC: two or more captures.
+      num_bins: largest number of signal bins.
+      pair: which two captures; None: the `typical_pair`.
     """
     i, j = typical_pair(mean_squares(captures_NHWC)) if pair is None else pair
     a, b = captures_NHWC[i].astype(np.float64), captures_NHWC[j].astype(np.float64)
@@ -70,8 +70,8 @@ def noise_model(
     at_end = ((a == low) | (a == high) | (b == low) | (b == high)).ravel()
     num_bins = max(2, min(num_bins, len(around) // 50))
     bins = np.array_split(np.argsort(around, kind='stable'), num_bins)
-    # Pixels are sorted by what is around them, but count with their own signal, or fine texture
-    # would bend the line.
+    # Pixels are sorted by their local mean, but averaged by their own signal: otherwise fine
+    # texture would bend the line.
     signals = np.array([mean.ravel()[part].mean() for part in bins])
     variances = np.array([half_square[part].mean() for part in bins])
     errors = np.array([half_square[part].std() / np.sqrt(len(part)) for part in bins])
@@ -79,7 +79,7 @@ def noise_model(
     if used.sum() < _FEWEST_BINS:
         used = np.ones(num_bins, bool)
     x, y = signals[used], variances[used]
-    # The scatter of a mean of squares grows with the variance itself.
+    # The standard error of a variance is proportional to the variance.
     weights = 1 / np.maximum(y, 1e-3 * y.max() or 1.0)
     if np.ptp(x) > 1e-9 * np.abs(x).max():
         center = np.average(x, weights=weights**2)
@@ -102,7 +102,7 @@ def noise_model(
 
 
 def typical_pair(differences_NN: np.ndarray) -> tuple[int, int]:
-    """Two captures that differ as much as two of the scene do; no copies, if any two are not.
+    """Returns the pair with the median difference, copies excluded if possible.
 
     Args:
       differences_NN: see `mean_squares`.
@@ -114,17 +114,17 @@ def typical_pair(differences_NN: np.ndarray) -> tuple[int, int]:
 
 
 def mean_squares(captures_NHWC: np.ndarray) -> np.ndarray:
-    """Mean squares of the differences of captures of any type, (N, N); 0 for copies alone.
+    """Returns mean squared differences between captures of any type, (N, N); 0 only for copies.
 
-    Rows are taken a few at a time, so that no more of them is converted at once, and all pairs are
-    formed of what is in the processor's cache.
+    Processes a few rows at a time, so that the float64 copy is small and stays in the CPU cache for
+    all pairs.
     """
     num, height = captures_NHWC.shape[:2]
     sums_NN = np.zeros((num, num))
-    rows = max(1, _AT_ONCE // max(captures_NHWC[0, :1].size, 1))
+    rows = max(1, _VALUES_AT_ONCE // max(captures_NHWC[0, :1].size, 1))
     for top in range(0, height, rows):
         part_NV = captures_NHWC[:, top : top + rows].reshape(num, -1).astype(np.float64)
         for i in range(num - 1):
-            left_NV = part_NV[i + 1 :] - part_NV[i]
-            sums_NN[i, i + 1 :] += np.einsum('nv,nv->n', left_NV, left_NV)
+            difference_NV = part_NV[i + 1 :] - part_NV[i]
+            sums_NN[i, i + 1 :] += np.einsum('nv,nv->n', difference_NV, difference_NV)
     return (sums_NN + sums_NN.T) / max(captures_NHWC[0].size, 1)

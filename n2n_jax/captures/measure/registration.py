@@ -1,4 +1,4 @@
-"""How far captures of a scene are shifted against each other, and how sure that is.
+"""Registration of captures: subpixel shifts with their covariance.
 
 N captures of a scene, R regions, H height, W width, C channels, B blocks, D directions.
 
@@ -7,20 +7,20 @@ right, x(p) = r(p - t), then
 
     x - r = -t . grad s + noise,
 
-which is solved for t by least squares (Lucas and Kanade 1981), again after each correction by what
-was found. What is different from the textbook:
+with s the scene, is solved for t by iterated least squares (Lucas and Kanade 1981). Differences
+from the textbook method:
 
-* Both images are band-passed first, at several scales, each weighted by its noise. So an offset and
-  slow changes of the light do not look like a shift; nor can a ramp be told from one, and indeed it
-  cannot be: its shift is reported as not measurable. A gain is divided out beforehand.
-* The matrix of gradients is that of x times that of r: their noise is independent, so it does not
-  make gradients look larger, and shifts smaller, than they are (instrumental variables). The
-  gradients that multiply the difference are the mean of both, whose noise is uncorrelated with
-  that of the difference at the same place.
-* The covariance of t comes from how the residual scatters over blocks of the image (the sandwich of
-  White 1980, clustered), so it holds for noise that depends on the signal or on its neighbors.
-* A shift of pixels is first looked for by correlation, and believed only if it leaves clearly less
-  of the difference than none.
+* Both images are band-passed at several scales, each weighted by its noise, so offsets and slow
+  changes of the light are not mistaken for shifts. The shift of a plain ramp, which cannot be
+  distinguished from an offset, is reported as not measurable. A gain is divided out beforehand.
+* The gradient matrix is the product of the gradients of x and of r. Their noise is independent, so
+  it does not inflate gradients and shrink shifts (instrumental variables). The gradients that
+  multiply the difference are the mean of both, whose noise is uncorrelated with that of the
+  difference at the same pixel.
+* The covariance of t is estimated from the scatter of the residual over blocks (clustered sandwich
+  estimator, White 1980), so it holds for signal-dependent and correlated noise.
+* Shifts of whole pixels are first searched for by cross-correlation, and accepted only if they
+  leave a clearly smaller difference than no shift.
 """
 
 import dataclasses
@@ -32,16 +32,16 @@ from scipy import ndimage
 
 from n2n_jax.captures.measure import block_statistics, regions
 
-_SCALES = (1.0, 2.0, 4.0)  # standard deviations in pixels of the finer Gaussian of a band
-_COARSER = 2.0  # the other Gaussian of the band is so much wider
-_SMALLEST_SIDE = 32  # in units of a scale: of an image in which it is used
-_REACH = 3.0  # standard deviations after which a Gaussian is cut off
+_SCALES = (1.0, 2.0, 4.0)  # standard deviation of the finer Gaussian of each band, in pixels
+_COARSER = 2.0  # width ratio of the two Gaussians of a band
+_SMALLEST_SIDE = 32  # of an image, in units of the scale, for the scale to be used
+_REACH = 3.0  # standard deviations at which a Gaussian is truncated
 _LARGEST_SHIFT = 0.25  # of the smaller side
 _MOST_STEPS = 6
 _SMALL_STEP = 0.01  # pixels
-_USEFUL_ERROR = 1.0  # pixels: with a larger standard error a shift is no knowledge
-_UNKNOWN_ERROR = 10.0  # pixels: that of a direction in which nothing is measurable
-_MOST_KEPT = 2**27  # bytes of bands that are not made twice
+_USEFUL_ERROR = 1.0  # pixels: the largest standard error of a measurable shift
+_UNKNOWN_ERROR = 10.0  # pixels: the standard error assigned to directions that are not measurable
+_CACHE_BYTES = 2**27  # of band-passed captures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,55 +50,59 @@ class Shift:
 
     Attributes:
       pixels_2: rows, columns; 0 along directions in which it is not measurable.
-      covariance_22: of its estimate, in pixels^2.
-      freedom: degrees of freedom of the covariance: about how many blocks tell.
+      covariance_22: covariance of the estimate, in pixels^2.
+      degrees_of_freedom: those of the covariance, roughly the number of informative blocks.
     """
 
     pixels_2: np.ndarray
     covariance_22: np.ndarray
-    freedom: float
+    degrees_of_freedom: float
 
-    def by_direction(self) -> list[tuple[float, float]]:
-        """Shift and standard error along the axes of the error ellipse, best known first.
+    def along_error_axes(self) -> list[tuple[float, float]]:
+        """Returns shift and standard error along the axes of the error ellipse, best known first.
 
-        Across a lone straight edge a shift is measurable, along it none is.
+        A single straight edge, for example, gives a shift across it but not along it.
         """
         variances_D, directions_2D = np.linalg.eigh(self.covariance_22)
         errors_D = np.sqrt(np.maximum(variances_D, 0))
         return [(float(directions_2D[:, d] @ self.pixels_2), float(errors_D[d])) for d in range(2)]
 
     def measurable(self) -> list[tuple[float, float]]:
-        """Those of `by_direction` that are known to better than a pixel."""
-        return [(shift, error) for shift, error in self.by_direction() if error <= _USEFUL_ERROR]
+        """Returns the entries of `along_error_axes` known to better than a pixel."""
+        return [
+            (shift, error) for shift, error in self.along_error_axes() if error <= _USEFUL_ERROR
+        ]
 
     def significant(self) -> float:
-        """The largest shift along a direction that cannot be chance; 0 if there is none."""
-        needed = block_statistics.needed(self.freedom)
-        return max((abs(t) for t, error in self.measurable() if abs(t) > needed * error), default=0)
+        """Returns the largest significant shift along an axis; 0 if there is none."""
+        threshold = block_statistics.significance_threshold(self.degrees_of_freedom)
+        return max(
+            (abs(t) for t, error in self.measurable() if abs(t) > threshold * error), default=0
+        )
 
 
 def shifts(captures_NHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The shift of each capture against the mean of the others, and its standard error.
+    """Measures the shift of each capture relative to the mean of the others.
 
-    A shift of (1, 2) says that what the others show at row 5, column 5, this capture shows at row
-    6, column 7. All captures are brought to their mean position by
+    A shift of (1, 2) means that content at row 5, column 5 in the others is at row 6, column 7 in
+    this capture. All captures are brought to their mean position by
 
         ndimage.shift(capture_HWC, (*(-(N - 1) / N * shift_2), 0))
 
-    for each of the N: if capture k lies s_k away from the mean position, its shift against the mean
-    of the others is s_k N / (N - 1). Of two captures, the second has minus the shift of the first,
-    and each is moved by half of it; or one of them by all of it. Shifts of more than about a pixel
-    among the others blur their mean: call again after undoing them.
+    for each of the N: if capture k lies s_k from the mean position, its shift relative to the mean
+    of the others is s_k N / (N - 1). With two captures, the second has minus the shift of the
+    first; move each by half of it, or one by all of it. Shifts of more than about a pixel among the
+    others blur their mean: call again after undoing them.
 
-    What captures share at fixed pixels (hot pixels, dirt on the sensor) does not move and pulls the
-    result towards 0. Rotation is not looked for.
+    Content at fixed pixels (hot pixels, dirt on the sensor) does not move and biases the result
+    towards 0. Rotation is not measured.
 
     Args:
-      captures_NHWC: two or more, of any range and type.
+      captures_NHWC: two or more captures, of any range and type.
 
     Returns:
-      shifts_N2, in pixels (rows, columns), and standard_errors_N2. Where the scene does not tell (a
-      plane, a ramp, noise only) the shift is 0 and its standard error infinite.
+      shifts_N2, in pixels (rows, columns), and standard_errors_N2. Where no shift is measurable
+      (constant images, a ramp, only noise) it is 0 and its standard error infinite.
 
     Raises:
       ValueError: fewer than two captures.
@@ -107,7 +111,7 @@ def shifts(captures_NHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_arrays(found: list[Shift]) -> tuple[np.ndarray, np.ndarray]:
-    """What `shifts` returns."""
+    """Converts to the arrays that `shifts` returns."""
     shifts_N2 = np.stack([shift.pixels_2 for shift in found])
     errors_N2 = np.stack([np.sqrt(np.diag(shift.covariance_22)) for shift in found])
     unknown_N2 = errors_N2 > _USEFUL_ERROR
@@ -115,25 +119,25 @@ def as_arrays(found: list[Shift]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def register(captures_NHWC: np.ndarray) -> list[Shift]:
-    """As `shifts`, with the covariance of each. Of a large scene regions are looked at."""
+    """Measures shifts, as `shifts`, with their covariances. Large scenes are sampled by regions."""
     num = len(captures_NHWC)
     if num < 2:
-        raise ValueError(f'two captures or more, not {num}')
+        raise ValueError(f'registration needs two captures or more, not {num}')
     parts = regions.regions(captures_NHWC)
     if min(parts[0].shape[1:3]) < _SMALLEST_SIDE:
-        return [_nothing_known()] * num
+        return [_not_measurable()] * num
     bands = _Bands(parts)
     if num == 2:
-        shift = _of_one(bands.of(1), bands.of(0), 1)
+        shift = _register_one(bands.of(1), bands.of(0), 1)
         return [dataclasses.replace(shift, pixels_2=-shift.pixels_2), shift]
-    return [_of_one(bands.of(i), bands.of_others(i), num - 1) for i in range(num)]
+    return [_register_one(bands.of(i), bands.of_others(i), num - 1) for i in range(num)]
 
 
 class _Bands:
-    """Bands of captures, made when asked for, as those of many do not fit into memory at once.
+    """Band-passed captures, computed on demand with a cache, as all may not fit into memory.
 
-    Values are brought near 1 by a power of two, which changes no digit of them: squares of very
-    large or small ones would leave the range of float32.
+    Values are scaled near 1 by a power of two, which is exact: squares of very large or small
+    values would leave the range of float32.
     """
 
     def __init__(self, parts: list[np.ndarray]):
@@ -147,15 +151,15 @@ class _Bands:
         self._center = float(np.mean(means))
         self._scale = 2.0 ** -np.frexp(most)[1] if most else 1.0
         size = len(_SCALES) * 4 * gray_RHW.size
-        self.of = functools.lru_cache(maxsize=max(2, _MOST_KEPT // size))(self._of)
+        self.of = functools.lru_cache(maxsize=max(2, _CACHE_BYTES // size))(self._band_pass)
         self._num = num
 
     def _gray(self, i: int) -> np.ndarray:
         return np.stack([part[i].mean(axis=-1, dtype=np.float64) for part in self._parts])
 
-    def _of(self, i: int) -> list[np.ndarray]:
-        """Those of a capture, (R, H, W) at each scale."""
-        return _bands(np.float32(self._scale * (self._gray(i) - self._center)))
+    def _band_pass(self, i: int) -> list[np.ndarray]:
+        """Returns the bands of a capture, (R, H, W) at each scale."""
+        return _difference_of_gaussians(np.float32(self._scale * (self._gray(i) - self._center)))
 
     @functools.cached_property
     def _sums(self) -> list[np.ndarray]:
@@ -166,21 +170,21 @@ class _Bands:
         return sums
 
     def of_others(self, i: int) -> list[np.ndarray]:
-        """The means of those of the other captures."""
+        """Returns the mean bands of all captures but one."""
         return [
             ((total_RHW - own_RHW) / (self._num - 1)).astype(np.float32)
             for total_RHW, own_RHW in zip(self._sums, self.of(i), strict=True)
         ]
 
 
-def _nothing_known() -> Shift:
+def _not_measurable() -> Shift:
     return Shift(np.zeros(2), _UNKNOWN_ERROR**2 * np.eye(2), 0.0)
 
 
-def _bands(gray_RHW: np.ndarray) -> list[np.ndarray]:
-    """Differences of Gaussians at each scale.
+def _difference_of_gaussians(gray_RHW: np.ndarray) -> list[np.ndarray]:
+    """Returns the band of each scale.
 
-    At the border the image goes on as its point reflection, so that a ramp is a ramp there too.
+    The image is extended by point reflection, so that a ramp continues as a ramp.
     """
     side = min(gray_RHW.shape[1:])
     bands = []
@@ -198,35 +202,35 @@ def _bands(gray_RHW: np.ndarray) -> list[np.ndarray]:
     return bands
 
 
-def _of_one(own: list[np.ndarray], others: list[np.ndarray], num_others: int) -> Shift:
-    """The shift of a capture against the mean of the others, both as bands (R, H, W)."""
+def _register_one(own: list[np.ndarray], others: list[np.ndarray], num_others: int) -> Shift:
+    """Returns the shift of a capture relative to the mean of the others, as bands (R, H, W)."""
     gain = _gain(own[-1], others[-1], num_others)
     own = [band / np.sqrt(gain) for band in own]
     others = [band * np.sqrt(gain) for band in others]
     slopes = [_slopes(band) for band in others]
-    near = _descend(own, others, slopes, np.zeros(2))
-    start_2 = _coarse(own[len(own) // 2], others[len(own) // 2])
+    near = _gauss_newton(own, others, slopes, np.zeros(2))
+    start_2 = _correlation_peak(own[len(own) // 2], others[len(own) // 2])
     if np.hypot(*start_2) < 1.5 or np.hypot(*(near.pixels_2 - start_2)) < 1:
         return near
-    far = _descend(own, others, slopes, start_2)
-    return far if _leaves_less(own, others, far.pixels_2, near.pixels_2) else near
+    far = _gauss_newton(own, others, slopes, start_2)
+    return far if _fits_clearly_better(own, others, far.pixels_2, near.pixels_2) else near
 
 
 def _gain(own_RHW: np.ndarray, others_RHW: np.ndarray, noise_ratio: float) -> float:
-    """How much brighter the own image is: Deming's regression, as both are noisy.
+    """Returns the gain of the image relative to the others by Deming regression, as both are noisy.
 
-    It need not be exact: a gain enters a shift only where gradients and values are correlated.
+    It need not be exact: a gain affects the shift only where gradients and values are correlated.
     """
     xx, yy = float(np.mean(others_RHW**2)), float(np.mean(own_RHW**2))
     xy = float(np.mean(own_RHW * others_RHW))
-    if xy <= 0.5 * np.sqrt(xx * yy):  # mostly noise: it would tell about that
+    if xy <= 0.5 * np.sqrt(xx * yy):  # mostly noise, which would bias the gain
         return 1.0
     half = (yy - noise_ratio * xx) / 2
     return float(np.clip((half + np.sqrt(half**2 + noise_ratio * xy**2)) / xy, 0.5, 2.0))
 
 
-def _coarse(own_RHW: np.ndarray, others_RHW: np.ndarray) -> np.ndarray:
-    """Where the correlation of the images is largest, in whole pixels."""
+def _correlation_peak(own_RHW: np.ndarray, others_RHW: np.ndarray) -> np.ndarray:
+    """Returns the shift of largest cross-correlation, in whole pixels."""
     h, w = own_RHW.shape[1:]
     window_HW = np.float32(np.hanning(h)[:, None] * np.hanning(w))
     spectra = [scipy.fft.rfft2(image * window_HW) for image in (own_RHW, others_RHW)]
@@ -241,18 +245,18 @@ def _coarse(own_RHW: np.ndarray, others_RHW: np.ndarray) -> np.ndarray:
 def _moved_back(image_RHW: np.ndarray, shift_2: np.ndarray) -> np.ndarray:
     if not shift_2.any():
         return image_RHW
-    # Region by region: in three dimensions each value would take four times the work.
+    # Per region: in three dimensions each value would cost four times as much.
     moved = [ndimage.shift(image, -shift_2, order=3, mode='nearest') for image in image_RHW]
     return np.stack(moved)
 
 
 def _margin(scale: float, *shifts_2: np.ndarray) -> int:
-    """Pixels at the border that a shift, or what lies beyond, has a part in."""
+    """Returns how many border pixels are affected by the shift or by the padding."""
     return int(np.ceil(_REACH * scale + max(np.abs(shift_2).max() for shift_2 in shifts_2)))
 
 
 def _independent_area(scale: float) -> float:
-    """Pixels per independent value of white noise behind a Gaussian: 1 / sum of its squares."""
+    """Returns pixels per independent value of Gaussian-filtered white noise: 1 / sum(kernel^2)."""
     return 4 * np.pi * scale**2
 
 
@@ -261,20 +265,20 @@ def _inside(image_RHW: np.ndarray, margin: int) -> np.ndarray:
 
 
 def _slopes(image_RHW: np.ndarray) -> np.ndarray:
-    """Derivatives down and across, (2, R, H, W), by differences over five pixels."""
-    five = np.array([1, -8, 0, 8, -1]) / 12
-    return np.stack([ndimage.correlate1d(image_RHW, five, axis=axis) for axis in (1, 2)])
+    """Returns derivatives down and across, (2, R, H, W), by five-point central differences."""
+    kernel = np.array([1, -8, 0, 8, -1]) / 12
+    return np.stack([ndimage.correlate1d(image_RHW, kernel, axis=axis) for axis in (1, 2)])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Equations:
-    """Of one band: matrix t = right side, summed over blocks; and the noise's part in them."""
+    """Normal equations of one band, matrix t = right, by block; and their noise."""
 
     matrix_22B: np.ndarray
     right_2B: np.ndarray
     noise_22: np.ndarray
     variance: float
-    independent: float  # about how many independent values the band has
+    independent: float  # effective number of independent values
 
 
 def _equations(
@@ -293,7 +297,7 @@ def _equations(
     difference_RHW = _inside(moved_RHW - others_RHW, margin)
     mixed = (of_own[0] * of_others[1] + of_own[1] * of_others[0]) / 2
     products = np.stack([of_own[0] * of_others[0], mixed, of_own[1] * of_others[1]])
-    # Blocks of all scales must be at the same places: what the margin took is filled with 0.
+    # Blocks of all scales must coincide, so the margin is filled with 0.
     fill = ((margin, margin), (margin, margin))
 
     def summed(maps: np.ndarray) -> np.ndarray:
@@ -310,10 +314,10 @@ def _equations(
     return _Equations(matrix_22B, right_2B, noise_22, variance, independent)
 
 
-def _descend(
+def _gauss_newton(
     own: list[np.ndarray], others: list[np.ndarray], slopes: list[np.ndarray], start_2: np.ndarray
 ) -> Shift:
-    """Gauss-Newton steps from a start; `slopes` are those of the others."""
+    """Iterates Gauss-Newton steps from `start_2`; `slopes` are those of `others`."""
     block = block_statistics.block_side(*own[0].shape[1:])
     shift_2 = start_2
     for _ in range(_MOST_STEPS):
@@ -323,30 +327,30 @@ def _descend(
             if min(image.shape[1:]) - 2 * _margin(scale, shift_2) >= 2 * block
         ]
         if not equations:
-            return _nothing_known()
-        step_2, covariance_22, freedom = _solved(equations)
+            return _not_measurable()
+        step_2, covariance_22, degrees_of_freedom = _solve(equations)
         step_2 *= min(1.0, 1.0 / max(float(np.hypot(*step_2)), 1e-12))
         shift_2 = shift_2 + step_2
-        if np.hypot(*(shift_2 - start_2)) > 3:  # it does not settle: nothing to hold on to
-            return _nothing_known()
-        # Both images' gradients are averaged, so a step is right to the third order.
+        if np.hypot(*(shift_2 - start_2)) > 3:  # did not converge
+            return _not_measurable()
+        # The gradients of both images are averaged, so a step is exact to third order.
         if np.hypot(*step_2) < max(_SMALL_STEP, 0.1 * np.sqrt(np.trace(covariance_22))):
             break
-    # Directions that turned out not to be measurable were perhaps moved along before.
+    # Earlier steps may have moved along directions that turned out not to be measurable.
     variances_D, directions_2D = np.linalg.eigh(covariance_22)
     known_2D = directions_2D[:, variances_D <= _USEFUL_ERROR**2]
-    return Shift(known_2D @ known_2D.T @ shift_2, covariance_22, freedom)
+    return Shift(known_2D @ known_2D.T @ shift_2, covariance_22, degrees_of_freedom)
 
 
-def _solved(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
-    """The step, its covariance and the degrees of freedom of that."""
+def _solve(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns the step, its covariance and the degrees of freedom of the covariance."""
     largest = max(band.variance for band in bands)
-    # By the noise of each and its independent values; captures that are equal have no noise.
+    # Weighted by noise and number of independent values; identical captures have no noise.
     weights = [band.independent / max(band.variance, 1e-12 * largest, 1e-30) for band in bands]
     matrix_22B = sum(weight * band.matrix_22B for weight, band in zip(weights, bands, strict=True))
     right_2B = sum(weight * band.right_2B for weight, band in zip(weights, bands, strict=True))
     values_D, directions_2D = np.linalg.eigh(matrix_22B.sum(axis=-1))
-    # What noise alone would make of the matrix, along each direction.
+    # Variance of the matrix along each direction if there were only noise.
     chance_D = np.zeros(2)
     for weight, band in zip(weights, bands, strict=True):
         noise_D = np.einsum('ad,ab,bd->d', directions_2D, band.noise_22, directions_2D)
@@ -362,26 +366,26 @@ def _solved(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
         else:
             covariance_22 += _UNKNOWN_ERROR**2 * outer_22
     step_2 = inverse_22 @ right_2B.sum(axis=-1)
-    left_2B = right_2B - np.einsum('abk,b->ak', matrix_22B, step_2)
+    residual_2B = right_2B - np.einsum('abk,b->ak', matrix_22B, step_2)
     count = block_statistics.effective_count(np.maximum(np.trace(matrix_22B), 0))
-    freedom = count - 2
-    if freedom < 1:  # one or two things in the picture: nothing says how sure it is
+    degrees_of_freedom = count - 2
+    if degrees_of_freedom < 1:  # too few informative blocks to estimate the error
         return step_2, covariance_22 + _UNKNOWN_ERROR**2 * np.eye(2), 0.0
-    # Each block's residual as if it had been left out of the fit (the jackknife): a block with most
-    # of the gradients fits itself.
+    # The residual of each block as if it were left out of the fit (jackknife): a block with most of
+    # the gradients fits itself.
     others_B22 = (1 + 1e-6) * np.eye(2) - np.einsum('abk,bc->kac', matrix_22B, inverse_22)
-    left_B2 = np.linalg.solve(others_B22, left_2B.T[..., None])[..., 0]
-    scatter_22 = left_B2.T @ left_B2
-    return step_2, covariance_22 + inverse_22 @ scatter_22 @ inverse_22, freedom
+    residual_B2 = np.linalg.solve(others_B22, residual_2B.T[..., None])[..., 0]
+    scatter_22 = residual_B2.T @ residual_B2
+    return step_2, covariance_22 + inverse_22 @ scatter_22 @ inverse_22, degrees_of_freedom
 
 
-def _leaves_less(
+def _fits_clearly_better(
     own: list[np.ndarray], others: list[np.ndarray], far_2: np.ndarray, near_2: np.ndarray
 ) -> bool:
-    """Whether one shift leaves clearly less of the difference than another.
+    """Returns whether `far_2` leaves a clearly smaller difference than `near_2`.
 
-    Of n independent values of noise alone, the difference at the best of many places is smaller by
-    chance, by some four or five times sqrt(2 / n) of itself.
+    For n independent values of pure noise, the smallest of many mean squared differences is lower
+    by chance, by about four or five times sqrt(2 / n) of the mean.
     """
     middle = len(own) // 2
     block = block_statistics.block_side(*own[0].shape[1:])

@@ -1,10 +1,10 @@
-"""Where captures are clipped at an end of their range.
+"""Detects clipped values and masks their neighborhoods.
 
 N captures of a scene, H height, W width, C channels.
 
-Clipped noise has a mean other than 0, so estimates from captures leave such places out. To leave
-out the clipped values themselves would be wrong as well: what stays is the noise that happened to
-point inwards. So whole neighborhoods go, in all captures, by how often they are clipped.
+Clipped noise does not have mean 0, so estimates from captures must exclude it. Excluding only the
+clipped values would be biased too: the noise that remains is the part that happened to point
+inwards. So whole neighborhoods are excluded, in all captures, by how often they are clipped.
 """
 
 from collections.abc import Sequence
@@ -13,26 +13,26 @@ import numpy as np
 from scipy import ndimage
 
 _WINDOW = 9  # pixels a side of a neighborhood
-# A value that lies two standard deviations inside is clipped in 2.3 % of captures, which moves its
+# A value two standard deviations inside the range is clipped in 2.3 % of captures, which shifts its
 # mean by 0.008 standard deviations.
 _CLIPPED_SHARE = 0.03
-_PILE_SHARE = 1e-3  # of the values that may be the very lowest or highest without being clipped
+_PILE_SHARE = 1e-3  # of the values; the lowest or highest value may be as frequent without clipping
 
 
 def saturated(captures_NHWC: np.ndarray, *, counting_C: Sequence[bool] | None = None) -> np.ndarray:
-    """True where a value is at an end of what could be recorded, (N, H, W, C).
+    """Returns True where a value is clipped, (N, H, W, C).
 
-    That is an end of the type's range; or the lowest or highest value that a channel has, if values
-    pile up there as those of 12 bits do in a file of 16.
+    Clipped values are those at a limit of the type, or the lowest or highest of a channel if values
+    pile up there, as with 12-bit data in 16-bit files.
 
     Args:
-      captures_NHWC: as they were read, in the type of the files.
-      counting_C: channels that count photons, whose lowest value is no end that cuts anything off,
-        see `n2n_jax.captures.audit.counting_channels`; None: no channel does.
+      captures_NHWC: as read, in the type of the files.
+      counting_C: True for channels that count photons, whose lowest value is not clipped (see
+        `n2n_jax.captures.audit.counting_channels`); None: no channel does.
     """
     clipped = np.zeros(captures_NHWC.shape, bool)
     for channel in range(captures_NHWC.shape[-1]):
-        ends = _ends(captures_NHWC[..., channel])
+        ends = _clipping_values(captures_NHWC[..., channel])
         if counting_C is not None and counting_C[channel]:
             ends = ends[1:]
         for end in ends:
@@ -41,8 +41,8 @@ def saturated(captures_NHWC: np.ndarray, *, counting_C: Sequence[bool] | None = 
     return clipped
 
 
-def _ends(captures_NHW: np.ndarray) -> tuple[float | None, float | None]:
-    """The lowest and the highest value of a channel; None if it cuts nothing off."""
+def _clipping_values(captures_NHW: np.ndarray) -> tuple[float | None, float | None]:
+    """Returns the lowest and highest value of a channel; None if nothing is clipped at that end."""
     x = captures_NHW
     values, counts = np.unique(x, return_counts=True)
     found = []
@@ -59,13 +59,13 @@ def _ends(captures_NHW: np.ndarray) -> tuple[float | None, float | None]:
 def unsaturated_mask(
     captures_NHWC: np.ndarray, *, counting_C: Sequence[bool] | None = None
 ) -> np.ndarray:
-    """True where the noise of all captures is free to go both ways, (H, W, C).
+    """Returns True where no capture's noise is clipped, (H, W, C).
 
     Args:
-      captures_NHWC: as they were read, in the type of the files.
+      captures_NHWC: as read, in the type of the files.
       counting_C: see `saturated`.
     """
     share_HWC = saturated(captures_NHWC, counting_C=counting_C).mean(axis=0)
     around_HWC = ndimage.uniform_filter(share_HWC, (_WINDOW, _WINDOW, 1))
-    # A pixel that is clipped more often than not, such as a hot one, goes by itself.
+    # A pixel that is clipped in most captures, such as a hot pixel, is masked on its own.
     return (around_HWC <= _CLIPPED_SHARE) & (share_HWC <= 0.5)

@@ -39,7 +39,7 @@ def test_strong_noise_does_not_pull_the_gain_to_one(scene_HWC):
     gains = np.array([0.8, 1.0, 1.2])
     x = captures_of(scene_HWC, gains, (0, 0, 0), noise=100, seed=1)  # four times the contrast
     slope = np.polyfit(x[0].ravel(), x[2].ravel(), 1)[0]
-    assert slope < 0.5  # what a plain line through noisy values says, in place of 1.5
+    assert slope < 0.5  # of ordinary least squares on noisy values; the true one is 1.5
     np.testing.assert_allclose(brightness.compare(x).gain_N, gains, atol=0.05)
 
 
@@ -55,7 +55,7 @@ def test_equal_captures_raise_no_alarm(num, scene_HWC):
 
 
 @pytest.mark.parametrize('num', [2, 4])
-def test_a_flat_scene_tells_offsets_and_no_gain(num):
+def test_a_flat_scene_gives_offsets_but_no_gain(num):
     offsets = np.array([-1.0, 1.0, 0.0, 0.0])[:num]
     x = captures_of(np.full((96, 96, 1), 50.0), [1] * num, offsets, noise=5, seed=2)
     found = brightness.compare(x)
@@ -65,7 +65,7 @@ def test_a_flat_scene_tells_offsets_and_no_gain(num):
     assert found.differs
 
 
-def test_matched_captures_differ_by_noise_alone(scene_HWC):
+def test_matched_captures_differ_only_by_noise(scene_HWC):
     x = captures_of(scene_HWC, (0.85, 1.0, 1.1), (5, 0, -3), noise=4, seed=3)
     matched = brightness.match(x, [brightness.compare(x)])
     assert matched.dtype == np.float32
@@ -87,7 +87,7 @@ def drifted(color_HWC, gain_C, *, num=3, seed=0):
 
 
 @pytest.mark.parametrize('num', [2, 4])
-def test_a_color_that_drifts_by_itself_is_matched_by_itself(num, color_HWC):
+def test_a_single_drifting_color_is_matched_separately(num, color_HWC):
     x = drifted(color_HWC, (1, 1, 1.13), num=num)
     found = brightness.compare_channels(x)
     assert [one.differs for one in found.channels] == [False, False, True]
@@ -97,7 +97,7 @@ def test_a_color_that_drifts_by_itself_is_matched_by_itself(num, color_HWC):
     assert np.ptp(means_N) < 0.1  # 10 before, and 5 if all colors shared a gain
 
 
-def test_a_drift_that_no_color_shows_by_itself_is_matched_in_all(color_HWC):
+def test_a_drift_too_small_for_one_color_is_matched_in_all(color_HWC):
     noise = [np.random.default_rng(90 + k).standard_normal(color_HWC.shape) for k in range(3)]
     x = color_HWC + 26 * np.stack(noise)
     x[1] += 0.55
@@ -107,7 +107,7 @@ def test_a_drift_that_no_color_shows_by_itself_is_matched_in_all(color_HWC):
     assert set(map(id, found.to_match())) == {id(found.together)}
 
 
-def test_more_channels_make_no_more_alarms():
+def test_more_channels_do_not_raise_more_alarms():
     alarms = 0
     for seed in range(30):
         x = np.random.default_rng(seed).normal(100, 5, (2, 48, 48, 6))
@@ -115,7 +115,7 @@ def test_more_channels_make_no_more_alarms():
     assert alarms <= 1
 
 
-def test_a_large_offset_leaves_the_gain_as_it_is(scene_HWC):
+def test_a_large_offset_does_not_change_the_gain(scene_HWC):
     x = captures_of(scene_HWC, (1.0, 1.05, 1.0), (0, 0, 0), noise=5, seed=4)
     plain, far = brightness.compare(x), brightness.compare(x + 4e9)
     np.testing.assert_allclose(far.gain_N, plain.gain_N, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The extent of captures and the noise in them. N captures, H height, W width, C channels."""
+"""Value range and noise of captures. N captures, H height, W width, C channels."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,11 @@ def measured(*scenes, masks=None):
 
 
 @pytest.mark.parametrize('num', [1, 2, 4])
-def test_noise_is_that_of_one_capture(num):
+def test_the_noise_is_that_of_a_single_capture(num):
     assert measured(scene(num=num)).noise[0] == pytest.approx(3, rel=0.06)
 
 
-def test_a_lamp_that_drifts_is_no_noise():
+def test_lamp_drift_does_not_count_as_noise():
     x_NHWC = scene() * np.array([1, 1.2, 0.9, 1.1])[:, None, None, None]
     assert measured(x_NHWC).noise[0] == pytest.approx(3.2, rel=0.2)
 
@@ -36,13 +36,13 @@ def test_a_star_with_many_photons_does_not_set_the_noise():
     assert found.middle[0][1] < 200 < found.high[0]
 
 
-def test_noise_grows_with_the_captures():
+def test_the_noise_is_measured_in_the_units_of_the_captures():
     small, large = measured(scene()), measured(scene(scale=1e6))
     assert large.noise[0] == pytest.approx(1e6 * small.noise[0], rel=1e-6)
     assert large.high[0] == pytest.approx(1e6 * small.high[0], rel=1e-6)
 
 
-def test_what_was_not_measured_counts_for_nothing():
+def test_areas_without_measurements_are_ignored():
     x_NHWC = scene()
     mask_HWC = np.ones(x_NHWC.shape[1:], bool)
     mask_HWC[:, :40] = False
@@ -52,7 +52,7 @@ def test_what_was_not_measured_counts_for_nothing():
     assert inside.low[0] > 50
 
 
-def test_background_alone_has_an_extent():
+def test_mostly_background_still_has_a_range():
     x_NHWC = np.zeros((2, 64, 64, 1))
     x_NHWC[0, 5, 5] = 7
     found = measured(x_NHWC)

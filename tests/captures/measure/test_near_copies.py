@@ -1,4 +1,4 @@
-"""Captures that are one image saved twice."""
+"""Captures that are the same image saved twice."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from n2n_jax.captures.measure.noise_model import mean_squares
 
 
 @pytest.mark.parametrize('num', [2, 3, 4, 5, 10, 11])
-def test_the_usual_difference_is_that_of_all_other_pairs(num):
+def test_medians_of_others_match_direct_computation(num):
     for seed in range(20):
         values = np.random.default_rng(seed).integers(0, 8, num).astype(float)
         wanted = [np.median(np.delete(values, k)) for k in range(num)]

@@ -1,4 +1,4 @@
-"""Correlation of noise between neighbors, from one image: found where it is, and only there."""
+"""Correlated noise is detected in single images, and independent noise is not flagged."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from n2n_jax.runtime.errors import UserError
 
 
 def spots():
-    """As fluorescent beads under a microscope, 256x256."""
+    """Draws fluorescent beads as under a microscope, 256x256."""
     rng = np.random.default_rng(7)
     image = np.zeros((256, 256))
     image[tuple(rng.integers(0, 256, (2, 120)))] = rng.random(120)
@@ -53,7 +53,7 @@ def measured(image):
 
 @pytest.mark.parametrize('scene', SCENES)
 @pytest.mark.parametrize('sigma', [10, 25])
-def test_independent_noise_is_called_so(scene, sigma):
+def test_independent_noise_is_called_independent(scene, sigma):
     clean = SCENES[scene]
     found = measured(clean + sigma * noise(clean.shape))
     assert found.verdict == INDEPENDENT
@@ -77,7 +77,7 @@ def test_blurred_noise_is_found(scene, blur, low, high):
     found = measured(np.clip(np.rint(clean + 15 * noise(clean.shape, blur=blur)), 0, 255))
     assert found.verdict != INDEPENDENT
     assert low < found.value < high
-    if scene in ('spots', 'astronaut'):  # where there is room without texture
+    if scene in ('spots', 'astronaut'):  # these have areas without texture
         assert found.verdict == CORRELATED
 
 
@@ -92,7 +92,7 @@ def test_rows_that_share_noise_and_sharpened_noise_are_found():
     assert -0.3 < found.value < -0.15  # -0.25 with the lowest frequencies
 
 
-def test_texture_without_noise_is_no_reason_to_refuse():
+def test_texture_without_noise_is_not_called_correlated():
     assert measured(photo('coffee')).verdict != CORRELATED
     assert measured(SCENES['leaves']).verdict == UNCLEAR
 

@@ -1,4 +1,4 @@
-"""Where captures are clipped, and that leaving it out leaves no bias."""
+"""Clipped areas are detected, and excluding them removes the bias."""
 
 import numpy as np
 from scipy import ndimage
@@ -20,7 +20,7 @@ def test_ends_of_the_type_and_piles_are_saturated():
     assert not saturated(rng.normal(0, 1, (2, 50, 50, 1))).any()
 
 
-def test_a_hot_pixel_goes_by_itself_and_a_blown_region_with_its_rim():
+def test_a_hot_pixel_is_masked_alone_and_a_clipped_region_with_its_rim():
     x = np.random.default_rng(0).integers(80, 120, (4, 60, 60, 1)).astype(np.uint8)
     x[:, 10, 10] = 255
     x[:, 40:, 40:] = 255
@@ -31,7 +31,7 @@ def test_a_hot_pixel_goes_by_itself_and_a_blown_region_with_its_rim():
     assert mask_HWC[:30, :30].sum() == 899
 
 
-def test_what_is_left_has_no_bias_and_would_have_if_values_went_one_by_one():
+def test_masking_neighborhoods_removes_the_bias_and_masking_values_does_not():
     rng = np.random.default_rng(1)
     clean_HWC = np.tile(np.linspace(-0.1, 0.6, 96), (96, 1))[..., None].clip(0)
     ratios = {'all': [], 'values': [], 'neighborhoods': []}
@@ -55,10 +55,10 @@ def test_what_is_left_has_no_bias_and_would_have_if_values_went_one_by_one():
     assert bias['values'] > 0.15
 
 
-def test_a_channel_clipped_below_the_others_top_is_left_out():
+def test_a_channel_with_a_lower_clipping_level_is_masked():
     rng = np.random.default_rng(0)
     x = rng.normal(1000, 200, (3, 64, 64, 3))
-    x[..., 1] = np.minimum(x[..., 1] / 2, 520)  # a filter's channel, with an end of its own
+    x[..., 1] = np.minimum(x[..., 1] / 2, 520)  # a filtered channel with its own clipping level
     x = np.rint(x).astype(np.uint16)
     np.testing.assert_array_equal(saturated(x)[..., 1], x[..., 1] == 520)
     assert not saturated(x)[..., [0, 2]].any()

@@ -1,4 +1,4 @@
-"""Averages of frames that overlap are no captures of their own."""
+"""Overlapping averages of frames are not independent captures."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SCENE = 1500 + 500 * np.sin(COLUMNS / 9) * np.cos(ROWS / 7) + 400 * (COLUMNS > 6
 
 
 def captures(windows, seed):
-    """Means over frames, each window naming the first and the last but one."""
+    """Returns means over frames; each window is (first, one past the last)."""
     frames = 150 * np.random.default_rng(seed).standard_normal((16, 96, 112))
     return np.stack([SCENE + frames[a:b].mean(axis=0) for a, b in windows])[..., None]
 
@@ -24,10 +24,10 @@ def captures(windows, seed):
     [
         ([(k, k + 4) for k in range(8)], 0.75),  # a rolling mean
         ([(0, 4), (2, 6), (4, 8)], 0.5),  # windows that overlap by half
-        ([(0, 2), (0, 4), (0, 8), (0, 16)], 0.66),  # the mean so far of a render
+        ([(0, 2), (0, 4), (0, 8), (0, 16)], 0.66),  # a progressive render
     ],
 )
-def test_a_rolling_mean_is_no_capture_and_its_correlation_is_told(windows, correlation):
+def test_overlapping_means_are_found_with_their_correlation(windows, correlation):
     found = [shared_noise.find(captures(windows, seed)) for seed in range(8)]
     named = [one for one in found if one is not None]
     assert len(named) >= 6
@@ -37,7 +37,7 @@ def test_a_rolling_mean_is_no_capture_and_its_correlation_is_told(windows, corre
     assert named[0].in_words().startswith('captures ')
 
 
-def test_independent_captures_are_not_blamed_whatever_their_noise_and_brightness():
+def test_independent_captures_of_any_noise_and_brightness_are_not_flagged():
     rng = np.random.default_rng(0)
     for num in (3, 4, 8):
         noise = rng.standard_normal((num, 96, 112, 1))
@@ -53,7 +53,7 @@ def test_clean_sets_of_all_kinds_share_nothing():
     assert [seed for seed, shared in found if shared is not None] == []
 
 
-def test_of_two_captures_nothing_is_said():
+def test_two_captures_give_no_result():
     assert shared_noise.find(captures([(0, 4), (2, 6)], 0)) is None
 
 
@@ -80,7 +80,7 @@ def test_one_odd_capture_does_not_make_the_others_share_noise():
     assert findings_of(scene, scene, moved)['shift'].verdict != audit.FINE
 
 
-def test_captures_that_share_noise_are_found_beside_one_that_shares_none():
+def test_captures_that_share_noise_are_found_among_independent_ones():
     scene, other = textures(2)
     frames = 100 * np.random.default_rng(2).standard_normal((4, 128, 128))
     windows = [frames[:2].mean(axis=0), frames[1:3].mean(axis=0), frames[3]]
@@ -91,7 +91,7 @@ def test_captures_that_share_noise_are_found_beside_one_that_shares_none():
         assert found.numbers['pair'] == [1, 2]
 
 
-def test_a_color_that_drifts_is_no_noise_that_captures_share():
+def test_a_drifting_color_is_not_taken_for_shared_noise():
     (scene,) = textures(1)
     gains = np.ones((3, 1, 1, 3))
     gains[..., 0] = np.reshape([1.4, 1.3, 0.7], (3, 1, 1))
