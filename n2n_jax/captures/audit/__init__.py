@@ -1,18 +1,16 @@
-"""Whether captures are fit for training on each other, before any time goes into it.
+"""Checks captures before training: can a network be trained on pairs of them?
 
-N captures of a scene, H height, W width, C channels, B blocks, L lags.
+Each check gives a number and a verdict. Most examine the difference of captures, in which the scene
+cancels and the noise does not.
 
-Each check gives a number and a verdict. What they look at is the difference of captures, in which
-the scene cancels and the noise does not.
+A check warns only if its number exceeds two limits: a practical one, given next to the check, and
+the significance threshold of `n2n_jax.captures.measure.block_statistics`, which noise alone exceeds
+in one of a million clean scenes. Quantities for which a scene is too small, too empty or too noisy
+are reported as not measurable, without a warning.
 
-A check has two limits: one says what matters, and is written beside it; the other is that of
-chance, the same for all (`n2n_jax.captures.measure.block_statistics`): a number is held against a
-scene only if it could not come about, by noise, once in a million clean scenes. What a scene is too
-small, too empty or too noisy to tell is said to be not measurable, and is no warning.
-
-As a common measure of what matters: a denoiser that gains 10 dB leaves a tenth of the noise's
-variance. An error in the targets of a tenth of the noise's standard deviation adds a hundredth of
-the variance, a tenth to what is left: 0.4 dB.
+The practical limits share a scale: a denoiser that gains 10 dB leaves a tenth of the noise
+variance. An error in the targets of a tenth of the noise standard deviation adds a hundredth of the
+noise variance, so a tenth of the remaining error: 0.4 dB.
 """
 
 from n2n_jax.captures.audit.alignment import brightness, residual, shift

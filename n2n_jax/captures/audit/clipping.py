@@ -1,4 +1,4 @@
-"""Check whether values are cut off at an end of their range.
+"""Checks captures for clipped values.
 
 N captures of a scene, H height, W width, C channels, B bins.
 """
@@ -12,20 +12,20 @@ import numpy as np
 from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, finding_of
 from n2n_jax.captures.audit.view import View
 
-_MOST_CLIPPED = 0.01  # share of values: at the ends they move the mean of everything around them
-_LOST = {'highest': 0.5, 'lowest': 0.9}  # share of values from which on the scene is gone
-_PILE = 1.5  # times the count of the value next to it: more at the end is a pile
+_MOST_CLIPPED = 0.01  # share of clipped values; they shift the means of everything around them
+_LOST = {'highest': 0.5, 'lowest': 0.9}  # share of clipped values at which the scene is lost
+_PILE = 1.5  # a value at an end is piled up if this much more frequent than the one next to it
 
 
 @dataclasses.dataclass
-class _Ends:
-    """The ends of the values of a channel.
+class _RangeEnds:
+    """The values at both ends of the range of a channel.
 
     Attributes:
-      where: the channel; '' of one.
-      shares: of the values that are at an end, and which that is, by the end's name.
-      clipped: share, name and number of the end that is clipped more; share 0: none is.
-      notes: why many values at an end are all right: share, number and words.
+      where: the channel; '' for a single one.
+      shares: value and share of values at each end, by name ('lowest', 'highest').
+      clipped: share, name and value of the end that is clipped more; share 0 if none is.
+      notes: why frequent values at an end are not clipped: share, value and explanation.
     """
 
     where: str
@@ -35,14 +35,14 @@ class _Ends:
 
 
 def saturation(scene: np.ndarray | View) -> Finding:
-    """The share of values piled up at an end of their range, whatever number that end is.
+    """Finds the share of values piled up at an end of their range, whatever value that end has.
 
-    Noise runs out towards its ends; where it is cut off, values pile up. Photon counts pile up at 0
-    as well, and rightly so: there their variance goes to 0 in proportion to the signal, which that
-    of clipped noise does not. Each channel has ends of its own.
+    The tails of noise are thin; where it is clipped, values pile up. Photon counts also pile up at
+    0, legitimately: their variance goes to 0 in proportion to the signal, unlike that of clipped
+    noise. Each channel has its own range.
     """
     view = View.of(scene)
-    channels = [_ends(view, c) for c in range(view.num_channels)]
+    channels = [_range_ends(view, c) for c in range(view.num_channels)]
     worst = max(channels, key=lambda ends: ends.clipped[0])
     numbers: dict[str, Any] = dict(worst.shares)
     if view.num_channels > 1:
@@ -56,23 +56,23 @@ def saturation(scene: np.ndarray | View) -> Finding:
         return finding_of('saturation', value, text, FINE, numbers=numbers)
     verdict = UNUSABLE if share >= _LOST[name] else WARNING
     way_out = (
-        'expose less, or shorter'
+        'use less light or a shorter exposure'
         if name == 'highest'
-        else "raise the camera's offset, or save without cutting off what is below black"
+        else "raise the camera's offset, or save without clipping values below black"
     )
     advice = (
-        f'values are cut off at the {name} there is, so their noise has no mean of 0, and what is '
-        f'learned there is wrong: {way_out}'
+        f'values are clipped at the {name} value, so their noise does not have mean 0 and training '
+        f'on them is biased: {way_out}'
     )
     clipped = ', '.join(ends.where for ends in channels if ends.where and ends.clipped[0])
     text = f'{share:.1%} at {number:g}' + (f' ({clipped})' if clipped else '')
     return finding_of('saturation', share, text, verdict, advice, numbers)
 
 
-def _ends(view: View, channel: int) -> _Ends:
+def _range_ends(view: View, channel: int) -> _RangeEnds:
     x = view.captures_NHWC[..., channel : channel + 1]
     values, counts = np.unique(x, return_counts=True)
-    found = _Ends(view.channels[channel], {})
+    found = _RangeEnds(view.channels[channel], {})
     for name, k, beside in (('lowest', 0, 1), ('highest', -1, -2)):
         share, number = float(counts[k] / x.size), float(values[k])
         found.shares[name] = {'value': number, 'share': share}
@@ -84,14 +84,14 @@ def _ends(view: View, channel: int) -> _Ends:
                 found.notes.append((share, number, ' in all captures, a border or mask'))
                 continue
             if _counts_photons(view, channel, values):
-                found.notes.append((share, number, ', as counts of few photons are'))
+                found.notes.append((share, number, ', as expected of low photon counts'))
                 continue
         found.clipped = max(found.clipped, (share, name, number))
     return found
 
 
-def _notes(channels: Sequence[_Ends]) -> list[str]:
-    """In words; what is so in all channels once, with the mean of their shares."""
+def _notes(channels: Sequence[_RangeEnds]) -> list[str]:
+    """Formats the notes; one that all channels share appears once, with their mean share."""
     alike: dict[tuple[float, str], list[tuple[float, str]]] = {}
     for ends in channels:
         for share, number, words in ends.notes:
@@ -105,7 +105,7 @@ def _notes(channels: Sequence[_Ends]) -> list[str]:
 
 
 def counting_channels(scene: np.ndarray | View) -> tuple[bool, ...]:
-    """Whether each channel counts photons: 0 of them is no value that was cut off, (C,)."""
+    """Returns for each channel whether it counts photons, whose zeros are not clipped."""
     view = View.of(scene)
     return tuple(
         _counts_photons(view, c, np.unique(view.captures_NHWC[..., c]))
@@ -114,7 +114,7 @@ def counting_channels(scene: np.ndarray | View) -> tuple[bool, ...]:
 
 
 def _counts_photons(view: View, channel: int, values: np.ndarray) -> bool:
-    """Whether variance is proportional to what is above the lowest value."""
+    """Returns whether the variance is proportional to the signal above the lowest value."""
     low = float(values[0])
     model = view.model_of(channel)
     signal, variance = model.signal_B - low, model.variance_B
@@ -126,6 +126,6 @@ def _counts_photons(view: View, channel: int, values: np.ndarray) -> bool:
         return bool(np.all(np.abs(variance - line) < allowed))
     if values.dtype.kind not in 'iu' or not len(signal):
         return False
-    # A flat scene has one signal only; but counts are multiples of the gain.
+    # A flat scene has only one signal level; but counts are multiples of the gain.
     step = float(np.gcd.reduce(values.astype(np.int64) - int(values[0])))
     return bool(abs(variance.mean() / (step * signal.mean()) - 1) < 0.1)

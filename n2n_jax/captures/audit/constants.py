@@ -1,4 +1,4 @@
-"""Constants of captures, such as a border without data, in words."""
+"""Summaries of constants in captures, such as a border without data."""
 
 import dataclasses
 import math
@@ -10,12 +10,12 @@ from n2n_jax.images.constant_areas import Area
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """A value that stands in place of a measurement.
+    """A constant value instead of measurements.
 
     Attributes:
-      value: of the pixels.
-      share: of all pixels.
-      where: the channels; '' of all.
+      value: the constant; may be NaN or infinite.
+      share: fraction of all pixels that hold it.
+      where: names of the channels; '' for all.
     """
 
     value: float
@@ -23,24 +23,24 @@ class Constant:
     where: str
 
     def in_words(self) -> str:
-        """'22.0% are -9999 in all captures, a border, mask or no data'."""
+        """Describes it: '22.0% are -9999 in all captures, a border, mask or no data'."""
         of = f' of {self.where}' if self.where else ''
         words = 'in all captures, a border, mask or no data'
         return f'{self.share:.1%}{of} are {self.value:g} {words}'
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, in which NaN and infinity are words."""
+        """Converts to JSON content, with NaN and infinity as strings."""
         value = self.value if math.isfinite(self.value) else str(self.value)
         named = {'channel': self.where} if self.where else {}
         return {'value': value, 'share': self.share, **named}
 
 
 def constants(areas: Sequence[Area], channels: Sequence[str]) -> list[Constant]:
-    """The constants of all channels; what channels have alike is one.
+    """Merges equal constants of several channels into one.
 
     Args:
-      areas: of all channels.
-      channels: their names.
+      areas: those of all channels.
+      channels: names of the channels.
     """
     alike: dict[tuple[str, float], list[Area]] = {}
     for area in areas:

@@ -1,4 +1,4 @@
-"""What checks of captures say: a number, a verdict, advice."""
+"""Results of checks on captures: a number, a verdict and advice."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ ORDER = (FINE, WARNING, UNUSABLE)
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """The outcome of one check on one scene.
+    """The result of one check on one scene.
 
     Attributes:
-      scene: its name.
-      check: the name of the check.
-      value: the number behind the verdict; nan where it could not be measured.
-      text: the number in words.
+      scene: name of the scene.
+      check: name of the check.
+      value: the number behind the verdict; NaN if not measurable.
+      text: the number as shown to the user.
       verdict: 'fine', 'warning' or 'unusable'.
       advice: what to do; '' if fine.
-      numbers: all others that the check found.
+      numbers: further numbers for the JSON report.
     """
 
     scene: str
@@ -33,7 +33,7 @@ class Finding:
     numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, which has neither infinity nor nan: they are null."""
+        """Converts to JSON content, with NaN and infinity as null."""
         return without_nan(dataclasses.asdict(self))
 
 
@@ -45,12 +45,12 @@ def finding_of(
     advice: str = '',
     numbers: dict[str, Any] | None = None,
 ) -> Finding:
-    """A finding of a scene whose name is filled in later."""
+    """Returns a finding without the name of the scene, which is filled in later."""
     return Finding('', check, float(value), text, verdict, advice, numbers or {})
 
 
 def worst(findings: Sequence[Finding]) -> str:
-    """The verdict of the set: unusable only if every scene is."""
+    """Returns the verdict on all scenes: unusable only if every scene is."""
     by_scene: dict[str, str] = {}
     for finding in findings:
         before = by_scene.get(finding.scene, FINE)
@@ -62,7 +62,7 @@ def worst(findings: Sequence[Finding]) -> str:
 
 
 def advice_by_scene(findings: Sequence[Finding]) -> list[tuple[str, str, list[str]]]:
-    """Verdict, advice and the scenes it is for, the worst first."""
+    """Groups advice: verdict, advice and the names of its scenes, the worst first."""
     scenes: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         if finding.advice:
@@ -72,7 +72,7 @@ def advice_by_scene(findings: Sequence[Finding]) -> list[tuple[str, str, list[st
 
 
 def without_nan(content: Any) -> Any:
-    """Content for JSON: what is not finite becomes null."""
+    """Returns content for JSON, with non-finite floats as None."""
     if isinstance(content, dict):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -1,4 +1,4 @@
-"""The audit as one page of HTML that needs nothing else: no other file, no network, no scripts.
+"""Renders an audit as a self-contained HTML page: no other files, network or scripts.
 
 N captures of a scene, H height, W width, C channels, L lags.
 """
@@ -19,32 +19,33 @@ from n2n_jax.captures.measure.noise_model import NoiseModel
 from n2n_jax.images.codecs import png
 from n2n_jax.images.pictures import displayed
 
-MOST_DETAILED = 20  # scenes that get pictures and plots
+MOST_DETAILED = 20  # scenes shown with images and plots
 _PICTURE = 320  # pixels a side, at most
 _BINS = 64
-_MOST_ROWS = 1000  # scenes in the table; more would make a page that no phone opens
+_MOST_ROWS = 1000  # scenes in the table; with more, the page would be too large for phones
 _MOST_ADVICE = 50
 _MARKS = {audit.FINE: '✓', audit.WARNING: '!', audit.UNUSABLE: '✗'}
 _SENTENCES = {
-    audit.FINE: 'Nothing wrong was found: go ahead and train.',
-    audit.WARNING: 'These captures can be trained on, but read the warnings first.',
+    audit.FINE: 'No problem was found: go ahead and train.',
+    audit.WARNING: 'You can train on these captures, but read the warnings first.',
     audit.UNUSABLE: 'Do not train on these captures as they are.',
 }
-# What each check looks at, for the reader who meets the table for the first time.
+# Explanations of the checks for first-time readers.
 _MEANINGS = {
     'duplicates': 'captures that are the same image, perhaps saved twice',
-    'shared noise': 'captures whose noise is alike, as of averages that overlap',
-    'same scene': 'how much of what one capture shows the others show too (1: all)',
-    'shift': 'how far a capture lies from the others, in pixels',
-    'brightness': 'gain and offset of a capture against the others, in the color that drifts most',
+    'shared noise': 'captures with correlated noise, such as overlapping averages',
+    'same scene': 'share of the content of a capture that the others show too (1: all)',
+    'shift': 'shift of a capture relative to the others, in pixels',
+    'brightness': 'gain and offset of a capture relative to the others, in the color that drifts '
+    'most',
     'residual': 'what is left in the difference of captures besides noise, in units of the '
-    'noise: its mean, and how it follows the signal',
-    'correlation': 'how alike the noise of neighboring pixels is (0: not at all)',
-    'channels': 'how alike the noise of the colors is',
-    'saturation': 'share of values cut off at an end of their range',
-    'outlier': 'how much more a capture differs from its like than usual (1: as usual)',
-    'noise': 'standard deviation of the noise, in units of the pixels',
-    audit.NEIGHBORS: 'whether neighboring pixels have noise of their own',
+    'noise: its mean, and the part that follows the signal',
+    'correlation': 'correlation of noise between neighboring pixels (0: none)',
+    'channels': 'correlation of noise between colors',
+    'saturation': 'share of values clipped at an end of their range',
+    'outlier': 'difference of a capture to the closest one, relative to the usual (1: as usual)',
+    'noise': 'standard deviation of the noise, in pixel units',
+    audit.NEIGHBORS: 'whether noise is independent between neighboring pixels',
 }
 
 _STYLE = """
@@ -73,14 +74,14 @@ svg .bad { color: var(--unusable); } small, .soft { color: var(--soft); }
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """What is shown of a scene; made while its captures are in memory.
+    """Images and histogram of a scene, made while its captures are in memory.
 
     Attributes:
       first: PNG of the first capture.
-      difference: PNG of it less the second.
-      scale: standard deviations of the difference from black to white.
-      counts: of the histogram.
-      edges: of its bins, one more.
+      difference: PNG of the first minus the second capture.
+      scale: standard deviations from mid-gray to black or white in `difference`.
+      counts: counts of the histogram.
+      edges: its bin edges, one more than counts.
     """
 
     first: bytes
@@ -91,13 +92,13 @@ class Pictures:
 
 
 def pictures(captures_NHWC: np.ndarray) -> Pictures:
-    """Thumbnails and the histogram of a scene, without borders that hold no data.
+    """Makes the images and the histogram of a scene, without borders that hold no data.
 
-    A large scene is shown by its middle, not shrunk: that would average the noise away.
+    Large scenes are cropped to their center rather than shrunk, which would average the noise away.
     """
     captures_NHWC = measured_part(captures_NHWC).captures_NHWC
-    first_HWC = _middle(captures_NHWC[0]).astype(np.float64)
-    difference_HWC = first_HWC - _middle(captures_NHWC[1])
+    first_HWC = _center_crop(captures_NHWC[0]).astype(np.float64)
+    difference_HWC = first_HWC - _center_crop(captures_NHWC[1])
     low, high = np.percentile(first_HWC, [0.5, 99.5])
     sigma = float(difference_HWC.std())
     limit = 3 * sigma or 1.0
@@ -105,7 +106,7 @@ def pictures(captures_NHWC: np.ndarray) -> Pictures:
     values = values.astype(np.uint8) if values.dtype == bool else values
     ends = float(values.min()), float(values.max())
     if values.dtype.kind in 'iu' and ends[1] - ends[0] < 4 * _BINS:
-        # A bin per number or per few: bins that hold one number more than others look like combs.
+        # A whole number of integers per bin: otherwise the histogram looks like a comb.
         step = int(np.ceil((ends[1] - ends[0] + 1) / (4 * _BINS)))
         edges = np.arange(ends[0], ends[1] + step + 0.5, step) - 0.5
     else:
@@ -123,7 +124,7 @@ def pictures(captures_NHWC: np.ndarray) -> Pictures:
     )
 
 
-def _middle(image_HWC: np.ndarray) -> np.ndarray:
+def _center_crop(image_HWC: np.ndarray) -> np.ndarray:
     h, w, _ = image_HWC.shape
     top, left = max(0, (h - _PICTURE) // 2), max(0, (w - _PICTURE) // 2)
     return image_HWC[top : top + _PICTURE, left : left + _PICTURE]
@@ -131,21 +132,21 @@ def _middle(image_HWC: np.ndarray) -> np.ndarray:
 
 def _png(image_HWC: np.ndarray) -> bytes:
     pixels = displayed(image_HWC)
-    is_color = image_HWC.shape[-1] == 3  # of others one channel is shown
+    is_color = image_HWC.shape[-1] == 3  # otherwise one channel is shown
     return png.encode(pixels, 'rgb') if is_color else png.encode(pixels[..., 0], 'gray')
 
 
 class Details:
-    """Keeps the pictures of the worst scenes only, so that memory and page stay bounded."""
+    """Keeps the images of the worst scenes only, to bound memory and page size."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[tuple[int, int, int], str, Pictures]] = []
         self._count = 0
 
     def add(self, scene: audit.SceneAudit, captures_NHWC: np.ndarray) -> None:
-        """Offers a scene; the pictures are only made if it is among the worst so far."""
+        """Adds a scene; its images are made only if it is among the worst so far."""
         verdicts = [audit.ORDER.index(finding.verdict) for finding in scene.findings]
-        # Worse first; of equal ones those that came first.
+        # Worst first; among equals, in order of arrival.
         self._count += 1
         rank = (max(verdicts), sum(verdicts), -self._count)
         if len(self._heap) == MOST_DETAILED and rank < self._heap[0][0]:
@@ -155,16 +156,16 @@ class Details:
             heapq.heappop(self._heap)
 
     def by_scene(self) -> dict[str, Pictures]:
-        """The worst scene first."""
+        """Returns the images by scene, the worst scene first."""
         return {name: shown for _, name, shown in sorted(self._heap, reverse=True)}
 
 
 def page(scenes: Sequence[audit.SceneAudit], shown: dict[str, Pictures]) -> str:
-    """The whole page.
+    """Renders the page.
 
     Args:
-      scenes: all of them.
-      shown: pictures of those that get details, in their order on the page.
+      scenes: all audited scenes.
+      shown: images of the scenes to show in detail, in page order.
     """
     findings = [finding for scene in scenes for finding in scene.findings]
     verdict = audit.worst(findings)
@@ -173,9 +174,9 @@ def page(scenes: Sequence[audit.SceneAudit], shown: dict[str, Pictures]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
         f'<title>Audit: {verdict}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
-        '<h1>Are these captures fit for training?</h1>\n'
+        '<h1>Are these captures suitable for training?</h1>\n'
         f'<p class="verdict {verdict}"><strong>Verdict: {verdict}.</strong> '
-        f'{_SENTENCES[verdict]}</p>\n<p>{_counted(scenes)}</p>\n',
+        f'{_SENTENCES[verdict]}</p>\n<p>{_verdict_counts(scenes)}</p>\n',
         _advice(findings),
         _table(scenes),
         _legend(scenes),
@@ -185,16 +186,16 @@ def page(scenes: Sequence[audit.SceneAudit], shown: dict[str, Pictures]) -> str:
         parts.append(f'<h2>{what} in detail</h2>\n')
         if len(shown) < len(scenes):
             parts.append(
-                f'<p class="soft">Pictures and plots of {len(shown)} of {len(scenes)} scenes, the '
-                'worst first; the table above and the JSON file (--json) have all of them.</p>\n'
+                f'<p class="soft">Images and plots of {len(shown)} of {len(scenes)} scenes, the '
+                'worst first; the table above and the JSON file (--json) list all of them.</p>\n'
             )
         parts += [_details(by_name[name], pictures) for name, pictures in shown.items()]
     parts.append('</body>\n</html>\n')
-    # File names may hold bytes that are no text, and UTF-8 cannot write those.
+    # File names may contain bytes that are not text, which UTF-8 cannot encode.
     return ''.join(parts).encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
-def _counted(scenes: Sequence[audit.SceneAudit]) -> str:
+def _verdict_counts(scenes: Sequence[audit.SceneAudit]) -> str:
     counts = {verdict: 0 for verdict in audit.ORDER}
     for scene in scenes:
         counts[scene.verdict] += 1
@@ -242,7 +243,7 @@ def _table(scenes: Sequence[audit.SceneAudit]) -> str:
 
 
 def _cell(verdict: str, text: str) -> str:
-    # The mark and the word say what the color says.
+    # The mark and the word repeat what the color says, for those who cannot see it.
     word = '' if verdict == audit.FINE or text == verdict else f' <b>{verdict}</b>'
     return f'<td class="{verdict}">{_MARKS[verdict]} {escape(text)}{word}</td>'
 
@@ -254,8 +255,8 @@ def _legend(scenes: Sequence[audit.SceneAudit]) -> str:
     note = ''
     if sampled:
         note = (
-            f'<p class="soft">{len(sampled)} scenes are so large that nine regions of 512x512 '
-            'pixels were looked at, spread over each.</p>\n'
+            f'<p class="soft">{len(sampled)} scenes are so large that only nine regions of 512x512 '
+            'pixels, spread over each, were checked.</p>\n'
         )
     return f'<details><summary>What the columns mean</summary><ul>\n{items}</ul></details>\n{note}'
 
@@ -271,30 +272,30 @@ def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
         for finding in scene.findings
     )
     left_out = ''.join(
-        f'<p>{escape(constant.in_words())}: left out of all checks.</p>\n'
+        f'<p>{escape(constant.in_words())}: excluded from all checks.</p>\n'
         for constant in scene.constants
     )
     figures = [
-        _image(shown.first, 'Capture 1, its middle if it is large, stretched to its own range.'),
+        _image(shown.first, 'Capture 1, cropped to its center if large, stretched to its range.'),
         _image(
             shown.difference,
-            f'Capture 1 less capture 2; gray is 0, black and white are {shown.scale:g} standard '
+            f'Capture 1 minus capture 2; gray is 0, black and white are {shown.scale:g} standard '
             'deviations. It should show noise and nothing of the scene.',
         ),
         _figure(
             _noise_plot(scene),
-            'Variance of the noise over the signal, and the line of photon and read noise: '
+            'Noise variance over signal, and the fitted line of photon and read noise: '
             f'{line_in_words(scene.noise)}.',
         ),
         _figure(
             _histogram(shown),
-            'How often each value occurs (root of the count). A bar that sticks out at an end is '
+            'Frequency of values (square root of the count). A bar that sticks out at an end is '
             'clipping.',
         ),
         _figure(
-            _lags(scene),
-            'How alike the noise is to that of pixels up to five away; the pixel itself is in the '
-            'middle. Noise that is its own in every pixel shows one dark cell.',
+            _autocorrelation_map(scene),
+            'Autocorrelation of the noise up to five pixels away, centered. Noise that is '
+            'independent between pixels shows a single dark cell.',
         ),
     ]
     return (
@@ -315,7 +316,7 @@ def _figure(content: str, caption: str) -> str:
 
 
 def line_in_words(model: NoiseModel) -> str:
-    """'variance = 2.1 x signal + 30; bins lie within 4 % of it'."""
+    """Describes the fitted line: 'variance = 2.1 x signal + 30; bins lie within 4 % of it'."""
     sign = '+' if model.square >= 0 else '-'
     return (
         f'variance = {model.gain:.3g} x signal {sign} {abs(model.square):.3g}; bins lie within '
@@ -329,13 +330,13 @@ def _noise_plot(scene: audit.SceneAudit) -> str:
     x = float(signal.min()), float(signal.max())
     top = float(variance.max()) * 1.1 or 1.0
     plot = svg.Plot(x, (0.0, top))
-    # Only the part of the line that lies between the axes.
+    # Only the part of the line inside the axes.
     inside = [s for s in np.linspace(*x, 50) if 0 <= model.gain * s + model.square <= top]
-    left_out = ~model.used_B
+    excluded = ~model.used_B
     marks = [
         svg.line(plot, inside, [model.gain * s + model.square for s in inside]),
         svg.points(plot, signal[model.used_B].tolist(), variance[model.used_B].tolist()),
-        svg.points(plot, signal[left_out].tolist(), variance[left_out].tolist(), 'bad'),
+        svg.points(plot, signal[excluded].tolist(), variance[excluded].tolist(), 'bad'),
     ]
     return svg.figure(
         plot, marks, x_label='signal', y_label='variance', title=line_in_words(scene.noise)
@@ -349,11 +350,11 @@ def _histogram(shown: Pictures) -> str:
         plot,
         [svg.bars(plot, shown.edges, heights.tolist())],
         x_label='value',
-        y_label='root of the count',
+        y_label='square root of the count',
         title='histogram of all captures',
     )
 
 
-def _lags(scene: audit.SceneAudit) -> str:
+def _autocorrelation_map(scene: audit.SceneAudit) -> str:
     lags = scene.autocorrelation_LL
     return svg.cells(lags.tolist(), title='autocorrelation of the noise')

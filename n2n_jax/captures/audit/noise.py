@@ -1,4 +1,4 @@
-"""Checks of the noise itself: what neighbors and colors share, and how much there is.
+"""Checks the noise: its correlation between neighbors and colors, and its level.
 
 N captures of a scene, H height, W width, C channels, B bins, L lags.
 """
@@ -11,12 +11,12 @@ from n2n_jax.captures.audit.findings import FINE, UNUSABLE, WARNING, Finding, fi
 from n2n_jax.captures.audit.view import View
 from n2n_jax.captures.measure import block_statistics
 
-_LAGS = 5  # pixels that noise is correlated over
-_MOST_CORRELATION = 0.1  # a blur that cannot be seen: sigma of a third of a pixel
+_LAGS = 5  # pixels, the largest lag of the autocorrelation
+_MOST_CORRELATION = 0.1  # as after an invisible blur, with a sigma of a third of a pixel
 
 
 def correlation(scene: np.ndarray | View) -> Finding:
-    """The larger correlation of the noise of a pixel with that of the next, down or right."""
+    """Measures the correlation of noise between adjacent pixels, down or right, the larger one."""
     d = View.of(scene).noise_HWC
     side = block_statistics.block_side(*d.shape[:2])
     down, right = (_lag_ratio(d, lag, side) for lag in ((1, 0), (0, 1)))
@@ -28,19 +28,19 @@ def correlation(scene: np.ndarray | View) -> Finding:
     if not (down.exceeds(_MOST_CORRELATION) or right.exceeds(_MOST_CORRELATION)):
         return finding_of('correlation', larger.value, text, FINE, numbers=numbers)
     if larger.value > 0:
-        cause = 'blotches, as from a blur in the camera, resampling, demosaicking or JPEG'
+        cause = 'blotches, as from blur in the camera, resampling, demosaicing or JPEG'
     else:
-        cause = 'it alternates, as after sharpening'
+        cause = 'alternating, as after sharpening'
     advice = (
-        f'noise is shared by neighboring pixels ({cause}). Training on pairs is made for that; '
-        'methods for single images are not and keep the blotches, and averaging neighbors gains '
-        'less than it seems'
+        f'noise is correlated between neighboring pixels ({cause}). Training on pairs handles '
+        'this; single-image methods do not and keep the blotches, and averaging neighbors gains '
+        'less than expected'
     )
     return finding_of('correlation', larger.value, text, WARNING, advice, numbers)
 
 
 def _lagged(d_HWC: np.ndarray, lag: tuple[int, int]) -> np.ndarray:
-    """Products of values that are a lag apart; of lags to the left too."""
+    """Returns products of values that are `lag` (down, right) apart; right may be negative."""
     down, right = lag
     h, w, _ = d_HWC.shape
     ahead = d_HWC[down:, max(right, 0) : w + min(right, 0)]
@@ -57,7 +57,7 @@ def _lag_ratio(d_HWC: np.ndarray, lag: tuple[int, int], side: int) -> block_stat
 
 
 def autocorrelation(scene: np.ndarray | View) -> np.ndarray:
-    """Of the noise with itself up to five pixels away, (L, L) with L = 11; 1 in the middle."""
+    """Returns the autocorrelation of the noise for lags up to 5, (L, L) with L = 11, centered."""
     d = View.of(scene).noise_HWC
     variance = float(np.mean(d**2)) or 1.0
     size = min(_LAGS, *(side - 1 for side in d.shape[:2]))
@@ -70,14 +70,14 @@ def autocorrelation(scene: np.ndarray | View) -> np.ndarray:
 
 
 def channels(scene: np.ndarray | View) -> Finding:
-    """The largest correlation of the noise of a color with that of another."""
+    """Measures the largest correlation of noise between two colors."""
     view = View.of(scene)
     num = view.num_channels
     if num == 1:
         return finding_of('channels', float('nan'), 'gray', FINE)
     d = view.noise_HWC
     side = block_statistics.block_side(*d.shape[:2])
-    # Each color in units of its own noise, so that the mean of squares is that of both.
+    # Each color in units of its own noise, so that both contribute equally to the mean square.
     d = d / np.maximum(d.std(axis=(0, 1)), 1e-300)
     found = {}
     for i, j in itertools.combinations(range(num), 2):
@@ -92,8 +92,8 @@ def channels(scene: np.ndarray | View) -> Finding:
     shared = any(one.exceeds(_MOST_CORRELATION, len(found)) for one in found.values())
     verdict = WARNING if shared else FINE
     advice = (
-        'noise is shared by the colors, as after demosaicking or a change of color space. '
-        'Training on pairs is made for that; methods for single images leave gray grain'
+        'noise is correlated between colors, as after demosaicing or a color space conversion. '
+        'Training on pairs handles this; single-image methods leave gray grain'
         if verdict == WARNING
         else ''
     )
@@ -101,12 +101,12 @@ def channels(scene: np.ndarray | View) -> Finding:
 
 
 def noise(scene: np.ndarray | View) -> Finding:
-    """The noise itself: never a fault, unless there is none."""
+    """Measures the noise level; unusable only if there is no noise."""
     model = View.of(scene).model
     dark, bright = model.sigmas()
     sigma = float(np.sqrt(model.variance_B.mean()))
     if sigma == 0:
-        advice = 'captures do not differ at all: there is nothing to learn from'
+        advice = 'captures do not differ at all: there is nothing to learn'
         return finding_of('noise', 0.0, 'none', UNUSABLE, advice)
     text = f'σ {dark:.3g} (dark) to {bright:.3g} (bright)'
     return finding_of('noise', sigma, text, FINE)

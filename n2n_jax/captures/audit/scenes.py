@@ -1,6 +1,6 @@
-"""All checks on scenes, and what was found out about each.
+"""Runs all checks on scenes and collects their results.
 
-N captures of a scene, H height, W width, C channels, B bins, L lags.
+N captures of a scene, H height, W width, C channels, L lags.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.config import MOST_CHANNELS
 from n2n_jax.runtime.errors import UserError
 
-NEIGHBORS = 'neighbors'  # the check of images that are alone, see `n2n_jax.captures.audit.single`
+NEIGHBORS = 'neighbors'  # the check of single images, see `n2n_jax.captures.audit.single`
 _SMALLEST_SIDE = 8  # pixels
 _LARGEST_VALUE, _SMALLEST_VALUE = 1e150, 1e-150
 Check = Callable[[View], Finding]
@@ -55,18 +55,18 @@ CHECKS: dict[str, Check] = {
 
 @dataclasses.dataclass(frozen=True)
 class SceneAudit:
-    """What was found out about one scene.
+    """The results of all checks on one scene.
 
     Attributes:
-      name: of the scene.
+      name: name of the scene.
       shape: captures, height, width, channels; empty if it could not be read.
-      kind: of the numbers, such as 'uint8'.
-      findings: of all checks.
-      noise: the line of its variance; None if it could not be read.
-      autocorrelation_LL: of the noise.
-      sampled: whether it is so large that only regions of it were looked at.
-      digests: one per capture, equal for equal pixels.
-      constants: what was left out of all checks, such as a border.
+      kind: name of the pixel type, such as 'uint8'.
+      findings: one per check.
+      noise: the fitted noise model; None if the scene could not be read.
+      autocorrelation_LL: autocorrelation of the noise; None likewise.
+      sampled: whether only regions of a large scene were checked.
+      digests: pixel hash of each capture.
+      constants: constant areas that were excluded from all checks, such as a border.
     """
 
     name: str
@@ -85,7 +85,7 @@ class SceneAudit:
         return max((finding.verdict for finding in self.findings), key=ORDER.index)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Converts to JSON content."""
         noise = None
         if self.noise is not None:
             noise = {
@@ -115,9 +115,9 @@ class SceneAudit:
 
 
 def audit_scene(scene: SceneCaptures) -> SceneAudit:
-    """All checks on one scene; of a very large one on a grid of regions.
+    """Runs all checks on one scene; on a grid of regions if it is very large.
 
-    Borders and other constants (see `n2n_jax.images.constant_areas`) are left out of all checks.
+    Borders and other constants (see `n2n_jax.images.constant_areas`) are excluded.
     """
     captures_NHWC = scene.captures_NHWC
     view = View(captures_NHWC, scene.measured_HWC)
@@ -129,7 +129,7 @@ def audit_scene(scene: SceneCaptures) -> SceneAudit:
         for name, check in CHECKS.items()
     ]
     if any(finding.check == 'shift' and finding.verdict != FINE for finding in findings):
-        findings = [_perhaps_by_shift(finding) for finding in findings]
+        findings = [_mention_shift(finding) for finding in findings]
     return SceneAudit(
         name=scene.name,
         shape=captures_NHWC.shape,
@@ -144,46 +144,49 @@ def audit_scene(scene: SceneCaptures) -> SceneAudit:
 
 
 def _why_not_measurable(captures_NHWC: np.ndarray) -> str:
-    """Why no check can be made of what was measured; '' if they can."""
+    """Returns why a scene cannot be checked; '' if it can."""
     num, h, w, _ = captures_NHWC.shape
     if num < 2:
-        return 'It holds one capture, and two are needed'
+        return 'It holds only one capture, but two are needed'
     if min(h, w) < _SMALLEST_SIDE:
         return (
-            f'{w}x{h} pixels were measured, and {_SMALLEST_SIDE}x{_SMALLEST_SIDE} are the fewest '
-            'to tell anything by'
+            f'{w}x{h} pixels were measured, but at least {_SMALLEST_SIDE}x{_SMALLEST_SIDE} are '
+            'needed'
         )
     if not np.isfinite(captures_NHWC).all():
-        return 'It holds NaN or infinite pixels: leave it out'
+        return 'It holds NaN or infinite pixels: remove it'
     largest = max(abs(float(captures_NHWC.max())), abs(float(captures_NHWC.min())))
     if largest and not _SMALLEST_VALUE < largest < _LARGEST_VALUE:
         return (
-            f'It holds values of {largest:.2g}, whose squares are beyond all numbers: bring all '
-            'captures to another unit'
+            f'It holds values of {largest:.2g}, whose squares leave the range of float64: scale '
+            'all captures by the same factor'
         )
     return ''
 
 
-def _perhaps_by_shift(finding: Finding) -> Finding:
-    """Edges that do not cancel in a difference are alike in neighboring pixels and in colors."""
+def _mention_shift(finding: Finding) -> Finding:
+    """Adds to the advice that a shift may be the cause.
+
+    Edges that do not cancel in a difference are correlated between neighboring pixels and colors.
+    """
     checks = 'correlation', 'channels', 'outlier', 'shared noise'
     if finding.verdict == FINE or finding.check not in checks:
         return finding
-    words = f'{finding.advice}. The shift may be all there is to it: mend that first'
-    return dataclasses.replace(finding, advice=words)
+    advice = f'{finding.advice}. The shift may be the only cause: fix that first'
+    return dataclasses.replace(finding, advice=advice)
 
 
 def digest(capture_HWC: np.ndarray) -> str:
-    """Equal for equal pixels."""
+    """Returns a hash of the pixels."""
     return hashlib.sha256(np.ascontiguousarray(capture_HWC).data).hexdigest()
 
 
 def read(scene: Scene, like: SceneCaptures | None) -> SceneCaptures | SceneAudit:
-    """The captures of a scene, or why they cannot be trained on.
+    """Reads the captures of a scene; returns an audit if they cannot be trained on.
 
     Args:
-      scene: where they are.
-      like: a scene that was read before: all must have its channels and type.
+      scene: its files.
+      like: a scene that was read before, whose channels and type all must share.
     """
     try:
         captures_NHWC = read_scene(scene)
@@ -193,17 +196,17 @@ def read(scene: Scene, like: SceneCaptures | None) -> SceneCaptures | SceneAudit
     why = ''
     bad = _first_with_nan(captures_NHWC)
     if bad is not None:
-        why = f'{scene.captures[bad].path} holds NaN or infinite pixels: leave it out.'
+        why = f'{scene.captures[bad].path} holds NaN or infinite pixels: remove it.'
     elif shape[-1] > MOST_CHANNELS:
         name = scene.captures[0].path
-        why = f'{name} has {shape[-1]} channels, and a network takes at most {MOST_CHANNELS}.'
+        why = f'{name} has {shape[-1]} channels, but a network takes at most {MOST_CHANNELS}.'
     elif like is not None:
         first = like.captures_NHWC
         if shape[-1] != first.shape[-1]:
-            why = f'It has {shape[-1]} channels, {like.name} has {first.shape[-1]}.'
+            why = f'It has {shape[-1]} channels, but {like.name} has {first.shape[-1]}.'
         elif kind != first.dtype:
-            why = f'It holds {kind} numbers, {like.name} {first.dtype}.'
-        why += ' One model is trained on scenes of one kind: convert it, or leave it out.' * bool(
+            why = f'It holds {kind} values, but {like.name} holds {first.dtype}.'
+        why += ' All scenes must have the same channels and type: convert it, or remove it.' * bool(
             why
         )
     if why:
@@ -212,7 +215,7 @@ def read(scene: Scene, like: SceneCaptures | None) -> SceneCaptures | SceneAudit
 
 
 def _first_with_nan(captures_NHWC: np.ndarray) -> int | None:
-    """The first capture that is not finite where others are measured."""
+    """Returns the first capture with non-finite values outside constant areas, or None."""
     if captures_NHWC.dtype.kind != 'f' or np.isfinite(captures_NHWC).all():
         return None
     measured_HWC = ~constant_mask(captures_NHWC)
@@ -226,9 +229,9 @@ def _unusable(name: str, why: str, shape: tuple[int, ...], kind: str) -> SceneAu
 
 
 def with_copies_between(scenes: Sequence[SceneAudit]) -> list[SceneAudit]:
-    """Adds a warning to scenes that hold a capture of an earlier scene.
+    """Adds a warning to scenes that contain a capture of an earlier scene.
 
-    What is held out would have been trained on.
+    Otherwise held-out captures could be part of the training data.
     """
     first_with: dict[str, str] = {}
     marked = []
@@ -243,8 +246,8 @@ def with_copies_between(scenes: Sequence[SceneAudit]) -> list[SceneAudit]:
                 len(others),
                 f'as in {others[0]}',
                 WARNING,
-                f'a capture of it is also one of {", ".join(others)}: what is held out to score a '
-                'model would have been trained on. Leave one out',
+                f'one of its captures is also in {", ".join(others)}, so a model could be scored '
+                'on captures that it was trained on: remove one',
             )
             scene = dataclasses.replace(scene, findings=(*scene.findings, finding))
         marked.append(scene)
@@ -252,18 +255,18 @@ def with_copies_between(scenes: Sequence[SceneAudit]) -> list[SceneAudit]:
 
 
 def audit(scenes: Sequence[SceneCaptures]) -> list[Finding]:
-    """All checks on all scenes."""
+    """Runs all checks on all scenes."""
     audited = with_copies_between([audit_scene(scene) for scene in scenes])
     return [finding for scene in audited for finding in scene.findings]
 
 
 def columns(findings: Sequence[Finding]) -> list[str]:
-    """The checks that make up the table: all, or the one there is for images that are alone."""
+    """Returns the names of the checks in the table: all, or the only one for single images."""
     return [NEIGHBORS] if any(f.check == NEIGHBORS for f in findings) else list(CHECKS)
 
 
 def markdown(findings: Sequence[Finding]) -> str:
-    """A row per scene, and the advice below."""
+    """Formats a table with a row per scene, and the advice below."""
     scenes: dict[str, dict[str, Finding]] = {}
     for finding in findings:
         scenes.setdefault(finding.scene, {})[finding.check] = finding

@@ -1,6 +1,6 @@
-"""The check of images that are alone, of which pairs would be made of neighboring pixels.
+"""Checks single images, for training on pairs of neighboring pixels.
 
-N captures of a scene, one here, H height, W width, C channels.
+N captures of a scene (here 1), H height, W width, C channels.
 """
 
 import numpy as np
@@ -15,14 +15,15 @@ _VERDICTS = {
     noise_correlation.INDEPENDENT: (FINE, 'independent', ''),
     noise_correlation.UNCLEAR: (
         WARNING,
-        'cannot be told',
-        'whether the noise of neighboring pixels is independent cannot be told: the image is too '
-        'small, or its noise too weak beside fine texture. If it is not, it stays in the result',
+        'unknown',
+        'whether the noise of neighboring pixels is independent cannot be determined: the image '
+        'is too small, or its noise too weak compared with fine texture. Correlated noise would '
+        'remain in the result',
     ),
     noise_correlation.CORRELATED: (
         UNUSABLE,
         'correlated',
-        'the noise of neighboring pixels is correlated, and what is trained on them would keep '
+        'the noise of neighboring pixels is correlated, and a network trained on them would keep '
         'it: take two captures; or use the raw data, before demosaicing, resizing, filtering or '
         'JPEG; or bin the pixels 2x2',
     ),
@@ -30,16 +31,16 @@ _VERDICTS = {
 
 
 def neighbors(scene: SceneCaptures) -> Finding:
-    """Whether noise is independent between neighboring pixels, as `n2n train --single` needs."""
-    part = measured_part(scene.captures_NHWC)  # without a border that holds no data
+    """Checks that noise is independent between neighbors, as `n2n train --single` needs."""
+    part = measured_part(scene.captures_NHWC)  # without borders
     found = noise_correlation.neighbor_correlation(part.captures_NHWC[0])
-    verdict, words, advice = _VERDICTS[found.verdict]
-    text = words if np.isnan(found.value) else f'{words} ({found.value:+.2f})'
+    verdict, label, advice = _VERDICTS[found.verdict]
+    text = label if np.isnan(found.value) else f'{label} ({found.value:+.2f})'
     return Finding(scene.name, NEIGHBORS, found.value, text, verdict, advice)
 
 
 def audit_single(scene: SceneCaptures) -> SceneAudit:
-    """What can be said of an image without another capture of its scene."""
+    """Audits a single image, of which there is no second capture."""
     image_NHWC = scene.captures_NHWC
     return SceneAudit(
         name=scene.name,

@@ -1,7 +1,7 @@
-"""Small plots as SVG, to stand inside a page of HTML.
+"""Small SVG plots for embedding in HTML.
 
-Lines and words take the color of the text around them; what is data has the class 'data', 'fit' or
-'bad', which the page's style may color.
+Written by hand, so that the page needs no plotting library. Axes and text inherit the color of the
+surrounding text; marks have the class 'data', 'fit' or 'bad' for the page's style sheet.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ class Plot:
     Attributes:
       x: values at the left and right end.
       y: values at the lower and upper end.
-      width: of the whole picture, in pixels.
-      height: likewise.
+      width: width of the whole figure in pixels.
+      height: height of the whole figure in pixels.
     """
 
     x: tuple[float, float]
@@ -31,7 +31,7 @@ class Plot:
     height: int = 210
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point is on the picture; points outside the axes are put on their edge."""
+        """Returns the pixel position of a point; points outside the axes are moved to the edge."""
         across = _share(x, self.x) * (self.width - _LEFT - _RIGHT)
         up = _share(y, self.y) * (self.height - _TOP - _BOTTOM)
         return _LEFT + across, self.height - _BOTTOM - up
@@ -43,7 +43,7 @@ def _share(value: float, ends: tuple[float, float]) -> float:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from low to high: multiples of 1, 2 or 5 times a power of ten."""
+    """Returns round numbers from low to high: multiples of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / most
@@ -54,14 +54,14 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def figure(plot: Plot, marks: Iterable[str], *, x_label: str, y_label: str, title: str) -> str:
-    """Axes with round numbers on them, and marks between.
+    """Draws axes with ticks and marks.
 
     Args:
       plot: the axes.
-      marks: from `line`, `points` and `bars`.
-      x_label: below the axis.
-      y_label: beside it.
-      title: what the plot says, for those who cannot see it.
+      marks: elements from `line`, `points` and `bars`.
+      x_label: label below the x axis.
+      y_label: label beside the y axis.
+      title: description for screen readers.
     """
     left, bottom = plot.place(plot.x[0], plot.y[0])
     right, top = plot.place(plot.x[1], plot.y[1])
@@ -72,26 +72,26 @@ def figure(plot: Plot, marks: Iterable[str], *, x_label: str, y_label: str, titl
     for value in ticks(*plot.x):
         x, _ = plot.place(value, plot.y[0])
         parts.append(f'<path stroke="currentColor" d="M{x:.1f} {bottom:.1f}v{_TICK}"/>')
-        parts.append(_word(x, bottom + 15, _number(value), 'middle'))
+        parts.append(_text(x, bottom + 15, _number(value), 'middle'))
     for value in ticks(*plot.y):
         _, y = plot.place(plot.x[0], value)
         parts.append(f'<path stroke="currentColor" d="M{left:.1f} {y:.1f}h-{_TICK}"/>')
-        parts.append(_word(left - 6, y + 4, _number(value), 'end'))
-    parts.append(_word((left + right) / 2, plot.height - 6, x_label, 'middle'))
+        parts.append(_text(left - 6, y + 4, _number(value), 'end'))
+    parts.append(_text((left + right) / 2, plot.height - 6, x_label, 'middle'))
     middle = (top + bottom) / 2
-    parts.append(_word(11, middle, y_label, 'middle', f' transform="rotate(-90 11 {middle:.1f})"'))
+    parts.append(_text(11, middle, y_label, 'middle', f' transform="rotate(-90 11 {middle:.1f})"'))
     return _svg(plot.width, plot.height, title, [*parts, *marks])
 
 
 def line(plot: Plot, xs: Sequence[float], ys: Sequence[float], kind: str = 'fit') -> str:
-    """A line through points."""
+    """Draws a line through points."""
     at = [plot.place(x, y) for x, y in zip(xs, ys, strict=True)]
     path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in at)
     return f'<polyline class="{kind}" fill="none" stroke="currentColor" points="{path}"/>'
 
 
 def points(plot: Plot, xs: Sequence[float], ys: Sequence[float], kind: str = 'data') -> str:
-    """A dot at each point."""
+    """Draws a dot at each point."""
     dots = []
     for at in zip(xs, ys, strict=True):
         x, y = plot.place(*at)
@@ -100,7 +100,7 @@ def points(plot: Plot, xs: Sequence[float], ys: Sequence[float], kind: str = 'da
 
 
 def bars(plot: Plot, edges: Sequence[float], heights: Sequence[float], kind: str = 'data') -> str:
-    """A bar between each edge and the next; one edge more than heights."""
+    """Draws a bar between each edge and the next; needs one more edge than heights."""
     boxes = []
     for low, high, height in zip(edges[:-1], edges[1:], heights, strict=True):
         if height <= plot.y[0]:
@@ -113,7 +113,7 @@ def bars(plot: Plot, edges: Sequence[float], heights: Sequence[float], kind: str
 
 
 def cells(rows: Sequence[Sequence[float]], *, title: str) -> str:
-    """A map of numbers from -1 to 1: the deeper the color, the larger; negative ones are 'bad'."""
+    """Draws a map of numbers from -1 to 1 by opacity; negative ones have the class 'bad'."""
     boxes = []
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
@@ -140,7 +140,7 @@ def _svg(width: int, height: int, title: str, parts: Iterable[str]) -> str:
     )
 
 
-def _word(x: float, y: float, text: str, anchor: str, more: str = '') -> str:
+def _text(x: float, y: float, text: str, anchor: str, more: str = '') -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor"{more}>'
         f'{escape(text)}</text>'

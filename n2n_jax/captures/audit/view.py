@@ -1,4 +1,4 @@
-"""What checks look at: the captures of a scene, and what several checks need of them, once.
+"""A scene as the checks see it, with statistics that several of them share.
 
 N captures of a scene, H height, W width, C channels.
 """
@@ -18,13 +18,13 @@ from n2n_jax.images.channel_names import channel_names
 
 
 class View:
-    """A scene without its constants, and statistics of it that are computed when first asked for.
+    """A scene without its constants, with statistics computed on first use.
 
     Attributes:
-      whole_NHWC: the captures; for what a seam between regions would disturb.
+      whole_NHWC: the captures, for checks that seams between regions would disturb.
       captures_NHWC: the same, or regions of a large scene side by side.
-      channels: their names; '' of one.
-      constants: what is left out, such as a border.
+      channels: names of the channels; '' for a single one.
+      constants: areas that were removed, such as a border.
     """
 
     def __init__(self, captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None):
@@ -39,36 +39,36 @@ class View:
 
     @classmethod
     def of(cls, scene: 'np.ndarray | View') -> 'Self | View':
-        """The view of captures, or what is one already."""
+        """Returns a view of captures; a view is returned unchanged."""
         return scene if isinstance(scene, View) else cls(scene)
 
     @property
     def num_channels(self) -> int:
-        """How many channels captures have."""
+        """Number of channels."""
         return self.captures_NHWC.shape[-1]
 
     @functools.cached_property
     def differences_NN(self) -> np.ndarray:
-        """Mean squares of the differences of captures."""
+        """Mean squared differences of captures."""
         return noise_model.mean_squares(self.captures_NHWC)
 
     @functools.cached_property
     def copies(self) -> list[tuple[int, int]]:
-        """Captures that are the same image."""
+        """Pairs of captures that are the same image."""
         return near_copies(self.captures_NHWC, self.differences_NN)
 
     @functools.cached_property
     def pair(self) -> tuple[int, int]:
-        """Two captures that differ as much as two of the scene do."""
+        """The pair of captures with the median difference."""
         return noise_model.typical_pair(self.differences_NN)
 
     @functools.cached_property
     def model(self) -> NoiseModel:
-        """The line of the noise's variance."""
+        """The noise model of all channels."""
         return noise_model.noise_model(self.captures_NHWC, pair=self.pair)
 
     def model_of(self, channel: int) -> NoiseModel:
-        """The same of one channel."""
+        """Returns the noise model of one channel."""
         if self.num_channels == 1:
             return self.model
         part_NHWC = self.captures_NHWC[..., channel : channel + 1]
@@ -76,7 +76,7 @@ class View:
 
     @functools.cached_property
     def noise_HWC(self) -> np.ndarray:
-        """The difference of the pair without slow changes; 0 where a constant was filled in."""
+        """Difference of the pair minus its local mean; 0 where constants were filled in."""
         i, j = self.pair
         d = without_local_mean(self.captures_NHWC[i].astype(np.float64) - self.captures_NHWC[j])
         return d if self._filled_HWC is None else np.where(self._filled_HWC, 0.0, d)

@@ -1,4 +1,4 @@
-"""The audit finds what is wrong with captures, and nothing where nothing is."""
+"""The audit detects problems of captures, and raises no false alarms."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_no_false_alarm_on_twenty_good_sets():
 
 
 def alarms(seeds, **kind):
-    """Those of clean sets, which are false."""
+    """Returns the alarms on clean sets, all of them false."""
     found = []
     for seed in seeds:
         what, x_NHWC = clean_set(seed, **kind)
@@ -83,7 +83,7 @@ def test_a_shift_of_half_a_pixel(clean_HW1, sigma):
 
 
 @pytest.mark.slow
-def test_half_a_pixel_is_found_wherever_it_can_be_measured():
+def test_half_a_pixel_is_found_wherever_it_is_measurable():
     measured = wrong = 0
     for seed in range(200):
         what, x_NHWC = clean_set(seed, side=192, level=6.0)
@@ -100,7 +100,7 @@ def test_half_a_pixel_is_found_wherever_it_can_be_measured():
     assert wrong <= 0.03 * measured
 
 
-def test_counts_of_single_photons_are_no_copies():
+def test_counts_of_single_photons_are_not_taken_for_copies():
     rng = np.random.default_rng(0)
     photons_NHWC = rng.poisson(0.02, (2, 128, 128, 1)).astype(np.uint8)
     assert audit.duplicates(photons_NHWC).verdict == audit.FINE
@@ -126,7 +126,7 @@ def test_a_shift_of_pixels_is_unusable(clean_HW1):
     assert audit.same_scene(x_NHWC).verdict == audit.FINE
 
 
-def test_a_shift_across_a_lone_edge():
+def test_a_shift_across_a_single_edge():
     profile_H = 100 + 50 * np.tanh((np.arange(140) - 70) / 2)
     edge, moved = (
         np.tile(ndimage.shift(profile_H, by, mode='nearest')[10:-10, None, None], (1, 120, 1))
@@ -137,15 +137,15 @@ def test_a_shift_across_a_lone_edge():
     assert (finding.verdict, 'in one direction' in finding.text) == (audit.WARNING, True)
 
 
-def test_what_a_shift_brings_about_is_said_to_be_perhaps_its_doing(clean_HW1):
+def test_findings_that_a_shift_may_cause_mention_it(clean_HW1):
     x_NHWC = noisy(clean_HW1[:256, :256], clean_HW1[2:258, 2:258], sigma=5)
     findings = {f.check: f for f in audit.audit([SceneCaptures('s', x_NHWC)])}
     assert findings['correlation'].verdict == audit.WARNING
-    assert 'The shift may be all there is to it' in findings['correlation'].advice
+    assert 'The shift may be the only cause' in findings['correlation'].advice
     assert 'The shift' not in findings['shift'].advice
 
 
-def test_where_nothing_can_be_measured_there_is_no_warning():
+def test_scenes_without_measurable_quantities_cause_no_warning():
     rows, columns = np.mgrid[:64, :64]
     ramp_HW1 = (rows + columns)[..., None] + 50.0
     finding = audit.shift(noisy(ramp_HW1, ramp_HW1 + 3))
@@ -165,7 +165,7 @@ def test_a_drift_of_three_percent(clean_HW1):
 def test_residual_is_in_units_of_the_noise(clean_HW1):
     x_NHWC = noisy(clean_HW1, clean_HW1 + 3, clean_HW1)
     finding = audit.residual(x_NHWC)
-    # Against a mean of two, whose noise counts too.
+    # Relative to a mean of two, whose noise counts too.
     assert finding.value == pytest.approx(3 / (15 * np.sqrt(1.5)), abs=0.02)
     assert finding.verdict == audit.WARNING
     assert finding.text.startswith('capture 2: mean +0.1')
@@ -176,7 +176,7 @@ def test_residual_is_in_units_of_the_noise(clean_HW1):
     assert 'where the scene is bright' in brighter.advice
 
 
-def test_noise_of_different_strength_is_no_residual():
+def test_noise_of_different_strength_leaves_no_residual():
     rng = np.random.default_rng(0)
     flat = np.full((128, 128, 1), 100.0)
     x_NHWC = np.stack([flat + rng.normal(0, sigma, flat.shape) for sigma in (30, 3)])
@@ -190,7 +190,7 @@ def test_correlated_noise(clean_HW1, side):
     noise = [ndimage.gaussian_filter(rng.normal(0, 30, clean_HW1.shape), (1, 1, 0)) for _ in '12']
     x_NHWC = np.stack([clean_HW1 + n for n in noise])[:, :side, :side]
     finding = audit.correlation(x_NHWC)
-    expected = np.exp(-0.25)  # of noise behind a Gaussian of 1 px, at 1 px
+    expected = np.exp(-0.25)  # at 1 px, for noise blurred by a Gaussian of 1 px
     assert finding.value == pytest.approx(expected, abs=0.03)
     assert finding.verdict == audit.WARNING
     map_LL = audit.autocorrelation(x_NHWC)
@@ -201,7 +201,7 @@ def test_correlated_noise(clean_HW1, side):
     np.testing.assert_allclose(map_LL, map_LL[::-1, ::-1])
 
 
-def test_lines_are_correlated_one_way_and_sharpening_is_negative(clean_HW1):
+def test_lines_correlate_in_one_direction_and_sharpening_negatively(clean_HW1):
     rng = np.random.default_rng(0)
     lines = rng.normal(0, 10, (2, 300, 1, 1)) + rng.normal(0, 10, (2, *clean_HW1.shape))
     finding = audit.correlation(clean_HW1 + lines)
@@ -236,7 +236,7 @@ def test_two_percent_of_saturated_pixels(clean_HW1):
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
-def test_clipping_is_found_at_any_number(clean_HW1, dtype):
+def test_clipping_is_found_at_any_value(clean_HW1, dtype):
     x = noisy(clean_HW1, clean_HW1)
     ends = np.percentile(x, [3, 98])
     scale = {np.uint8: 1, np.uint16: 16, np.float32: 1 / 255}[dtype]
@@ -249,7 +249,7 @@ def test_clipping_is_found_at_any_number(clean_HW1, dtype):
         assert word in finding.advice
 
 
-def test_photon_counts_and_masks_are_not_clipped_but_a_cut_background_is():
+def test_photon_counts_and_masks_are_not_clipped_but_a_clipped_background_is():
     rng = np.random.default_rng(0)
     spots = np.zeros((128, 128, 1))
     spots[rng.integers(128, size=60), rng.integers(128, size=60)] = 1500
@@ -268,14 +268,14 @@ def test_photon_counts_and_masks_are_not_clipped_but_a_cut_background_is():
     assert audit.saturation(flat).verdict == audit.FINE
 
 
-def test_copies_and_strangers(clean_HW1):
+def test_copies_and_captures_of_another_scene(clean_HW1):
     x_NHWC = noisy(clean_HW1, clean_HW1, clean_HW1)
     assert audit.duplicates(x_NHWC).verdict == audit.FINE
     assert audit.duplicates(x_NHWC[[0, 0]]).verdict == audit.UNUSABLE
     finding = audit.duplicates(x_NHWC[[0, 1, 0]])
     assert (finding.verdict, finding.advice[:14]) == (audit.WARNING, 'captures 1 and')
     strange = noisy(clean_HW1, clean_HW1, clean_HW1[::-1])
-    assert 'capture 3 is unlike' in audit.outliers(strange).advice
+    assert 'capture 3 differs from the others' in audit.outliers(strange).advice
     assert audit.outliers(x_NHWC).verdict == audit.FINE
 
 
@@ -287,12 +287,12 @@ def test_copies_that_were_saved_again(clean_HW1):
     rounded = np.rint(x[0]).clip(0, 255).astype(np.uint8)
     finding = audit.duplicates(np.stack([rounded, rounded ^ 1]))
     assert finding.verdict == audit.UNUSABLE
-    # Little noise beside noisier captures is no copy.
+    # Two captures with little noise among noisier ones are not copies.
     quiet = noisy(clean_HW1, clean_HW1, sigma=1.5)
     assert audit.duplicates(np.concatenate([quiet, x[:1]])).verdict == audit.FINE
 
 
-def test_captures_of_different_things():
+def test_captures_of_different_scenes():
     images = photos.photos()
     a, b = (images[name][:200, :200, :1].astype(float) for name in ('coffee', 'chelsea'))
     finding = audit.same_scene(noisy(a, b))
@@ -310,7 +310,7 @@ def test_a_capture_that_two_scenes_share(clean_HW1):
     assert [(f.scene, f.text, f.verdict) for f in between] == [('c', 'as in a', audit.WARNING)]
 
 
-def test_the_noise_model_is_the_one_that_was_drawn(clean_HW1):
+def test_the_noise_model_recovers_the_simulated_noise(clean_HW1):
     rng = np.random.default_rng(0)
     captures = [
         3.0 * rng.poisson(clean_HW1 / 3.0) + rng.normal(0, 8, clean_HW1.shape) for _ in range(2)
@@ -330,7 +330,7 @@ def test_fine_texture_does_not_bend_the_line():
     np.testing.assert_allclose(model.variance_B, 2 * model.signal_B, rtol=0.15)
 
 
-def test_clipped_bins_do_not_enter_the_line(clean_HW1):
+def test_clipped_bins_are_excluded_from_the_fit(clean_HW1):
     rng = np.random.default_rng(0)
     clean = clean_HW1 + 60
     captures = 2.0 * rng.poisson(clean / 2, (2, *clean.shape))
@@ -365,7 +365,7 @@ def texture():
 
 
 def run(*arguments):
-    """The exit status of n2n audit."""
+    """Runs n2n audit and returns its exit status."""
     try:
         cli.main(['audit', *map(str, arguments)])
     except SystemExit as end:
@@ -373,7 +373,7 @@ def run(*arguments):
     return 0
 
 
-def test_the_command_says_what_is_wrong_with_each_scene(tmp_path, texture, capsys):
+def test_the_command_reports_the_problems_of_each_scene(tmp_path, texture, capsys):
     folder = tmp_path / 'captures'
     folder.mkdir()
     saved(folder, 'good', *texture(0))
@@ -390,7 +390,7 @@ def test_the_command_says_what_is_wrong_with_each_scene(tmp_path, texture, capsy
     assert '64x64 with 1 channel of uint8' in printed
     content = json.loads((tmp_path / 'a.json').read_text())
     verdicts = {scene['scene']: scene['verdict'] for scene in content['scenes']}
-    # The first scene in the list says of which kind they are.
+    # All scenes must have the channels and type of the first.
     assert verdicts == {
         'colors': 'warning', 'copied': 'unusable', 'good': 'unusable', 'sizes': 'unusable',
         'types': 'unusable',
@@ -400,7 +400,7 @@ def test_the_command_says_what_is_wrong_with_each_scene(tmp_path, texture, capsy
     assert 'a.json exists' in capsys.readouterr().err
 
 
-def test_the_json_holds_the_numbers_of_every_check(tmp_path, texture):
+def test_the_json_contains_the_numbers_of_every_check(tmp_path, texture):
     saved(tmp_path, 'cells', *texture(0))
     run(tmp_path, '--json', tmp_path / 'out.json')
     (scene,) = json.loads((tmp_path / 'out.json').read_text())['scenes']
@@ -429,7 +429,7 @@ def test_images_of_a_stack_that_differ_in_size(tmp_path, capsys):
     assert scene['shape'] == [3, 40, 50, 1]
 
 
-def test_of_a_large_scene_a_sample_is_audited(texture, monkeypatch):
+def test_large_scenes_are_audited_by_regions(texture, monkeypatch):
     monkeypatch.setattr(regions, 'REGION', 64)
     x_NHWC = np.stack(texture(0, 400))[..., None]
     scene = audit.audit_scene(SceneCaptures('large', x_NHWC))
@@ -465,7 +465,7 @@ def test_the_color_that_drifts_is_named(color_HWC):
     assert '(channel 3 of capture 2)' in audit.brightness(two_NHWC).text
 
 
-def test_a_drift_of_all_colors_is_one_of_the_light(color_HWC):
+def test_a_drift_of_all_colors_is_reported_as_one_of_the_light(color_HWC):
     finding = audit.brightness(noisy(color_HWC, 1.05 * color_HWC, sigma=8))
     assert finding.text.endswith('(capture 2)')
     assert finding.text.startswith('gain 1.05')
@@ -486,7 +486,7 @@ BORDERS = [-9999.0, float(np.finfo(np.float32).min), 1e20, np.nan, np.inf]
 
 
 @pytest.mark.parametrize('value', BORDERS)
-def test_a_border_without_data_is_told_and_left_out(value, clean_HW1):
+def test_a_border_without_data_is_reported_and_excluded(value, clean_HW1):
     small_HW1 = clean_HW1[100:220, 100:220]
     x_NHWC = noisy(small_HW1, small_HW1, sigma=8).astype(np.float32)
     plain, _ = found_in(x_NHWC[:, 30:, 20:])
@@ -558,7 +558,7 @@ def test_odd_captures_are_audited_without_a_traceback(name):
     json.dumps(scene.as_dict(), allow_nan=False)
 
 
-def test_captures_are_compared_with_each_other_once(texture, monkeypatch):
+def test_captures_are_compared_only_once(texture, monkeypatch):
     calls = []
     once = noise_models.mean_squares
     monkeypatch.setattr(noise_models, 'mean_squares', lambda x: calls.append(1) or once(x))
@@ -582,7 +582,7 @@ def test_the_pairs_of_fifty_captures_take_little_memory():
     noise_models.mean_squares(x_NHWC)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2 * 8 * x_NHWC.size  # all pairs as images would be 25 times as much
+    assert peak < 2 * 8 * x_NHWC.size  # all difference images would take 25 times as much
 
 
 def test_a_set_without_images_is_not_fine(tmp_path, capsys):
@@ -592,7 +592,7 @@ def test_a_set_without_images_is_not_fine(tmp_path, capsys):
     assert 'no images' in capsys.readouterr().err
 
 
-def test_names_that_are_no_text_are_shown(tmp_path, texture):
+def test_names_that_are_not_text_are_shown(tmp_path, texture):
     folder = tmp_path / 'captures'
     folder.mkdir()
     saved(folder, 'cafe', *texture(0))
@@ -605,7 +605,7 @@ def test_names_that_are_no_text_are_shown(tmp_path, texture):
     assert scene['scene'] == 'caf\udce9'
 
 
-def test_a_locale_without_utf8_is_no_hindrance(tmp_path, texture, monkeypatch):
+def test_it_works_in_a_locale_without_utf8(tmp_path, texture, monkeypatch):
     saved(tmp_path, 'cells', *texture(0))
     script = (
         'import sys; from n2n_jax.cli import n2n as cli; '
@@ -623,14 +623,14 @@ def test_a_locale_without_utf8_is_no_hindrance(tmp_path, texture, monkeypatch):
     assert 'σ' in page.read_text(encoding='utf-8')
 
 
-def test_a_single_image_with_a_border_is_looked_at_without_it():
+def test_a_single_image_is_checked_without_its_border():
     x_NHWC = np.random.default_rng(0).normal(100, 10, (1, 256, 256, 1))
     plain = audit.audit_single(SceneCaptures('s', x_NHWC[:, 64:]))
     x_NHWC[:, :64] = -9999
     assert audit.audit_single(SceneCaptures('s', x_NHWC)).findings == plain.findings
 
 
-def test_what_was_filled_in_before_is_left_out_too(clean_HW1):
+def test_values_filled_in_before_are_excluded_too(clean_HW1):
     x_NHWC = noisy(clean_HW1, clean_HW1)[:, :120, :120]
     plain = audit.audit_scene(SceneCaptures('s', x_NHWC[:, 40:]))
     measured_HWC = np.ones((120, 120, 1), bool)
@@ -641,7 +641,7 @@ def test_what_was_filled_in_before_is_left_out_too(clean_HW1):
     assert ours == theirs
 
 
-def test_averages_that_overlap_share_noise():
+def test_overlapping_averages_share_noise():
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:96, :112]
     clean_HW1 = (1500 + 500 * np.sin(x / 9) * np.cos(y / 7))[..., None]
@@ -659,7 +659,7 @@ def test_averages_that_overlap_share_noise():
     assert audit.shares_noise(apart[:2]).text == 'needs three captures'
 
 
-def test_where_no_photon_came_no_noise_is_shared():
+def test_areas_without_photons_share_no_noise():
     what, x_NHWC = clean_set(801)
     assert 'spots' in what
     assert (x_NHWC == 0).mean() > 0.9

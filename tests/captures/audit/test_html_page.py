@@ -1,4 +1,4 @@
-"""The page is whole, needs nothing else, says everything in words, and stays of bounded size."""
+"""The page is valid, self-contained, readable without colors, and bounded in size."""
 
 import base64
 import dataclasses
@@ -47,7 +47,7 @@ def page():
     return page_of([scene('cells'), scene(EVIL, shared=True), scene('color', 2, 48)])
 
 
-def test_it_is_well_formed_and_needs_nothing_else(page):
+def test_the_page_is_well_formed_and_self_contained(page):
     root = tree_of(page)
     tags = {element.tag.rsplit('}')[-1] for element in root.iter()}
     assert not tags & {'script', 'link', 'iframe', 'object'}
@@ -59,14 +59,14 @@ def test_it_is_well_formed_and_needs_nothing_else(page):
     HTMLParser().feed(page)
 
 
-def test_names_are_shown_as_they_are(page):
+def test_names_are_escaped(page):
     assert EVIL not in page
     headings = [''.join(e.itertext()) for e in tree_of(page).iter('h3')]
     assert headings[0].startswith(EVIL)  # the worst comes first
     assert any(cell.text == EVIL for cell in tree_of(page).iter('th'))
 
 
-def test_verdicts_are_said_in_words(page):
+def test_verdicts_are_written_out(page):
     root = tree_of(page)
     top = next(e for e in root.iter('p') if (e.get('class') or '').startswith('verdict'))
     assert ''.join(top.itertext()).startswith('Verdict: warning.')
@@ -77,7 +77,7 @@ def test_verdicts_are_said_in_words(page):
     assert '1 and 2 alike' in page
 
 
-def test_every_scene_has_its_pictures_and_plots(page):
+def test_every_scene_has_images_and_plots(page):
     sections = list(tree_of(page).iter('section'))
     assert len(sections) == 3
     for section in sections:
@@ -92,7 +92,7 @@ def test_every_scene_has_its_pictures_and_plots(page):
         assert all(plot.find('{http://www.w3.org/2000/svg}title').text for plot in plots)
 
 
-def test_many_scenes_make_no_longer_a_page_than_twenty_in_detail():
+def test_at_most_twenty_scenes_are_shown_in_detail():
     few = [audit.audit_scene(scene(f's{k}', k, 32)) for k in range(3)]
     shown = html_page.pictures(scene('s', 0, 32).captures_NHWC)
     audits, details = [], html_page.Details()
@@ -108,12 +108,12 @@ def test_many_scenes_make_no_longer_a_page_than_twenty_in_detail():
     assert len(kept) == html_page.MOST_DETAILED
     page = html_page.page(audits, kept)
     assert len(list(tree_of(page).iter('section'))) == 20
-    assert 'Pictures and plots of 20 of 60 scenes' in page
+    assert 'Images and plots of 20 of 60 scenes' in page
     assert page.count('scene59') == 1  # in the table only
     assert sum(shown.counts) == 2 * 32 * 32
 
 
-def test_large_and_color_and_flat_scenes_have_pictures():
+def test_large_and_color_and_flat_scenes_have_images():
     rng = np.random.default_rng(0)
     large = html_page.pictures(rng.normal(0, 1, (2, 500, 700, 3)))
     assert Image.open(io.BytesIO(large.first)).size == (320, 320)
@@ -135,7 +135,7 @@ def test_ticks_are_round_numbers_inside(low, high, expected):
         np.testing.assert_allclose(found, expected)
 
 
-def test_points_lie_where_they_belong():
+def test_points_are_placed_on_the_axes():
     plot = svg.Plot((0, 10), (0, 100))
     left, bottom = plot.place(0, 0)
     right, top = plot.place(10, 100)
@@ -167,7 +167,7 @@ def test_a_map_shows_size_and_sign():
 
 
 @pytest.mark.parametrize('channels', [1, 2, 3, 4, 5, 8])
-def test_pictures_of_any_number_of_channels_can_be_opened(channels):
+def test_images_of_any_number_of_channels_can_be_opened(channels):
     shown = html_page.pictures(scene('s', channels=channels).captures_NHWC)
     for picture in (shown.first, shown.difference):
         with Image.open(io.BytesIO(picture)) as image:
