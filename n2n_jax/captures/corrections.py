@@ -1,4 +1,4 @@
-"""What can be put right in captures before they are trained on: brightness and position.
+"""Corrections applied to captures before training: brightness and shift.
 
 N captures of the scene, H height, W width, C channels.
 """
@@ -22,117 +22,119 @@ from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
 _MOST_ROUNDS = 3
-_NEGLIGIBLE = 0.05  # pixels, for which no border is cut off
-_LARGEST_SHIFT = 0.25  # of a side, that can be undone: the rest is cut off
+_NEGLIGIBLE = 0.05  # pixels, the largest shift that needs no cropping
+_LARGEST_SHIFT = 0.25  # of a side; more would crop away too much
 _LARGEST_VALUE = 1e37
-_LOSSY = ('.jpg', '.jpeg', '.webp')  # files that lose some of the noise
-_MARGIN = 32  # pixels mirrored around an image, which the Fourier transform takes to be periodic
+_LOSSY = ('.jpg', '.jpeg', '.webp')  # formats that lose some of the noise
+_MARGIN = 32  # pixels of mirror padding, as the Fourier transform is periodic
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed:
-    """A scene put right.
+class Corrected:
+    """A corrected scene.
 
     Attributes:
-      scene: its captures, float32 in the units they had; unchanged if nothing was wrong.
-      done: what was changed, in words; '' if nothing.
+      scene: its captures, float32 in their original units; unchanged if nothing was wrong.
+      change: description of what was changed; '' if nothing was.
     """
 
     scene: SceneCaptures
-    done: str = ''
+    change: str = ''
 
 
-def _part(scene: SceneCaptures) -> np.ndarray:
-    """The captures without borders and other constants."""
+def _measured(scene: SceneCaptures) -> np.ndarray:
+    """Returns the captures without borders and other constants."""
     return measured_part(scene.captures_NHWC, scene.measured_HWC).captures_NHWC
 
 
-def match_gain(scene: SceneCaptures) -> Fixed:
-    """Brings all captures to the mean brightness, if their gains or offsets differ.
+def match_gain(scene: SceneCaptures) -> Corrected:
+    """Brings all captures to their mean brightness, if gains or offsets differ significantly.
 
-    Of colors, those that differ each by itself; all alike if none does so by itself. Borders and
-    other constants are left as they are.
+    Colors that differ are matched separately; if none does by itself, all are matched together.
+    Borders and other constants are kept.
     """
     x = scene.captures_NHWC
-    found = brightness.compare_channels(_part(scene))
+    found = brightness.compare_channels(_measured(scene))
     if not found.differs:
-        return Fixed(scene)
+        return Corrected(scene)
     of_channels = found.to_match()
     constant_HWC, areas = constant_areas.find(x)
     matched_NHWC = brightness.match(fill(x, constant_HWC) if areas else x, of_channels)
-    _put_back(matched_NHWC, constant_HWC, areas)
-    words = '; '.join(
-        f'{name}{" " * bool(name)}{_gains(one)}'
-        for name, one in _named(of_channels)
+    _restore_constants(matched_NHWC, constant_HWC, areas)
+    values = '; '.join(
+        f'{name}{" " * bool(name)}{_format_gains(one)}'
+        for name, one in _by_channel_name(of_channels)
         if (one.gain_N != 1).any() or one.offset_N.any()
     )
-    fixed = dataclasses.replace(scene, captures_NHWC=matched_NHWC)
-    return Fixed(fixed, f'gains and offsets of {words} matched')
+    matched = dataclasses.replace(scene, captures_NHWC=matched_NHWC)
+    return Corrected(matched, f'gains and offsets of {values} matched')
 
 
-def _named(of_channels: Sequence[brightness.Brightness]) -> list[tuple[str, brightness.Brightness]]:
-    """With the channel's name; '' of what is the same for all."""
+def _by_channel_name(
+    of_channels: Sequence[brightness.Brightness],
+) -> list[tuple[str, brightness.Brightness]]:
+    """Pairs each brightness with its channel's name; '' for one that all channels share."""
     if all(one is of_channels[0] for one in of_channels):
         return [('', of_channels[0])]
     return list(zip(channel_names(len(of_channels)), of_channels, strict=True))
 
 
-def _gains(found: brightness.Brightness) -> str:
+def _format_gains(found: brightness.Brightness) -> str:
     return ', '.join(
         f'{gain:.3f} and {offset:+.3g}'
         for gain, offset in zip(found.gain_N, found.offset_N, strict=True)
     )
 
 
-def _put_back(
+def _restore_constants(
     captures_NHWC: np.ndarray, constant_HWC: np.ndarray, areas: Sequence[constant_areas.Area]
 ) -> None:
-    """Writes the constant of each channel, that of its largest area, where the mask is True."""
+    """Writes the constant of the largest area of each channel where the mask is True, in place."""
     ends = np.finfo(captures_NHWC.dtype)
     for area in reversed(areas):  # the largest last
-        value = float(np.clip(area.value, ends.min, ends.max))  # NaN stays
+        value = float(np.clip(area.value, ends.min, ends.max))  # keeps NaN
         captures_NHWC[:, constant_HWC[..., area.channel], area.channel] = value
 
 
-def undo_shift(scene: SceneCaptures) -> Fixed:
-    """Moves all captures to their mean position, if they are shifted; cuts off what is lost.
+def undo_shift(scene: SceneCaptures) -> Corrected:
+    """Moves all captures to their mean position, if shifted, and crops the border that is lost.
 
-    By a phase ramp of the Fourier transform: unlike interpolation it keeps white noise white, so
-    that what is trained on has the noise of what will be denoised. Borders and other constants are
-    left out of it, and cover what they cover in any capture.
+    Uses a phase ramp in Fourier space: unlike interpolation it keeps white noise white, so the
+    training data have the noise of the images to denoise. Borders and other constants are excluded;
+    afterwards they cover all pixels that they cover in any capture.
 
     Raises:
-      UserError: a shift of more than a quarter of a side.
+      UserError: a shift exceeds a quarter of a side.
     """
     x = scene.captures_NHWC
-    part_NHWC = _part(scene)
-    position_N2 = np.zeros((len(x), 2))  # of each capture against the mean position of all
-    for _ in range(_MOST_ROUNDS):  # a large shift blurs what the others are compared with
-        found = registration.register(_moved(part_NHWC, -position_N2))
+    part_NHWC = _measured(scene)
+    position_N2 = np.zeros((len(x), 2))  # relative to the mean position of all captures
+    for _ in range(_MOST_ROUNDS):  # repeated because large shifts blur the mean of the others
+        found = registration.register(_move_all(part_NHWC, -position_N2))
         if not any(shift.significant() for shift in found):
             break
-        # Against the mean of the others, of which there is one fewer.
+        # Shifts are relative to the mean of the other captures, not of all.
         position_N2 += np.stack([shift.pixels_2 for shift in found]) * (len(x) - 1) / len(x)
         _check_size(scene, position_N2)
     if not position_N2.any():
-        return Fixed(scene)
+        return Corrected(scene)
     constant_HWC, areas = constant_areas.find(x)
-    moved_NHWC = _moved(fill(x, constant_HWC) if areas else x, -position_N2)
+    moved_NHWC = _move_all(fill(x, constant_HWC) if areas else x, -position_N2)
     if areas:
         copies_NHWC = np.broadcast_to(constant_HWC, x.shape)
-        constant_HWC = _cut(_mask_moved(copies_NHWC, -position_N2)[None], position_N2)[0]
-        _put_back(moved_NHWC, constant_HWC, areas)
-    words = ', '.join(f'({down:+.2f}, {across:+.2f})' for down, across in position_N2)
+        constant_HWC = _crop(_move_mask(copies_NHWC, -position_N2)[None], position_N2)[0]
+        _restore_constants(moved_NHWC, constant_HWC, areas)
+    shifts = ', '.join(f'({down:+.2f}, {across:+.2f})' for down, across in position_N2)
     measured_HWC = scene.measured_HWC
     if measured_HWC is not None:
         masks_NHWC = np.broadcast_to(~measured_HWC, x.shape)
-        measured_HWC = ~_cut(_mask_moved(masks_NHWC, -position_N2)[None], position_N2)[0]
-    fixed = dataclasses.replace(scene, captures_NHWC=moved_NHWC, measured_HWC=measured_HWC)
-    return Fixed(fixed, f'shifts of {words} px (down, across) undone')
+        measured_HWC = ~_crop(_move_mask(masks_NHWC, -position_N2)[None], position_N2)[0]
+    moved = dataclasses.replace(scene, captures_NHWC=moved_NHWC, measured_HWC=measured_HWC)
+    return Corrected(moved, f'shifts of {shifts} px (down, across) undone')
 
 
-def _mask_moved(mask_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
-    """Where any capture, moved, holds something of what is masked, (H, W, C)."""
+def _move_mask(mask_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
+    """Returns True where masked pixels contribute to any moved capture, (H, W, C)."""
     touched = [
         ndimage.shift(mask_HWC.astype(np.float32), (*by_2, 0), order=1, mode='nearest') > 0
         for mask_HWC, by_2 in zip(mask_NHWC, by_N2, strict=True)
@@ -140,8 +142,8 @@ def _mask_moved(mask_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
     return np.any(touched, axis=0)
 
 
-def middle(image_HWC: np.ndarray, *, like: np.ndarray) -> np.ndarray:
-    """What is left of an image where `undo_shift` cut the border off captures."""
+def center_crop(image_HWC: np.ndarray, *, like: np.ndarray) -> np.ndarray:
+    """Crops an image to the height and width of `like`, as `undo_shift` crops captures."""
     top, left = ((a - b) // 2 for a, b in zip(image_HWC.shape, like.shape[:2], strict=False))
     return image_HWC[top : top + like.shape[0], left : left + like.shape[1]]
 
@@ -151,29 +153,29 @@ def _check_size(scene: SceneCaptures, position_N2: np.ndarray) -> None:
     down, across = np.abs(position_N2).max(axis=0)
     if down > _LARGEST_SHIFT * h or across > _LARGEST_SHIFT * w:
         raise UserError(
-            f'{scene.name}: captures are shifted by {across:.0f} px across and {down:.0f} px down '
-            f'in {w}x{h}, too much to be undone: cut them to what they share.'
+            f'{scene.name}: captures of {w}x{h} pixels are shifted by {across:.0f} px across and '
+            f'{down:.0f} px down, too much to be undone: crop them to the area they share.'
         )
 
 
-def _moved(captures_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
-    """Each capture moved, and what was moved in from outside cut off of all."""
+def _move_all(captures_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
+    """Moves each capture, and crops all to the area that none of them lost."""
     moved = np.stack([move(x_HWC, by_2) for x_HWC, by_2 in zip(captures_NHWC, by_N2, strict=True)])
-    return _cut(moved, by_N2)
+    return _crop(moved, by_N2)
 
 
-def _cut(captures_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
-    """Without the border that the largest shift brings in from outside."""
+def _crop(captures_NHWC: np.ndarray, by_N2: np.ndarray) -> np.ndarray:
+    """Crops the border that the largest shift moves in from outside."""
     down, across = (int(np.ceil(part - _NEGLIGIBLE)) for part in np.abs(by_N2).max(axis=0))
     h, w = captures_NHWC.shape[1:3]
     return captures_NHWC[:, down : h - down, across : w - across]
 
 
 def move(image_HWC: np.ndarray, by_2: np.ndarray) -> np.ndarray:
-    """The image moved by so many pixels down and across, parts of a pixel too; float32."""
+    """Moves an image by (down, across) pixels, fractions included; returns float32."""
     sides = image_HWC.shape[:2]
     margins = [min(_MARGIN, side - 1) for side in sides]
-    # To odd sides, which have no Nyquist frequency: half a pixel would lose it.
+    # Padded to odd sides, which have no Nyquist frequency: a half-pixel shift would lose it.
     widths = [(m, m + (side + 1) % 2) for m, side in zip(margins, sides, strict=True)]
     padded = np.pad(image_HWC.astype(np.float64), [*widths, (0, 0)], mode='symmetric')
     spectrum = np.fft.rfft2(padded, axes=(0, 1))
@@ -184,7 +186,7 @@ def move(image_HWC: np.ndarray, by_2: np.ndarray) -> np.ndarray:
 
 
 def _check_values(scene: SceneCaptures) -> None:
-    x = _part(scene)
+    x = _measured(scene)
     largest = max(abs(float(x.max(initial=0))), abs(float(x.min(initial=0))))
     if largest > _LARGEST_VALUE:
         raise UserError(
@@ -193,11 +195,14 @@ def _check_values(scene: SceneCaptures) -> None:
         )
 
 
-REGISTRY: dict[str, Callable[[SceneCaptures], Fixed]] = {'shift': undo_shift, 'gain': match_gain}
+REGISTRY: dict[str, Callable[[SceneCaptures], Corrected]] = {
+    'shift': undo_shift,
+    'gain': match_gain,
+}
 
 
 def parse(text: str) -> list[str]:
-    """'gain,shift' -> the names in the order in which they are applied.
+    """Parses 'gain,shift' into names, in the order in which they are applied.
 
     Raises:
       UserError: an unknown name.
@@ -211,61 +216,61 @@ def parse(text: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """The captures that a config names.
+    """The captures of a config.
 
     Attributes:
-      raw: as they were read, without copies.
-      fixed: put right as the config says.
-      done: what was left out and what was changed, a sentence each.
+      raw: as read, without copies.
+      fixed: with the corrections of the config.
+      notes: sentences for the log: what was removed, what was corrected, warnings.
     """
 
     raw: list[SceneCaptures]
     fixed: list[SceneCaptures]
-    done: list[str]
+    notes: list[str]
 
 
 def load(config: CapturesConfig) -> Loaded:
-    """Reads captures, leaves out copies and near copies, and puts right what the config asks for.
+    """Reads captures, removes copies and near copies, and applies the corrections of the config.
 
     Raises:
-      UserError: see `own_captures.load`; all captures of a scene are copies; an unknown fix.
+      UserError: as `scene_captures.load`; all captures of a scene are copies; an unknown fix.
     """
     parse(config.fix)
     read = scene_captures.load(config)
-    again, warnings = near_copies_of(read)
-    left_out = []
-    if again:
-        read, left_out = _without(read, again, scene_captures.find(config))
+    pairs_by_scene, warnings = find_near_copies(read)
+    removed = []
+    if pairs_by_scene:
+        read, removed = _remove_near_copies(read, pairs_by_scene, scene_captures.find(config))
     raw, copies = scene_captures.without_copies(read)
     fixed, changed = fix(raw, config.fix)
-    left_out += [f'Not used: {copy}.' for copy in copies]
-    return Loaded(raw, fixed, left_out + warnings + changed)
+    removed += [f'Not used: {copy}.' for copy in copies]
+    return Loaded(raw, fixed, removed + warnings + changed)
 
 
-def near_copies_of(
+def find_near_copies(
     scenes: Sequence[SceneCaptures],
 ) -> tuple[dict[str, list[tuple[int, int]]], list[str]]:
-    """Captures that were saved again with a change, such as the JPEG file beside a TIFF file.
+    """Finds captures that were saved again with losses, such as a JPEG next to its TIFF.
 
     Returns:
-      Pairs of them by scene, the one that seems to have lost less noise first; and warnings about
-      scenes of which fewer than two captures would be left.
+      Pairs by scene, the capture with more of its noise first; and warnings about scenes in which
+      fewer than two captures would remain.
     """
     found: dict[str, list[tuple[int, int]]] = {}
     warnings = []
     for scene in scenes:
-        part_NHWC = regions.sample(_part(scene))
+        part_NHWC = regions.sample(_measured(scene))
         num = len(part_NHWC)
         if num < 2:
             continue
-        with np.errstate(over='ignore'):  # values that differ by so much are no copies
+        with np.errstate(over='ignore'):  # captures that differ so much are not copies
             differences_NN = mean_squares(part_NHWC)
         pairs = near_copies(part_NHWC, differences_NN)
         if pairs and num - len({j for _, j in pairs}) < 2:
             if any(differences_NN[pair] > 0 for pair in pairs):
                 warnings.append(
-                    f'All captures of {scene.name} are nearly the same image: there is hardly '
-                    'anything to learn from them but their noise.'
+                    f'All captures of {scene.name} are nearly the same image: a network would '
+                    'mostly learn to copy their noise.'
                 )
             continue
         pairs = [pair for pair in pairs if differences_NN[pair] > 0]
@@ -275,42 +280,46 @@ def near_copies_of(
     return found, warnings
 
 
-def _without(
+def _remove_near_copies(
     scenes: Sequence[SceneCaptures],
-    again: dict[str, list[tuple[int, int]]],
+    pairs_by_scene: dict[str, list[tuple[int, int]]],
     files: Sequence[Scene],
 ) -> tuple[list[SceneCaptures], list[str]]:
-    """The scenes without what was saved again, and a sentence for each."""
-    left, sentences = [], []
+    """Removes the second capture of each pair; returns the scenes, and a sentence per removal."""
+    remaining, sentences = [], []
     for scene, of_scene in zip(scenes, files, strict=True):
-        out: set[int] = set()
-        for kept, gone in again.get(scene.name, []):
-            paths = [of_scene.captures[k].path for k in (kept, gone)]
+        removed: set[int] = set()
+        for kept, copy in pairs_by_scene.get(scene.name, []):
+            paths = [of_scene.captures[k].path for k in (kept, copy)]
             if paths[0].suffix.lower() in _LOSSY and paths[1].suffix.lower() not in _LOSSY:
-                kept, gone = gone, kept
+                kept, copy = copy, kept
                 paths.reverse()
-            if gone in out or kept in out:
+            if copy in removed or kept in removed:
                 continue
-            out.add(gone)
+            removed.add(copy)
             names = [str(path) for path in paths]
             if paths[0] == paths[1]:
-                names = [f'capture {k + 1} of {scene.name}' for k in (kept, gone)]
+                names = [f'capture {k + 1} of {scene.name}' for k in (kept, copy)]
             sentences.append(f'Not used: {names[1]} is nearly the same image as {names[0]}.')
-        if out:
-            kept_N = [k for k in range(len(scene.captures_NHWC)) if k not in out]
+        if removed:
+            kept_N = [k for k in range(len(scene.captures_NHWC)) if k not in removed]
             scene = dataclasses.replace(scene, captures_NHWC=scene.captures_NHWC[kept_N])
-        left.append(scene)
-    return left, sentences
+        remaining.append(scene)
+    return remaining, sentences
 
 
 def fix(scenes: Sequence[SceneCaptures], text: str) -> tuple[list[SceneCaptures], list[str]]:
-    """Applies 'gain,shift' to every scene.
+    """Applies corrections to every scene.
+
+    Args:
+      scenes: as read.
+      text: names of the corrections, such as 'gain,shift'.
 
     Returns:
-      The scenes, and what was done, a sentence per scene that was changed.
+      The scenes, and a sentence per correction of a scene.
 
     Raises:
-      UserError: an unknown fix; values too large for float32, in which captures are put right.
+      UserError: an unknown fix; values too large for float32, the type of corrected captures.
     """
     names = parse(text)
     fixed, sentences = [], []
@@ -320,7 +329,7 @@ def fix(scenes: Sequence[SceneCaptures], text: str) -> tuple[list[SceneCaptures]
         for name in names:
             result = REGISTRY[name](scene)
             scene = result.scene
-            if result.done:
-                sentences.append(f'{scene.name}: {result.done}.')
+            if result.change:
+                sentences.append(f'{scene.name}: {result.change}.')
         fixed.append(scene)
     return fixed, sentences

@@ -1,7 +1,4 @@
-"""Noisy images of which there is no second capture: whether they may be trained on, and how.
-
-H height, W width, C channels.
-"""
+"""Checks for training on single images, of which there is no second capture."""
 
 from collections.abc import Sequence
 
@@ -16,27 +13,32 @@ from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 
 ASSUMPTION = (
-    'Single images: pairs are made of neighboring pixels (Neighbor2Neighbor). This assumes noise '
-    'of mean 0 that is independent between neighboring pixels; detail as fine as one pixel is '
-    'lost. No PSNR without a second capture: take two captures if you can.'
+    'Single images: training on pairs of neighboring pixels (Neighbor2Neighbor). This assumes '
+    'noise of mean 0 that is independent between neighboring pixels; detail as fine as one pixel '
+    'is lost. PSNR cannot be measured without a second capture: take two captures if you can.'
 )
 _WAYS_OUT = (
-    'What is trained on neighboring pixels would keep that noise. Take two captures and leave '
-    '--single out; or use the raw data, before demosaicing, resizing, filtering or JPEG; or bin '
-    'the pixels 2x2. If it is no noise but fine texture: --allow-correlated-noise '
+    'A network trained on neighboring pixels would keep that noise. Take two captures and omit '
+    '--single; or use the raw data, before demosaicing, resizing, filtering or JPEG; or bin '
+    'the pixels 2x2. If this is fine texture rather than noise, use --allow-correlated-noise '
     '(captures.allow_correlated_noise=True).'
 )
 
 
 def check(images: Sequence[SceneCaptures], config: CapturesConfig, *, crop: int) -> list[str]:
-    """Looks whether pairs of neighboring pixels can be made of these images.
+    """Checks whether these images can be trained on by pairs of neighboring pixels.
+
+    Args:
+      images: scenes of one capture each.
+      config: decides whether correlated noise is allowed.
+      crop: side of the training crops.
 
     Returns:
       Warnings.
 
     Raises:
-      UserError: the crop is odd or larger than an image; or the noise of neighboring pixels is
-        correlated in any of them, and the config does not allow it.
+      UserError: the crop is odd or larger than an image; or noise is correlated between neighboring
+        pixels, and the config does not allow it.
     """
     if crop % 2:
         raise UserError(f'data.crop={crop} must be even with captures.single.')
@@ -44,19 +46,19 @@ def check(images: Sequence[SceneCaptures], config: CapturesConfig, *, crop: int)
         h, w = image.captures_NHWC.shape[1:3]
         if min(h, w) < crop:
             raise UserError(
-                f'data.crop={crop} is larger than {image.name} ({w}x{h}). Write data.crop='
-                f'{min(h, w) // 2 * 2} or less, or leave that image out.'
+                f'data.crop={crop} is larger than {image.name} ({w}x{h}): use data.crop='
+                f'{min(h, w) // 2 * 2} or less, or remove that image.'
             )
     correlated, unclear = [], []
     for image in images:
-        # Without a border: what it is filled with repeats its neighbors.
+        # Without borders: the values they are filled with repeat their neighbors.
         part = measured_part(image.captures_NHWC, image.measured_HWC)
         found = noise_correlation.neighbor_correlation(part.captures_NHWC[0])
-        words = image.name if np.isnan(found.value) else f'{image.name} ({found.value:+.2f})'
+        label = image.name if np.isnan(found.value) else f'{image.name} ({found.value:+.2f})'
         if found.verdict == CORRELATED:
-            correlated.append(words)
+            correlated.append(label)
         elif found.verdict == UNCLEAR:
-            unclear.append(words)
+            unclear.append(label)
     warnings = []
     if correlated:
         measured = (
@@ -65,12 +67,12 @@ def check(images: Sequence[SceneCaptures], config: CapturesConfig, *, crop: int)
         )
         if not config.allow_correlated_noise:
             raise UserError(f'{measured} {_WAYS_OUT}')
-        warnings.append(f'{measured} It will stay in the results.')
+        warnings.append(f'{measured} It will remain in the results.')
     if unclear:
         warnings.append(
-            f'Whether the noise of neighboring pixels is independent cannot be told in '
+            f'Whether the noise of neighboring pixels is independent cannot be determined in '
             f'{len(unclear)} of {len(images)} images, which are too small or whose noise is too '
-            f'weak beside fine texture: {listed(unclear)}. If it is not, it will stay in the '
-            'results.'
+            f'weak compared with fine texture: {listed(unclear)}. Correlated noise would remain '
+            'in the results.'
         )
     return warnings

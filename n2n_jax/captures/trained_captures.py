@@ -1,11 +1,11 @@
-"""Which captures a run was trained on, recognized by their pixels wherever their files lie.
+"""Records which captures a run was trained on, and recognizes them by their pixels.
 
-N captures of a scene, H height, W width, C channels, A anchors.
+N captures of a scene, H height, W width, C channels.
 
-Paths tell little: they are relative, files are moved, copied, renamed and saved as another type,
-and a subset of them is split in another way than the whole was. So a run keeps, in a small JSON
-file, hashes of a few squares of each capture (anchors). A capture is recognized if it holds such
-squares at the places where they were in relation to each other; whole, cut out or cut to pieces.
+Paths are unreliable: they are relative; files are moved, copied, renamed and converted; and a
+subset of the captures is split differently from the whole. So a run stores hashes of a few squares
+of each capture (anchors) in a small JSON file. A capture is recognized, even cropped, if it
+contains such squares in the same relative positions.
 """
 
 import collections
@@ -28,8 +28,9 @@ from n2n_jax.runtime.workdir import write_text
 
 FILE = 'captures.json'  # in the folder of a run
 _SIDE = 8  # pixels a side of an anchor
-_ANCHORS_A_SIDE = 8  # of a capture
-# Values that anchors at one place must show in all, so that chance and plain background do not do.
+_ANCHORS_PER_SIDE = 8
+# Distinct values, beyond one per anchor, that matching anchors must have in total: chance and plain
+# background have fewer.
 _EVIDENCE = 12
 
 
@@ -38,10 +39,10 @@ class Anchor:
     """A square of a capture.
 
     Attributes:
-      hash: of its values.
-      row: of its upper left pixel.
-      column: likewise.
-      values: how many different ones it holds.
+      hash: hash of its values.
+      row: row of its upper left pixel.
+      column: column of its upper left pixel.
+      values: number of distinct values.
     """
 
     hash: int
@@ -52,12 +53,12 @@ class Anchor:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedScene:
-    """A scene that a run had.
+    """A scene of a run.
 
     Attributes:
-      name: of the scene.
-      columns: so many from the left were trained on, the rest was held out.
-      captures: the anchors of each.
+      name: name of the scene.
+      columns: number of columns, from the left, that were trained on; the rest was held out.
+      captures: the anchors of each capture.
     """
 
     name: str
@@ -67,11 +68,12 @@ class TrainedScene:
 
 @dataclasses.dataclass(frozen=True)
 class Recognized:
-    """What a run had of a scene.
+    """A scene that was recognized as one of a run.
 
     Attributes:
-      name: that the scene had in the run.
-      columns: so many from the left of what is scored hold all that was trained on; 0: nothing was.
+      name: its name in the run.
+      columns: number of columns, from the left of the given captures, that contain all that was
+        trained on; 0: nothing was.
     """
 
     name: str
@@ -80,21 +82,21 @@ class Recognized:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a run was trained on.
+    """The captures that a run was trained on.
 
     Attributes:
-      scenes: of the run, and of the one whose weights it started from.
-      doubt: why that may not be all, a sentence; '' if nothing speaks for that.
+      scenes: those of the run, and of the run whose weights it started from.
+      doubt: why the list may be incomplete, as sentences; '' if it is complete.
     """
 
     scenes: Sequence[TrainedScene]
     doubt: str = ''
 
     def recognize(self, captures_NHWC: np.ndarray) -> Recognized | None:
-        """What of these captures the run had; None if it had nothing.
+        """Recognizes captures of the run; returns None if there are none.
 
         Args:
-          captures_NHWC: as they were read.
+          captures_NHWC: as read.
         """
         found = [match for capture in captures_NHWC for match in self._matches(capture)]
         return max(found, key=lambda match: match.columns, default=None)
@@ -104,7 +106,7 @@ class Record:
         if not hashes.size or not self._anchors:
             return []
         known = np.array(sorted(self._anchors), np.uint64)
-        # Most are ruled out by 16 of their 64 bits.
+        # A lookup of 16 of the 64 bits rules out most.
         likely = np.zeros(1 << 16, bool)
         likely[known & np.uint64(0xFFFF)] = True
         rows, columns = np.nonzero(likely[hashes & np.uint64(0xFFFF)])
@@ -112,8 +114,8 @@ class Record:
         evidence: collections.Counter[tuple[int, int, int, int]] = collections.Counter()
         for row, column in zip(rows[same].tolist(), columns[same].tolist(), strict=True):
             for scene, capture, anchor in self._anchors[int(hashes[row, column])]:
-                place = anchor.row - row, anchor.column - column
-                evidence[(scene, capture, *place)] += anchor.values - 1
+                offset = anchor.row - row, anchor.column - column
+                evidence[(scene, capture, *offset)] += anchor.values - 1
         width = capture_HWC.shape[1]
         return [
             Recognized(
@@ -128,7 +130,7 @@ class Record:
 
     @functools.cached_property
     def _anchors(self) -> dict[int, list[tuple[int, int, Anchor]]]:
-        """Scene, capture and anchor by hash."""
+        """Scene index, capture index and anchor, by hash."""
         found: dict[int, list[tuple[int, int, Anchor]]] = {}
         for i, scene in enumerate(self.scenes):
             for j, anchors in enumerate(scene.captures):
@@ -138,11 +140,11 @@ class Record:
 
 
 def record(loaded: corrections.Loaded, config: Config) -> list[TrainedScene]:
-    """What a run of this config has of the captures that it reads.
+    """Returns the anchors of the captures that a run with this config trains on.
 
     Args:
-      loaded: all of them.
-      config: of the run.
+      loaded: all captures of the config.
+      config: config of the run, which decides what is held out.
     """
     if config.captures.single:
         trained = {scene.name: scene.captures_NHWC.shape[2] for scene in loaded.fixed}
@@ -156,7 +158,7 @@ def record(loaded: corrections.Loaded, config: Config) -> list[TrainedScene]:
         columns, width = trained.get(raw.name, 0), raw.captures_NHWC.shape[2]
         if columns == fixed.captures_NHWC.shape[2]:
             columns = width
-        elif columns:  # what was shifted has lost a border on both sides
+        elif columns:  # undoing shifts has cropped a border on both sides
             columns += (width - fixed.captures_NHWC.shape[2]) // 2
         anchors = tuple(_anchors_of(capture) for capture in raw.captures_NHWC)
         scenes.append(TrainedScene(raw.name, columns, anchors))
@@ -164,11 +166,11 @@ def record(loaded: corrections.Loaded, config: Config) -> list[TrainedScene]:
 
 
 def _without_graphics(scenes: Sequence[TrainedScene]) -> list[TrainedScene]:
-    """Without anchors that captures or scenes share: graphics burnt in, such as a scale bar.
+    """Removes anchors that captures or scenes share: burnt-in graphics, such as a scale bar.
 
-    Captures of one scene have noise of their own, so nothing that was measured is equal in all.
+    Captures of one scene have independent noise, so measured pixels are not the same in all.
     """
-    times: collections.Counter[int] = collections.Counter()  # scenes that hold it
+    times: collections.Counter[int] = collections.Counter()  # number of scenes with it
     graphics: set[int] = set()
     for scene in scenes:
         hashes = [{anchor.hash for anchor in anchors} for anchors in scene.captures]
@@ -177,31 +179,31 @@ def _without_graphics(scenes: Sequence[TrainedScene]) -> list[TrainedScene]:
             graphics |= set.intersection(*hashes)
     graphics |= {hash for hash, number in times.items() if number > 1}
 
-    def of(anchors: tuple[Anchor, ...]) -> tuple[Anchor, ...]:
-        left = tuple(anchor for anchor in anchors if anchor.hash not in graphics)
-        # Nothing is left of a capture that is in two scenes: that is no graphic.
-        return left if sum(anchor.values - 1 for anchor in left) >= _EVIDENCE else anchors
+    def kept(anchors: tuple[Anchor, ...]) -> tuple[Anchor, ...]:
+        rest = tuple(anchor for anchor in anchors if anchor.hash not in graphics)
+        # If almost nothing remains, the whole capture is in two scenes, and is not a graphic.
+        return rest if sum(anchor.values - 1 for anchor in rest) >= _EVIDENCE else anchors
 
     return [
-        dataclasses.replace(scene, captures=tuple(of(anchors) for anchors in scene.captures))
+        dataclasses.replace(scene, captures=tuple(kept(anchors) for anchors in scene.captures))
         for scene in scenes
     ]
 
 
 def write(run: Path, scenes: Sequence[TrainedScene], config: Config) -> None:
-    """Keeps in the folder of a run what it is trained on, beside what it was trained on before.
+    """Adds scenes to the record in the folder of a run.
 
     Args:
-      run: its folder.
-      scenes: see `record`.
-      config: of the run.
+      run: folder of the run.
+      scenes: what it is trained on now, see `record`.
+      config: config of the run.
     """
-    before = _kept(run)
+    before = _stored(run)
     if before is None:
-        before = _of_start(run, config)
+        before = _of_initial_weights(run, config)
     scenes = [*scenes, *(scene for scene in before.scenes if scene not in scenes)]
     content = {
-        'folder': os.getcwd(),  # that relative paths of the config start from
+        'folder': os.getcwd(),  # the base of relative paths in the config
         'doubt': before.doubt,
         'scenes': [
             {
@@ -219,20 +221,20 @@ def write(run: Path, scenes: Sequence[TrainedScene], config: Config) -> None:
 
 
 def changed(run: Path, scenes: Sequence[TrainedScene]) -> list[str]:
-    """The scenes of a run, by name, that hold nothing any more of what it was trained on.
+    """Returns the names of scenes that share no pixels with what the run was trained on.
 
     Args:
-      run: its folder; one that kept nothing tells nothing.
-      scenes: as they are now, see `record`.
+      run: folder of the run; without a record in it the result is empty.
+      scenes: the scenes as they are now, see `record`.
     """
-    kept: dict[str, set[int]] = {}
-    before = _kept(run) or Record([])
+    stored: dict[str, set[int]] = {}
+    before = _stored(run) or Record([])
     for scene in before.scenes:
-        kept.setdefault(scene.name, set()).update(_hashes(scene))
+        stored.setdefault(scene.name, set()).update(_hashes(scene))
     return [
         scene.name
         for scene in scenes
-        if kept.get(scene.name) and _hashes(scene) and not kept[scene.name] & _hashes(scene)
+        if stored.get(scene.name) and _hashes(scene) and not stored[scene.name] & _hashes(scene)
     ]
 
 
@@ -241,76 +243,76 @@ def _hashes(scene: TrainedScene) -> set[int]:
 
 
 def of_run(run: Path, config: Config) -> Record:
-    """What a run was trained on: as it is kept there; of older ones, what is read again.
+    """Returns what a run was trained on: as recorded, or for older runs from its paths.
 
     Args:
-      run: its folder.
-      config: of the run.
+      run: folder of the run.
+      config: config of the run.
 
     Raises:
-      UserError: the file is damaged.
+      UserError: the record is damaged.
     """
     return _of_run(run, config, ())
 
 
 def _of_run(run: Path, config: Config, after: tuple[Path, ...]) -> Record:
-    """The same, if it is not one of the runs that were started from it."""
-    kept = _kept(run)
-    if kept is not None:
-        return kept
-    started = _of_start(run, config, after)
+    """Implements `of_run`; `after` are the runs started from it, to end a circular chain."""
+    stored = _stored(run)
+    if stored is not None:
+        return stored
+    started = _of_initial_weights(run, config, after)
     paths = config.captures.paths
-    if not paths:  # on clean images
+    if not paths:  # trained on clean images
         return started
     try:
         found = record(corrections.load(located(run, config.captures)), config)
     except UserError:
         found = []
         doubt = (
-            f'It cannot be told whether {run} was trained on these captures: it is of an older '
-            f'version, which kept their paths alone, and {paths} is not there any more. (Relative '
-            'paths start from where the training was started: run the command there.)'
+            f'It is unknown whether {run} was trained on these captures: it was made by an older '
+            f'version, which stored only their paths, and {paths} is no longer there. (Relative '
+            'paths start from the folder in which the run was started: run this command there.)'
         )
     else:
         doubt = (
-            f'{run} is of an older version, which kept the paths of its captures alone: this takes '
-            f'what is in {paths} now for what it was trained on.'
+            f'{run} was made by an older version, which stored only the paths of its captures: '
+            f'this assumes that it was trained on what is in {paths} now.'
         )
     return Record([*found, *started.scenes], ' '.join(filter(None, (doubt, started.doubt))))
 
 
-def _of_start(run: Path, config: Config, after: tuple[Path, ...] = ()) -> Record:
-    """What the run was trained on whose weights this one started from; nothing without one."""
+def _of_initial_weights(run: Path, config: Config, after: tuple[Path, ...] = ()) -> Record:
+    """Returns the record of the run whose weights this one started from; empty without one."""
     after = (*after, run.absolute())
     start = Path(config.model.init_from)
     if not config.model.init_from or start.absolute() in after:
         return Record([])
-    kept = _kept(start)
-    if kept is not None:
-        return kept
+    stored = _stored(start)
+    if stored is not None:
+        return stored
     try:
         with open_for_reading(start) as checkpoints:
             theirs = checkpoints.config(checkpoints.last_step)
     except UserError:
         return Record(
             [],
-            f'It cannot be told what the weights of {start}, which {run} started from, were '
-            'trained on.',
+            f'It is unknown what the weights of {start}, from which {run} started, were trained '
+            'on.',
         )
     return _of_run(start, theirs, after)
 
 
 def located(run: Path, captures: CapturesConfig) -> CapturesConfig:
-    """Where the captures of a run are, whatever folder a command is run in.
+    """Returns the captures config with absolute paths, valid in any working directory.
 
     Args:
-      run: its folder.
-      captures: of its config, whose paths may be relative.
+      run: folder of the run.
+      captures: its captures config, whose paths may be relative.
     """
     folder = _content(run).get('folder')
     if not isinstance(folder, str):
         return captures
-    # A path of an older config may hold a space at an end, which the list of them does not keep.
+    # Paths of older configs may have spaces at their ends, which splitting the list removes.
     given = path_list.parted(captures.paths)
     as_written = captures.paths.split(',')
     if len(as_written) == len(given):
@@ -335,8 +337,8 @@ def _content(run: Path) -> dict[str, Any]:
     return content
 
 
-def _kept(run: Path) -> Record | None:
-    """What the file in the folder of a run says; None where no file is."""
+def _stored(run: Path) -> Record | None:
+    """Returns the record in the folder of a run; None if there is none."""
     content = _content(run)
     if not content:
         return None
@@ -359,7 +361,7 @@ def _kept(run: Path) -> Record | None:
 
 def _damaged(file: Path) -> UserError:
     return UserError(
-        f'{file} is damaged: remove it, and the captures of the run are read again instead.'
+        f'{file} is damaged: remove it, and the captures of the run will be read again.'
     )
 
 
@@ -368,37 +370,37 @@ def _anchors_of(capture_HWC: np.ndarray) -> tuple[Anchor, ...]:
     if min(h, w) < _SIDE:
         return ()
     anchors = []
-    for row in _places(h):
-        for column in _places(w):
+    for row in _anchor_positions(h):
+        for column in _anchor_positions(w):
             square = capture_HWC[row : row + _SIDE, column : column + _SIDE]
             values = len(np.unique(square))
-            if values > 1:  # plain ones are anywhere
+            if values > 1:  # plain squares occur anywhere
                 anchors.append(Anchor(int(_all_hashes(square)[0, 0]), row, column, values))
     return tuple(anchors)
 
 
-def _places(length: int) -> list[int]:
-    """Where anchors begin along a side: in the middle of equal parts."""
-    num = min(_ANCHORS_A_SIDE, length // _SIDE)
+def _anchor_positions(length: int) -> list[int]:
+    """Returns where anchors start along a side: each centered in one of equal parts."""
+    num = min(_ANCHORS_PER_SIDE, length // _SIDE)
     return [int((k + 0.5) * length / num) - _SIDE // 2 for k in range(num)]
 
 
-def _constants(name: str, num: int) -> np.ndarray:
-    """Odd numbers of 64 bits, the same everywhere and for ever."""
+def _hash_multipliers(name: str, num: int) -> np.ndarray:
+    """Returns odd 64-bit numbers; records depend on them, so they must never change."""
     texts = (hashlib.sha256(f'{name} {k}'.encode()).digest()[:8] for k in range(num))
     return np.array([int.from_bytes(text, 'little') | 1 for text in texts], np.uint64)
 
 
 def _all_hashes(capture_HWC: np.ndarray) -> np.ndarray:
-    """The hash of every square, by its upper left pixel: of the values, whatever their type."""
-    values = np.ascontiguousarray(capture_HWC, np.float64) + 0.0  # no -0.0
+    """Returns the hash of every square, by its upper left pixel; independent of the pixel type."""
+    values = np.ascontiguousarray(capture_HWC, np.float64) + 0.0  # turns -0.0 into 0.0
     bits = values.view(np.uint64)
-    bits = bits ^ (bits >> np.uint64(32))  # whole numbers have all their bits at the upper end
+    bits = bits ^ (bits >> np.uint64(32))  # integers only set the upper bits of a float64
     bits = bits * np.uint64(0x9E3779B97F4A7C15)
     bits = bits ^ (bits >> np.uint64(29))
-    pixels_HW = (bits * _constants('channel', bits.shape[-1])).sum(axis=-1, dtype=np.uint64)
+    pixels_HW = (bits * _hash_multipliers('channel', bits.shape[-1])).sum(axis=-1, dtype=np.uint64)
     h, w = (max(side - _SIDE + 1, 0) for side in pixels_HW.shape)
-    across, down = _constants('column', _SIDE), _constants('row', _SIDE)
+    across, down = _hash_multipliers('column', _SIDE), _hash_multipliers('row', _SIDE)
     rows_HW = sum(pixels_HW[:, k : k + w] * across[k] for k in range(_SIDE))
     rows_HW = rows_HW ^ (rows_HW >> np.uint64(31))
     return sum(rows_HW[k : k + h] * down[k] for k in range(_SIDE))

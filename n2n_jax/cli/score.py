@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     # Read as for training: without copies of a capture, such as a JPEG file beside a TIFF file.
     loaded = corrections.load(dataclasses.replace(captures, fix=''))
     raw = loaded.raw
-    for sentence in [*loaded.done, *_other_fix(captures.fix, config)]:
+    for sentence in [*loaded.notes, *_other_fix(captures.fix, config)]:
         _log.info('%s', sentence)
     for one in raw:
         if doubt := denoiser.doubt(one.captures_NHWC[0], one.name):
@@ -318,7 +318,7 @@ def _coverage(
         _log.info('No intervals, as they are calibrated on held-out captures: %s', error)
         return {}
     scenes = [
-        scene_captures.in_range(
+        scene_captures.to_network_range(
             scene_captures.SceneCaptures(scene.name, scene.captures_NHWC, scene.measured_HWC),
             denoiser.config,
         )

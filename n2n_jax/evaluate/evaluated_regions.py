@@ -101,4 +101,4 @@ def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:
 def in_range(config: Config, held_out: Sequence[SceneCaptures]) -> list[SceneCaptures]:
     """What is evaluated of what is held out, in the range of the network."""
     chosen = choose(held_out, config)
-    return [scene_captures.in_range(scene, config.model) for scene in chosen]
+    return [scene_captures.to_network_range(scene, config.model) for scene in chosen]

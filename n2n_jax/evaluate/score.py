@@ -208,7 +208,11 @@ def prepare(
             like = of_fixed.captures_NHWC[0]
             counting_C = audit.counting_channels(View(of_raw.captures_NHWC, of_raw.measured_HWC))
             free_HWC = saturation.unsaturated_mask(of_raw.captures_NHWC, counting_C=counting_C)
-            mask_HWC, clean_HWC, truth_noise = corrections.middle(free_HWC, like=like), None, None
+            mask_HWC, clean_HWC, truth_noise = (
+                corrections.center_crop(free_HWC, like=like),
+                None,
+                None,
+            )
             if of_raw.measured_HWC is not None:
                 free_HWC = free_HWC & of_raw.measured_HWC
             if of_fixed.measured_HWC is not None:
@@ -217,7 +221,7 @@ def prepare(
                 clean_HWC = _filled(truth[of_raw.name], of_raw.measured_HWC)
                 # What was moved by parts of a pixel shares less noise with a mean of what was not.
                 truth_noise = measure(of_raw.captures_NHWC, clean_HWC, free_HWC)
-                clean_HWC = corrections.middle(clean_HWC, like=like)
+                clean_HWC = corrections.center_crop(clean_HWC, like=like)
             part = measured_part(of_raw.captures_NHWC, of_raw.measured_HWC)
             why = validity.why_not_trusted(of_fixed, raw=of_raw)
             first = (first_columns or {}).get(of_raw.name, 0)

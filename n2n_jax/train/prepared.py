@@ -93,7 +93,7 @@ def load(config: Config) -> corrections.Loaded:
     fix = config.captures.fix
     with heartbeat(f'Reading captures and fixing {fix}' if fix else 'Reading captures'):
         loaded = corrections.load(config.captures)
-    for sentence in loaded.done:
+    for sentence in loaded.notes:
         _log.info('%s', sentence)
     return loaded
 
@@ -218,7 +218,7 @@ def _single(
     """Single images: nothing could be measured on what would be held out."""
     evaluator = None
     if config.eval.in_loop:
-        shown = [scene_captures.in_range(scene, config.model) for scene in middles(scenes)]
+        shown = [scene_captures.to_network_range(scene, config.model) for scene in middles(scenes)]
         evaluator = SingleImageEvaluator(config.model, shown)
     return _capture_feed(config, scenes, layout, held='nothing'), evaluator
 
@@ -233,7 +233,7 @@ def _capture_feed(
         seed=config.seed,
         layout=layout,
         masks=scene_captures.masks(scenes),
-        write=lambda s, out: scene_captures.in_range(scenes[s], config.model, out=out),
+        write=lambda s, out: scene_captures.to_network_range(scenes[s], config.model, out=out),
     )
     feed.description += f'; held out: {held}'
     return feed

@@ -1,4 +1,4 @@
-"""Which files belong together, in every form that people keep them in."""
+"""Files are grouped by scene, in every supported arrangement."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def image(value=0, shape=(6, 8)):
 
 
 def save(folder, *names):
-    """Files in a shuffled order of creation; pixel values tell them apart."""
+    """Writes files in shuffled order, with distinct pixel values."""
     order = list(enumerate(names))
     random.Random(0).shuffle(order)
     for value, name in order:
@@ -51,9 +51,9 @@ def test_two_folders_pair_by_name_not_by_order(tmp_path):
     assert [c.path.parent.name for c in scenes[0].captures] == ['A', 'B']
 
 
-def test_a_name_without_partner_is_listed(tmp_path):
+def test_a_file_without_partner_is_listed(tmp_path):
     save(tmp_path, 'A/1.png', 'A/2.png', 'B/1.png')
-    with pytest.raises(UserError, match=r'B lacks 2: every file needs its partner'):
+    with pytest.raises(UserError, match=r'B lacks 2: every file needs a partner'):
         find_scenes([tmp_path / 'A', tmp_path / 'B'])
 
 
@@ -93,14 +93,14 @@ def test_captures_are_in_natural_order(tmp_path):
     assert names(find_scenes([tmp_path])) == {'c': ['c_1.png', 'c_9.png', 'c_10.png']}
 
 
-def test_names_of_captures_alone_are_a_scene_named_as_the_folder(tmp_path):
+def test_bare_capture_numbers_form_a_scene_named_after_the_folder(tmp_path):
     save(tmp_path / 'field 7', 'a.png', 'b.png')
     assert names(find_scenes([tmp_path / 'field 7'])) == {'field 7': ['a.png', 'b.png']}
 
 
-def test_a_capture_alone_is_listed(tmp_path):
+def test_a_scene_with_one_capture_is_listed(tmp_path):
     save(tmp_path, 'c_1.png', 'c_2.png', 'lonely.png')
-    with pytest.raises(UserError, match=r'1 of 2 scenes .* one capture only: lonely.png'):
+    with pytest.raises(UserError, match=r'1 of 2 scenes .* only one capture: lonely.png'):
         find_scenes([tmp_path])
 
 
@@ -123,10 +123,10 @@ def test_stack_is_one_scene_and_interleaved_several(tmp_path):
         np.testing.assert_array_equal(read_scene(scene)[..., 0], stack)
         scenes = find_scenes([tmp_path / name], interleaved=2)
         assert [read_scene(s)[:, 0, 0, 0].tolist() for s in scenes] == [[0, 1], [2, 3]]
-        with pytest.raises(UserError, match='4 images, which are not groups of 3'):
+        with pytest.raises(UserError, match='4 images, which cannot be divided into groups of 3'):
             find_scenes([tmp_path / name], interleaved=3)
     for paths in ([tmp_path], [tmp_path / 's.tif', tmp_path / 's.npy']):
-        with pytest.raises(UserError, match='--interleaved goes with one stack'):
+        with pytest.raises(UserError, match='--interleaved needs exactly one stack'):
             find_scenes(paths, interleaved=2)
 
 
@@ -159,20 +159,20 @@ def test_manifests(tmp_path):
     for name in ('m.csv', 'm.json'):
         assert names(find_scenes([tmp_path / name])) == content
     (tmp_path / 'bad.csv').write_text('scene,path\nx,one.png\nx,gone.png\n')
-    with pytest.raises(UserError, match='names files that are not there: .*gone.png'):
+    with pytest.raises(UserError, match='lists files that do not exist: .*gone.png'):
         find_scenes([tmp_path / 'bad.csv'])
 
 
 @pytest.mark.parametrize(
     ('name', 'content', 'words'),
     [
-        ('a.json', b'[1]', r'a.json is not understood: it must read \{"scene"'),
+        ('a.json', b'[1]', r'a.json has the wrong structure: it must be \{"scene"'),
         ('a.json', b'{"x": "one.png"}', 'with a list of paths for every scene'),
-        ('a.json', b'{"x"', 'a.json is not a JSON file'),
+        ('a.json', b'{"x"', 'a.json is not valid JSON'),
         ('a.csv', b'scene;path\nx;one.png\n', 'first line must be scene,path .with a comma'),
         ('a.csv', b'', 'first line must be scene,path'),
-        ('a.csv', b'scene,path\nx,one.png\nx\n', 'a.csv, line 3: the scene or the path is missing'),
-        ('a.csv', b'scene,path\nx,donn\xe9es.png\n', 'a.csv is not text in UTF-8: save it'),
+        ('a.csv', b'scene,path\nx,one.png\nx\n', 'a.csv, line 3: scene or path is missing'),
+        ('a.csv', b'scene,path\nx,donn\xe9es.png\n', 'a.csv is not UTF-8 text: save it'),
     ],
 )
 def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
@@ -185,20 +185,24 @@ def test_manifests_that_cannot_be_read_say_why(name, content, words, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'content', 'words'),
     [
-        ('a.csv', 'scene,path\n' + 'a' * 200_000 + ',m.png\n', 'line 2: this is not CSV'),
-        ('a.json', '[' * 200_000, 'is not a JSON file'),
-        ('a.json', '{"a\\u0000": ["m.png"]}', 'it holds a zero byte'),
-        ('a.json', '{"a\\ud800": ["m.png"]}', 'it holds half of a character'),
-        ('a.json', '{"a": ["m.png"], "a": ["n.png"]}', 'names scenes twice: a. Put their paths'),
-        ('a.json', '{"a": ["m\\u0000.png"]}', 'names files that are not there'),
-        ('a.json', '{"a": ["m\\ud800.png"]}', 'names files that are not there'),
-        ('a.json', json.dumps({'a': ['x' * 5000]}), 'names files that are not there'),
-        ('a.csv', 'scene,path\n../a,m.png\n', "'../a' cannot be the name of a scene: it leads out"),
-        ('a.csv', 'scene,path\n/a,m.png\n', 'it leads out of the folder'),
+        ('a.csv', 'scene,path\n' + 'a' * 200_000 + ',m.png\n', 'line 2: not valid CSV'),
+        ('a.json', '[' * 200_000, 'is not valid JSON'),
+        ('a.json', '{"a\\u0000": ["m.png"]}', 'it contains a null byte'),
+        ('a.json', '{"a\\ud800": ["m.png"]}', 'it contains half of a character'),
+        ('a.json', '{"a": ["m.png"], "a": ["n.png"]}', 'lists scenes twice: a. Merge their paths'),
+        ('a.json', '{"a": ["m\\u0000.png"]}', 'lists files that do not exist'),
+        ('a.json', '{"a": ["m\\ud800.png"]}', 'lists files that do not exist'),
+        ('a.json', json.dumps({'a': ['x' * 5000]}), 'lists files that do not exist'),
+        (
+            'a.csv',
+            'scene,path\n../a,m.png\n',
+            "'../a' is not a valid scene name: it points outside",
+        ),
+        ('a.csv', 'scene,path\n/a,m.png\n', 'it points outside the output folder'),
         ('a.csv', 'scene,path\n.,m.png\n', 'it is empty'),
     ],
 )
-def test_hostile_manifests_are_refused_in_a_sentence(name, content, words, tmp_path):
+def test_hostile_manifests_are_refused_with_an_error(name, content, words, tmp_path):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words):
         find_scenes([tmp_path / name])
@@ -219,7 +223,7 @@ def test_scene_folders_that_are_links_are_found(tmp_path):
     assert names(find_scenes([tmp_path / 'cells'])) == want
 
 
-def test_what_is_no_file_is_left_out_and_said(tmp_path, caplog):
+def test_pipes_and_broken_links_are_skipped_with_a_warning(tmp_path, caplog):
     save(tmp_path, 'c_1.png', 'c_2.png')
     (tmp_path / 'c_3.png').symlink_to(tmp_path / 'gone')
     os.mkfifo(tmp_path / 'c_4.png')
@@ -227,7 +231,7 @@ def test_what_is_no_file_is_left_out_and_said(tmp_path, caplog):
     left_out, pipe = [record.getMessage() for record in caplog.records]
     assert 'c_3.png: it is a broken link' in left_out
     assert 'c_4.png: it is a pipe' in pipe
-    for find in (find_scenes, captures.find_images):
+    for find in (find_scenes, captures.find_single_images):
         with pytest.raises(UserError, match='c_4.png cannot be read: it is a pipe'):
             find([tmp_path / 'c_4.png'])
 
@@ -261,7 +265,7 @@ def test_bad_files_are_named(tmp_path, make, words):
 
 @pytest.mark.parametrize('compression', [None, 'zlib'])
 @pytest.mark.parametrize('num_bytes', [9000, 23_000, 300])
-def test_a_stack_cut_short_is_named(tmp_path, compression, num_bytes):
+def test_a_truncated_stack_is_named(tmp_path, compression, num_bytes):
     file = tmp_path / 's.tif'
     noise = np.random.default_rng(0).integers(65536, size=(4, 50, 60)).astype(np.uint16)
     tifffile.imwrite(file, noise, photometric='minisblack', compression=compression)
@@ -276,7 +280,7 @@ def noise(*shape, dtype=np.uint16):
 
 
 def pages(file, images, **options):
-    """A stack that was written page by page."""
+    """Writes a stack page by page."""
     with tifffile.TiffWriter(file) as writer:
         for image_HW in images:
             writer.write(image_HW, **options)
@@ -322,7 +326,7 @@ TIFF_STACKS = {
 
 
 @pytest.mark.parametrize('name', TIFF_STACKS)
-def test_tiff_stacks_of_every_making(tmp_path, name):
+def test_tiff_stacks_of_every_layout(tmp_path, name):
     shape, write, axes = TIFF_STACKS[name]
     pixels = noise(*shape)
     write(tmp_path / 's.tif', pixels)
@@ -336,7 +340,7 @@ def test_tiff_stacks_of_every_making(tmp_path, name):
         np.testing.assert_array_equal(read_scene(second), want[2:])
 
 
-def test_time_and_depth_are_both_captures_and_channels_are_none(tmp_path):
+def test_time_and_depth_are_captures_and_channels_are_not(tmp_path):
     pixels = noise(2, 3, 4, 9, 8)
     for kind in ({'imagej': True}, {'ome': True}):
         tifffile.imwrite(tmp_path / 's.tif', pixels, metadata={'axes': 'TZCYX'}, **kind)
@@ -367,14 +371,14 @@ def test_planes_of_one_image_are_its_channels(tmp_path, shape, options, axes, dt
     np.testing.assert_array_equal(read_scene(scene), want[..., : want.shape[-1] - alpha])
 
 
-def test_a_channel_axis_alone_holds_captures(tmp_path):
+def test_a_lone_channel_axis_holds_captures(tmp_path):
     stack = noise(7, 9, 8)
     tifffile.imwrite(tmp_path / 's.tif', stack, imagej=True)  # which writes 7 channels
     (scene,) = find_scenes([tmp_path / 's.tif'])
     np.testing.assert_array_equal(read_scene(scene)[..., 0], stack)
 
 
-def test_of_a_large_stack_the_images_asked_for_are_read_and_no_others(tmp_path, monkeypatch):
+def test_only_the_requested_images_of_a_large_stack_are_read(tmp_path, monkeypatch):
     stack = noise(6, 9, 8)
     pages(tmp_path / 's.tif', stack, compression='zlib', **_GRAY)
     tifffile.imwrite(tmp_path / 'z.tif', stack, compression='zlib', **_GRAY)
@@ -408,7 +412,7 @@ def test_arrays_are_counted_by_their_headers(tmp_path):
         stacks.open_stack(tmp_path / 's.npy')
 
 
-def test_stacks_that_belong_together_pair_image_by_image(tmp_path):
+def test_stacks_of_the_same_length_pair_image_by_image(tmp_path):
     for folder in ('A', 'B'):
         (tmp_path / folder).mkdir()
         np.save(tmp_path / folder / 'x.npy', noise(3, 9, 8))
@@ -419,7 +423,7 @@ def test_stacks_that_belong_together_pair_image_by_image(tmp_path):
         ('x_3', [2, 2]),
     ]
     np.save(tmp_path / 'B' / 'x.npy', noise(2, 9, 8))
-    with pytest.raises(UserError, match=r'must be of one length, not: .*x.npy \(3\), .* \(2\)'):
+    with pytest.raises(UserError, match=r'must have the same length, not: .*x.npy \(3\), .* \(2\)'):
         find_scenes([tmp_path / 'A', tmp_path / 'B'])
 
 
@@ -432,14 +436,14 @@ def test_numbered_stacks_in_a_folder_are_ambiguous(tmp_path):
     assert {s.name: len(s.captures) for s in scenes} == {'x_1': 3, 'x_2': 3}
 
 
-def test_a_stack_in_a_folder_of_its_own_is_a_scene(tmp_path):
+def test_a_stack_in_its_own_folder_is_a_scene(tmp_path):
     for name in ('s1', 's2'):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / 'frames.npy', noise(3, 9, 8))
     assert {s.name: len(s.captures) for s in find_scenes([tmp_path])} == {'s1': 3, 's2': 3}
 
 
-def test_other_files_in_a_folder_are_left_alone(tmp_path):
+def test_other_files_in_a_folder_are_ignored(tmp_path):
     save(tmp_path / 'Zellen é 1', 'a.png', 'b.png')
     (tmp_path / 'Zellen é 1' / 'notes.txt').write_text('exposure 10 ms')
     (tmp_path / 'Zellen é 1' / '.a.png').write_text('')
@@ -450,7 +454,7 @@ def test_other_files_in_a_folder_are_left_alone(tmp_path):
 
 def test_one_image_in_a_folder(tmp_path):
     save(tmp_path, 'a_1.png')
-    with pytest.raises(UserError, match='1 of 1 scenes .* one capture only: a_1.png'):
+    with pytest.raises(UserError, match='1 of 1 scenes .* only one capture: a_1.png'):
         find_scenes([tmp_path])
 
 
@@ -475,7 +479,7 @@ def test_exr_needs_its_package_and_says_so(tmp_path, monkeypatch):
         list(read_scenes(find_scenes([tmp_path])))
 
 
-def test_exr_keeps_what_is_brighter_than_white_and_leaves_layers_out(tmp_path):
+def test_exr_keeps_values_above_white_and_skips_layers(tmp_path):
     OpenEXR = pytest.importorskip('OpenEXR')
     render = np.linspace(0, 50, 5 * 7 * 3).reshape(5, 7, 3).astype(np.float16)
     header = {'compression': OpenEXR.ZIP_COMPRESSION, 'type': OpenEXR.scanlineimage}
@@ -497,5 +501,5 @@ def test_exr_keeps_what_is_brighter_than_white_and_leaves_layers_out(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match='no such file or folder'):
         find_scenes([tmp_path / 'gone'])
-    with pytest.raises(UserError, match='holds no image'):
+    with pytest.raises(UserError, match='contains no image'):
         find_scenes([tmp_path])

@@ -48,7 +48,7 @@ def test_moving_keeps_white_noise_white():
 
 
 @pytest.mark.parametrize('shift', [(0.5, 0.0), (-0.3, 0.7), (4.0, -6.5)])
-def test_shifts_are_undone_and_told(shift, scene_HWC):
+def test_shifts_are_undone_and_reported(shift, scene_HWC):
     large_HWC = photos.photos()['chelsea'][:, :, :1].astype(np.float64)
     moved_HWC = corrections.move(large_HWC, np.array(shift))
     part = (slice(40, 240), slice(60, 280))
@@ -64,7 +64,7 @@ def test_shifts_are_undone_and_told(shift, scene_HWC):
     assert fixed.captures_NHWC.shape[1:3] == (200 - lost[0], 220 - lost[1])
 
 
-def test_gains_are_matched_and_told(scene_HWC):
+def test_gains_are_matched_and_reported(scene_HWC):
     captures_NHWC = np.stack([noisy(scene_HWC, 1), noisy(0.9 * scene_HWC + 5, 2)])
     (fixed,), (sentence,) = corrections.fix([SceneCaptures('cat', captures_NHWC)], 'gain')
     assert sentence.startswith('cat: gains and offsets of 1.05')
@@ -72,7 +72,7 @@ def test_gains_are_matched_and_told(scene_HWC):
     assert means[0] == pytest.approx(means[1], abs=0.05)
 
 
-def test_what_is_right_is_left_alone(scene_HWC):
+def test_correct_captures_are_not_changed(scene_HWC):
     captures_NHWC = np.stack([noisy(scene_HWC, 3), noisy(scene_HWC, 4)]).astype(np.float32)
     (fixed,), sentences = corrections.fix([SceneCaptures('cat', captures_NHWC)], 'gain,shift')
     assert not sentences
@@ -102,7 +102,7 @@ def test_only_the_color_that_drifted_is_matched():
 
 
 @pytest.mark.parametrize('value', [-9999.0, np.finfo(np.float32).min, np.nan])
-def test_a_border_without_data_stays_what_it_is(value, scene_HWC):
+def test_a_border_without_data_is_kept(value, scene_HWC):
     large_HWC = photos.photos()['chelsea'][:, :, :1].astype(np.float64)
     moved_HWC = corrections.move(large_HWC, np.array([1.0, 2.4]))
     part = (slice(40, 240), slice(60, 280))
@@ -114,7 +114,7 @@ def test_a_border_without_data_stays_what_it_is(value, scene_HWC):
     assert '(+0.5' in sentences[0] + sentences[1]
     held_NHWC = fixed.captures_NHWC
     mask_HWC = constant_mask(held_NHWC)
-    assert mask_HWC[:, :30].all()  # moved by 1.2 px, and 2 px cut off
+    assert mask_HWC[:, :30].all()  # moved by 1.2 px, and cropped by 2 px
     assert not mask_HWC[:, 31:].any()
     inside_NHWC = held_NHWC[:, :, 32:]  # nothing of the border was spread by the transform
     assert np.var(inside_NHWC[0] - inside_NHWC[1]) == pytest.approx(2 * NOISE**2, rel=0.15)
@@ -135,15 +135,15 @@ def test_the_jpeg_beside_a_tiff_is_not_trained_on(scene_HWC, tmp_path):
     (scene,) = loaded.raw
     kept_NHWC = [tifffile.imread(tmp_path / f'cell_{k}.tif')[..., None] for k in (1, 2, 3)]
     np.testing.assert_array_equal(scene.captures_NHWC, kept_NHWC)
-    assert loaded.done == [
+    assert loaded.notes == [
         f'Not used: {tmp_path}/cell_{k}.jpg is nearly the same image as {tmp_path}/cell_{k}.tif.'
         for k in (1, 2, 3)
     ]
 
 
-def test_two_captures_that_hardly_differ_are_told_and_kept(scene_HWC):
+def test_two_captures_that_hardly_differ_are_kept_with_a_warning(scene_HWC):
     image = scene_HWC.astype(np.uint8)
     scene = SceneCaptures('cat', np.stack([image, image ^ 1]))
-    found, (warning,) = corrections.near_copies_of([scene])
+    found, (warning,) = corrections.find_near_copies([scene])
     assert not found
     assert 'All captures of cat are nearly the same image' in warning

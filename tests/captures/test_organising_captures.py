@@ -1,4 +1,4 @@
-"""Every documented way to keep captures, through the commands: who is paired with whom."""
+"""Every documented arrangement of captures, through the commands: are the right files paired?"""
 
 import json
 import re
@@ -15,7 +15,7 @@ _SIDE = 48
 
 
 def capture(scene, number):
-    """A noisy image that tells in its first pixel what it is of."""
+    """Returns a noisy image whose first pixel encodes its scene and capture."""
     y, x = np.mgrid[:_SIDE, :_SIDE]
     clean = 120 + 40 * np.sin(x / (3 + scene)) * np.sin(y / 4)
     noise = np.random.default_rng([scene, number]).normal(0, 8, clean.shape)
@@ -183,18 +183,18 @@ def cut_short(d):
 
 def one_image(d):
     png(d, a=(1, 1))
-    return '1 of 1 scenes in .* have one capture only: a.png'
+    return '1 of 1 scenes in .* have only one capture: a.png'
 
 
 def empty(d):
     (d / 'notes.txt').write_text('')
-    return 'holds no image'
+    return 'contains no image'
 
 
 def too_many_channels(d):
     tifffile.imwrite(d / 'a.tif', np.stack([capture(1, 1)] * 9), imagej=True)
     tifffile.imwrite(d / 'b.tif', np.stack([capture(1, 2)] * 9), imagej=True)
-    return 'has 9 channels, and a network takes at most 8'
+    return 'has 9 channels, but a network takes at most 8'
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def too_many_channels(d):
         one_image, empty, too_many_channels,
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_said_in_a_sentence_and_nothing_is_written(make, tmp_path, capsys):
+def test_unusable_captures_are_refused_and_nothing_is_written(make, tmp_path, capsys):
     folder = tmp_path / 'Zellen é 1'
     folder.mkdir()
     words = make(folder)

@@ -1,4 +1,4 @@
-"""What is trained on and what is held out."""
+"""The split into training and held-out captures."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from n2n_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize('num_scenes', [1, 19, 20, 25])
-def test_holding_out_nearly_everything_is_refused_in_a_sentence(num_scenes):
+def test_holding_out_nearly_everything_is_refused(num_scenes):
     scenes = [SceneCaptures(f's{i}', np.zeros((2, 40, 40, 1))) for i in range(num_scenes)]
     with pytest.raises(UserError, match=f'held_out=0.99 of {num_scenes} scenes leaves nothing'):
         split(scenes, 0.99, crop=16)
@@ -25,7 +25,7 @@ def with_border(left, right, *, width=100, name='s'):
 
 
 @pytest.mark.parametrize(('left', 'right'), [(0, 25), (0, 60), (25, 0), (10, 10)])
-def test_of_images_with_a_side_of_no_data_something_that_was_measured_is_held_out(left, right):
+def test_measured_columns_are_held_out_beside_a_border_of_no_data(left, right):
     (train,), (held,) = split([with_border(left, right)], 0.2, crop=16)
     measured = 100 - left - right
     assert held.measured_HWC.mean() == 1
@@ -34,7 +34,7 @@ def test_of_images_with_a_side_of_no_data_something_that_was_measured_is_held_ou
     assert train.captures_NHWC.max() + 1 == held.captures_NHWC.min()
 
 
-def test_where_all_was_measured_the_same_columns_are_held_out_with_a_mask_or_without():
+def test_a_mask_that_is_true_everywhere_does_not_change_the_split():
     for width in (2, 16, 50, 512):
         scene = with_border(0, 0, width=width)
         unmasked = SceneCaptures('s', scene.captures_NHWC)

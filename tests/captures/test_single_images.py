@@ -1,4 +1,4 @@
-"""From one noisy file to a denoised one."""
+"""Training on single images, from one noisy file to a denoised one."""
 
 import json
 import os
@@ -41,9 +41,9 @@ def test_one_image_to_a_model_for_it(tmp_path, capsys):
     train(tmp_path, '--steps', '2')
     run = tmp_path / 'run'
     log = capsys.readouterr().err
-    assert 'No PSNR without a second capture: take two captures' in log
+    assert 'PSNR cannot be measured without a second capture: take two captures' in log
     assert 'independent between neighboring pixels' in log
-    # Nothing was measured, and nothing says it was.
+    # No PSNR was measured, and none is reported.
     assert Workdir(run).rows() == []
     assert not (run / 'results.json').exists()
     assert not (run / 'best').exists()
@@ -61,11 +61,11 @@ def test_one_image_to_a_model_for_it(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(['score', str(tmp_path / 'photo.png'), '--model', str(run)])
     assert stopped.value.code == 2
-    assert 'holds one capture, and two of a scene are needed' in capsys.readouterr().err
+    assert 'holds one capture, but two of a scene are needed' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('kind', ['side', 'frame', 'disc'])
-def test_an_image_with_a_border_of_no_data_is_not_refused_for_it(kind):
+def test_an_image_with_a_border_of_no_data_is_not_refused(kind):
     rng = np.random.default_rng(0)
     y_HW, x_HW = np.mgrid[:256, :256]
     image_HW = 1000 + 300 * np.sin(x_HW / 40) * np.cos(y_HW / 50) + rng.normal(0, 50, (256, 256))
@@ -79,7 +79,7 @@ def test_an_image_with_a_border_of_no_data_is_not_refused_for_it(kind):
     assert scene.measured_HWC is not None
     config = CapturesConfig(paths='a', single=True)
     assert single_images.check([scene], config, crop=64) == []
-    # What is wrong inside of it is still told.
+    # Problems inside the border are still reported.
     blurred_HW = 1000 + 300 * ndimage.gaussian_filter(rng.normal(size=(256, 256)), 1)
     pixels = np.where(border_HW, -9999, blurred_HW).astype(np.float32)[None, ..., None]
     scene = scene_captures.without_constants(scene_captures.SceneCaptures('a', pixels))
@@ -120,10 +120,10 @@ def test_correlated_noise_is_refused_unless_allowed(tmp_path, capsys):
     assert 'is correlated in 1 of 1 images: photo.png (+0.' in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()
     train(tmp_path, '--steps', '2', '--allow-correlated-noise')
-    assert 'It will stay in the results' in capsys.readouterr().err
+    assert 'It will remain in the results' in capsys.readouterr().err
 
 
-def test_the_audit_says_whether_images_are_fit_for_it(tmp_path, capsys):
+def test_the_audit_says_whether_single_images_are_suitable(tmp_path, capsys):
     image_io.write_pixels(tmp_path / 'sharp.png', noisy(256))
     image_io.write_pixels(tmp_path / 'blurred.png', noisy(256, blur=1))
     cli.main(['audit', str(tmp_path / 'sharp.png'), '--single'])
@@ -172,14 +172,14 @@ def test_nothing_is_held_out_of_single_images(tmp_path, capsys):
     assert not (tmp_path / 'run').exists()
 
 
-def test_every_image_of_every_file_stands_by_itself(tmp_path):
+def test_every_image_of_every_file_is_a_scene(tmp_path):
     folder = tmp_path / 'images'
     for name in ('b', 'a_10', 'a_2'):
         (folder / 'deep').mkdir(parents=True, exist_ok=True)
         image_io.write_pixels(folder / 'deep' / f'{name}.png', noisy(40))
     stack = np.random.default_rng(0).integers(0, 255, (3, 40, 40)).astype(np.uint8)
     tifffile.imwrite(tmp_path / 'stack.tif', stack, photometric='minisblack')
-    found = captures.find_images([folder, tmp_path / 'stack.tif'])
+    found = captures.find_single_images([folder, tmp_path / 'stack.tif'])
     assert [scene.name for scene in found] == [
         'a_2.png', 'a_10.png', 'b.png', 'stack.tif 1', 'stack.tif 2', 'stack.tif 3',
     ]  # fmt: skip
@@ -187,12 +187,12 @@ def test_every_image_of_every_file_stands_by_itself(tmp_path):
     assert all(len(scene.captures) == 1 for scene in found)
     (tmp_path / 'list.csv').write_text('scene,path\n')
     with pytest.raises(UserError, match='is not an image'):
-        captures.find_images([tmp_path / 'list.csv'])
+        captures.find_single_images([tmp_path / 'list.csv'])
     with pytest.raises(UserError, match='no such file'):
-        captures.find_images([tmp_path / 'c.png'])
+        captures.find_single_images([tmp_path / 'c.png'])
 
 
 @pytest.mark.parametrize('changes', [{'pattern': 'a'}, {'interleaved': 2}, {'pairing': '1:X'}])
-def test_what_pairs_of_captures_need_is_refused(changes):
-    with pytest.raises(UserError, match=f'leave out either it or --{next(iter(changes))}'):
+def test_options_for_pairs_of_captures_are_refused(changes):
+    with pytest.raises(UserError, match=f'--single and --{next(iter(changes))} are mutually excl'):
         scene_captures.load(CapturesConfig(paths='x', single=True, **changes))

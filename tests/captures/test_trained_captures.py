@@ -1,4 +1,4 @@
-"""What a run was trained on is recognized wherever it lies, and never scored without a word."""
+"""Training captures are recognized wherever they are, and never scored without a warning."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def record_of(scenes, **captures):
     return Record(trained_captures.record(corrections.Loaded(scenes, scenes, []), config))
 
 
-def test_a_scene_of_the_training_is_known_in_any_type_order_and_number_of_captures():
+def test_a_trained_scene_is_recognized_in_any_type_order_and_number_of_captures():
     scenes = scenes_of(3, captures=4)
     record = record_of(scenes)
     for i, scene in enumerate(scenes):
@@ -46,7 +46,7 @@ def test_a_scene_of_the_training_is_known_in_any_type_order_and_number_of_captur
     assert record.recognize(x + 1) is None
 
 
-def test_parts_cut_out_of_a_capture_are_known_with_what_of_them_was_trained_on():
+def test_crops_are_recognized_with_the_columns_that_were_trained_on():
     x = scenes_of(1)[0].captures_NHWC
     record = record_of(scenes_of(1))
     assert record.recognize(x[:, 20:70, 50:]).columns == 46  # up to column 96
@@ -61,7 +61,7 @@ def test_a_subset_of_many_scenes_keeps_what_was_held_out():
     record = record_of(scenes)
     held_out = {s.name for s in record.scenes if not s.columns}
     assert len(held_out) == 8
-    for scene in scenes[:10]:  # which by themselves would be split in another way
+    for scene in scenes[:10]:  # on their own these would be split differently
         found = record.recognize(scene.captures_NHWC)
         assert found.columns == (0 if scene.name in held_out else 64)
 
@@ -76,13 +76,13 @@ def test_plain_background_and_photon_counts_are_not_taken_for_each_other():
         assert record.recognize(b) is None
 
 
-def test_of_single_images_all_is_trained_on():
+def test_single_images_are_trained_on_whole():
     scenes = scenes_of(2, captures=1)
     assert record_of(scenes, single=True).recognize(scenes[0].captures_NHWC).columns == 120
 
 
 def with_graphics(scenes):
-    """The same with a color bar burnt in."""
+    """Returns the same with a burnt-in color bar."""
     bar = (4095 - 8 * np.arange(scenes[0].captures_NHWC.shape[1])).astype(np.uint16)
     for scene in scenes:
         scene.captures_NHWC[:, :, 100:112] = bar[:, None, None]
@@ -90,7 +90,7 @@ def with_graphics(scenes):
 
 
 @pytest.mark.parametrize('captures', [1, 2])
-def test_a_color_bar_in_all_images_is_no_sign_of_the_training(captures):
+def test_a_color_bar_in_all_images_is_not_recognized(captures):
     scenes = with_graphics(scenes_of(3, captures=captures))
     record = record_of(scenes, single=captures == 1)
     new = with_graphics(scenes_of(1, captures=captures, seed=8))
@@ -99,7 +99,7 @@ def test_a_color_bar_in_all_images_is_no_sign_of_the_training(captures):
         assert record.recognize(scene.captures_NHWC).name == scene.name
 
 
-def test_a_scene_that_a_run_had_twice_is_known():
+def test_a_scene_that_is_in_a_run_twice_is_recognized():
     scene = scenes_of(1)[0]
     again = SceneCaptures('again', scene.captures_NHWC)
     assert record_of([scene, again]).recognize(scene.captures_NHWC).columns == 96
@@ -122,7 +122,7 @@ def save(scenes, folder):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A run, started with a relative path from a folder that is left afterwards."""
+    """Trains a run with relative paths, in a folder other than that of the tests."""
     from tiny import TinyNet
 
     from n2n_jax import models
@@ -140,7 +140,7 @@ def score(folder, *options):
     return n2n('score', folder, '--without', 'nlm', '--without', 'bm3d', *options)
 
 
-def test_what_was_trained_on_is_warned_of_from_any_folder_and_under_other_names(
+def test_scoring_training_captures_warns_in_any_folder_and_under_any_name(
     trained, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -155,7 +155,7 @@ def test_what_was_trained_on_is_warned_of_from_any_folder_and_under_other_names(
     assert 'New to the model, scored whole: s00.' in log
     assert 'trained on p' not in log
     assert 'No intervals' not in log  # the captures are found again
-    # The left parts alone were trained on whole.
+    # The left parts were trained on completely.
     left = [SceneCaptures('l', one.captures_NHWC[:, :, :80])]
     folder = save(left, tmp_path / 'left')
     assert score(folder, '--model', trained / 'run', '--held-out') == 2
@@ -175,12 +175,12 @@ def test_an_older_run_is_judged_by_its_paths_and_says_so(trained, tmp_path, monk
     assert 'what is in cells now' in log
     monkeypatch.chdir(tmp_path)
     assert score(trained / 'cells', '--model', run) == 0
-    assert 'It cannot be told whether' in capsys.readouterr().err
+    assert 'It is unknown whether' in capsys.readouterr().err
     assert score(trained / 'cells', '--model', run, '--held-out') == 2
     assert 'Or score without --held-out.' in capsys.readouterr().err
 
 
-def test_what_a_run_started_from_counts_as_trained_on(trained, tmp_path):
+def test_captures_of_the_initial_weights_count_as_trained_on(trained, tmp_path):
     new = scenes_of(1, seed=7)
     config = Config(captures=CapturesConfig(paths='x'))
     model = config.model.__class__(init_from=str(trained / 'run'))
@@ -197,9 +197,7 @@ def test_what_a_run_started_from_counts_as_trained_on(trained, tmp_path):
         trained_captures.of_run(tmp_path, config)
 
 
-def test_a_run_that_started_from_an_older_one_keeps_the_doubt_about_it(
-    trained, tmp_path, monkeypatch
-):
+def test_a_run_that_started_from_an_older_one_keeps_its_uncertainty(trained, tmp_path, monkeypatch):
     old = shutil.copytree(trained / 'run', tmp_path / 'old')
     (old / trained_captures.FILE).unlink()
     new = scenes_of(1, seed=7)
@@ -219,17 +217,17 @@ def test_a_run_that_started_from_an_older_one_keeps_the_doubt_about_it(
     (tmp_path / 'gone').mkdir()
     trained_captures.write(tmp_path / 'gone', record, config)
     found = trained_captures.of_run(tmp_path / 'gone', config)
-    assert f'It cannot be told whether {old} was trained on' in found.doubt
+    assert f'It is unknown whether {old} was trained on' in found.doubt
     trained_captures.write(tmp_path / 'gone', record, config)  # as a resumed run does
     assert trained_captures.of_run(tmp_path / 'gone', config).doubt == found.doubt
     shutil.rmtree(old)
     (tmp_path / 'lost').mkdir()
     trained_captures.write(tmp_path / 'lost', record, config)
     found = trained_captures.of_run(tmp_path / 'lost', config)
-    assert f'cannot be told what the weights of {old}' in found.doubt
+    assert f'is unknown what the weights of {old}' in found.doubt
 
 
-def test_rows_say_what_was_trained_on_and_the_table_marks_it(trained, tmp_path, capsys):
+def test_rows_record_training_scenes_and_the_table_marks_them(trained, tmp_path, capsys):
     folder = save([*scenes_of(1), SceneCaptures('new', scenes_of(1, seed=5)[0].captures_NHWC)],
                   tmp_path / 'cells')  # fmt: skip
     for options in ([], ['--held-out']):
@@ -245,7 +243,7 @@ def test_rows_say_what_was_trained_on_and_the_table_marks_it(trained, tmp_path, 
         assert ('| s00 (trained on) |' in capsys.readouterr().err) == (not options)
 
 
-def test_what_was_saved_again_is_scored_once_as_it_was_trained_on(trained, tmp_path, capsys):
+def test_resaved_copies_are_scored_once_as_in_training(trained, tmp_path, capsys):
     x = scenes_of(1, captures=3, seed=9)[0].captures_NHWC.astype(np.float32)
     again = x[:1] + np.random.default_rng(1).normal(0, 2, x[:1].shape)  # such as a JPEG file
     np.save(tmp_path / 's.npy', np.concatenate([x, again.astype(np.float32)]))
@@ -259,9 +257,7 @@ def test_what_was_saved_again_is_scored_once_as_it_was_trained_on(trained, tmp_p
     assert 'The run was trained with no --fix and is scored with --fix gain.' in log
 
 
-def test_a_model_folder_that_cannot_be_written_is_scored_all_the_same(
-    trained, tmp_path, monkeypatch, capsys
-):
+def test_a_model_in_a_read_only_folder_can_be_scored(trained, tmp_path, monkeypatch, capsys):
     run = shutil.copytree(trained / 'run', tmp_path / 'run')
     (run / uncertainty.FILE).unlink()
 

@@ -645,7 +645,7 @@ def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
         tifffile.imwrite(tmp_path / f'{name}.tif', pixels(9, 9))
     for scene in ('../escaped', str(tmp_path / 'absolute'), 'x/../../y', ''):
         (tmp_path / 'm.json').write_text(json.dumps({scene: ['a.tif', 'b.tif']}))
-        with pytest.raises(UserError, match='cannot be the name of a scene'):
+        with pytest.raises(UserError, match='is not a valid scene name'):
             find_scenes([tmp_path / 'm.json'])
     out, far = tmp_path / 'out', tmp_path / 'far'
     out.mkdir()

@@ -23,7 +23,7 @@ def dim():
     scene = SceneCaptures('s', counts)
     model = scene_captures.resolve(Config(model=ModelConfig(name='tiny')), [scene]).model
     assert model.white == 255
-    return model, scene_captures.in_range(scene, model)
+    return model, scene_captures.to_network_range(scene, model)
 
 
 @pytest.mark.parametrize('evaluator', [CaptureEvaluator, SingleImageEvaluator])

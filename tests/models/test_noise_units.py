@@ -60,7 +60,7 @@ def with_border(x_NHW):
 def resolved(x_NHW) -> tuple[SceneCaptures, ModelConfig]:
     scene = scene_captures.without_constants(SceneCaptures('scene', x_NHW[..., None]))
     config = scene_captures.resolve(Config(), [scene])
-    return scene_captures.in_range(scene, config.model), config.model
+    return scene_captures.to_network_range(scene, config.model), config.model
 
 
 def seen(x_NHW) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_each_channel_has_units_of_its_own():
     model = scene_captures.resolve(Config(), [scene]).model
     dim_noise, bright_noise = noise_units.numbers(model.noise, 'model.noise', 2)
     assert bright_noise / dim_noise == pytest.approx(500, rel=0.1)
-    x_NHWC = scene_captures.in_range(scene, model).captures_NHWC
+    x_NHWC = scene_captures.to_network_range(scene, model).captures_NHWC
     view_NHWC = np.asarray(NoiseUnits.of(model).view(jnp.asarray(x_NHWC)))
     first, second = view_NHWC[..., 0].std(), view_NHWC[..., 1].std()
     assert first == pytest.approx(second, rel=0.1)

@@ -128,9 +128,9 @@ def test_correlated_noise_is_refused_with_a_way_out():
     assert single_images.check(images[:1], config, crop=64) == []
     allowed = CapturesConfig(paths='x', single=True, allow_correlated_noise=True)
     (warning,) = single_images.check(images, allowed, crop=64)
-    assert 'It will stay' in warning
+    assert 'It will remain' in warning
     (warning,) = single_images.check([scene('tiny.png', clean[:40, :40])], config, crop=32)
-    assert 'cannot be told in 1 of 1 images' in warning
+    assert 'cannot be determined in 1 of 1 images' in warning
     with pytest.raises(UserError, match='must be even'):
         single_images.check(images, config, crop=33)
     with pytest.raises(UserError, match=r'larger than fine.png \(256x256\)'):
