@@ -110,7 +110,7 @@ def test_pattern(tmp_path):
     assert names(scenes) == {'p1': ['p1_z.png', 'p1_y.png'], 'p2': ['p2_z.png', 'p2_y.png']}
     with pytest.raises(UserError, match='No file in'):
         find_scenes([tmp_path], pattern='{scene}-{capture}.tif')
-    with pytest.raises(UserError, match='needs {scene} in it'):
+    with pytest.raises(UserError, match='must contain {scene}'):
         find_scenes([tmp_path], pattern='{capture}.tif')
 
 

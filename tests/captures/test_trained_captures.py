@@ -210,7 +210,7 @@ def test_a_run_that_started_from_an_older_one_keeps_its_uncertainty(trained, tmp
     (tmp_path / 'there').mkdir()
     trained_captures.write(tmp_path / 'there', record, config)
     found = trained_captures.of_run(tmp_path / 'there', config)
-    assert 'old is of an older version' in found.doubt
+    assert 'old was made by an older version' in found.doubt
     for scene in (*new, *scenes_of(2)):
         assert found.recognize(scene.captures_NHWC).columns == 96
     monkeypatch.chdir(tmp_path)  # where they are not
