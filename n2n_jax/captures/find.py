@@ -165,8 +165,8 @@ def read_scenes(scenes: Iterable[Scene]) -> Iterator[np.ndarray]:
     """
     with OpenFiles() as files:
         for scene in scenes:
-            places = [(capture.path, capture.frame) for capture in scene.captures]
-            yield _stack_captures(scene, files.read(places))
+            locations = [(capture.path, capture.frame) for capture in scene.captures]
+            yield _stack_captures(scene, files.read(locations))
 
 
 def read_scene(scene: Scene) -> np.ndarray:

@@ -104,7 +104,7 @@ class OpenFiles:
     def __exit__(self, *_: object) -> None:
         self._files.close(self._files.paths)
 
-    def read(self, places: Sequence[tuple[Path, int]]) -> list[np.ndarray]:
+    def read(self, locations: Sequence[tuple[Path, int]]) -> list[np.ndarray]:
         """Returns the channels of each image, (H, W, C), given by its file and index in the file.
 
         Multi-image files stay open until a call does not need them, up to a fixed number.
@@ -112,9 +112,9 @@ class OpenFiles:
         Raises:
           UserError: as `ImageFile.read`.
         """
-        wanted = {path for path, _ in places}
+        wanted = {path for path, _ in locations}
         self._files.close([path for path in self._files.paths if path not in wanted])
-        return [self._read(path, index) for path, index in places]
+        return [self._read(path, index) for path, index in locations]
 
     def _read(self, path: Path, index: int) -> np.ndarray:
         # Where the captures are the channels of one image, each channel requests it separately.

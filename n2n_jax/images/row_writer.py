@@ -159,27 +159,27 @@ class _TiffTarget:
             groups, pages = {0: (0,)}, {0: _page_of_channel(source.source, source)}
         else:
             order = '<'
-            groups = {index: (place,) for place, index in enumerate(indices)}
+            groups = {index: (page,) for page, index in enumerate(indices)}
             pages = {groups[index][0]: _plain_page(source, index) for index in indices}
         if is_map:
             pages = {
-                place: _map_page(page, source.frames[index])
+                number: _map_page(pages[number], source.frames[index])
                 for index, group in groups.items()
-                for place, page in ((place, pages[place]) for place in group)
+                for number in group
             }
         # Pages are written in the order of the source file, rows arrive in the order of the images.
-        places = {page: place for place, page in enumerate(sorted(pages))}
-        self._places = {
-            index: tuple(places[page] for page in group) for index, group in groups.items()
+        positions = {page: position for position, page in enumerate(sorted(pages))}
+        self._positions = {
+            index: tuple(positions[page] for page in group) for index, group in groups.items()
         }
         self._pages = [pages[page] for page in sorted(pages)]
         self.writer = TiffWriter(file, self._pages, order=order)
 
     def write(self, index: int, rows_hWC: np.ndarray) -> None:
         first = 0
-        for place in self._places[index]:
-            samples = self._pages[place].samples
-            self.writer.write(place, rows_hWC[..., first : first + samples])
+        for position in self._positions[index]:
+            samples = self._pages[position].samples
+            self.writer.write(position, rows_hWC[..., first : first + samples])
             first += samples
 
 
@@ -240,22 +240,22 @@ def _mode(source: Source, index: int) -> str:
     return mode
 
 
-def _pages_to_write(source: TiffFile, places: Sequence[int]) -> dict[int, Page]:
+def _pages_to_write(source: TiffFile, indices: Sequence[int]) -> dict[int, Page]:
     """Returns pages of a file as they will be written, by their index in the file."""
     with named_in_errors(source.path):
         every_page = source.tiff.pages_to_write()
-    kept = [every_page[place] for place in sorted(places)]
+    kept = [every_page[index] for index in sorted(indices)]
     if len(kept) < len(every_page):
         kept = tiff_reader.standalone(kept, every_page[0])
-    return dict(zip(sorted(places), kept, strict=True))
+    return dict(zip(sorted(indices), kept, strict=True))
 
 
 def _page_of_channel(source: TiffFile, one: OneChannel) -> Page:
     """Returns the page of a channel, reduced to that channel."""
-    places = source.tiff.images[one.index]
-    of_channels = [place for place in places for _ in range(source.tiff.pages[place].samples)]
-    place = of_channels[one.channel]
-    page = _pages_to_write(source, [place])[place]
+    pages = source.tiff.images[one.index]
+    page_of_channel = [page for page in pages for _ in range(source.tiff.pages[page].samples)]
+    index = page_of_channel[one.channel]
+    page = _pages_to_write(source, [index])[index]
     return dataclasses.replace(page, samples=1, rgb=False, extra=())
 
 

@@ -28,10 +28,10 @@ class TiffFile(ImageFile):
         except BaseException:
             self._file.close()
             raise
-        self.frames = [self._frame(places) for places in self.tiff.images]
+        self.frames = [self._frame(pages) for pages in self.tiff.images]
 
-    def _frame(self, places: tuple[int, ...]) -> Frame:
-        pages = [self.tiff.pages[place] for place in places]
+    def _frame(self, page_indices: tuple[int, ...]) -> Frame:
+        pages = [self.tiff.pages[index] for index in page_indices]
         first = pages[0]
         samples = sum(page.samples for page in pages)
         extra = 0
@@ -43,7 +43,7 @@ class TiffFile(ImageFile):
         return Frame(first.height, first.width, channels, extra, first.dtype, axes, planes)
 
     def _read(self, index: int, start: int, stop: int) -> np.ndarray:
-        parts = [self.tiff.read(place, start, stop) for place in self.tiff.images[index]]
+        parts = [self.tiff.read(page, start, stop) for page in self.tiff.images[index]]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
     def _metadata(self, index: int) -> Metadata:
