@@ -238,7 +238,7 @@ def load(config: CapturesConfig) -> Loaded:
     parse(config.fix)
     read = scene_captures.load(config)
     pairs_by_scene, warnings = find_near_copies(read)
-    removed = []
+    removed: list[str] = []
     if pairs_by_scene:
         read, removed = _remove_near_copies(read, pairs_by_scene, scene_captures.find(config))
     raw, copies = scene_captures.without_copies(read)

@@ -21,7 +21,6 @@ capture of scene k. The only file of a scene must be a stack of captures.
 """
 
 import collections
-import contextlib
 import csv
 import dataclasses
 import functools
@@ -171,8 +170,8 @@ def read_scenes(scenes: Iterable[Scene]) -> Iterator[np.ndarray]:
 
 def read_scene(scene: Scene) -> np.ndarray:
     """Reads the captures of one scene; see `read_scenes`."""
-    with contextlib.closing(read_scenes([scene])) as found:
-        return next(found)
+    (captures_NHWC,) = read_scenes([scene])
+    return captures_NHWC
 
 
 def _stack_captures(scene: Scene, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -70,13 +70,13 @@ def run(arguments: argparse.Namespace) -> None:
     findings = [finding for scene in scenes for finding in scene.findings]
     verdict = audit.worst(findings)
     _log.info('%s', audit.markdown(findings))
-    for scene in scenes[:_MAX_NOISE_LINES]:
-        if scene.noise is not None:
-            _log.info('Noise of %s: %s.', scene.name, html_page.line_in_words(scene.noise))
-        if scene.sampled:
-            _log.info('%s is large: only nine regions of it were checked.', scene.name)
-        for constant in scene.constants:
-            _log.info('%s: %s: excluded from all checks.', scene.name, constant.in_words())
+    for audited in scenes[:_MAX_NOISE_LINES]:
+        if audited.noise is not None:
+            _log.info('Noise of %s: %s.', audited.name, html_page.line_in_words(audited.noise))
+        if audited.sampled:
+            _log.info('%s is large: only nine regions of it were checked.', audited.name)
+        for constant in audited.constants:
+            _log.info('%s: %s: excluded from all checks.', audited.name, constant.in_words())
     if arguments.json:
         content = {'verdict': verdict, 'scenes': [scene.as_dict() for scene in scenes]}
         write_text(arguments.json, json_files.dumps(content, indent=1))

@@ -317,14 +317,14 @@ def _coverage(
     except UserError as error:
         _log.info('No intervals, as they are calibrated on held-out captures: %s', error)
         return {}
-    scenes = [
+    in_range = [
         scene_captures.to_network_range(
             scene_captures.SceneCaptures(scene.name, scene.captures_NHWC, scene.measured_HWC),
             denoiser.config,
         )
         for scene in scenes
     ]
-    shares = uncertainty.coverage(calibration, scenes, restore)
+    shares = uncertainty.coverage(calibration, in_range, restore)
     words = uncertainty.coverage_in_words(shares)
     if training:
         words += ' They were calibrated on part of these captures, so this is not a proof.'

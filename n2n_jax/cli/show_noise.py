@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
         clean = {name: images[name][:256, :256] / 255.0 for name in ('chelsea', 'astronaut')}
     key = streams.stream(arguments.seed, streams.EVALUATION)
     rows = []
-    for name, image in clean.items():
-        row = [(name, image)]
+    for name, clean_HWC in clean.items():
+        row = [(name, clean_HWC)]
         for corruptor in corruptors:
-            noisy = corruptor.sample(key, jax.numpy.asarray(image, 'float32')[None]).image_BHWC
+            noisy = corruptor.sample(key, jax.numpy.asarray(clean_HWC, 'float32')[None]).image_BHWC
             row.append((corruptor.spec, jax.device_get(noisy[0])))
         rows.append(row)
     pictures.save(arguments.output, pictures.grid(rows))

@@ -5,7 +5,7 @@ H height, W width, C channels; h a block of rows.
 
 import contextlib
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,25 @@ def open_image(path: Path) -> Iterator[ImageFile]:
         yield image
 
 
+def _kind_of(path: Path) -> Callable[[Path], ImageFile]:
+    # Imported on demand: each needs a library of its own.
+    if suffix_of(path) in NUMPY_SUFFIXES:
+        from n2n_jax.images.numpy_file import NumpyFile
+
+        return NumpyFile
+    if suffix_of(path) == EXR_SUFFIX:
+        from n2n_jax.images.exr_file import ExrFile
+
+        return ExrFile
+    if _magic_bytes(path) in _TIFF_MAGIC:
+        from n2n_jax.images.tiff_file import TiffFile
+
+        return TiffFile
+    from n2n_jax.images.picture_file import PictureFile
+
+    return PictureFile
+
+
 def _open_by_format(path: Path) -> ImageFile:
     # The format is detected by magic bytes, but the suffix must be known too: a camera raw file,
     # for one, is a TIFF whose first image is a thumbnail.
@@ -105,16 +124,7 @@ def _open_by_format(path: Path) -> ImageFile:
         raise UserError(f'cannot be read: its name must end in {either(SUFFIXES)}.')
     if not stat.S_ISREG(mode):
         raise UserError('is a pipe or a device, not a file.')
-    # Imported on demand: each needs a library of its own.
-    if suffix_of(path) in NUMPY_SUFFIXES:
-        from n2n_jax.images.numpy_file import NumpyFile as Kind
-    elif suffix_of(path) == EXR_SUFFIX:
-        from n2n_jax.images.exr_file import ExrFile as Kind
-    elif _magic_bytes(path) in _TIFF_MAGIC:
-        from n2n_jax.images.tiff_file import TiffFile as Kind
-    else:
-        from n2n_jax.images.picture_file import PictureFile as Kind
-    image = Kind(path)
+    image = _kind_of(path)(path)
     try:
         _check_frames(image.frames)
     except UserError:

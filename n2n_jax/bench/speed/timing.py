@@ -1,7 +1,7 @@
 """Timing that is robust on a busy machine: alternating calls, and the median."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _REST_SECONDS = 0.05  # lets the other side's idle threads stop spinning
 
 
 def medians_in_turns(
-    functions: dict[str, Callable[[], object]], *, repeats: int = REPEATS, warm_ups: int = 2
+    functions: Mapping[str, Callable[[], object]], *, repeats: int = REPEATS, warm_ups: int = 2
 ) -> dict[str, float]:
     """Measures the median seconds of each function, called in turns.
 

@@ -326,6 +326,7 @@ def line_in_words(model: NoiseModel) -> str:
 
 def _noise_plot(scene: audit.SceneAudit) -> str:
     model = scene.noise
+    assert model is not None  # else there is no page of the scene
     signal, variance = model.signal_B, model.variance_B
     x = float(signal.min()), float(signal.max())
     top = float(variance.max()) * 1.1 or 1.0
@@ -338,9 +339,7 @@ def _noise_plot(scene: audit.SceneAudit) -> str:
         svg.points(plot, signal[model.used_B].tolist(), variance[model.used_B].tolist()),
         svg.points(plot, signal[excluded].tolist(), variance[excluded].tolist(), 'bad'),
     ]
-    return svg.figure(
-        plot, marks, x_label='signal', y_label='variance', title=line_in_words(scene.noise)
-    )
+    return svg.figure(plot, marks, x_label='signal', y_label='variance', title=line_in_words(model))
 
 
 def _histogram(shown: Pictures) -> str:
@@ -357,4 +356,5 @@ def _histogram(shown: Pictures) -> str:
 
 def _autocorrelation_map(scene: audit.SceneAudit) -> str:
     lags = scene.autocorrelation_LL
+    assert lags is not None  # else there is no page of the scene
     return svg.cells(lags.tolist(), title='autocorrelation of the noise')

@@ -276,8 +276,8 @@ def markdown(findings: Sequence[Finding]) -> str:
     for name, cells in scenes.items():
         row = [_escaped(name), max((f.verdict for f in cells.values()), key=ORDER.index)]
         for check in checks:
-            finding = cells.get(check)
-            row.append(f'{finding.text}{marks[finding.verdict]}' if finding else '-')
+            cell = cells.get(check)
+            row.append(f'{cell.text}{marks[cell.verdict]}' if cell else '-')
         table.append(row)
     widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
     lines = [

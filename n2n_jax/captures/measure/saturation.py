@@ -32,7 +32,7 @@ def saturated(captures_NHWC: np.ndarray, *, counting_C: Sequence[bool] | None = 
     """
     clipped = np.zeros(captures_NHWC.shape, bool)
     for channel in range(captures_NHWC.shape[-1]):
-        ends = _clipping_values(captures_NHWC[..., channel])
+        ends: tuple[float | None, ...] = _clipping_values(captures_NHWC[..., channel])
         if counting_C is not None and counting_C[channel]:
             ends = ends[1:]
         for end in ends:

@@ -45,6 +45,5 @@ def make_feed(
             f'The {num_pixels} pixels of data.train are too many to keep on a device (at most '
             f'{MAX_DEVICE_PIXELS}): write data.feed=stream.'
         )
-    return {'device': DeviceFeed, 'stream': StreamFeed}[kind](
-        source, config, channels=channels, seed=seed, layout=layout
-    )
+    make: type[DeviceFeed] | type[StreamFeed] = DeviceFeed if kind == 'device' else StreamFeed
+    return make(source, config, channels=channels, seed=seed, layout=layout)

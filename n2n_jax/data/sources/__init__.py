@@ -91,7 +91,9 @@ def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSour
     """
     sets: dict[str, ImageSource] = {}
     for part in _SEPARATOR.split(spec):
-        name, source = _NAMED.fullmatch(part.strip()).groups()
+        match = _NAMED.fullmatch(part.strip())
+        assert match is not None  # it matches any text
+        name, source = match.groups()
         if name is None:
             kind, _, argument = source.partition(':')
             name = argument.split('/')[0] if kind == 'tfds' else Path(argument).name or kind

@@ -24,7 +24,9 @@ class ImageSource(Protocol):
       names: one per image, unique within the source; for display only.
     """
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]:
+        """See above."""
 
     def size(self, i: int) -> tuple[int, int]:
         """Returns (H, W) of image i, without decoding it if possible."""
