@@ -438,7 +438,7 @@ def _denoise_frame(
         for kind in calibrated:
             map_HWC = _map_function(kind, options.calibration)(noisy_HWC, denoised_HWC)
             map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants have no error
-            maps[kind].write(index, np.float32(map_HWC) * units)
+            maps[kind].write(index, map_HWC.astype(np.float32) * units)
 
 
 def _as_stored(

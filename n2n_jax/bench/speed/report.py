@@ -97,12 +97,12 @@ def plot(rows: list[Row], file: Path) -> None:
     matplotlib.use('Agg')
     from matplotlib import pyplot, ticker
 
-    compared = [row for row in rows if row.ratio is not None][::-1]
-    if not compared:
+    ratio_of = {row.name: row.ratio for row in reversed(rows) if row.ratio is not None}
+    if not ratio_of:
         return
-    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.3 * len(compared)), layout='constrained')
-    ratios = [row.ratio for row in compared]
-    bars = axes.barh([row.name for row in compared], [r - 1 for r in ratios], left=1)
+    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.3 * len(ratio_of)), layout='constrained')
+    ratios = list(ratio_of.values())
+    bars = axes.barh(list(ratio_of), [r - 1 for r in ratios], left=1)
     for bar, ratio in zip(bars, ratios, strict=True):
         bar.set_color('tab:blue' if ratio >= 1 else 'tab:red')
     axes.bar_label(bars, [f' {ratio:.2f} ' for ratio in ratios])

@@ -159,7 +159,8 @@ class _Bands:
 
     def _band_pass(self, i: int) -> list[np.ndarray]:
         """Returns the bands of a capture, (R, H, W) at each scale."""
-        return _difference_of_gaussians(np.float32(self._scale * (self._gray(i) - self._center)))
+        gray_RHW = self._scale * (self._gray(i) - self._center)
+        return _difference_of_gaussians(gray_RHW.astype(np.float32))
 
     @functools.cached_property
     def _sums(self) -> list[np.ndarray]:

@@ -88,7 +88,9 @@ def _draw(
         noisy_HWC, mask_HWC = _draw_one(jax.random.fold_in(key, k), clean_HWC, corruptor=corruptor)
         versions.append(np.asarray(noisy_HWC))
         observed.append(
-            np.ones(clean_HWC.shape, np.uint8) if mask_HWC is None else np.uint8(mask_HWC)
+            np.ones(clean_HWC.shape, np.uint8)
+            if mask_HWC is None
+            else np.asarray(mask_HWC).astype(np.uint8)
         )
     return versions, observed
 

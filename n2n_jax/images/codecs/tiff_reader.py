@@ -162,7 +162,7 @@ class TiffReader:
 
     def _group_pages(self, series: Sequence[tifffile.TiffPageSeries]) -> list[tuple[int, ...]]:
         """Returns page indices by image: by axes if they cover every page once, else one each."""
-        by_page = [(index,) for index in range(len(self.pages))]
+        by_page: list[tuple[int, ...]] = [(index,) for index in range(len(self.pages))]
         indices = {page.source.index: index for index, page in enumerate(self.pages)}
         images = []
         for one in series:
@@ -264,8 +264,9 @@ def _without_stack(tags: Sequence[Tag]) -> list[Tag]:
 
 def _description(tag: Tag) -> bytes:
     """Returns the text of a description tag; b'' for all others."""
-    is_text = tag.code == tiff_tags.DESCRIPTION and isinstance(tag.value, bytes)
-    return tag.value.rstrip(b'\0') if is_text else b''
+    if tag.code != tiff_tags.DESCRIPTION or not isinstance(tag.value, bytes):
+        return b''
+    return tag.value.rstrip(b'\0')
 
 
 def _is_about_stack(text: bytes) -> bool:
