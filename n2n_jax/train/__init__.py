@@ -1,1 +1,1 @@
-"""From images or captures to weights: the loop, its step, and what they are made of."""
+"""Training: the loop, the training step, and the planning of a run."""

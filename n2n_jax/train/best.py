@@ -1,4 +1,4 @@
-"""The weights with the best estimate, which a run on captures ships."""
+"""The best checkpoint of a run on captures, selected by the estimated error."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 def keep_best(
     best: Checkpoints, report: Report, step: int, state: TrainState, meta: dict[str, Any]
 ) -> None:
-    """Saves the weights of `step`, if their estimated error is the smallest so far."""
+    """Saves the weights of `step` if their estimated error is the smallest so far."""
     row, before = report.rows[0], best.last_step
     if before not in (None, step) and not early_stopping.better(row, best.meta(before)):
         return
@@ -31,19 +31,19 @@ def say_what_ships(step: int | None, rows: list[dict[str, Any]]) -> None:
     """Logs which weights a complete run ships.
 
     Args:
-      step: of the best checkpoint.
-      rows: of results.json.
+      step: step of the best checkpoint; None if there is none.
+      rows: rows of results.json.
     """
     row = next((row for row in rows if row['step'] == step), None)
     if row is None:
         return
     if early_stopping.worse_than_its_input(row):
         _log.warning(
-            'By the estimate the weights of step %d are the least bad, and no better than the '
-            'captures as they are.',
+            'The weights of step %d have the lowest estimated error, but denoising with them is '
+            'no better than leaving the captures unchanged.',
             step,
         )
         return
-    _log.info('The weights of step %d are the best by the estimate: they are used.', step)
+    _log.info('The weights of step %d have the lowest estimated error: they are used.', step)
     if row['psnr_estimate'] is None:
-        _log.info('Their error is too small to be measured.')
+        _log.info('Their error is too small to measure.')

@@ -1,4 +1,4 @@
-"""Training curves: a JSON file always, TensorBoard where TensorFlow is installed.
+"""Training curves: always a JSON Lines file, and TensorBoard if TensorFlow is installed.
 
 H height, W width, C channels.
 """
@@ -22,28 +22,28 @@ _SCORES = ('psnr', 'psnr_input', 'ssim', 'ssim_input', 'psnr_estimate', 'psnr_es
 
 
 class Writer(Protocol):
-    """Takes the numbers and pictures of a run."""
+    """Writes the scalars and images of a run."""
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Adds numbers of one step."""
+        """Adds the scalars of one step."""
 
     def write_image(self, step: int, name: str, pixels_HWC: np.ndarray) -> None:
-        """Adds a picture, uint8."""
+        """Adds an image, uint8."""
 
     def flush(self) -> None:
-        """Puts everything on disk."""
+        """Writes everything to disk."""
 
 
 class JsonlWriter:
     """One JSON object per line: {"step": 100, "loss": 0.01, ...}.
 
     Args:
-      path: of the file; lines of later steps than `first_step` are dropped, because a resumed run
-        writes them again, and so is what is no line of this file: curves never stop a run.
-      first_step: where the run starts.
+      path: the file to write. Existing lines after `first_step` are dropped, because a resumed run
+        writes them again; so are damaged lines, which are no reason to stop a run.
+      first_step: the step that the run starts or resumes from.
 
     Raises:
-      UserError: a folder lies there.
+      UserError: `path` is a folder.
     """
 
     def __init__(self, path: Path, *, first_step: int):
@@ -64,25 +64,25 @@ class JsonlWriter:
         self._path, self._lines = path, ''
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Adds a line; what is not finite becomes null, as JSON has no word for it."""
+        """Adds a line; NaN and infinities become null, as JSON cannot represent them."""
         finite = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
         self._lines += json_files.dumps({'step': step, **finite}) + '\n'
 
     def write_image(self, step: int, name: str, pixels_HWC: np.ndarray) -> None:
-        """Nothing: pictures are files of the evaluation folder."""
+        """Does nothing: images are files in the evaluation folder."""
 
     def flush(self) -> None:
-        """Puts everything on disk."""
+        """Writes everything to disk."""
         try:
             with open(self._path, 'a') as file:
                 file.write(self._lines)
-        except OSError as error:  # a full disk is told without a name
+        except OSError as error:  # the error of a full disk names no file
             raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._lines = ''
 
 
 def _step(line: bytes) -> int | None:
-    """The step that a line is about, None if it is damaged: a crash may cut it off."""
+    """Returns the step of a line, None if the line is damaged: a crash may truncate it."""
     try:
         step = json_files.loads(line)['step']
     except (ValueError, KeyError, TypeError):
@@ -99,20 +99,20 @@ class TensorBoardWriter:
         self._writer = metric_writers.SummaryWriter(str(folder))
 
     def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Adds points to the curves."""
+        """Adds the scalars of one step."""
         self._writer.write_scalars(step, scalars)
 
     def write_image(self, step: int, name: str, pixels_HWC: np.ndarray) -> None:
-        """Adds a picture."""
+        """Adds an image, uint8."""
         self._writer.write_images(step, {name: pixels_HWC[None]})
 
     def flush(self) -> None:
-        """Puts everything on disk."""
+        """Writes everything to disk."""
         self._writer.flush()
 
 
 def make_writers(workdir: Path, *, first_step: int, tensorboard: bool) -> list[Writer]:
-    """The writers that this machine has the packages for."""
+    """Returns the writers whose packages are installed."""
     writers: list[Writer] = [JsonlWriter(workdir / 'metrics.jsonl', first_step=first_step)]
     packages = ('tensorflow', 'tensorboard')
     if tensorboard and all(importlib.util.find_spec(package) for package in packages):
@@ -122,7 +122,7 @@ def make_writers(workdir: Path, *, first_step: int, tensorboard: bool) -> list[W
 
 
 def write_report(report: Report, step: int, writers: list[Writer]) -> None:
-    """Adds the scores and pictures of an evaluation to the curves."""
+    """Adds the scores and images of an evaluation to the curves."""
     for writer in writers:
         for row in report.rows:
             prefix = f'{row["set"]}/{row["noise"]}'

@@ -1,4 +1,4 @@
-"""What is said of a run whose loss explodes, and what is left of it where it is not finite."""
+"""Diverging runs: warns of an exploding loss, and ends a run whose loss is not finite."""
 
 import logging
 import math
@@ -9,14 +9,14 @@ from n2n_jax.runtime.config import Config
 
 _log = logging.getLogger('n2n_jax')
 
-# Times the lowest loss. High, as the annealed L0 rises by itself while its exponent falls.
+# Factor over the lowest loss. High, because the annealed L0 rises as its exponent falls.
 _EXPLODED = 1000
 
 
 class LossWatch:
-    """Warns once of a loss that is finite and has left all that it was: such a run seldom recovers.
+    """Warns once when a finite loss rises far above its lowest value: few such runs recover.
 
-    It is not ended, as some do. A loss of 0 has nothing to be compared with.
+    The run is not ended, because some do. After a loss of 0 there is nothing to compare with.
     """
 
     def __init__(self) -> None:
@@ -24,42 +24,42 @@ class LossWatch:
         self._warned = False
 
     def see(self, step: int, loss: float, config: Config) -> None:
-        """Compares the mean loss of the last steps with the lowest there was."""
+        """Compares the mean loss of the last steps with the lowest so far."""
         self._lowest = min(self._lowest, loss)
         if self._warned or loss <= _EXPLODED * self._lowest or self._lowest == 0:
             return
         self._warned = True
         _log.warning(
-            'The loss exploded: %.3g at step %d, after %.3g. If it does not come back soon, stop '
+            'The loss exploded: %.3g at step %d, after %.3g. If it does not recover soon, stop '
             'this run and start again in another --workdir with a lower optim.learning_rate than '
             '%g, or with optim.clip_norm=1.%s',
             loss,
             step,
             self._lowest,
             config.optim.learning_rate,
-            _how(config),
+            _rerun_command(config),
         )
 
 
 def give_up(
     config: Config, bad_step: int, seen_at: int, checkpoints: Checkpoints, best: Checkpoints | None
 ) -> NoReturn:
-    """Leaves the checkpoints whose own loss was finite, and raises.
+    """Deletes the checkpoints of bad weights, and raises.
 
     A checkpoint is written before the loss of its weights is known, which comes with the next step.
-    All that lie before `bad_step` were followed by a step that was finite, so they are good; the
-    weights of `bad_step` are not, and what is saved of them is deleted. Nothing new is written: the
-    state in memory is that of `bad_step`.
+    Checkpoints before `bad_step` were followed by a finite step, so they are good and are kept;
+    the checkpoint of `bad_step` is deleted. Nothing new is saved, because the state in memory is
+    that of `bad_step`.
 
     Args:
-      config: of the run.
-      bad_step: the step whose weights have a loss or a gradient that is not finite.
+      config: config of the run.
+      bad_step: the step whose weights give a loss or a gradient that is not finite.
       seen_at: the step at which that was noticed.
-      checkpoints: of the run.
-      best: those that are kept by score, if any.
+      checkpoints: checkpoints of the run.
+      best: the checkpoint kept by score; None if the run does not select.
 
     Raises:
-      FloatingPointError: always; names the step that is good.
+      FloatingPointError: always; names the last good step.
     """
     for kept in (checkpoints, best):
         if kept is not None:
@@ -70,18 +70,17 @@ def give_up(
     left = (
         'No earlier step was saved.'
         if last_good is None
-        else f'The last good state that was saved is that of step {last_good}; later ones are not '
-        'kept.'
+        else f'The last good checkpoint is that of step {last_good}; later ones were deleted.'
     )
     raise FloatingPointError(
         f'The loss or a gradient of the weights of step {bad_step} was not finite (seen at step '
         f'{seen_at}). {left} Start again in another --workdir with a lower optim.learning_rate '
-        f'than {config.optim.learning_rate:g}, or with optim.clip_norm=1.{_how(config)}'
+        f'than {config.optim.learning_rate:g}, or with optim.clip_norm=1.{_rerun_command(config)}'
     )
 
 
-def _how(config: Config) -> str:
-    """`n2n train` has no options for either; its runs keep a config file."""
+def _rerun_command(config: Config) -> str:
+    """Returns a sentence with the command for runs of `n2n train`, which has no such options."""
     if not config.captures.paths:
         return ''
     return (

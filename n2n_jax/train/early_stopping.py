@@ -1,15 +1,15 @@
-"""When a run on captures has nothing more to gain, told from its evaluations alone.
+"""Early stopping and checkpoint selection of runs on captures, from their evaluations alone.
 
-Nothing is remembered besides the rows of results.json, so a resumed run counts as an uninterrupted
-one does.
+The only state is the rows of results.json, so a resumed run counts exactly as an uninterrupted one.
 
 Evaluations are compared by the mean squared error over scenes, not by dB. With f = s + e that
-estimate is the mean of e^2 - 2 e n + n n', where n and n' are the noise of two captures: the last
-part is most of its uncertainty for a strong denoiser, makes it negative now and then, and is the
-same at every step. So differences between steps are right where dB would be infinite.
+estimate is the mean of e^2 - 2 e n + n n', where n and n' are the noise of two captures. For a
+strong denoiser the last term dominates the uncertainty and now and then makes the estimate
+negative, but it is the same at every step. So differences between steps are valid even where dB
+would be infinite.
 
-Of several channels the error of each counts in units of its noise: with one peak for all, a dim
-channel would have no say.
+With several channels, the error of each is measured in units of its noise: with one peak for all, a
+dim channel would not count.
 """
 
 import math
@@ -18,55 +18,55 @@ from typing import Any
 
 from n2n_jax.runtime.result_rows import IN_NOISE
 
-# What counts as better, in dB. Estimates of two steps share their captures, so their difference is
-# far more certain than each: between checkpoints of a training on microscopy (FMD) it had a
-# standard deviation of 0.001 to 0.023 dB on one held-out strip of 102x512 pixels, 0.004 on nine.
+# The smallest difference that counts as better, in dB. Estimates of two steps share their captures,
+# so their difference is far more certain than either: between checkpoints of a run on microscopy
+# (FMD) its standard deviation was 0.001 to 0.023 dB on one held-out strip of 102x512 pixels, and
+# 0.004 on nine.
 SMALLEST_GAIN = 0.02
 
-
-_SMALLEST_SHARE = 1 - 10 ** (-SMALLEST_GAIN / 10)  # of the squared error
+_SMALLEST_SHARE = 1 - 10 ** (-SMALLEST_GAIN / 10)  # the same gain as a share of the squared error
 
 _ESTIMATE = 'mse_estimate'
 
 
 def mean_squared_error(row: dict[str, Any], key: str = _ESTIMATE) -> float | None:
-    """The estimate by which evaluations are compared; may be negative.
+    """Returns the estimate by which evaluations are compared; may be negative.
 
     Args:
-      row: of results.json.
-      key: IN_NOISE, or that of the error with peak 1.
+      row: a row of results.json.
+      key: `IN_NOISE` for units of the noise, 'mse_estimate' for the error with peak 1.
 
     Returns:
-      None where nothing was estimated, or in rows of older runs, which hold means of dB alone.
+      None where nothing was estimated, or in rows of older runs, which hold only means of dB.
     """
     mse = row.get(key)
     return mse if mse is not None and math.isfinite(mse) else None
 
 
 def _key(*rows: dict[str, Any]) -> str:
-    """By which estimate rows can be compared: those of older runs have one alone."""
+    """Returns the key of the estimate that all rows have: those of older runs lack `IN_NOISE`."""
     return IN_NOISE if rows and all(IN_NOISE in row for row in rows) else _ESTIMATE
 
 
 def better(row: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether an evaluation has the smaller error.
+    """Checks whether an evaluation has a smaller error than an earlier one.
 
-    One without an estimate is never better than one that has it. Where neither has any, the later
-    one is: nothing speaks for the weights of fewer steps.
+    An evaluation without an estimate is never better than one with an estimate. If neither has one,
+    the later is better: nothing favors the weights of fewer steps.
 
     Args:
       row: an evaluation.
-      before: an earlier one, that it has to be better than.
+      before: the earlier evaluation to compare it with.
     """
     mse, known = (mean_squared_error(one, _key(row, before)) for one in (row, before))
     return known is None or (mse is not None and mse < known)
 
 
 def worse_than_its_input(row: dict[str, Any]) -> bool:
-    """Whether denoising brings nothing, as far as it can be told.
+    """Checks whether denoising gains less than `SMALLEST_GAIN`; False if that is not known.
 
     Args:
-      row: an evaluation; older ones hold dB alone.
+      row: an evaluation; those of older runs hold only dB.
     """
     key = _key(row)
     mse, raw = mean_squared_error(row, key), row.get(f'{key}_input')
@@ -77,10 +77,10 @@ def worse_than_its_input(row: dict[str, Any]) -> bool:
 
 
 def without_gain(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:
-    """How long the estimate has not become better.
+    """Counts the evaluations since the estimate last improved.
 
-    A slow rise counts once it adds up to `SMALLEST_GAIN`. An evaluation whose error is too small to
-    be measured is never a reason to stop.
+    A slow improvement counts once it adds up to `SMALLEST_GAIN`. An evaluation whose error is too
+    small to measure is never a reason to stop.
 
     Args:
       rows: evaluations in the order of their steps, as in results.json.
@@ -96,7 +96,7 @@ def without_gain(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:
         mse = mean_squared_error(row, key)
         if mse is None:
             continue
-        # Near 0 a share of the error says nothing: there its uncertainty is the measure.
+        # Near 0 a share of the error is meaningless: there its uncertainty is the scale.
         floor = max(best, row[error_key] or 0.0) if best < math.inf else 0.0
         if mse < best - _SMALLEST_SHARE * floor:
             best, best_step, count = mse, row['step'], 0

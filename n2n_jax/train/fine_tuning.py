@@ -1,4 +1,4 @@
-"""Starting a training from the weights of another run."""
+"""Starts a run from the weights of another run."""
 
 import dataclasses
 import logging
@@ -14,14 +14,14 @@ from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-# What the weights belong to. The range of the pixel values is not among it: weights know the range
-# of the network alone. The new captures fill it as the old ones did when it is found from them,
-# whatever their bit depth, exposure or units; on the old range they could all be near 0.
-_SAME = ('name', 'channels', 'norm', 'residual')
+# The keys that both runs must share. The range of the pixel values is not one of them: weights only
+# see values in network range. With a range found from the new captures, these fill it as the old
+# old ones did, whatever their bit depth, exposure or units; with the old one all could be near 0.
+_SHARED_KEYS = ('name', 'channels', 'norm', 'residual')
 
 
 def check_start(config: Config) -> None:
-    """Looks whether the weights that `model.init_from` names fit; nothing to do if it is empty.
+    """Checks whether the weights of `model.init_from` fit the network; returns if it is empty.
 
     Raises:
       UserError: there are none, or they are of another network (names both).
@@ -29,22 +29,22 @@ def check_start(config: Config) -> None:
     if not config.model.init_from:
         return
     theirs = network_of(Path(config.model.init_from))
-    for name in _SAME:
+    for name in _SHARED_KEYS:
         ours, other = getattr(config.model, name), getattr(theirs, name)
         if ours != other:
             way_out = (
-                'start from a run on images of as many channels.'
+                'start from a run on images with the same number of channels.'
                 if name == 'channels'
                 else f'write model.{name}={other}.'
             )
             raise UserError(
-                f'model.init_from={config.model.init_from} has model.{name}={other}, this run '
-                f'{ours}: {way_out}'
+                f'model.init_from={config.model.init_from} has model.{name}={other}, but this run '
+                f'has {ours}: {way_out}'
             )
 
 
 def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
-    """The weights that the run `model.init_from` ships: the best ones, if it selects."""
+    """Returns the weights that the run `model.init_from` ships: the best ones, if it selects."""
     with open_for_reading(Path(config.model.init_from)) as checkpoints:
         step = checkpoints.last_step
         variables = shipped_variables(checkpoints, step, sharding)
@@ -56,9 +56,9 @@ def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
         weights_hash(variables)[:16],
     )
     if in_units != bool(config.model.noise):
-        ways = 'pixel values as they are', 'detail in units of its noise'
+        ways = 'unscaled pixel values', 'values in units of their noise'
         _log.warning(
-            'The run %s was trained on %s, and this one sees %s: its weights are a worse start '
+            'The run %s was trained on %s, but this one uses %s: its weights are a worse start '
             'than those of a run of the same kind, and may be no better than random ones.',
             config.model.init_from,
             ways[in_units],
@@ -68,11 +68,11 @@ def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
 
 
 def same_network(model: ModelConfig, run: Path) -> ModelConfig:
-    """`model` with the kind of network of a run, but for its channels.
+    """Returns `model` with the network of a run, except for its number of channels.
 
     Raises:
       UserError: see `network_of`.
     """
     theirs = network_of(run)
-    kept = {name: getattr(theirs, name) for name in _SAME if name != 'channels'}
+    kept = {name: getattr(theirs, name) for name in _SHARED_KEYS if name != 'channels'}
     return dataclasses.replace(model, **kept, init_from=str(run))

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like during a run."""
+"""Ctrl-C, SIGTERM and SIGHUP during a run."""
 
 import logging
 import os
@@ -13,14 +13,14 @@ _log = logging.getLogger(__name__)
 
 
 class Interrupt:
-    """Turns Ctrl-C and its like into a wish that the loop can see; a second Ctrl-C ends at once.
+    """Turns a signal into a request that the loop polls; a second Ctrl-C ends at once.
 
-    With several processes SIGTERM is left to JAX, which makes them agree on the step to leave at
+    With several processes SIGTERM is left to JAX, which makes them agree on the step to stop at
     (see `Checkpoints.preempted`), and Ctrl-C becomes a SIGTERM.
 
     Attributes:
-      wanted: true once the run is to stop.
-      heeded: set by the loop when it has. Else the wish is passed on to the caller at the end.
+      wanted: true once the run should stop.
+      heeded: set by the loop once it has stopped; otherwise the signal is raised again on exit.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Interrupt:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if self.wanted and not self.heeded and kind is None:  # it came after the last step
+        if self.wanted and not self.heeded and kind is None:  # requested after the last step
             signal.raise_signal(signal.SIGINT)
 
     def _handle(self, number: int, frame: object) -> None:
-        # A terminal that goes away is told by the shell and by the kernel: that is no second wish.
+        # When a terminal closes, both the shell and the kernel send SIGHUP: not a second request.
         self._count += number != getattr(signal, 'SIGHUP', None)
         if self._count > 1:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The training loop: what a run does, in which order."""
+"""The training loop: what a run does, and in which order."""
 
 import contextlib
 import logging
@@ -35,16 +35,16 @@ def train(
 
     Args:
       config: the experiment.
-      path: the workdir; one that holds a run of the same config is resumed, and extended if that is
-        complete and the config has more steps.
-      prepared: what `prepare` made of the config, if that has been done.
-      pace: the time to keep to by changing the number of steps; None: none.
+      path: the workdir. A run of the same config in it is resumed; a complete one is extended if
+        the config has more steps.
+      prepared: the result of `prepare` for the config; None to prepare it here.
+      pace: adapts the number of steps to a time limit; None for no limit.
 
     Returns:
       True if the run is complete, False if it was interrupted (and saved).
 
     Raises:
-      UserError: the config asks for something impossible, or files cannot be read.
+      UserError: the config cannot be run, or files cannot be read.
       FloatingPointError: the loss or a gradient was not finite; see `n2n_jax.train.divergence`.
     """
     workdir = Workdir(path)
@@ -95,15 +95,15 @@ def train(
 
 
 def _loop(run: Run) -> bool:
-    """Trains until the run is complete (True), or somebody asks it to stop (False).
+    """Trains until the run is complete (returns True) or is asked to stop (returns False).
 
     The order is a contract. At step i the state holds i updates, and the log, the checkpoint and
-    the evaluation of step i all mean that state:
+    the evaluation of step i all refer to that state:
 
     1. The log comes first: a loss that is not finite ends the run before anything is saved.
     2. The checkpoint precedes the evaluation, which may fail and must not cost the run.
-    3. A run that is asked to leave does so once it is saved; the evaluation is done on resuming.
-    4. The evaluation may change the number of steps, so the end is looked for after it.
+    3. A run that is asked to stop does so once it is saved; the evaluation follows on resuming.
+    4. The evaluation may change the number of steps, so completion is checked after it.
     """
     while True:
         run.log()
@@ -123,10 +123,10 @@ def _loop(run: Run) -> bool:
 
 
 def _keep_captures(prepared: Prepared, workdir: Workdir) -> None:
-    """Writes down what the run is trained on; a run does not go on with other pixels.
+    """Records the captures that the run is trained on; a run is not resumed with other pixels.
 
     Raises:
-      UserError: a scene of the run holds other pixels than when it was begun.
+      UserError: the pixels of a scene have changed since the run was started.
     """
     if not prepared.config.captures.paths:
         return
@@ -135,7 +135,7 @@ def _keep_captures(prepared: Prepared, workdir: Workdir) -> None:
         if changed:
             raise UserError(
                 f'The captures of {changed[0]} are not those that the run in {workdir.path} was '
-                'trained on: bring those back, or choose another --workdir.'
+                'trained on: restore those, or choose another --workdir.'
             )
     trained_captures.write(workdir.path, prepared.trained, prepared.config)
 
@@ -154,7 +154,7 @@ def _describe(config: Config, task: Task, layout: Layout) -> None:
         config.data.crop,
     )
     if task.target_is_noisy:
-        _log.info('The loss will not fall to 0: its floor is the noise of the targets.')
+        _log.info('The loss will not fall to 0: the noise of the targets is its lower bound.')
 
 
 def _write_overview(variables: Any, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which loss learns the clean image from noisy targets.
+"""Chooses the loss that learns the clean image from noisy targets.
 
 B batch, H height, W width, C channels.
 """
@@ -20,24 +20,22 @@ _log = logging.getLogger(__name__)
 
 AUTO = 'auto'  # as optim.loss
 
-_VALUES = (0, 64, 128, 192, 255)  # of 255: the clean ones that a shift is looked for at
-_SHAPE_BHWC = (4, 64, 64, 1)  # flat captures of each
+_CLEAN_VALUES = (0, 64, 128, 192, 255)  # of 255: where `worst_shift` looks for a shift
+_SHAPE_BHWC = (4, 64, 64, 1)  # flat captures of each clean value
 _CANDIDATES = range(-64, 320)  # of 255
 
 
 def choose(name: str, target: Corruptor | None) -> str:
-    """The loss to train with: a name in `losses.REGISTRY`.
+    """Returns the name of the loss to train with, a key of `losses.REGISTRY`.
+
+    A loss that is given by name is used, with a warning if it does not learn the clean image.
 
     Args:
-      name: of optim.loss; 'auto' takes what the target's noise needs.
-      target: the noise of the targets; None for clean ones, which every loss suits.
-
-    Returns:
-      The name. One that was asked for by name is taken, with a warning if it does not learn the
-      clean image.
+      name: value of optim.loss; 'auto' chooses by the noise of the targets.
+      target: the noise of the targets; None for clean targets, which every loss suits.
 
     Raises:
-      UserError: there is no such loss, or none that suits and 'auto' was to find it.
+      UserError: there is no such loss, or `name` is 'auto' and no loss is suitable.
     """
     check_name(name)
     suitable = suitable_loss(target)
@@ -49,8 +47,8 @@ def choose(name: str, target: Corruptor | None) -> str:
         _log.warning(
             'optim.loss=%s %s %s',
             name,
-            _what_it_learns(losses.REGISTRY[name], target),
-            f'noise.target={CLEAN} learns the clean image, and so does no loss with these targets.'
+            _describe_learned(losses.REGISTRY[name], target),
+            f'No loss learns the clean image from these targets: write noise.target={CLEAN}.'
             if suitable is None
             else f'optim.loss={suitable} suits them.',
         )
@@ -64,7 +62,7 @@ def check_name(name: str) -> None:
 
 
 def suits(loss: Loss, target: Corruptor | None) -> bool:
-    """Whether what the loss learns from such targets is the clean image; None: clean targets."""
+    """Checks whether the loss learns the clean image from such targets; None: clean targets."""
     if target is None:
         return True
     clean = target.clean_statistics
@@ -72,7 +70,7 @@ def suits(loss: Loss, target: Corruptor | None) -> bool:
 
 
 def suitable_loss(target: Corruptor | None) -> str | None:
-    """The loss that suits such targets best, None if none does."""
+    """Returns the name of the loss that suits such targets best, None if none does."""
     if target is None:
         return 'l2'
     for statistic in target.clean_statistics.observed:
@@ -85,47 +83,48 @@ def suitable_loss(target: Corruptor | None) -> str | None:
 def _why_none_suits(target: Corruptor) -> str:
     stages = target.stages
     num_good = next(i for i in range(len(stages)) if not clean_statistics(stages[: i + 1]).observed)
-    words = (
+    problem = (
         f"No loss learns the clean image from targets with '{target.spec}': "
         + ('' if num_good == 0 else f"from '{stages[num_good].spec}' on, ")
         + 'neither their mean, their median nor their mode is the clean image. '
     )
     left = '+'.join(stage.spec for stage in stages if stage is not stages[num_good])
     return (
-        f'{words}Write noise.target={CLEAN}, '
+        f'{problem}Write noise.target={CLEAN}, '
         + (f'a noise without it, such as noise.target={left}, ' if left else '')
-        + 'or the loss to use all the same, such as optim.loss=l2, which learns the mean.'
+        + 'or name a loss to use anyway, such as optim.loss=l2, which learns the mean.'
     )
 
 
-def _what_it_learns(loss: Loss, target: Corruptor) -> str:
-    of_what = 'the observed values of the targets' if loss.uses_mask else 'the targets'
-    what = (
-        f'the {loss.statistic} of {of_what}' if loss.statistic else f'something else of {of_what}'
-    )
+def _describe_learned(loss: Loss, target: Corruptor) -> str:
+    values = 'the observed values of the targets' if loss.uses_mask else 'the targets'
+    learned_statistic = f'the {loss.statistic or "some other statistic"} of {values}'
     if target.masks and not loss.uses_mask:
-        what += ', missing values included'
+        learned_statistic += ', including missing values'
     value, learned = worst_shift(loss, target)
     example = ''
     if abs(learned - value) >= 1:
         example = f': a clean {value} of 255 becomes {learned}'
-    return f"learns {what}, and with '{target.spec}' that is not the clean image{example}."
+    return (
+        f"learns {learned_statistic}, and with '{target.spec}' that is not the clean image"
+        f'{example}.'
+    )
 
 
 def worst_shift(loss: Loss, target: Corruptor) -> tuple[int, int]:
-    """A clean value and what is learned in its place, of 255, where they differ most."""
-    pairs = [(value, best_constant(loss, target, value)) for value in _VALUES]
+    """Returns the clean value with the largest error and the value learned instead, of 255."""
+    pairs = [(value, best_constant(loss, target, value)) for value in _CLEAN_VALUES]
     return max(pairs, key=lambda pair: abs(pair[1] - pair[0]))
 
 
 def best_constant(loss: Loss, target: Corruptor, value: int, *, seed: int = 0) -> int:
-    """The flat image that minimizes a loss, at its end, over captures of a flat image; of 255.
+    """Returns the constant that minimizes a loss over captures of a flat image, of 255.
 
     Args:
-      loss: of `losses.REGISTRY`.
-      target: draws the captures.
-      value: of the flat clean image, of 255.
-      seed: of the draws.
+      loss: a value of `losses.REGISTRY`, taken at the end of the run (progress 1).
+      target: the noise of the captures.
+      value: pixel value of the flat clean image, of 255.
+      seed: seed of the noise.
     """
     captures = _flat_captures(jax.random.key(seed), value / 255, target=target)
     return _CANDIDATES[int(_best_candidate(*captures, loss=loss))]

@@ -1,8 +1,8 @@
 """Training losses. Each is minimized by a different statistic of the target.
 
 B batch, H height, W width, C channels. A loss maps (denoised_BHWC, target_BHWC, mask_BHWC,
-progress) to a mean and the number of values that it is over, float32 scalars: parts of a batch
-count in proportion to it. `mask_BHWC` is the *target's* mask of observed values (None: all),
+progress) to a mean and the number of values it is taken over, float32 scalars: parts of a batch are
+weighted by that number. `mask_BHWC` is the *target's* mask of observed values (None: all observed),
 `progress` is the share of the run that is done, in [0, 1].
 
   name                  learns                   right for noisy targets whose noise is
@@ -10,12 +10,12 @@ count in proportion to it. `mask_BHWC` is the *target's* mask of observed values
   l1    masked_l1       the median               absent from most values: text; or symmetric
   l0    masked_l0       close to the mode        absent from some values: random-valued impulses
 
-The masked ones learn it of the observed values alone, which missing pixels (Bernoulli) need; the
-others take a missing value for a black one. Where there is no mask both are the same. Whether a
-loss suits a noise is decided in `n2n_jax.train.loss_choice`: the noise says which of its statistics
-are the clean image (`n2n_jax.corruptions.statistics`), the loss which one it learns.
+The masked losses use only the observed values, as missing pixels (Bernoulli noise) require; the
+others treat a missing value as black. Without a mask both are the same. Whether a loss suits a
+noise is decided in `n2n_jax.train.loss_choice`: the noise declares which of its statistics equal
+the clean image (`n2n_jax.corruptions.statistics`), the loss which statistic it learns.
 
-A new loss is a penalty and one entry of `REGISTRY`.
+To add a loss, write a penalty and add an entry to `REGISTRY`.
 
 Lehtinen et al. 2018, section 2, equation 7 and appendix A.3.
 """
@@ -28,7 +28,7 @@ import jax.numpy as jnp
 
 from n2n_jax.corruptions.base import Statistic
 
-# (error_BHWC, progress) -> (B, H, W, C): what each value contributes.
+# (error_BHWC, progress) -> (B, H, W, C): the contribution of each value.
 Penalty = Callable[[jax.Array, jax.Array], jax.Array]
 
 # The exponent of the annealed L0 loss stops here. At 0 the gradient vanishes; Laine et al. 2019
@@ -38,13 +38,13 @@ L0_LAST_GAMMA = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """The mean of a penalty, and what it learns.
+    """The mean of a penalty, and the statistic that it learns.
 
     Attributes:
-      penalty: of the errors; see the head of this file.
-      statistic: of the target, which minimizes the loss; None: another than these, or unknown.
-      uses_mask: whether the mean is over the observed values of the target alone. Every one of them
-        has the same weight then, whatever its image's share of missing pixels.
+      penalty: maps errors to contributions; see `Penalty`.
+      statistic: the statistic of the target that minimizes the loss; None for another or unknown.
+      uses_mask: whether the mean is over the observed values of the target only. Each of them then
+        has the same weight, whatever share of its image is missing.
     """
 
     penalty: Penalty
@@ -58,7 +58,11 @@ class Loss:
         mask_BHWC: jax.Array | None,
         progress: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """The mean over the whole batch, and the number of values that it is over."""
+        """Returns the mean over the whole batch, and the number of values it is taken over.
+
+        Raises:
+          ValueError: the shapes differ.
+        """
         if denoised_BHWC.shape != target_BHWC.shape:  # a smaller target would silently broadcast
             raise ValueError(f'Shapes differ: {denoised_BHWC.shape=}, {target_BHWC.shape=}.')
         error_BHWC = denoised_BHWC.astype(jnp.float32) - target_BHWC.astype(jnp.float32)
@@ -70,19 +74,19 @@ class Loss:
 
 
 def squared(error_BHWC: jax.Array, _progress: jax.Array) -> jax.Array:
-    """Minimized by the mean."""
+    """Returns the squared error, which the mean minimizes."""
     return jnp.square(error_BHWC)
 
 
 def absolute(error_BHWC: jax.Array, _progress: jax.Array) -> jax.Array:
-    """Minimized by the median."""
+    """Returns the absolute error, which the median minimizes."""
     return jnp.abs(error_BHWC)
 
 
 def annealed(error_BHWC: jax.Array, progress: jax.Array) -> jax.Array:
-    """Annealed L0, (|error| + 1e-8)^gamma, where gamma falls linearly from 2 (appendix A.3).
+    """Returns the annealed L0, (|error| + 1e-8)^gamma; gamma falls linearly from 2 (appendix A.3).
 
-    gamma is a function of the progress alone, so a run resumes where it was.
+    gamma depends only on the progress, so a resumed run continues the annealing.
     """
     gamma = jnp.maximum(L0_LAST_GAMMA, 2.0 - 2.0 * progress)
     return (jnp.abs(error_BHWC) + 1e-8) ** gamma

@@ -1,4 +1,4 @@
-"""Whether a training step fits into the memory of a device, found by compiling it.
+"""Checks whether a training step fits into the memory of a device, by compiling it.
 
 K steps of a dispatch, B batch.
 """
@@ -29,17 +29,17 @@ _CROP_MULTIPLE = 32  # all networks take these without padding
 def compile_step(
     config: Config, task: Task, feed: Feed, layout: Layout, num_steps: int
 ) -> jax.stages.Compiled:
-    """The compiled form of `make_train_step` for dispatches of `num_steps` steps.
+    """Compiles `make_train_step` for dispatches of `num_steps` steps.
 
     Raises:
-      UserError: it needs more memory than a device has; says what would fit.
+      UserError: it needs more memory than a device has; says which settings fit.
     """
     if jax.config.jax_disable_jit:
-        raise UserError('JAX_DISABLE_JIT keeps the training step from being compiled: unset it.')
+        raise UserError('JAX_DISABLE_JIT prevents compiling the training step: unset it.')
     compiled = _compile(config, task, feed, layout, num_steps)
     needed, limit = program_bytes(compiled), device_bytes()
     if needed > limit:
-        raise UserError(_what_fits(config, task, feed, layout, needed, limit))
+        raise UserError(_suggest_what_fits(config, task, feed, layout, needed, limit))
     return compiled
 
 
@@ -55,16 +55,16 @@ def _compile(
     return step.lower(state, feed.constants, inputs).compile()
 
 
-def _what_fits(
+def _suggest_what_fits(
     config: Config, task: Task, feed: Feed, layout: Layout, needed: int, limit: int
 ) -> str:
-    """A sentence on the problem and one on each way out, every one tried by compiling it."""
+    """Returns a message with the problem and all ways out, each verified by compiling it."""
     batch_size, crop, devices = config.data.batch_size, config.data.crop, layout.num_devices
     problem = (
-        f'A step of {batch_size} crops of {crop}x{crop} needs {readable(needed)} of memory, the '
-        f'device has {readable(limit)}.'
+        f'A step of {batch_size} crops of {crop}x{crop} needs {readable(needed)} of memory, but '
+        f'the device has {readable(limit)}.'
     )
-    _log.info('%s Looking for what fits.', problem)
+    _log.info('%s Looking for settings that fit.', problem)
 
     @functools.cache
     def bytes_with(batch_size: int, accumulate: int) -> int:
@@ -86,7 +86,7 @@ def _what_fits(
     if largest is not None:
         ways.append(f'data.batch_size={largest} is the largest batch that fits')
     if not ways:
-        # Nearly all of it grows with the area of the crop.
+        # Nearly all of the memory is proportional to the area of the crop.
         estimate = int(crop * math.sqrt(limit / bytes_with(devices, 1)))
         if estimate > _CROP_MULTIPLE:
             estimate -= estimate % _CROP_MULTIPLE
@@ -97,6 +97,12 @@ def _what_fits(
 def largest_that_fits(
     candidates: list[int], needed: Callable[[int], int], limit: int
 ) -> int | None:
-    """The last candidate that needs at most `limit` bytes; they are in the order of their need."""
+    """Returns the last candidate that needs at most `limit` bytes, None if none does.
+
+    Args:
+      candidates: in ascending order of what they need.
+      needed: returns the bytes that a candidate needs.
+      limit: bytes that there are.
+    """
     i = bisect.bisect_right(candidates, limit, key=needed)
     return candidates[i - 1] if i else None

@@ -13,15 +13,16 @@ from n2n_jax.runtime.config import Config
 class Plan:
     """Length and learning rate of a run, float32 scalars that the step takes as inputs.
 
-    One compiled step serves every plan: the step that is timed is the step that trains, and a run
-    may be shortened or extended. Steps are divided by as products, as XLA does it with constants.
+    One compiled step serves every plan: the timed step is the one that trains, and a run can be
+    shortened or extended. Numbers of steps are stored as reciprocals to multiply by, as XLA divides
+    by constants.
 
     Attributes:
-      learning_rate: the largest.
-      per_step: 1 / steps of the run.
-      per_warmup_step: 1 / steps of the warm-up.
+      learning_rate: the largest learning rate.
+      per_step: 1 / number of steps of the run.
+      per_warmup_step: 1 / number of warm-up steps.
       ramp_start: the step at which the rate begins to fall.
-      per_ramp_step: 1 / steps over which it falls to 0; 0: it does not.
+      per_ramp_step: 1 / number of steps over which it falls to 0; 0 if it does not fall.
     """
 
     learning_rate: jax.Array | np.float32
@@ -32,7 +33,7 @@ class Plan:
 
 
 def make_plan(config: Config) -> Plan:
-    """The plan of a config, on the host."""
+    """Returns the plan of a config, on the host."""
     optim, num_steps = config.optim, config.train.steps
     ramp_steps = max(1.0, optim.ramp_down * num_steps)
     one = np.float32(1)
@@ -46,9 +47,10 @@ def make_plan(config: Config) -> Plan:
 
 
 def learning_rate_schedule(plan: Plan) -> optax.Schedule:
-    """Linear warm-up, constant, then the squared-cosine ramp-down of the official code.
+    """Returns a linear warm-up, a constant rate, then a squared-cosine ramp-down.
 
-    Over the ramp, t in [0, 1]: rate * (0.5 + 0.5 cos(pi t))^2 (NVlabs/noise2noise).
+    Over the ramp, t in [0, 1]: rate * (0.5 + 0.5 cos(pi t))^2, as in the official code
+    (NVlabs/noise2noise).
     """
 
     def schedule(step: jax.Array) -> jax.Array:
@@ -60,9 +62,9 @@ def learning_rate_schedule(plan: Plan) -> optax.Schedule:
 
 
 def optimizer(config: Config, plan: Plan) -> optax.GradientTransformation:
-    """Adam as the config says, at the rate of the plan, behind gradient clipping if there is any.
+    """Returns Adam with the parameters of the config and the rate of the plan, after any clipping.
 
-    Its state has the same form for every plan.
+    The structure of its state is the same for every plan.
     """
     optim = config.optim
     adam = optax.adam(learning_rate_schedule(plan), b1=optim.b1, b2=optim.b2, eps=optim.eps)

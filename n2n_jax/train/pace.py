@@ -1,4 +1,4 @@
-"""How a run divides its time between steps and evaluations, and keeps to it."""
+"""Plans how a run divides its time between steps and evaluations, and keeps the run on time."""
 
 import contextlib
 import dataclasses
@@ -15,26 +15,26 @@ _log = logging.getLogger(__name__)
 MOST_EVALUATIONS = 10
 _FEWEST_EVALUATIONS = 3
 EVALUATING = 0.15  # share of the time
-_SPARE = 0.02  # share of the time for checkpoints, logs and pictures
-# What comes after the last evaluation: intervals are calibrated and the model is compared with
-# others, each by a program of its own.
-_CALIBRATION = 2.0  # evaluations that the calibration takes, once compiled
-_COMPILED_AFTER = 2.0  # programs of the size of an evaluation
+_SPARE = 0.02  # share of the time for checkpoints, logs and images
+# After the last evaluation intervals are calibrated and the model is compared with others, each
+# with a compiled program of its own.
+_CALIBRATION = 2.0  # duration of the calibration, in evaluations, without compilation
+_COMPILED_AFTER = 2.0  # programs to compile, each taking as long as that of an evaluation
 _COMPARISON = 5.0  # seconds
 _FEW_STEPS = 300
-_NEGLIGIBLE = 0.05  # of the steps, for which a plan is not changed
-_LAST_CHANGE = 0.5  # of the steps: later on the learning rate would jump
+_NEGLIGIBLE = 0.05  # share of the steps; smaller changes of the plan are not made
+_LAST_CHANGE = 0.5  # share of the steps; after that a change would make the learning rate jump
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What was measured, in seconds.
+    """Measured durations, in seconds.
 
     Attributes:
-      step: of the training.
-      region: the evaluation of one region, see `n2n_jax.evaluate.evaluated_regions`; 0: nothing is
-        scored.
-      compiling: the program of an evaluation.
+      step: one training step.
+      region: the evaluation of one region, see `n2n_jax.evaluate.evaluated_regions`; 0 if nothing
+        is scored.
+      compiling: the compilation of the evaluation's program.
     """
 
     step: float
@@ -44,14 +44,14 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-    """Of a time, into what is done in it.
+    """How the time of a run is divided.
 
     Attributes:
-      steps: of the training.
-      evaluations: during it, the one at its end included.
-      regions: of each evaluation.
-      after: seconds that come after the last evaluation.
-      total: seconds of everything.
+      steps: number of training steps.
+      evaluations: number of evaluations, including the one at the end.
+      regions: number of regions in each evaluation.
+      after: seconds after the last evaluation.
+      total: seconds of the whole run.
     """
 
     steps: int
@@ -62,53 +62,53 @@ class Division:
 
     @property
     def every(self) -> int:
-        """Steps from one evaluation to the next."""
+        """The number of steps from one evaluation to the next."""
         return -(-self.steps // self.evaluations)
 
 
 def divide(seconds: float, timing: Timing, num_regions: int, *, multiple: int = 1) -> Division:
-    """As many steps as fit into a time beside evaluations, which take a small share of it.
+    """Fits as many steps into a time as evaluations leave, which take a small share of it.
 
-    Where the time is too short for anything of use, the least that can be done takes longer.
+    If the time is too short for the shortest useful run, that run is planned and takes longer.
 
     Args:
-      seconds: in all.
-      timing: of this machine.
-      num_regions: that could be evaluated.
-      multiple: of which the steps between two evaluations are one, and so are all steps.
+      seconds: time for everything.
+      timing: durations measured on this machine.
+      num_regions: number of regions that could be evaluated.
+      multiple: the steps between two evaluations, and all steps, are a multiple of it.
     """
     evaluations, regions = MOST_EVALUATIONS, num_regions
     if timing.region > 0:
         affordable = EVALUATING * seconds / timing.region  # regions of all evaluations together
         evaluations = max(_FEWEST_EVALUATIONS, min(MOST_EVALUATIONS, int(affordable)))
         regions = max(1, min(num_regions, int(affordable / evaluations)))
-    of_one = timing.region * regions
+    evaluation = timing.region * regions  # seconds
     after = 0.0
     if timing.region > 0:
-        after = _CALIBRATION * of_one + _COMPILED_AFTER * timing.compiling + _COMPARISON
-    left = (1 - _SPARE) * seconds - after - evaluations * of_one
+        after = _CALIBRATION * evaluation + _COMPILED_AFTER * timing.compiling + _COMPARISON
+    left = (1 - _SPARE) * seconds - after - evaluations * evaluation
     every = max(multiple, int(left / timing.step / evaluations) // multiple * multiple)
     steps = every * evaluations
-    if multiple == 1:  # what rounding left over
+    if multiple == 1:  # use what rounding left over
         steps = max(steps, int(left / timing.step))
-    total = (steps * timing.step + evaluations * of_one + after) / (1 - _SPARE)
+    total = (steps * timing.step + evaluations * evaluation + after) / (1 - _SPARE)
     return Division(steps, evaluations, regions, after, total)
 
 
 def in_words(division: Division, timing: Timing, seconds: float) -> list[tuple[int, str]]:
-    """The plan, as (level, sentence) for the log: said before the first step."""
+    """Returns the plan as (level, sentence) for the log, to be shown before the first step."""
     end = time.strftime('%H:%M', time.localtime(time.time() + division.total))
-    one = timing.region * division.regions
+    evaluation = timing.region * division.regions
     parts = f'{division.steps} steps of {_short(timing.step)}'
     if timing.region > 0:
         parts += (
-            f', {division.evaluations} evaluations of {_short(one)}, then '
+            f', {division.evaluations} evaluations of {_short(evaluation)}, then '
             f'{_short(division.after)} for intervals and a comparison'
         )
     plan = f'Plan: {parts}: {division.total / 60:.1f} min in all, until {end}.'
-    said = [(logging.INFO, plan)]
+    sentences = [(logging.INFO, plan)]
     if division.total > 1.1 * seconds:
-        said.append(
+        sentences.append(
             (
                 logging.WARNING,
                 f'{seconds / 60:g} minutes are too few: the shortest run on these captures takes '
@@ -117,14 +117,14 @@ def in_words(division: Division, timing: Timing, seconds: float) -> list[tuple[i
         )
     elif division.steps < _FEW_STEPS:
         enough = math.ceil(_FEW_STEPS / division.steps * seconds / 60)
-        said.append(
+        sentences.append(
             (
                 logging.WARNING,
-                f'{division.steps} steps are few: with --minutes {enough} or more expect a better '
-                'model.',
+                f'{division.steps} steps are few: expect a better model with --minutes {enough} '
+                'or more.',
             )
         )
-    return said
+    return sentences
 
 
 def _short(seconds: float) -> str:
@@ -134,15 +134,15 @@ def _short(seconds: float) -> str:
 
 
 class Pace:
-    """Compares a run with its time, and finds the number of steps with which it ends in time.
+    """Compares a run with its time limit, and adapts the number of steps so that it ends in time.
 
     Args:
-      seconds: from the first step to the end.
-      after: of these, what comes after the last evaluation.
-      evaluation: seconds that one takes, as planned. What the first takes longer is for programs
-        of other sizes that it compiles, and no sign of a slow machine.
-      multiple: of which the number of steps is one.
-      clock: seconds that only go up.
+      seconds: time from the first step to the end.
+      after: the part of `seconds` that follows the last evaluation.
+      evaluation: planned seconds of one evaluation. The first may take longer because it compiles
+        programs for other sizes; that excess is not counted as a slow machine.
+      multiple: the number of steps is a multiple of it.
+      clock: returns seconds; must be monotonic.
     """
 
     def __init__(
@@ -158,25 +158,25 @@ class Pace:
         self._evaluation = evaluation
         self._clock = clock
         self._start: float | None = None
-        self._once: float | None = None  # seconds of what does not happen again
+        self._once: float | None = None  # seconds of compilation in the first evaluation
 
     def start(self) -> None:
-        """The first step begins."""
+        """Starts the clock, before the first step."""
         self._start = self._clock()
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """An evaluation is made in here."""
+        """Times the evaluation inside."""
         start = self._clock()
         yield
         if self._once is None:
             self._once = max(0.0, self._clock() - start - self._evaluation)
 
     def replanned(self, config: Config, step: int) -> Config:
-        """The config with the steps of `steps`; itself if they are those that it has.
+        """Returns the config with the number of steps of `steps`; `config` itself if unchanged.
 
-        In a longer run evaluations lie further apart, so that patience means the same; in a shorter
-        one there are fewer.
+        A longer run has its evaluations further apart, so that patience means the same; a shorter
+        one has fewer evaluations.
         """
         before, now = config.train.steps, self.steps(step, config.train.steps)
         if now == before:
@@ -191,14 +191,14 @@ class Pace:
         )
 
     def steps(self, step: int, num_steps: int) -> int:
-        """How many steps the run should have, from what the first `step` took with evaluations.
+        """Returns how many steps the run should have, given the time of its steps so far.
 
-        Changed in the first half alone, where the learning rate is hardly down, and only if the run
-        would miss its time by more than a little.
+        Changes the number only in the first half, where the learning rate has hardly fallen, and
+        only if the run would miss its time by more than a little.
 
         Args:
-          step: done, after an evaluation.
-          num_steps: as planned.
+          step: steps done so far, with their evaluations.
+          num_steps: planned number of steps.
         """
         if self._start is None or not 0 < step <= _LAST_CHANGE * num_steps:
             return num_steps

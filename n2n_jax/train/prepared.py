@@ -1,6 +1,6 @@
-"""What a run needs besides its weights, made once: data, evaluator, compiled step.
+"""Prepares what a run needs besides its weights: data, evaluator, compiled step.
 
-Captures are read, put right and split once, and the step that is timed is the step that trains.
+Captures are read, corrected and split once, and the step that is timed is the step that trains.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ from n2n_jax.train.tasks import Task, make_task
 
 _log = logging.getLogger(__name__)
 
-_STEPS_PER_DISPATCH = 10  # off the CPU, where a step is short against its dispatch
+_STEPS_PER_DISPATCH = 10  # on accelerators, where one step is short compared with its dispatch
 
 Evaluators = Evaluator | CaptureEvaluator | SingleImageEvaluator
 
@@ -50,14 +50,15 @@ class Prepared:
     """A run before its first step.
 
     Attributes:
-      config: with channels and range of values as the captures have them.
-      task: where the pairs come from, and the loss.
-      layout: where arrays go.
-      feed: the batches.
-      evaluator: None if the run does not evaluate.
-      step_of: the compiled step for dispatches of so many steps; each is compiled once.
-      trained: what the run keeps of its captures, to recognize them later.
-      held_out: scenes as they were read, to choose another evaluator from; () once it is settled.
+      config: the resolved config, with the channels and the range of values of the captures.
+      task: makes the training pairs, and names the loss.
+      layout: places arrays on the devices.
+      feed: supplies the batches.
+      evaluator: scores the weights; None if the run does not evaluate.
+      step_of: returns the compiled step for dispatches of a number of steps, compiling it once.
+      trained: identifies the captures of the run, to recognize them later.
+      held_out: held-out scenes in file values, from which `settled` can make another evaluator;
+        () afterwards.
     """
 
     config: Config
@@ -71,11 +72,11 @@ class Prepared:
 
     @property
     def per_dispatch(self) -> int:
-        """Steps of a dispatch, at most."""
+        """The largest number of steps of a dispatch."""
         return steps_per_dispatch(self.config)
 
     def settled(self, config: Config) -> 'Prepared':
-        """For a config that differs in its plan, its cadences or its evaluation alone."""
+        """Returns this for a config that differs only in its plan, cadences or evaluation."""
         evaluator = self.evaluator
         if self.held_out and config.eval != self.config.eval:
             evaluator = _capture_evaluator(config, self.held_out)
@@ -83,13 +84,13 @@ class Prepared:
 
 
 def steps_per_dispatch(config: Config) -> int:
-    """How many steps the device is given at a time."""
+    """Returns how many steps are dispatched to the device at a time."""
     default = 1 if jax.default_backend() == 'cpu' else _STEPS_PER_DISPATCH
     return config.train.steps_per_dispatch or default
 
 
 def load(config: Config) -> corrections.Loaded:
-    """Reads the captures of a config, and says what was left out or put right."""
+    """Reads the captures of a config, and logs what was skipped or corrected."""
     fix = config.captures.fix
     with heartbeat(f'Reading captures and fixing {fix}' if fix else 'Reading captures'):
         loaded = corrections.load(config.captures)
@@ -104,17 +105,17 @@ def prepare(
     loaded: corrections.Loaded | None = None,
     check: Callable[[Config], None] = lambda config: None,
 ) -> Prepared:
-    """Opens what a config names; compiles nothing yet.
+    """Opens the data of a config and makes its evaluator; compiles nothing yet.
 
     Args:
-      config: of the run.
-      loaded: its captures, if they have been read.
-      check: told the config as it will be, before anything else is read at length.
+      config: config of the run.
+      loaded: its captures if they have been read; None to read them here.
+      check: called with the resolved config before data is placed on the device.
 
     Raises:
-      UserError: the config asks for something impossible, or files cannot be read.
+      UserError: the config cannot be run, or files cannot be read.
     """
-    # Everything that can be wrong is looked at before anything is read at length.
+    # Checks that are quick come before anything that takes long to read.
     task = make_task(config)
     models.build(config.model)
     layout = make_layout(config.data.batch_size)
@@ -128,20 +129,20 @@ def prepare(
     held_out: Sequence[SceneCaptures] = ()
     trained: Sequence[TrainedScene] = ()
     if loaded is None:
-        feed, evaluator = _images(config, layout)
+        feed, evaluator = _prepare_images(config, layout)
     else:
         with heartbeat('Placing the captures on the device'):
             trained = trained_captures.record(loaded, config)
             if config.captures.single:
-                feed, evaluator = _single(config, loaded.fixed, layout)
+                feed, evaluator = _prepare_single_images(config, loaded.fixed, layout)
             else:
-                feed, held_out = _captures(config, loaded.fixed, layout)
+                feed, held_out = _prepare_captures(config, loaded.fixed, layout)
                 evaluator = _capture_evaluator(config, held_out)
-    step_of = _compiling_once(functools.partial(compile_step, config, task, feed, layout))
+    step_of = _cached_compile(functools.partial(compile_step, config, task, feed, layout))
     return Prepared(config, task, layout, feed, evaluator, step_of, trained, held_out)
 
 
-def _compiling_once(
+def _cached_compile(
     compile_for: Callable[[int], jax.stages.Compiled],
 ) -> Callable[[int], jax.stages.Compiled]:
     compiled: dict[int, jax.stages.Compiled] = {}
@@ -150,17 +151,17 @@ def _compiling_once(
         if num_steps not in compiled:
             with heartbeat('Compiling the training step'):
                 compiled[num_steps] = compile_for(num_steps)
-            taken, there = program_bytes(compiled[num_steps]), device_bytes()
-            _log.info('It takes %s of %s of memory.', readable(taken), readable(there))
+            used, total = program_bytes(compiled[num_steps]), device_bytes()
+            _log.info('It takes %s of %s of memory.', readable(used), readable(total))
         return compiled[num_steps]
 
     return step_of
 
 
 def new_state(config: Config, layout: Layout) -> TrainState:
-    """The state before the first step, placed."""
+    """Returns the state before the first step, placed on the devices."""
 
-    # Without the plan, which is no part of the program then: it is compiled once for all plans.
+    # Without the plan: its values would be constants of the program, to compile for every plan.
     def init() -> TrainState:
         return init_state(config).replace(plan=None)
 
@@ -169,7 +170,7 @@ def new_state(config: Config, layout: Layout) -> TrainState:
 
 
 def placed_plan(config: Config, layout: Layout) -> optimizers.Plan:
-    """Rate and length of a run, as the step takes them."""
+    """Returns the rate and the length of a run, placed on the devices."""
     return jax.tree.map(
         lambda x: layout.place(np.asarray(x), batch_axis=None), optimizers.make_plan(config)
     )
@@ -183,8 +184,8 @@ def _check_single(loaded: corrections.Loaded, config: Config) -> None:
         _log.warning('%s', warning)
 
 
-def _images(config: Config, layout: Layout) -> tuple[Feed, Evaluator | None]:
-    """Clean images, on which noise is drawn."""
+def _prepare_images(config: Config, layout: Layout) -> tuple[Feed, Evaluator | None]:
+    """Returns the feed and the evaluator of clean images, to which noise is added."""
     evaluator = Evaluator(config, layout) if config.eval.in_loop else None
     with heartbeat('Opening the images to train on'):
         return _image_feed(config, layout), evaluator
@@ -201,21 +202,21 @@ def _image_feed(config: Config, layout: Layout) -> Feed:
     )
 
 
-def _captures(
+def _prepare_captures(
     config: Config, scenes: Sequence[SceneCaptures], layout: Layout
 ) -> tuple[CaptureFeed, Sequence[SceneCaptures]]:
-    """A part of the captures to train on, and what is held out."""
+    """Returns the feed of the captures to train on, and the held-out captures."""
     share = config.captures.held_out
     trained, held_out = scene_captures.split(scenes, share, crop=config.data.crop)
-    whole = len(trained) < len(scenes)
-    held = f'{len(held_out)} scenes' if whole else f'the right {share:.0%} of what was measured'
+    by_scene = len(trained) < len(scenes)
+    held = f'{len(held_out)} scenes' if by_scene else f'the right {share:.0%} of the measured area'
     return _capture_feed(config, trained, layout, held=held), held_out
 
 
-def _single(
+def _prepare_single_images(
     config: Config, scenes: Sequence[SceneCaptures], layout: Layout
 ) -> tuple[CaptureFeed, SingleImageEvaluator | None]:
-    """Single images: nothing could be measured on what would be held out."""
+    """Returns the feed and the evaluator; nothing is held out, as one capture cannot be scored."""
     evaluator = None
     if config.eval.in_loop:
         shown = [scene_captures.to_network_range(scene, config.model) for scene in middles(scenes)]

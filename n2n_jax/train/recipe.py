@@ -1,4 +1,4 @@
-"""The config of a training on one's own captures, from the captures themselves."""
+"""Derives a training config from the user's captures and the time that a run may take."""
 
 import dataclasses
 import logging
@@ -25,38 +25,38 @@ _log = logging.getLogger(__name__)
 _LARGEST_CROP = 64
 _CROP_MULTIPLE = 32
 _LOG_EVERY = 25
-# Where steps are given and nothing is timed: a pixel takes three times as long to train on, forward
-# and backward, as to denoise. So short runs are evaluated on at least so many.
+# Used where the number of steps is given and nothing is timed: training on a pixel, forward and
+# backward, takes three times as long as denoising it.
 _TRAINING_PER_EVALUATION = 3.0
-_LEAST_AREA = 500_000  # pixels of captures
-# On microscopy (FMD), 2,200 steps came to 36.67 dB at 1.2e-3 and to 36.32 at 2e-3, which goes wrong
-# in between (30 dB after 880 steps) until the rate falls; of 600 steps 2e-3 makes 0.5 dB more than
-# 1e-3. At 3e-3 and 4e-3 noisy scenes go wrong for good. Clipping at 0.05 makes 0.2 dB more than at
-# 0.2 (2e-3); gradients have a norm of 0.01 to 0.1 once it goes.
+_LEAST_AREA = 500_000  # pixels of captures that even a short run is evaluated on
+# On microscopy (FMD), 2,200 steps reached 36.67 dB at 1.2e-3 and 36.32 at 2e-3, which degrades in
+# between (30 dB after 880 steps) until the rate falls; in 600 steps 2e-3 reaches 0.5 dB more than
+# 1e-3. At 3e-3 and 4e-3 noisy scenes never recover. Clipping at 0.05 gives 0.2 dB more than at 0.2
+# (at 2e-3); gradients have a norm of 0.01 to 0.1 after the first steps.
 _LEARNING_RATE, _CLIP_NORM = 1.2e-3, 0.05
-# On new fields of view of the same microscopes, 33.27 dB at the start, 50 and 100 steps came to
+# On new fields of view of the same microscopes, 33.27 dB at the start, 50 and 100 steps reached
 # 33.01 and 33.21 at 1e-3, 33.04 and 33.29 at 3e-4, 33.29 and 33.29 at 1e-4.
 _FINE_TUNING_RATE = 3e-4
 # Half of the evaluations. The learning rate falls over the last 70 %, and a plateau before that is
-# not the end: on microscopy 0.2 dB in 600 steps at the full rate, then 1.1 dB along its fall. Where
-# the first evaluation is the best, it stops at 60 % of the steps, the rate being down to 37 %.
+# not the end: on microscopy 0.2 dB in 600 steps at the full rate, then 1.1 dB while it fell. If the
+# first evaluation is the best, the run stops at 60 % of the steps, where the rate is down to 37 %.
 PATIENCE = 5
-_FEWEST_TIMED, _MOST_TIMED = 2, 10  # dispatches, behind one that warms up
-_TIMED_SECONDS = 6.0  # after which no further dispatch is timed
+_FEWEST_TIMED, _MOST_TIMED = 2, 10  # dispatches, after one that warms up
+_TIMED_SECONDS = 6.0  # after that no further dispatch is timed
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is asked of a run, besides its captures.
+    """What the user chooses for a run, besides its captures.
 
     Attributes:
-      model: a name in `models.REGISTRY`; '': that of `init_from`, else the U-Net.
-      init_from: workdir of a run whose weights to start from; '': random ones.
-      steps: updates of the weights; 0: as many as fit into the time.
-      minutes: for everything from the first step to the calibrated model.
+      model: a name in `models.REGISTRY`; '' for that of `init_from`, else the U-Net.
+      init_from: workdir of a run whose weights to start from; '' for random weights.
+      steps: updates of the weights; 0 for as many as fit into the time.
+      minutes: time for everything from the first step to the calibrated model.
       batch_size: crops per step.
-      seed: of the run.
-      patience: evaluations in a row without gain that end it; 0: none.
+      seed: seed of the initial weights, the crops and the noise.
+      patience: evaluations in a row without gain that end the run; 0 never ends it early.
     """
 
     model: str = ''
@@ -70,12 +70,12 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """A run that can begin.
+    """A run that is ready to start.
 
     Attributes:
       prepared: its config, data, evaluator and compiled step.
-      pace: keeps it to its minutes; None if its steps were given.
-      interrupted: True if Ctrl-C was pressed while it was planned, late enough for a plan.
+      pace: keeps it to its minutes; None if its number of steps was given.
+      interrupted: True if Ctrl-C was pressed during planning, but late enough to finish the plan.
     """
 
     prepared: Prepared
@@ -84,13 +84,13 @@ class Planned:
 
 
 def plan(captures: CapturesConfig, options: Options) -> Planned:
-    """Reads the captures, and finds the config that suits them and the time.
+    """Reads the captures, and derives the config that suits them and the time.
 
-    Every phase is told by the log; without `steps`, the step is compiled and timed.
+    Logs every phase. If no number of steps is given, the step is compiled and timed.
 
     Args:
-      captures: where they are.
-      options: what is asked for.
+      captures: where the captures are, and how to use them.
+      options: what the user chose.
 
     Raises:
       UserError: the captures cannot be used.
@@ -123,7 +123,7 @@ def plan(captures: CapturesConfig, options: Options) -> Planned:
 
 
 def _check(captures: CapturesConfig, options: Options) -> None:
-    """Raises UserError for numbers that are not possible, before anything is read."""
+    """Raises UserError for invalid numbers, before anything is read."""
     if not 0 < options.minutes < math.inf or options.steps < 0:
         raise UserError(
             f'--minutes {options.minutes:g} --steps {options.steps}: write numbers above 0.'
@@ -140,18 +140,18 @@ def _check(captures: CapturesConfig, options: Options) -> None:
 
 
 def _crop(scenes: list[SceneCaptures], captures: CapturesConfig) -> int:
-    """The side of the crops: as large as is of use, and fits into what is trained on."""
+    """Returns the side of the crops: 64 pixels, or what fits into the area to train on."""
     crop = min(_LARGEST_CROP, *(min(scene.captures_NHWC.shape[1:3]) for scene in scenes))
     if not captures.single and len(scenes) < scene_captures.SCENES_TO_SPLIT:
         trained = min(scene_captures.trained_columns(s, captures.held_out) for s in scenes)
-        crop = max(1, min(crop, trained))  # of none at all tells the split
+        crop = max(1, min(crop, trained))  # if no column is left, `split` raises the error
     if crop > _CROP_MULTIPLE:
         crop -= crop % _CROP_MULTIPLE
     return max(2, crop - crop % 2) if captures.single else crop
 
 
 def _with_steps(config: Config, steps: int) -> Config:
-    """For a number of steps that was given: ten evaluations, of an area in proportion."""
+    """Plans a given number of steps: ten evaluations, of an area proportional to the steps."""
     every = -(-steps // pace.MOST_EVALUATIONS)
     trained = steps * config.data.batch_size * config.data.crop**2 * _TRAINING_PER_EVALUATION
     area = pace.EVALUATING * trained / pace.MOST_EVALUATIONS
@@ -159,7 +159,7 @@ def _with_steps(config: Config, steps: int) -> Config:
 
 
 def _with_plan(config: Config, steps: int, every: int, *, area: int) -> Config:
-    # A dispatch ends at every cadence: where all are multiples of it, one program serves them all.
+    # Dispatches end at every cadence: if all cadences are multiples of one, one program suffices.
     multiple = steps_per_dispatch(config)
     return dataclasses.replace(
         config,
@@ -177,8 +177,8 @@ def _with_plan(config: Config, steps: int, every: int, *, area: int) -> Config:
 
 
 def _timed_plan(config: Config, loaded: corrections.Loaded, options: Options) -> Planned:
-    """As many steps as fit into the minutes."""
-    one_region = dataclasses.replace(config, eval=_first_region(config))
+    """Plans as many steps as fit into the minutes."""
+    one_region = dataclasses.replace(config, eval=_with_one_region(config))
     prepared = prepare(one_region, loaded=loaded, check=fine_tuning.check_start)
     timing, interrupted = _measure(prepared)
     seconds, multiple = 60 * options.minutes, prepared.per_dispatch
@@ -188,24 +188,24 @@ def _timed_plan(config: Config, loaded: corrections.Loaded, options: Options) ->
         _log.log(level, '%s', sentence)
     area = sum(evaluated_regions.pixels(region) for region in regions[: division.regions])
     planned = _with_plan(prepared.config, division.steps, division.every, area=area)
-    kept_to = Pace(
+    run_pace = Pace(
         max(seconds, division.total),
         division.after,
         evaluation=timing.region * division.regions,
         multiple=multiple,
     )
-    return Planned(prepared.settled(planned), kept_to, interrupted)
+    return Planned(prepared.settled(planned), run_pace, interrupted)
 
 
-def _first_region(config: Config) -> EvalConfig:
+def _with_one_region(config: Config) -> EvalConfig:
     return dataclasses.replace(config.eval, captures_area=0 if config.captures.single else 1)
 
 
 def _measure(prepared: Prepared) -> tuple[Timing, bool]:
-    """What a step and the evaluation of a region take; and whether Ctrl-C cut that short.
+    """Times a step and the evaluation of a region; the flag says whether Ctrl-C cut that short.
 
     Raises:
-      KeyboardInterrupt: before a step was timed.
+      KeyboardInterrupt: Ctrl-C came before a step was timed.
     """
     config, num = prepared.config, prepared.per_dispatch
     step = prepared.step_of(num)
@@ -236,7 +236,7 @@ def _measure(prepared: Prepared) -> tuple[Timing, bool]:
 def _timed(
     prepared: Prepared, step: jax.stages.Compiled, state: TrainState, seconds: list[float]
 ) -> TrainState:
-    """Appends what dispatches take, after one that warms up."""
+    """Appends the durations of dispatches to `seconds`, after one that warms up."""
     first, num = time.monotonic(), prepared.per_dispatch
     for k in range(1 + _MOST_TIMED):
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""The state that a run starts from: its newest checkpoint, another run's weights, or new ones."""
+"""The starting state of a run: its newest checkpoint, another run's weights, or random weights."""
 
 import functools
 import logging
@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 
 
 def starting_state(config: Config, checkpoints: Checkpoints, layout: Layout) -> TrainState:
-    """The state of the newest checkpoint; else that of a run that begins.
+    """Returns the state of the newest checkpoint; without one, the state of a new run.
 
     Raises:
-      UserError: weights to start from cannot be read, or are of another network.
+      UserError: the weights to start from cannot be read, or are of another network.
     """
     step = checkpoints.last_step
     if step is not None:
@@ -56,7 +56,7 @@ def starting_state(config: Config, checkpoints: Checkpoints, layout: Layout) -> 
 
 
 def items(state: TrainState) -> dict[str, Any]:
-    """The state as the items of a checkpoint: what is shipped lies apart from the rest."""
+    """Returns the items of a checkpoint: the weights are separate from the optimizer's state."""
     parts = {
         'variables': state.variables,
         'optimizer': {'step': state.step, 'opt_state': state.opt_state},

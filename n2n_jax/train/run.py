@@ -1,4 +1,4 @@
-"""A run in progress: its state, and what is done with it between its steps."""
+"""A run in progress: its state, and the operations between its steps."""
 
 import contextlib
 import dataclasses
@@ -32,13 +32,13 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Where a run leaves what it makes.
+    """Where a run writes its results.
 
     Attributes:
       workdir: its folder.
-      checkpoints: the last ones.
-      best: the one with the best estimate; None if the run does not select.
-      writers: of its curves.
+      checkpoints: the latest checkpoints.
+      best: the checkpoint with the best estimate; None if the run does not select.
+      writers: writers of its curves.
     """
 
     workdir: Workdir
@@ -48,19 +48,19 @@ class Output:
 
 
 class Run:
-    """The weights of a run at some step, which `advance` moves on.
+    """The weights of a run at some step, which `advance` trains further.
 
     Args:
       prepared: data, evaluator and compiled step.
-      state: to start from.
-      output: where results go.
+      state: the state to start from.
+      output: where to write results.
       progress: the line that shows the step.
-      interrupt: tells whether somebody wants the run to stop.
-      pace: the time to keep to by changing the number of steps; None: none.
+      interrupt: tells whether the user wants the run to stop.
+      pace: adapts the number of steps to a time limit; None for no limit.
 
     Attributes:
       step: updates done.
-      config: of the run; a pace changes its number of steps.
+      config: config of the run; a pace changes its number of steps.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Run:
         self.step = self._first_step = int(state.step)
         self._log = TrainingLog(self.config, output.writers, progress)
         workdir, checkpoints = output.workdir, output.checkpoints
-        # They decide who evaluates and who stops, which all processes have to do together.
+        # Rows decide about evaluating and stopping, which all processes must do together.
         rows = from_main_process(workdir.rows)
         self._rows: list[dict[str, Any]] = [r for r in rows if r['step'] <= self.step]
         self._evaluated = {row['step'] for row in self._rows}
@@ -95,18 +95,18 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether all steps are done."""
+        """True once all steps are done."""
         return self.step >= self.config.train.steps
 
     def log(self) -> None:
-        """Ends an interval of the curves, if one ends here; it is written one dispatch late."""
+        """Ends an interval of the curves if one ends here; it is written one dispatch later."""
         if self.step > self._first_step and (
             self.step % self.config.train.log_every == 0 or self.complete
         ):
             self._log.end_interval(self.step)
 
     def should_leave(self) -> bool:
-        """Whether somebody has asked the run to stop: Ctrl-C, or the cluster."""
+        """Checks whether Ctrl-C or the cluster has asked the run to stop."""
         # Asked for every step, in every process: JAX names one step at which all leave.
         asked = [
             self._output.checkpoints.preempted(step)
@@ -116,7 +116,7 @@ class Run:
         return self._interrupt.wanted or any(asked)
 
     def save_is_due(self) -> bool:
-        """Whether a checkpoint of this step is wanted by itself or for an evaluation."""
+        """Checks whether this step needs a checkpoint, by its cadence or for an evaluation."""
         every = self.config.train.checkpoint_every
         due = self.complete or self.step % every == 0 or self._evaluation_step()
         return due and self.step > self._first_step
@@ -125,7 +125,7 @@ class Run:
         """Saves the state, unless it is saved already.
 
         Raises:
-          FloatingPointError: a loss on the way here was not finite.
+          FloatingPointError: the loss of a step so far was not finite.
         """
         if self.step == self._output.checkpoints.last_step:
             return
@@ -135,14 +135,14 @@ class Run:
             self._output.checkpoints.save(self.step, items(self._state), meta)
 
     def leave(self) -> None:
-        """Says that the run can be resumed."""
+        """Waits for the save under way, and logs that the run can be resumed."""
         self._interrupt.heeded = True
         self._output.checkpoints.wait()
         self._log.progress.clear()
         _log.info('Stopped and saved at step %d; the same command resumes there.', self.step)
 
     def evaluation_is_due(self) -> bool:
-        """Whether the weights of this step are to be scored, and have not been."""
+        """Checks whether this step is to be evaluated and has not been."""
         evaluates = self._prepared.evaluator is not None and self.step > 0
         return evaluates and self._evaluation_step() and self.step not in self._evaluated
 
@@ -150,12 +150,12 @@ class Run:
         every = self.config.eval.every
         due = self.complete or (every > 0 and self.step % every == 0)
         if self._pace is not None and due and not self.complete and self._evaluated:
-            # A cadence that has just changed may meet the last evaluation.
+            # With a cadence that has just changed, the last evaluation may be very close.
             return self.step - max(self._evaluated) >= every / 2
         return due
 
     def evaluate(self) -> None:
-        """Scores the weights, keeps them if they are the best, and keeps to the time."""
+        """Scores the weights, saves them if they are the best, and adapts the number of steps."""
         assert self._prepared.evaluator is not None
         self._log.rest(self.step)
         self._evaluated.add(self.step)
@@ -164,7 +164,7 @@ class Run:
         with self._log.throughput.pause():
             with contextlib.nullcontext() if self._pace is None else self._pace.evaluating():
                 report: Report = self._prepared.evaluator(variables, self.step)
-            if output.best is not None:  # before the row that keeps it from being done again
+            if output.best is not None:  # before the row, which marks this evaluation as done
                 keep_best(output.best, report, self.step, state, self._meta)
             record(report, self.step, output.workdir, origin(self.config, variables))
             self._rows += report.rows  # as results.json has them
@@ -172,16 +172,16 @@ class Run:
                 _log.info('The best estimate is still that of step %d.', output.best.last_step)
             write_report(report, self.step, output.writers)
         if self._pace is not None:
-            self._keep_to_the_time(self._pace)
+            self._adapt_to_pace(self._pace)
 
-    def _keep_to_the_time(self, pace: Pace) -> None:
-        """Changes the number of steps to as many as fit into the time, and says so."""
+    def _adapt_to_pace(self, pace: Pace) -> None:
+        """Changes the number of steps to as many as fit into the time, and logs that."""
         changed = pace.replanned(self.config, self.step)
         if changed is self.config:
             return
         before, now = self.config.train.steps, changed.train.steps
         _log.info(
-            'Steps take %s than when the run was planned: it will have %d in place of %d.',
+            'Steps take %s than when the run was planned: it will have %d instead of %d.',
             'longer' if now < before else 'less time',
             now,
             before,
@@ -195,7 +195,7 @@ class Run:
             self._log.progress.end_at(now)
 
     def stopped_early(self) -> str:
-        """Why the run ends before its last step; '' if it does not."""
+        """Returns why the run ends before its last step; '' if it does not."""
         if not self.config.train.patience:
             return ''
         since = [row for row in self._rows if row['step'] > self.config.train.patience_from]
@@ -205,10 +205,10 @@ class Run:
         return f'no gain in {count} evaluations since step {best_step}'
 
     def advance(self) -> None:
-        """Dispatches the next steps, up to the next one with something else to do.
+        """Dispatches the next steps, at most up to the next log, checkpoint or evaluation.
 
         Raises:
-          FloatingPointError: a loss on the way here was not finite.
+          FloatingPointError: the loss of a step so far was not finite.
         """
         if self.step == self._first_step:
             self._begin()
@@ -217,35 +217,36 @@ class Run:
         )
         with self._log.throughput.fetching(self._in_flight[-1:]):
             inputs = self._prepared.feed.inputs(self.step, num_steps)
-        with jax.transfer_guard('disallow'):  # nothing may cross to the host unasked
+        with jax.transfer_guard('disallow'):  # no implicit transfers between host and device
             step = self._prepared.step_of(num_steps)
             self._state, metrics = step(self._state, self._prepared.feed.constants, inputs)
         self._log.add(metrics)
         self._in_flight = [*self._in_flight[-1:], metrics]
         self.step += num_steps
         self._write_log()
-        # At most two dispatches ahead of the device, so that the line and Ctrl-C mean now.
+        # At most two dispatches ahead of the device, so that progress line and Ctrl-C are current.
         jax.block_until_ready(self._in_flight[:-1])
-        if self.step % self.config.train.log_every and not self.complete:  # else with its metrics
+        # At the end of an interval the line is shown with its metrics instead.
+        if self.step % self.config.train.log_every and not self.complete:
             self._log.show(self.step)
 
     def _begin(self) -> None:
-        """Says that the run is not complete any more, if it was."""
+        """Marks a complete run that is extended as incomplete."""
         if not is_main_process():
             return
         if self._output.workdir.done:
             _log.info(
-                'The run was complete at step %d. It is extended to %d with its optimizer; the '
-                'learning rate is that of a run of this length.',
+                'The run was complete at step %d. It is extended to step %d and keeps its '
+                'optimizer state; the learning rate follows the schedule of the longer run.',
                 self.step,
                 self.config.train.steps,
             )
         self._output.workdir.mark_not_done(self.config)
 
     def _wait(self) -> None:
-        """Waits for the steps so far; from here on the device has nothing to do."""
+        """Waits for all steps so far; the device is idle afterwards."""
         self._write_log()
-        if bool(self._state.failed):  # what is called `step` would be an earlier state
+        if bool(self._state.failed):  # the state would be older than `step` says
             self._give_up()
         self._in_flight = []
 
@@ -259,10 +260,10 @@ class Run:
         give_up(self.config, bad_step, self.step, output.checkpoints, output.best)
 
     def finish(self, early: str = '') -> None:
-        """Marks the run as complete and says what it made.
+        """Marks the run as complete and logs its result.
 
         Args:
-          early: why it ends before its last step.
+          early: why the run ends before its last step; '' if it does not.
 
         Raises:
           FloatingPointError: the loss of the last weights is not finite.
@@ -272,7 +273,7 @@ class Run:
         if early:
             steps = self.config.train.steps
             _log.info(
-                'Stopped early at step %d of %d: %s. With patience 0 it continues.',
+                'Stopped early at step %d of %d: %s. To continue anyway, set patience to 0.',
                 self.step,
                 steps,
                 early,
@@ -282,7 +283,7 @@ class Run:
         trained = self.step > self._first_step
         if trained:
             self._check_last_weights()
-        # What was trained earlier keeps the command, commit and date that it was trained by.
+        # A run that was complete before keeps the command, commit and date of its training.
         meta = (
             {**self._meta, **self._run_time.as_dict()}
             if trained
@@ -303,8 +304,8 @@ class Run:
             say_what_ships(output.best.last_step, self._rows)
 
     def _check_last_weights(self) -> None:
-        """The last weights are good if a step that begins with them is."""
-        num_steps = self._num_dispatched  # for as many the step is compiled
+        """Checks the last weights by one more step, whose result is discarded."""
+        num_steps = self._num_dispatched  # the step is already compiled for that many
         inputs = self._prepared.feed.inputs(self.step, num_steps)
         step = self._prepared.step_of(num_steps)
         beyond, _ = step(self._state, self._prepared.feed.constants, inputs)
@@ -314,7 +315,7 @@ class Run:
 
 
 def next_stop(step: int, config: Config) -> int:
-    """The next step at which a run has something to do besides training."""
+    """Returns the next step with a log, a checkpoint, an evaluation or the end of the run."""
     cadences = [config.train.log_every, config.train.checkpoint_every, config.eval.every]
     stops = [step - step % every + every for every in cadences if every]
     return min([config.train.steps, *stops])

@@ -1,4 +1,4 @@
-"""How long a run was trained, and on what, over all the times that it was stopped and resumed."""
+"""The training time and the devices of a run, summed over all times it was resumed."""
 
 import time
 from typing import Any
@@ -7,11 +7,11 @@ from n2n_jax.runtime.workdir import devices
 
 
 class RunTime:
-    """Counts on from the last checkpoint; steps that were lost with a crash do not count.
+    """Continues the count of the last checkpoint; steps that a crash has lost do not count.
 
     Args:
-      before: `as_dict` of the checkpoint that is resumed, {} if an early version saved it, None for
-        a run that begins.
+      before: `as_dict` of the checkpoint that is resumed, {} if an early version saved it; None for
+        a new run.
     """
 
     def __init__(self, before: dict[str, Any] | None = None):
@@ -23,11 +23,11 @@ class RunTime:
         self._devices = earlier if now in earlier else [*earlier, now]
 
     def as_dict(self) -> dict[str, Any]:
-        """For a checkpoint and DONE.json.
+        """Returns the content for a checkpoint and DONE.json.
 
-        Returns:
-          'wall_seconds' of steps, evaluations and saves, without start-up and compilation (None:
-          not known, as the run was begun by an early version), and 'devices', all that were used.
+        'wall_seconds' is the time of steps, evaluations and saves, without start-up and compilation
+        (None: unknown, because an early version started the run); 'devices' lists all that were
+        used.
         """
         spent = None if self._before is None else self._before + time.monotonic() - self._start
         return {

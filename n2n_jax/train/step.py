@@ -1,4 +1,4 @@
-"""The training step: its state and its update; pure and jitted.
+"""The training step: its state and its update, pure and jitted.
 
 K steps of a dispatch, B batch, H height, W width, C channels.
 """
@@ -23,18 +23,18 @@ from n2n_jax.train.tasks import Moment, Task
 
 @flax.struct.dataclass
 class TrainState:
-    """All that changes in a training.
+    """Everything that changes during a run.
 
     Attributes:
       step: updates done, int32.
       variables: {'params': ..., 'batch_stats': ... if the network has any}, float32.
-      ema: running average of the variables; None if there is none.
-      opt_state: of the optimizer.
-      failed: True after a loss or gradient that was not finite; from then on the weights, the step
-        and the optimizer's counters stay as they are: `step` tells which weights are bad, and the
-        good ones are those of earlier checkpoints.
-      plan: rate and length of the run, which a step reads and leaves as they are. Not a part of
-        checkpoints: the config of a run says it.
+      ema: running average of the variables; None if optim.ema_decay is 0.
+      opt_state: state of the optimizer.
+      failed: True after a loss or gradient that was not finite. From then on the weights, the step
+        and the optimizer's counters are frozen: `step` tells which weights are bad, and good ones
+        are those of earlier checkpoints.
+      plan: rate and length of the run; a step reads it and never changes it. Not part of a
+        checkpoint, as it follows from the config.
     """
 
     step: jax.Array
@@ -46,7 +46,7 @@ class TrainState:
 
 
 def init_state(config: Config) -> TrainState:
-    """The state before the first step; jittable."""
+    """Returns the state before the first step; jittable."""
     variables = models.init(config.model, streams.stream(config.seed, streams.INIT))
     plan = jax.tree.map(jnp.asarray, optimizers.make_plan(config))
     return TrainState(
@@ -62,9 +62,9 @@ def init_state(config: Config) -> TrainState:
 def make_train_step(
     config: Config, task: Task, feed: Feed, layout: Layout
 ) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step: (state, feed.constants, feed.inputs(...)) -> (state, metrics (K,)).
+    """Returns the jitted step: (state, feed.constants, feed.inputs(...)) -> (state, metrics (K,)).
 
-    It does as many updates as the inputs are for. The state is donated.
+    It does one update for each step of the inputs. The state is donated.
     """
     model = models.build(config.model)
     loss_fn = losses.REGISTRY[task.loss_name]
@@ -120,8 +120,8 @@ def make_train_step(
         grad_norm = optax.tree.norm(grads)
         failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
 
-        # Not a `where` over the whole state: XLA could not update it in place any more, which
-        # costs more than the update itself. The moments decay a little after a failure.
+        # Not a `where` over the whole state: XLA could no longer update it in place, which costs
+        # more than the update itself. So the moments decay a little after a failure.
         grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
         optimizer = optimizers.optimizer(config, state.plan)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
@@ -135,7 +135,7 @@ def make_train_step(
         variables = {'params': params, **rest}
         ema = state.ema
         if ema is not None:
-            # A short memory at first, or the random start would stay in the average for long.
+            # A short memory at first, or the random start would stay in the average for too long.
             decay = jnp.minimum(config.optim.ema_decay, (1 + state.step) / (10 + state.step))
             decay = jnp.where(failed, 1.0, decay)
             ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, variables)

@@ -1,4 +1,4 @@
-"""Where the noisy pairs of a step come from, and the loss that they need.
+"""Tasks: how the noisy pairs of a step are made, and the loss that they need.
 
 B batch, H height, W width, C channels; h, w half of the height and width.
 """
@@ -22,14 +22,14 @@ _log = logging.getLogger(__name__)
 
 
 class Moment(NamedTuple):
-    """When a pair is made.
+    """The state of the run when a pair is made.
 
     Attributes:
-      seed: of the run.
+      seed: seed of the run.
       step: updates done, int32.
       progress: share of the run that is done, in [0, 1].
-      denoise: images (B, H, W, C) to the same by the weights that the step begins with; no gradient
-        goes there.
+      denoise: denoises images (B, H, W, C) with the weights before the step; no gradient flows
+        through it.
     """
 
     seed: int
@@ -39,12 +39,12 @@ class Moment(NamedTuple):
 
 
 class Task(Protocol):
-    """Turns what a feed holds into noisy pairs.
+    """Turns the batches of a feed into noisy pairs.
 
     Attributes:
       loss_name: a name in `losses.REGISTRY`.
-      description: for the log.
-      target_is_noisy: whether the loss has a floor above 0.
+      description: phrase for the log.
+      target_is_noisy: whether the loss has a lower bound above 0.
     """
 
     @property
@@ -60,16 +60,16 @@ class Task(Protocol):
         """See above."""
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
-        """The noisy inputs, the targets and the targets' masks of a step; pure and jittable."""
+        """Returns the noisy inputs, targets and target masks of a step; pure and jittable."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticNoise:
-    """Noise drawn on clean crops, in the step.
+    """Fresh noise on clean crops, drawn in the step.
 
     Attributes:
-      input_corruptor: draws the network's input.
-      target_corruptor: draws its target; None for clean targets.
+      input_corruptor: makes the network's input.
+      target_corruptor: makes its target; None for clean targets.
       loss_name: a name in `losses.REGISTRY`.
     """
 
@@ -85,7 +85,7 @@ class SyntheticNoise:
 
     @property
     def target_is_noisy(self) -> bool:
-        """Whether the loss has a floor above 0."""
+        """Whether the loss has a lower bound above 0."""
         return self.target_corruptor is not None
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
@@ -104,7 +104,7 @@ class FixedNoise(SyntheticNoise):
     """Noise drawn once on the whole images, see `n2n_jax.data.feeds.fixed_noise`.
 
     Attributes:
-      realizations: noisy versions of each image.
+      realizations: number of noisy versions of each image.
     """
 
     realizations: int = 0
@@ -113,21 +113,20 @@ class FixedNoise(SyntheticNoise):
     def description(self) -> str:
         """For the log."""
         num = self.realizations
-        words = f'{num} fixed noisy version{"s" * (num > 1)} of each image'
-        return f'{super().description}, {words}'
+        return f'{super().description}, {num} fixed noisy version{"s" * (num > 1)} of each image'
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
-        """What the feed holds."""
+        """Returns the batch, whose noise was drawn beforehand."""
         return batch
 
 
 @dataclasses.dataclass(frozen=True)
 class CapturePairs:
-    """Pairs of captures, as they were taken.
+    """Pairs of captures of the same scene.
 
     Attributes:
       loss_name: a name in `losses.REGISTRY`.
-      pairing: see `n2n_jax.data.feeds.capture_feed`.
+      pairing: value of captures.pairing, see `n2n_jax.data.feeds.capture_feed`.
     """
 
     loss_name: str
@@ -140,20 +139,20 @@ class CapturePairs:
         return f'captures, {self.pairing}'
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
-        """What the feed holds."""
+        """Returns the batch, which holds pairs already."""
         return batch
 
 
 @dataclasses.dataclass(frozen=True)
 class SingleImages:
-    """Pairs of neighboring pixels of one image: see `n2n_jax.train.neighbor_pairs`."""
+    """Pairs of neighboring pixels of one image, see `n2n_jax.train.neighbor_pairs`."""
 
     loss_name = 'masked_l2'
     description = 'single images, pairs of neighboring pixels'
     target_is_noisy = True
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
-        """Two images of half the size; the target is corrected for showing another place."""
+        """Returns two images of half the size; the target is corrected for its other position."""
         noisy_BHWC, mask_BHWC = batch.input_BHWC, batch.mask_BHWC
         key = streams.stream(now.seed, streams.NEIGHBORS, now.step)
         choice_Bhw = neighbor_pairs.choose(key, *noisy_BHWC.shape[:3])
@@ -164,17 +163,17 @@ class SingleImages:
             denoised_first - denoised_second,
             neighbor_pairs.gamma_at(now.progress),
         )
-        if mask_BHWC is not None:  # a pair needs both of its pixels
+        if mask_BHWC is not None:  # both pixels of a pair must have been measured
             first_mask_BhwC, second_mask_BhwC = neighbor_pairs.split(mask_BHWC, choice_Bhw)
             mask_BHWC = first_mask_BhwC * second_mask_BhwC
         return Batch(first_BhwC, target_BhwC, mask_BHWC)
 
 
 def make_task(config: Config) -> Task:
-    """Looks up the noise and the loss, and checks that they suit each other.
+    """Returns the task of a config, after checking that its loss suits its noise.
 
     Raises:
-      UserError: a name or a level is wrong, or no loss suits the noise of the targets.
+      UserError: a name or a noise level is wrong, or no loss suits the noise of the targets.
     """
     loss_name = config.optim.loss
     loss_choice.check_name(loss_name)
@@ -185,7 +184,7 @@ def make_task(config: Config) -> Task:
     if config.captures.paths:
         loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
         _warn_of_captures(loss_name)
-        # Masked: values that were not measured, and how much the others count.
+        # Masked losses exclude values that were not measured, and weight the others.
         masked = f'masked_{loss_name}'
         loss_name = masked if masked in losses.REGISTRY else loss_name
         return CapturePairs(loss_name, config.captures.pairing)
@@ -198,12 +197,12 @@ def make_task(config: Config) -> Task:
 
 
 def _warn_of_captures(loss_name: str) -> None:
-    """Of captures no more is known than that their mean is what is looked for."""
+    """Warns of a loss that does not learn the mean: of captures, only the mean is known to suit."""
     statistic = losses.REGISTRY[loss_name].statistic
     if statistic != 'mean':
         _log.warning(
             'optim.loss=%s learns the %s of the captures, which is their mean only where their '
             'noise is symmetric; that of a few photons is not. optim.loss=l2 suits all captures.',
             loss_name,
-            statistic or 'something else',
+            statistic or 'some other statistic',
         )

@@ -1,4 +1,4 @@
-"""Training throughput, and how long the device waits for data."""
+"""Training throughput, and the share of time that the device waits for data."""
 
 import contextlib
 import time
@@ -12,7 +12,7 @@ class Throughput:
     """Times the steps of an interval.
 
     Args:
-      clock: seconds that only go up.
+      clock: returns seconds; must be monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,19 +25,19 @@ class Throughput:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """What is done in here, such as an evaluation, is not training."""
+        """Excludes the time inside, such as that of an evaluation."""
         start = self._clock()
         yield
         self._paused += self._clock() - start
 
     @contextlib.contextmanager
     def fetching(self, previous: Any) -> Iterator[None]:
-        """The next images are fetched in here.
+        """Measures whether the device waits for the images that are fetched inside.
 
         Args:
-          previous: arrays that the step before makes. If they are ready when the data is, the
-            device had nothing to do for some of that time; all of it counts as waiting. None, if
-            the loop has just waited for them itself: that is no fault of the data.
+          previous: output arrays of the step before. If they are ready once the data is, the device
+            was idle for part of that time; all of it counts as waiting. Empty if the loop has just
+            waited for them itself, which is not the fault of the data.
         """
         start = self._clock()
         yield
@@ -46,10 +46,10 @@ class Throughput:
             self._starved += self._clock() - start
 
     def finish(self, num_images: int) -> dict[str, float]:
-        """Images per second and the waiting share of the interval; starts the next one.
+        """Returns images per second and the waiting share of the interval, and starts the next.
 
         Args:
-          num_images: trained on in the interval.
+          num_images: number of images trained on in the interval.
         """
         seconds = max(self._clock() - self._start - self._paused, 1e-9)
         rates = {

@@ -1,4 +1,4 @@
-"""What a run says of its steps: curves, the progress line, a warning of a loss that explodes."""
+"""The log of a run's steps: curves, the progress line, and a warning if the loss explodes."""
 
 import math
 from typing import Any
@@ -19,11 +19,11 @@ class TrainingLog:
     """Collects the metrics of the steps, and writes their means at the end of each interval.
 
     The end of an interval is only marked when it is reached, and written once the next dispatch is
-    under way: a device that waited for the host to read the loss would do nothing meanwhile, and
-    that would look like a wait for data.
+    under way: otherwise the device would be idle while the host reads the loss, and that would look
+    like waiting for data.
 
     Attributes:
-      throughput: of the steps.
+      throughput: times the steps.
       progress: the line with the step, the loss and the time left.
     """
 
@@ -37,30 +37,30 @@ class TrainingLog:
         self._details = ''
 
     def add(self, metrics: Metrics) -> None:
-        """Takes the metrics of a dispatch, which may still be computed."""
+        """Adds the metrics of a dispatch, which may still be running."""
         self._interval.append(metrics)
         num_steps = next(iter(metrics.values())).shape[0]
         self._num_images += num_steps * self._config.data.batch_size
 
     def end_interval(self, step: int) -> None:
-        """The interval ends at `step`; see `write`."""
+        """Ends the interval at `step`; `write` writes it."""
         if self._interval:
             self._ended = step, self._interval, self._num_images
             self._interval, self._num_images = [], 0
 
     def show(self, step: int) -> None:
-        """Moves the progress line on, with what was written last."""
+        """Updates the progress line, with the metrics that were written last."""
         self.progress.update(step, self._details)
 
     def rest(self, step: int) -> None:
-        """Leaves the progress line behind for other output."""
+        """Ends the progress line before other output."""
         self.progress.rest(step, self._details)
 
     def write(self) -> bool:
-        """Waits for the steps of the interval that has ended, if there is one, and writes it.
+        """Waits for the steps of the interval that has ended, if any, and writes their means.
 
         Returns:
-          False if a loss or a gradient was not finite; nothing is written then.
+          False if a loss or a gradient was not finite; then nothing is written.
         """
         if self._ended is None:
             return True
@@ -83,7 +83,7 @@ class TrainingLog:
 
 
 def _means(interval: list[Any]) -> dict[str, float]:
-    """Over all steps of an interval, by name."""
+    """Returns the mean of each metric over all steps of an interval."""
     return {
         name: float(np.mean(np.concatenate([metrics[name] for metrics in interval])))
         for name in interval[0]

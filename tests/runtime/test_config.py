@@ -123,7 +123,7 @@ def test_a_run_of_a_config_that_is_refused_today_can_still_be_read():
     [
         ({'model.name': 'unet', 'model.norm': 'batch'}, 'model.name=unet, which has no norm'),
         ({'model.name': 'unet', 'model.norm': 'group'}, 'write model.norm=none'),
-        ({'model.norm': 'batch', 'optim.accumulate': 4}, 'each part of a batch by itself'),
+        ({'model.norm': 'batch', 'optim.accumulate': 4}, 'each part of a batch separately'),
     ],
 )
 def test_options_that_would_be_ignored_or_misread_start_no_run(changes, words):

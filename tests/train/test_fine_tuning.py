@@ -83,9 +83,9 @@ def test_resuming_does_not_load_it_again(old_run, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'model.name': 'unet'}, r'old has model.name=tiny, this run unet: write model.name=tiny'),
-        ({'model.norm': 'batch'}, r'old has model.norm=none, this run batch'),
-        ({'channels': 3}, r'old has model.channels=1, this run 3: start from a run on images'),
+        ({'model.name': 'unet'}, r'old has model.name=tiny, but this run has unet: write model.name=tiny'),
+        ({'model.norm': 'batch'}, r'old has model.norm=none, but this run has batch'),
+        ({'channels': 3}, r'old has model.channels=1, but this run has 3: start from a run on images'),
         ({'model.init_from': 'gone'}, 'There is no run in gone'),
     ],
 )
@@ -101,7 +101,7 @@ def test_the_config_takes_the_network_of_the_other_run(old_run, tmp_path):
     config = planned_config(captures, init_from=str(old_run), steps=2)
     assert (config.model.name, config.model.init_from) == ('tiny', str(old_run))
     assert Workdir(old_run).config().model.init_from == ''
-    with pytest.raises(UserError, match='model.name=tiny, this run unet'):
+    with pytest.raises(UserError, match='model.name=tiny, but this run has unet'):
         planned_config(captures, model='unet', init_from=str(old_run), steps=2)
     assert (
         dataclasses.replace(config.model, init_from='', zero_last=True)  # weights are not drawn

@@ -118,13 +118,13 @@ def test_a_mask_goes_through_a_blur_too():
     ('noise', 'loss', 'words'),
     [
         ('poisson:0.5', 'l1', 'a clean 255 of 255 becomes 0. optim.loss=l2 suits them'),
-        ('bernoulli:0.5', 'l1', 'missing values included'),
+        ('bernoulli:0.5', 'l1', 'including missing values'),
         ('bernoulli:0.6', 'l0', 'optim.loss=masked_l2 suits them'),
         ('impulse:0.9', 'l1', 'optim.loss=l0 suits them'),
         ('text:0.25', 'l2', 'the mean of the targets'),
         ('text:0.25+bernoulli:0.6', 'l1', 'optim.loss=masked_l1 suits them'),
         ('impulse:0.6', 'masked_l2', 'the observed values'),
-        ('blur:1+gaussian:10', 'l2', 'and so does no loss with these targets'),
+        ('blur:1+gaussian:10', 'l2', 'No loss learns the clean image from these targets'),
     ],
 )
 def test_a_loss_that_does_not_learn_the_clean_image_is_told_of(noise, loss, words, caplog):

@@ -76,6 +76,6 @@ def test_parts_are_not_advised_where_they_would_be_another_run(monkeypatch):
     layout = make_layout(8, jax.devices()[:1])
     for norm, advised in (('none', True), ('batch', False)):
         config = tiny_config(**{'model.norm': norm})
-        words = memory_fit._what_fits(config, None, None, layout, 24, 12)
+        words = memory_fit._suggest_what_fits(config, None, None, layout, 24, 12)
         assert ('optim.accumulate=2' in words) == advised
         assert 'data.batch_size=4' in words

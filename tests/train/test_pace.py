@@ -48,7 +48,7 @@ def test_a_time_too_short_for_anything_is_said_before_the_first_step():
     few = pace.divide(360, timing, num_regions=9)
     words = ' '.join(sentence for _, sentence in pace.in_words(few, timing, 360))
     assert '6.0 min in all, until ' in words
-    assert 'steps are few: with --minutes' in words
+    assert 'steps are few: expect a better model with --minutes' in words
 
 
 class Clock:

@@ -104,7 +104,7 @@ def test_a_complete_run_is_extended_by_more_steps(captures, capsys):
     assert n2n(*command(captures, '--steps', '2')) == 0
     assert n2n(*command(captures, '--steps', '5')) == 0
     told = capsys.readouterr().err
-    assert 'The run was complete at step 2. It is extended to 5 with its optimizer' in told
+    assert 'The run was complete at step 2. It is extended to step 5 and keeps its' in told
     assert done(run)['step'] == 5
     assert Workdir(run).config().train.patience_from == 2
     assert n2n(*command(captures, '--steps', '4')) == 2
