@@ -1,1 +1,1 @@
-"""What a run stands on: config, workdir, checkpoint, parallel, rng, memory, errors."""
+"""Infrastructure of a run: config, workdir, checkpoints, devices, signals, memory, errors."""

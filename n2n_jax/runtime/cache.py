@@ -1,4 +1,4 @@
-"""Where things live that can be made again: drawn images, compiled code."""
+"""The cache folder, for files that can be recreated: generated images, compiled code."""
 
 import os
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def default_cache_dir() -> Path:
-    """$N2N_JAX_CACHE, else n2n_jax inside $XDG_CACHE_HOME, else ~/.cache/n2n_jax."""
+    """Returns $N2N_JAX_CACHE, else n2n_jax inside $XDG_CACHE_HOME, else ~/.cache/n2n_jax."""
     if folder := os.environ.get('N2N_JAX_CACHE'):
         return Path(folder).expanduser()
     if folder := os.environ.get('XDG_CACHE_HOME'):

@@ -1,9 +1,9 @@
-"""Checkpoints that describe themselves. The only module that knows Orbax.
+"""Self-contained checkpoints. The only module that uses Orbax.
 
 A checkpoint holds the weights, their running average, the rest of the training state, and as JSON
 the resolved config and the provenance: nothing else is needed to resume, evaluate or denoise.
-Orbax writes it to a temporary folder and renames that when it is whole, so a half-written one is
-never seen.
+Orbax writes it to a temporary folder and renames that when it is complete, so a half-written
+checkpoint is never visible.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ from n2n_jax.runtime.config import Config, from_config_dict
 from n2n_jax.runtime.errors import CheckpointError, UserError
 
 FOLDER = 'checkpoints'  # inside the workdir
-BEST_FOLDER = 'best'  # the one with the best score, if a run selects by score
+BEST_FOLDER = 'best'  # the checkpoint with the best score, if a run selects by score
 
 _META = 'meta'
 
-_OF_THE_DRIVE = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # not of the files
-_DELETION_SECONDS = 0.2  # in which a checkpoint that is being deleted loses a file
-# How TensorStore begins what it says when a file cannot be written: 'RESOURCE_EXHAUSTED: Error ...'
+_DRIVE_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # of the drive, not of the files
+_DELETION_SECONDS = 0.2  # a checkpoint that is being deleted loses a file within this time
+# How TensorStore's errors begin when a file cannot be written: 'RESOURCE_EXHAUSTED: Error ...'
 _STORAGE_STATUS = re.compile(r'[A-Z]+(_[A-Z]+)*: ')
 
 
@@ -41,9 +41,9 @@ class Checkpoints:
     """The checkpoints of one workdir.
 
     Args:
-      workdir: of the run.
+      workdir: folder of the run.
       keep: how many to keep besides the last one; None opens them for reading only.
-      folder: inside the workdir.
+      folder: folder of the checkpoints inside the workdir.
     """
 
     def __init__(self, workdir: Path, *, keep: int | None = None, folder: str = FOLDER):
@@ -66,38 +66,38 @@ class Checkpoints:
             self.close()
 
     def close(self) -> None:
-        """Waits for a save under way, and ends the threads that save and read.
+        """Waits for a save under way, and ends Orbax's threads.
 
         Raises:
           CheckpointError: the checkpoint could not be written.
         """
-        with _undisturbed(), self._errors_named():
+        with _signals_deferred(), self._write_errors_named():
             self._manager.close()
 
     @property
     def last_step(self) -> int | None:
-        """Step of the newest whole checkpoint, None if there is none."""
+        """Step of the newest complete checkpoint, None if there is none."""
         return self._manager.latest_step()
 
     def save(self, step: int, items: dict[str, Any], meta: dict[str, Any]) -> None:
-        """Starts to write a checkpoint; every process calls this.
+        """Starts to write a checkpoint; every process must call this.
 
         Args:
           step: number of updates that the items hold.
           items: pytrees of arrays by name.
-          meta: what JSON can hold, with the resolved config under 'config'.
+          meta: JSON-serializable values, with the resolved config under 'config'.
 
         Raises:
-          CheckpointError: the disk is too full for it, or the save before it failed.
+          CheckpointError: the disk is too full for it, or the previous save failed.
         """
         self.check_room(items)
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         arguments[_META] = ocp.args.JsonSave(meta)
-        with _undisturbed(), self._errors_named():
+        with _signals_deferred(), self._write_errors_named():
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
 
     def check_room(self, items: dict[str, Any]) -> None:
-        """Looks whether a checkpoint of these items fits on the disk.
+        """Checks whether a checkpoint of these items fits on the disk.
 
         Raises:
           CheckpointError: it does not.
@@ -105,111 +105,120 @@ class Checkpoints:
         num_bytes = sum(x.nbytes for x in jax.tree.leaves(items))
         free = shutil.disk_usage(self._workdir).free
         if free < num_bytes:
-            raise self._error(f'it needs {_megabytes(num_bytes)} and {_megabytes(free)} are free')
+            raise self._write_error(
+                f'it needs {_megabytes(num_bytes)}, but only {_megabytes(free)} are free'
+            )
 
     def delete(self, step: int) -> None:
-        """Deletes the checkpoint of `step`; every process calls this."""
-        with self._errors_named():
+        """Deletes the checkpoint of `step`; every process must call this."""
+        with self._write_errors_named():
             self._manager.delete(step)
 
     def wait(self) -> None:
-        """Returns when the last save is whole on disk.
+        """Waits until the last save is complete on disk.
 
         Raises:
           CheckpointError: it could not be written.
         """
-        with _undisturbed(), self._errors_named():
+        with _signals_deferred(), self._write_errors_named():
             self._manager.wait_until_finished()
 
     @contextlib.contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        """A failed write comes as one of many errors, often with the save after it.
+    def _write_errors_named(self) -> Iterator[None]:
+        """Turns failed writes into CheckpointErrors.
 
-        What is no failed write, such as a mistake of ours in what is to be saved, stays as it is.
+        Orbax reports a failed write as one of several exceptions, often only at the next save.
+        Other errors, such as our own bugs, are raised unchanged.
         """
         try:
             yield
         except OSError as error:
-            raise self._error(error.strerror or str(error)) from error
+            raise self._write_error(error.strerror or str(error)) from error
         except (ValueError, RuntimeError) as error:
-            words = str(error)
-            if not _STORAGE_STATUS.match(words):
+            message = str(error)
+            if not _STORAGE_STATUS.match(message):
                 raise
-            full = words.startswith('RESOURCE_EXHAUSTED') or 'No space left' in words
-            raise self._error('the disk is full' if full else words[:200]) from error
+            full = message.startswith('RESOURCE_EXHAUSTED') or 'No space left' in message
+            raise self._write_error('the disk is full' if full else message[:200]) from error
 
-    def _error(self, reason: str) -> CheckpointError:
-        saved = self._workdir / FOLDER  # what a run resumes from, whichever could not be written
+    def _write_error(self, reason: str) -> CheckpointError:
+        saved = self._workdir / FOLDER  # runs resume from these, even if writing `best` failed
         steps = [int(path.name) for path in saved.glob('*') if path.name.isdecimal()]
         return CheckpointError(
             f'A checkpoint could not be written to {self._path}: {reason}. '
             + (
-                f'Once that is mended, the same command resumes at step {max(steps)}.'
+                f'Fix that and rerun the same command: it resumes at step {max(steps)}.'
                 if steps
                 else 'None has been saved so far.'
             )
         )
 
     def preempted(self, step: int) -> bool:
-        """True once the cluster has asked all processes to leave (needs jax.distributed)."""
+        """Checks whether the cluster has asked all processes to stop (needs jax.distributed)."""
         return self._manager.reached_preemption(step)
 
     def meta(self, step: int) -> dict[str, Any]:
-        """What was saved as JSON.
+        """Returns the values that were saved as JSON.
 
         Raises:
           UserError: the checkpoint is damaged.
-          FileNotFoundError: it is gone.
+          FileNotFoundError: the checkpoint was deleted.
         """
         arguments = ocp.args.Composite(**{_META: ocp.args.JsonRestore()})
-        with self._damage_named(step):
+        with self._read_errors_named(step):
             meta = self._manager.restore(step, args=arguments)[_META]
             if not (isinstance(meta, dict) and isinstance(meta.get('config'), dict)):
                 raise TypeError('no config in it')
             return meta
 
     def config(self, step: int) -> Config:
-        """The resolved config of the run; raises as `meta` does."""
+        """Returns the resolved config of the run; raises as `meta` does."""
         return from_config_dict(self.meta(step)['config'], saved=True)
 
     def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
-        """The items named in `abstract`: pytrees of `jax.ShapeDtypeStruct` with shardings.
+        """Returns the items named in `abstract`.
+
+        Args:
+          step: step of the checkpoint.
+          abstract: for each item a pytree of `jax.ShapeDtypeStruct` with shardings.
 
         Raises:
           UserError: the checkpoint is damaged, or of another network.
-          FileNotFoundError: it is gone.
+          FileNotFoundError: the checkpoint was deleted.
         """
         arguments = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
-        with self._damage_named(step):
+        with self._read_errors_named(step):
             restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
             return {name: restored[name] for name in abstract}
 
     @contextlib.contextmanager
-    def _damage_named(self, step: int) -> Iterator[None]:
-        """Damage comes as any error at all, a bare Exception among them."""
+    def _read_errors_named(self, step: int) -> Iterator[None]:
+        """Names the checkpoint in errors; a damaged one may raise anything, even Exception."""
         folder = self._path / str(step)
         try:
-            with _LateAnswersDropped():
+            with _AbandonedReadsSilenced():
                 yield
         except MemoryError:
             raise
         except Exception as error:
             if self._is_being_deleted(folder):
                 raise FileNotFoundError(f'{folder} was deleted.') from error
-            words = str(error)
-            if 'RESOURCE_EXHAUSTED' in words:
+            message = str(error)
+            if 'RESOURCE_EXHAUSTED' in message:
                 raise MemoryError(f'{folder} does not fit.') from error
-            if isinstance(error, PermissionError) or 'PERMISSION_DENIED' in words:
-                raise UserError(f'{folder} cannot be read: you lack the permission.') from error
-            if isinstance(error, OSError) and error.errno in _OF_THE_DRIVE:
+            if isinstance(error, PermissionError) or 'PERMISSION_DENIED' in message:
+                raise UserError(
+                    f'{folder} cannot be read: ask its owner for permission to read it.'
+                ) from error
+            if isinstance(error, OSError) and error.errno in _DRIVE_ERRORS:
                 raise UserError(f'{folder} cannot be read: {error.strerror}. Try again.') from error
             raise UserError(
                 f'{folder} cannot be read ({type(error).__name__}): it is damaged, incomplete or '
                 f'of another network. If it is a copy, copy the run again; else move that folder '
-                f'away{self._instead(step)}.'
+                f'away{self._describe_fallback(step)}.'
             ) from error
 
-    def _instead(self, step: int) -> str:
+    def _describe_fallback(self, step: int) -> str:
         if self._path.name == BEST_FOLDER:
             return ', and the last weights are used'
         earlier = [other for other in self._manager.all_steps() if other < step]
@@ -217,7 +226,7 @@ class Checkpoints:
 
     @staticmethod
     def _is_being_deleted(folder: Path) -> bool:
-        """True if the run removes an old checkpoint, which takes a moment (see `follow`)."""
+        """Checks whether the run is deleting the checkpoint, which takes a moment."""
         before = sum(1 for _ in folder.rglob('*'))
         time.sleep(_DELETION_SECONDS)
         return not folder.exists() or sum(1 for _ in folder.rglob('*')) < before
@@ -227,11 +236,16 @@ class Checkpoints:
     ) -> Iterator[int]:
         """Yields the step of each new checkpoint until the run is finished.
 
-        A checkpoint that is deleted before its turn is skipped: the newest one always comes.
+        A checkpoint that is deleted before its turn is skipped; the newest is always yielded.
+
+        Args:
+          finished: tells whether the run is finished.
+          first_after: only checkpoints after this step are yielded.
+          poll_seconds: how long to wait before looking again.
         """
         seen = first_after
         while True:
-            done = finished()  # before the look, or the last checkpoint could slip through
+            done = finished()  # before listing, or the last checkpoint could be missed
             self._manager.reload()
             steps = [step for step in self._manager.all_steps() if step > seen]
             for step in sorted(steps):
@@ -244,10 +258,10 @@ class Checkpoints:
 
 
 def open_for_reading(workdir: Path) -> Checkpoints:
-    """The checkpoints of a finished or running run: the best one if the run selects, else all.
+    """Opens the checkpoints of a finished or running run: the best if the run selects, else all.
 
     Raises:
-      UserError: the folder is missing or holds no whole checkpoint.
+      UserError: the folder is missing or holds no complete checkpoint.
     """
     if not workdir.is_dir():
         raise UserError(f'There is no run in {workdir}: no such folder.')
@@ -258,47 +272,47 @@ def open_for_reading(workdir: Path) -> Checkpoints:
                 return checkpoints
             checkpoints.close()
     raise UserError(
-        f'{workdir} holds no whole checkpoint: give the --workdir of a run that has saved one.'
+        f'{workdir} holds no complete checkpoint: give the --workdir of a run that has saved one.'
     )
 
 
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes and types of `tree`, to be restored onto `sharding`."""
+    """Returns the shapes and types of `tree` with `sharding`, as `Checkpoints.restore` takes."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
-class _LateAnswersDropped:
-    """Keeps what asyncio says of reads nobody waits for from the screen.
+class _AbandonedReadsSilenced:
+    """Hides asyncio's messages about reads that nobody waits for any more.
 
-    Once one read has failed, TensorStore's threads answer for all others, at any time, to a loop
-    that is closed; and their errors are logged when they are collected. So after a failure it
-    stays, as `sys.unraisablehook` and as a filter of asyncio's log.
+    Once one read has failed, TensorStore's threads report the others to an event loop that is
+    closed, at any later time, and their errors are logged when they are garbage-collected. So after
+    a failure this stays in place, as `sys.unraisablehook` and as a filter of asyncio's log.
     """
 
     def __init__(self) -> None:
         self._previous = sys.unraisablehook
 
     def __enter__(self) -> None:
-        if not isinstance(sys.unraisablehook, _LateAnswersDropped):
+        if not isinstance(sys.unraisablehook, _AbandonedReadsSilenced):
             sys.unraisablehook = self
-            logging.getLogger('asyncio').addFilter(_is_no_late_answer)
+            logging.getLogger('asyncio').addFilter(_is_worth_logging)
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is None and sys.unraisablehook is self:
             sys.unraisablehook = self._previous
-            logging.getLogger('asyncio').removeFilter(_is_no_late_answer)
+            logging.getLogger('asyncio').removeFilter(_is_worth_logging)
 
     def __call__(self, unraisable: 'sys.UnraisableHookArgs') -> None:
         if str(unraisable.exc_value) != 'Event loop is closed':
             self._previous(unraisable)
 
 
-def _is_no_late_answer(record: logging.LogRecord) -> bool:
+def _is_worth_logging(record: logging.LogRecord) -> bool:
     return 'exception was never retrieved' not in record.getMessage()
 
 
-def _undisturbed() -> contextlib.AbstractContextManager[None]:
-    """No signal ends a save halfway. Of several processes SIGTERM is JAX's, see `preempted`."""
+def _signals_deferred() -> contextlib.AbstractContextManager[None]:
+    """Lets no signal end a save halfway. With several processes SIGTERM is left to JAX."""
     alone = jax.process_count() == 1
     return interrupts.deferred(*(interrupts.NUMBERS if alone else (signal.SIGINT,)))
 

@@ -2,7 +2,7 @@
 
 A config file returns an `ml_collections.ConfigDict` made by `to_config_dict(Config())` with some
 values changed, so that `--config.data.crop=64` works on the command line. `from_config_dict` checks
-it and freezes it. Help, bounds and choices stand with each field; `n2n_jax.runtime.config_table`
+it and freezes it. Each field declares its help, bounds and choices; `n2n_jax.runtime.config_table`
 prints them. Durations are in steps (one update of the weights each) unless the name says otherwise.
 """
 
@@ -41,7 +41,7 @@ class ModelConfig:
         'normalization layers of resnet50 (unet has none)',
         choices=('batch', 'group', 'none'),
     )
-    residual: bool = field(True, 'predict the noise in place of the image')
+    residual: bool = field(True, 'predict the noise instead of the image')
     dtype: str = field(
         'float32',
         'number format of the computation, the weights are always float32',
@@ -62,19 +62,18 @@ class ModelConfig:
     black: float = field(0.0, 'pixel value that the network sees as 0')
     white: float = field(
         0.0,
-        'pixel value that the network sees as 1; black and white both 0 stand for the range of the '
+        'pixel value that the network sees as 1; black and white both 0 mean the range of the '
         "file's type, 0 to 1 for floating point",
     )
     noise: str = field(
         '',
         'standard deviation of the noise of captures, in units of white - black, one number or '
-        'one per channel with commas; empty to have it measured, none to give the network the '
-        'values as they are',
+        'one per channel with commas; empty to measure it, none to leave the values unscaled',
     )
-    center: str = field('', 'middle of the values of captures, in the form of model.noise')
-    contrast: str = field('', 'extent of the values of captures, in the form of model.noise')
+    center: str = field('', 'middle of the values of captures, written as model.noise is')
+    contrast: str = field('', 'extent of the values of captures, written as model.noise is')
     constants: str = field(
-        '', 'comma-separated pixel values that stand in place of measurements in captures'
+        '', 'comma-separated pixel values in captures that mark missing measurements'
     )
     zero_last: bool = field(
         True,
@@ -97,7 +96,7 @@ class DataConfig:
     feed: str = field(
         'auto',
         'device keeps the images on the device, stream reads them when they are needed, auto '
-        'decides by their size',
+        'chooses by their size',
         choices=('auto', 'device', 'stream'),
     )
     on_bad_file: str = field(
@@ -109,7 +108,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CapturesConfig:
-    """Captures of your own, in place of clean images and synthetic noise."""
+    """The user's captures, instead of clean images and synthetic noise."""
 
     paths: str = field('', 'files or folders of captures, comma-separated, empty for clean images')
     pattern: str = field('', 'pattern of file names in one folder, such as {scene}_{capture}.tif')
@@ -165,7 +164,7 @@ class OptimConfig:
     learning_rate: float = field(1e-3, 'largest learning rate', above(0))
     b1: float = field(0.9, "decay per step of Adam's running mean of the gradients", _DECAY)
     b2: float = field(0.99, "decay per step of Adam's running mean of their squares", _DECAY)
-    eps: float = field(1e-8, 'what Adam adds to the denominator of an update', above(0))
+    eps: float = field(1e-8, 'number that Adam adds to the denominator of an update', above(0))
     warmup_steps: int = field(
         50, 'steps over which the learning rate rises from 0, fewer than train.steps', at_least(0)
     )
@@ -188,7 +187,7 @@ class OptimConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """The length of a run, and what happens how often."""
+    """The length of a run, and how often it logs, saves and stops."""
 
     steps: int = field(1000, 'length of the run, in steps', at_least(1))
     steps_per_dispatch: int = field(
@@ -249,16 +248,16 @@ class Config:
 
     @property
     def target_spec(self) -> str:
-        """The target's corruption, 'clean' for none."""
+        """The spec of the target's noise, 'clean' for none."""
         return self.noise.input if self.noise.target == 'same' else self.noise.target
 
 
-# Keys that had another name, which is still understood: {old: new}.
+# Renamed keys, which are accepted under their old names too: {old: new}.
 RENAMED = {'noise.realisations': 'noise.realizations'}
 
 
 def to_config_dict(config: Config) -> config_dict.ConfigDict:
-    """A locked ConfigDict with the values of `config`, to be changed key by key."""
+    """Returns a locked ConfigDict with the values of `config`, to be changed key by key."""
     return config_dict.ConfigDict(dataclasses.asdict(config)).lock()
 
 
@@ -266,12 +265,12 @@ def from_config_dict(values: Any, *, saved: bool = False) -> Config:
     """Freezes and checks a ConfigDict or a nested dict, such as one read from JSON.
 
     Args:
-      values: of each key.
-      saved: they are those of a run that was started with them: its weights are of use even if we
-        would refuse to start it today.
+      values: the value of each key.
+      saved: whether the values are those of an existing run. They are not checked then: the weights
+        of a run stay usable even if today's checks would refuse to start it.
 
     Raises:
-      UserError: unknown key, wrong type or impossible value; names the key and what to write.
+      UserError: unknown key, wrong type or invalid value; names the key and what to write.
     """
     if hasattr(values, 'to_dict'):
         values = values.to_dict()
@@ -281,13 +280,13 @@ def from_config_dict(values: Any, *, saved: bool = False) -> Config:
         return config
     model = config.model
     if config.captures.paths and model.black != model.white and not model.noise:
-        # A run from before noise was measured; resumed, it is what it was.
+        # Saved before noise was measured: resuming must not start to measure it.
         config = dataclasses.replace(config, model=dataclasses.replace(model, noise=NOT_MEASURED))
     return config
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """{'data.crop': 64, ...}."""
+    """Returns the values by their full keys: {'data.crop': 64, ...}."""
     flat = {}
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, dict):
@@ -298,7 +297,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def fields() -> Iterator[tuple[str, config_fields.Field]]:
-    """Each key, such as 'data.crop', with its field: type, default, help, bounds and choices."""
+    """Yields each key, such as 'data.crop', with its field, see `config_fields.field`."""
     for item in dataclasses.fields(Config):
         if dataclasses.is_dataclass(item.type):
             for inner in dataclasses.fields(item.type):
@@ -322,20 +321,20 @@ def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
             continue
         if kind is float and type(value) is int:
             value = float(value)
-        if type(value) is not kind:  # bool is an int to isinstance, but not to us
+        if type(value) is not kind:  # not isinstance, for which a bool is an int
             raise config_fields.wrong_type(name, value, known[key])
         arguments[key] = value
     return cls(**arguments)
 
 
 def _with_new_names(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The values of a section, under the names that its keys have today."""
+    """Returns the values of a section with old key names replaced by new ones."""
     renamed = {}
     for key, value in values.items():
         name = prefix + key
         new = RENAMED.get(name, name).removeprefix(prefix)
         if new != key and new in values:
-            raise UserError(f"Config key '{name}' is now called '{prefix}{new}': set that alone.")
+            raise UserError(f"Config key '{name}' is now called '{prefix}{new}': set only that.")
         renamed[new] = value
     return renamed
 
@@ -344,7 +343,7 @@ def check(config: Config) -> None:
     """Checks whether a config can be run.
 
     Raises:
-      UserError: a value that is not possible, or values that exclude each other.
+      UserError: a value is invalid, or values exclude each other.
     """
     values = flatten(config)
     for key, its_field in fields():

@@ -1,4 +1,4 @@
-"""Values of a config that are possible by themselves and exclude each other."""
+"""Checks of config values that are valid by themselves but not together."""
 
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def check_together(config: 'Config') -> None:
-    """Checks the values of a config against each other.
+    """Checks whether the values of a config are valid together.
 
     Raises:
-      UserError: values that exclude each other; names them and what to write.
+      UserError: values exclude each other; names them and what to write.
     """
     _check_lengths(config)
     _check_model(config)
@@ -31,7 +31,7 @@ def _check_lengths(config: 'Config') -> None:
         )
     if optim.warmup_steps >= config.train.steps:
         raise UserError(
-            f'optim.warmup_steps={optim.warmup_steps} leaves no step to train in train.steps='
+            f'optim.warmup_steps={optim.warmup_steps} must be less than train.steps='
             f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
         )
 
@@ -40,10 +40,13 @@ def _check_model(config: 'Config') -> None:
     model = config.model
     if model.channels not in (1, 3) and not config.captures.paths:
         raise UserError(
-            f'model.channels={model.channels} is for captures: images are gray (1) or color (3).'
+            f'model.channels={model.channels} is for captures only: write 1 for gray images or 3 '
+            'for color.'
         )
     if model.encoder_weights and model.init_from:
-        raise UserError('model.encoder_weights and model.init_from exclude each other: empty one.')
+        raise UserError(
+            'model.encoder_weights and model.init_from are mutually exclusive: set only one.'
+        )
     if model.encoder_weights and (model.name, model.norm) != ('resnet50', 'batch'):
         raise UserError(
             'model.encoder_weights needs model.name=resnet50 and model.norm=batch, not '
@@ -54,7 +57,7 @@ def _check_model(config: 'Config') -> None:
 def _check_realizations(config: 'Config') -> None:
     key = f'noise.realizations={config.noise.realizations}'
     if config.captures.paths:
-        raise UserError(f'{key} is for synthetic noise, and captures have their own: write 0.')
+        raise UserError(f'{key} is for synthetic noise, but captures have real noise: write 0.')
     if config.data.feed == 'stream':
         raise UserError(f'{key} keeps all versions on the device: write data.feed=auto.')
     if config.noise.realizations == 1 and config.target_spec == config.noise.input:
@@ -66,9 +69,9 @@ def _check_realizations(config: 'Config') -> None:
 
 def _check_patience(config: 'Config') -> None:
     captures, evaluation = config.captures, config.eval
-    of_scenes = captures.paths and not captures.single
-    if not (of_scenes and evaluation.in_loop and evaluation.every):
+    can_be_scored = captures.paths and not captures.single
+    if not (can_be_scored and evaluation.in_loop and evaluation.every):
         raise UserError(
-            f'train.patience={config.train.patience} needs captures of scenes, '
-            'evaluated along the way (eval.in_loop=True, eval.every above 0): write 0.'
+            f'train.patience={config.train.patience} needs two or more captures of each scene, '
+            'evaluated during the run (eval.in_loop=True, eval.every above 0): write 0.'
         )

@@ -1,4 +1,4 @@
-"""The fields of a config: each with its default, its help, and the values that are possible."""
+"""The fields of a config: each with its default, its help, and its valid values."""
 
 import dataclasses
 import math
@@ -11,11 +11,11 @@ Field = dataclasses.Field
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """What a number may be; floats are finite besides.
+    """The interval of valid numbers; floats must also be finite.
 
     Attributes:
-      low, high: the ends.
-      open_low, open_high: whether the ends themselves are left out.
+      low, high: the ends of the interval.
+      open_low, open_high: whether the ends themselves are excluded.
     """
 
     low: float = -math.inf
@@ -24,13 +24,13 @@ class Bounds:
     open_high: bool = False
 
     def hold(self, value: float) -> bool:
-        """Whether the value is possible. NaN and infinities never are."""
+        """Checks whether the value is valid. NaN and infinities never are."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return (isinstance(value, int) or math.isfinite(value)) and above and below
 
     def __str__(self) -> str:
-        """What is possible, in words; '' for every finite number."""
+        """Returns the interval in words; '' if every finite number is valid."""
         ends = []
         if math.isfinite(self.low):
             ends.append(f'above {self.low}' if self.open_low else f'{self.low} or more')
@@ -42,25 +42,25 @@ class Bounds:
 
 
 def at_least(low: float) -> Bounds:
-    """No smaller than `low`."""
+    """Returns the bounds of numbers that are no smaller than `low`."""
     return Bounds(low)
 
 
 def above(low: float) -> Bounds:
-    """Larger than `low`."""
+    """Returns the bounds of numbers larger than `low`."""
     return Bounds(low, open_low=True)
 
 
 def field(
     default: Any, help: str, bounds: Bounds | None = None, *, choices: tuple[str, ...] = ()
 ) -> Any:
-    """A field of a config.
+    """Makes a field of a config.
 
     Args:
-      default: its value where nothing else is said.
+      default: its value if a config does not set it.
       help: what it does, as a sentence fragment with units.
-      bounds: of a number.
-      choices: of a text with few possible values.
+      bounds: the valid numbers; None for all.
+      choices: the valid texts; () for all.
     """
     metadata = {'help': help, 'bounds': bounds or Bounds(), 'choices': choices}
     return dataclasses.field(default=default, metadata=metadata)
@@ -70,48 +70,48 @@ def check_value(name: str, value: Any, its_field: Field) -> None:
     """Checks a value by itself.
 
     Args:
-      name: of the key, for messages.
-      value: of the type of the field.
-      its_field: made by `field`.
+      name: full key, for messages.
+      value: the value, which has the type of the field.
+      its_field: the field, made by `field`.
 
     Raises:
-      UserError: the value is not possible; says which are.
+      UserError: the value is invalid; says which are valid.
     """
     choices, bounds = its_field.metadata['choices'], its_field.metadata['bounds']
     if choices and value not in choices:
-        raise UserError(f'{name}={value!r} is not possible: choose from {", ".join(choices)}.')
+        raise UserError(f'{name}={value!r} is invalid: choose from {", ".join(choices)}.')
     if type(value) not in (int, float) or bounds.hold(value):
         return
-    words = str(bounds)
+    valid = str(bounds)
     if not math.isfinite(value):
-        words = f'{words}, and a finite number' if words else 'a finite number'
+        valid = f'{valid}, and a finite number' if valid else 'a finite number'
     number = f'{value:g}' if isinstance(value, float) else value
-    raise UserError(f'{name}={number} is not possible: write {words}.')
+    raise UserError(f'{name}={number} is invalid: write {valid}.')
 
 
 def from_text(name: str, text: str, its_field: Field) -> Any:
-    """The value that a text on the command line stands for.
+    """Parses a text from the command line.
 
     Raises:
-      UserError: it stands for none of the type of the field.
+      UserError: the text is not of the type of the field.
     """
     kind = its_field.type
     try:
-        return _TRUTH[text.lower()] if kind is bool else kind(text)
+        return _BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise wrong_type(name, text, its_field) from None
 
 
 def wrong_type(name: str, value: Any, its_field: Field) -> UserError:
-    """The error for a value of another type than that of the field."""
+    """Returns the error for a value that is not of the type of the field."""
     return UserError(
-        f"Config key '{name}' takes {_ARTICLES[its_field.type]}, not {value!r} "
+        f"Config key '{name}' takes {_TYPE_NAMES[its_field.type]}, not {value!r} "
         f'(default: {its_field.default!r}).'
     )
 
 
-_TRUTH = {
+_BOOLEANS = {
     **dict.fromkeys(('true', 't', '1', 'yes', 'y', 'on'), True),
     **dict.fromkeys(('false', 'f', '0', 'no', 'n', 'off'), False),
 }
-_ARTICLES = {int: 'a whole number', float: 'a number', str: 'text', bool: 'True or False'}
+_TYPE_NAMES = {int: 'a whole number', float: 'a number', str: 'text', bool: 'True or False'}

@@ -1,4 +1,4 @@
-"""The Python file of a config, which `python -m n2n_jax.main --config` takes: run, and written."""
+"""Runs and writes the Python config files that `python -m n2n_jax.main --config` takes."""
 
 import os
 import pprint
@@ -14,14 +14,14 @@ from n2n_jax.runtime.errors import UserError
 
 
 def load(file_and_variant: str) -> ConfigDict:
-    """The config that a file describes; the file is run once.
+    """Runs a config file, once, and returns its config.
 
     Args:
-      file_and_variant: such as 'configs/unet_gauss.py:quick,clean'. What stands behind the colon is
-        the argument of its `get_config`.
+      file_and_variant: such as 'configs/unet_gauss.py:quick,clean'. The text after the colon is
+        passed to the file's `get_config`.
 
     Raises:
-      UserError: there is no such file, or it fails; errors of that kind in the file are its own.
+      UserError: there is no such file, or it fails; UserErrors of the file are raised unchanged.
     """
     file, colon, variant = file_and_variant.partition(':')
     if not os.path.isfile(file):
@@ -39,7 +39,7 @@ def load(file_and_variant: str) -> ConfigDict:
                 "'from n2n_jax import Config, to_config_dict' in it."
             ) from None
         raise UserError(
-            f'{file} is no config file, which defines get_config() ({_in_words(error)}).'
+            f'{file} is not a config file that defines get_config() ({_describe(error)}).'
         ) from None
     try:
         values = get_config(variant) if colon else get_config()
@@ -47,16 +47,16 @@ def load(file_and_variant: str) -> ConfigDict:
         raise
     except Exception as error:
         where = f'line {_line(error, file)}, ' if _line(error, file) else ''
-        raise UserError(f'{file}: get_config() failed ({where}{_in_words(error)}).') from None
+        raise UserError(f'{file}: get_config() failed ({where}{_describe(error)}).') from None
     return _as_config_dict(values, file)
 
 
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f'{type(error).__name__}: {error}'
 
 
 def _line(error: Exception, file: str) -> int | None:
-    """The line of the file in which the error arose, None for one outside it."""
+    """Returns the line of the file in which the error was raised, None if outside the file."""
     line, frame = None, error.__traceback__
     while frame is not None:
         if frame.tb_frame.f_code.co_filename == file:
@@ -71,13 +71,13 @@ def _as_config_dict(values: Any, file: str) -> ConfigDict:
     if isinstance(values, dict):
         return ConfigDict(values)
     raise UserError(
-        f'get_config() of {file} returns {values!r}, which is no config: write '
-        "'return config' at its end."
+        f'get_config() of {file} returns {values!r}, which is not a config: end it with '
+        "'return config'."
     )
 
 
 def source(config: Config) -> str:
-    """The text of a file: what differs from the default config."""
+    """Returns the text of a config file that sets what differs from the default config."""
     default = flatten(Config())
     changed = {key: value for key, value in flatten(config).items() if value != default[key]}
     lines = textwrap.indent(pprint.pformat(changed, sort_dicts=False), ' ' * 8)

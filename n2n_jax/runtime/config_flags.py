@@ -1,4 +1,4 @@
-"""The command line of `python -m n2n_jax.main`: a config file, and its keys as flags."""
+"""Parses the command line of `python -m n2n_jax.main`: a config file, and its keys as flags."""
 
 import argparse
 import re
@@ -14,14 +14,14 @@ from n2n_jax.runtime.errors import UserError, did_you_mean
 
 MODES = ('train', 'evaluate', 'follow')
 _WIDTHS = (72, 110)  # of the help, in characters
-_KEY = 'config.'  # ahead of a key, as a flag
+_KEY = 'config.'  # prefix of a key that is used as a flag
 
 
 class Parsed(NamedTuple):
-    """What the command line says.
+    """The parsed command line.
 
     Attributes:
-      config: that of the file, with the values of the command line.
+      config: the config of the file, with the values of the command line.
       workdir: folder of the run.
       mode: one of `MODES`.
     """
@@ -35,11 +35,11 @@ def parse(argv: Sequence[str], description: str) -> Parsed:
     """Reads the flags and runs the config file.
 
     Args:
-      argv: without the name of the program.
-      description: shown ahead of the flags by --help, which ends the program with status 0.
+      argv: arguments without the name of the program.
+      description: text before the flags in --help, which ends the program with status 0.
 
     Raises:
-      UserError: says which flag or value is wrong.
+      UserError: a flag or a value is wrong; says which.
     """
     parser = _Parser(
         usage=argparse.SUPPRESS, description=description, allow_abbrev=False, add_help=False,
@@ -47,9 +47,9 @@ def parse(argv: Sequence[str], description: str) -> Parsed:
     )  # fmt: skip
     _add_flags(parser)
     _add_keys(parser)
-    flags, unknown = parser.parse_known_args(_as_argparse_has_it(argv))
+    flags, unknown = parser.parse_known_args(_normalize_for_argparse(argv))
     if unknown:
-        raise _not_understood(unknown[0])
+        raise _unknown_argument(unknown[0])
     for name in ('config', 'workdir'):
         if not getattr(flags, name):
             raise UserError(f'--{name} is missing. See --help.')
@@ -60,7 +60,7 @@ def parse(argv: Sequence[str], description: str) -> Parsed:
 
 
 def _overrides(flags: argparse.Namespace) -> dict[str, Any]:
-    """The keys that are set on the command line, in sections."""
+    """Returns the values that are set on the command line, in sections."""
     values: dict[str, Any] = {}
     for key, its_field in fields():
         if hasattr(flags, key):
@@ -74,7 +74,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     flags = parser.add_argument_group('flags')
     flags.add_argument(
         '--config', metavar='FILE.py[:VARIANTS]',
-        help='config file, with variants behind a colon: FILE.py:quick,clean',
+        help='config file, with variants after a colon: FILE.py:quick,clean',
     )  # fmt: skip
     flags.add_argument('--workdir', metavar='DIR', help='folder of the run, made if missing')
     flags.add_argument(
@@ -88,7 +88,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
-    """Adds every key of a config, its earlier names too; `_Help` lists them."""
+    """Adds every key of a config, also under its earlier names; `_Help` lists them."""
     earlier = {new: old for old, new in RENAMED.items()}
     for key, its_field in fields():
         names = [key, earlier[key]] if key in earlier else [key]
@@ -101,8 +101,8 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(*flags, **options)
 
 
-def _as_argparse_has_it(argv: Sequence[str]) -> list[str]:
-    """Doubles single dashes, and joins values such as -0.5 to their flags, for argparse."""
+def _normalize_for_argparse(argv: Sequence[str]) -> list[str]:
+    """Doubles single dashes, and joins values such as -0.5 to their flags."""
     words: list[str] = []
     for word in argv:
         if re.match(r'-[\d.]', word) and words and re.fullmatch(r'--[^=]+', words[-1]):
@@ -112,10 +112,10 @@ def _as_argparse_has_it(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _not_understood(word: str) -> UserError:
+def _unknown_argument(word: str) -> UserError:
     name = word.lstrip('-').partition('=')[0]
     if not word.startswith('-'):
-        return UserError(f"'{word}' is not understood: write --config FILE --workdir DIR.")
+        return UserError(f"Unknown argument '{word}': write --config FILE --workdir DIR.")
     if name.startswith(_KEY):
         key, known = name.removeprefix(_KEY), [key for key, _ in fields()]
         return UserError(f"Unknown config key '{key}'. {did_you_mean(key, known)}")
@@ -124,7 +124,7 @@ def _not_understood(word: str) -> UserError:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that raises what is wrong."""
+    """An ArgumentParser that raises UserErrors instead of ending the program."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f'{message[:1].upper()}{message[1:]}. See --help.')

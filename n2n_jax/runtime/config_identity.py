@@ -1,4 +1,4 @@
-"""Which configs are of the same run: what a resumed one may change, and the hash of a config."""
+"""Tells whether two configs belong to the same run: resumable changes, and the hash of a config."""
 
 import hashlib
 import json
@@ -6,8 +6,8 @@ from typing import Any
 
 from n2n_jax.runtime.config import RENAMED, Config, flatten
 
-# Sections and keys that may differ when a run is resumed: they do not enter the weights. (Off the
-# CPU the cadences decide how many steps make a dispatch, which may change the last bits.)
+# Sections and keys that may differ when a run is resumed: they do not affect the weights. (On
+# accelerators the cadences decide how many steps a dispatch has, which may change the last bits.)
 FREE_ON_RESUME = (
     'eval',
     'model.remat',
@@ -20,13 +20,12 @@ FREE_ON_RESUME = (
     'train.distributed',
 )
 
-
-# A key that was renamed is hashed under its first name: hashes of old runs stay comparable.
+# A renamed key is hashed under its first name, so that hashes of old runs stay comparable.
 _HASHED_AS = {new: old for old, new in RENAMED.items()}
 
 
 def changes_on_resume(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The keys that keep `new` from resuming a run of `old`: {key: (old value, new value)}."""
+    """Returns the keys that keep `new` from resuming a run of `old`, with old and new value."""
     old_flat, new_flat = flatten(old), flatten(new)
     return {
         key: (old_flat[key], new_flat[key])
@@ -36,7 +35,7 @@ def changes_on_resume(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 of what enters the weights, the seed apart: runs that repeat each other share it."""
+    """Returns the SHA-256 of all that affects the weights but the seed: repeated runs share it."""
     kept = {
         _HASHED_AS.get(key, key): value
         for key, value in flatten(config).items()
@@ -46,5 +45,5 @@ def config_hash(config: Config) -> str:
 
 
 def may_change(key: str) -> bool:
-    """Whether a run may be resumed with another value of a key such as 'data.crop'."""
+    """Checks whether a run may be resumed with another value of a key such as 'data.crop'."""
     return key in FREE_ON_RESUME or key.split('.')[0] in FREE_ON_RESUME

@@ -1,4 +1,4 @@
-"""Every key of a config with its help: for `--help`, and as the page docs/config.md.
+"""Lists every key of a config with its help, for `--help` and the page docs/config.md.
 
 python -m n2n_jax.runtime.config_table > docs/config.md
 """
@@ -12,7 +12,7 @@ from n2n_jax.runtime.config import RENAMED, Config, fields
 from n2n_jax.runtime.config_fields import Field
 from n2n_jax.runtime.config_identity import may_change
 
-_KEPT = '\N{NO-BREAK SPACE}'  # inside what is not to be wrapped
+_NO_BREAK = '\N{NO-BREAK SPACE}'  # between words that must stay on one line
 _TYPES = {int: 'whole number', float: 'number', str: 'text', bool: 'True or False'}
 
 _INTRODUCTION = """# Config keys
@@ -21,17 +21,17 @@ _INTRODUCTION = """# Config keys
 
 A config file is Python. It defines `get_config(variant='')`, which starts from the defaults below,
 `to_config_dict(Config())`, and changes some of them: see [configs/](../configs). Words after a
-colon choose its variants, as in `--config configs/unet_gauss.py:quick,clean`. The command line has
-the last word: `--config.data.crop=128` or `--config.data.crop 128`, wherever it stands. Numbers
+colon choose its variants, as in `--config configs/unet_gauss.py:quick,clean`. The command line
+overrides the file: `--config.data.crop=128` or `--config.data.crop 128`, in any position. Numbers
 must be finite. The same command resumes a run; it may then change the keys marked with *, which do
-not affect the weights, and give a run that is done more `train.steps`.
-`python -m n2n_jax.main --help` lists the same keys. A key that was renamed is understood under its
-first name too: {renamed}.
+not affect the weights, and give a complete run more `train.steps`.
+`python -m n2n_jax.main --help` lists the same keys. Renamed keys are also accepted under their old
+names: {renamed}.
 """
 
 
 def help_text(width: int) -> str:
-    """Lines for the terminal, at most `width` wide where words allow: sections, keys, help."""
+    """Returns all sections, keys and helps for a terminal that is `width` characters wide."""
     return '\n\n'.join(
         '\n'.join([f'{name}: {title}', *_help_lines(items, width)])
         for name, title, items in _sections()
@@ -43,13 +43,13 @@ def _help_lines(items: list[tuple[str, Field]], width: int) -> Iterator[str]:
     column = max(map(len, flags))
     for flag, (_, its_field) in zip(flags, items, strict=True):
         words = '; '.join(filter(None, (its_field.metadata['help'], _limits(its_field))))
-        default = f'(default {_shown(its_field.default)})'.replace(' ', _KEPT)
+        default = f'(default {_shown(its_field.default)})'.replace(' ', _NO_BREAK)
         lines = textwrap.wrap(f'{words} {default}', max(width - column, 30), break_on_hyphens=False)
-        yield flag.ljust(column) + f'\n{" " * column}'.join(lines).replace(_KEPT, ' ')
+        yield flag.ljust(column) + f'\n{" " * column}'.join(lines).replace(_NO_BREAK, ' ')
 
 
 def markdown() -> str:
-    """The page docs/config.md."""
+    """Returns the page docs/config.md."""
     parts = [_INTRODUCTION.format(renamed=', '.join(f'`{name}`' for name in RENAMED))]
     for name, title, items in _sections():
         rows = [
@@ -60,7 +60,7 @@ def markdown() -> str:
         ]
         parts.append(
             f'## {name}\n\n{title}.\n\n'
-            '| key | type | default | possible values | meaning |\n|---|---|---|---|---|\n'
+            '| key | type | default | valid values | meaning |\n|---|---|---|---|---|\n'
             + '\n'.join(rows)
             + '\n'
         )
@@ -68,7 +68,7 @@ def markdown() -> str:
 
 
 def _sections() -> Iterator[tuple[str, str, list[tuple[str, Field]]]]:
-    """Name, title and keys of each section; what lies outside them is the 'top level'."""
+    """Yields the name, title and keys of each section; keys outside are the 'top level'."""
     titles = {
         section.name: section.type.__doc__
         for section in dataclasses.fields(Config)
@@ -81,7 +81,7 @@ def _sections() -> Iterator[tuple[str, str, list[tuple[str, Field]]]]:
 
 
 def _limits(its_field: Field) -> str:
-    """The values that are possible, '' if all of the type are."""
+    """Returns the valid values in words, '' if all values of the type are valid."""
     choices = its_field.metadata['choices']
     return f'one of {", ".join(choices)}' if choices else str(its_field.metadata['bounds'])
 
@@ -91,7 +91,7 @@ def _shown(value: object) -> str:
 
 
 def _escaped(words: str) -> str:
-    """For a cell of a Markdown table."""
+    """Escapes a text for a cell of a Markdown table."""
     for character in '|*<':
         words = words.replace(character, '\\' + character)
     return words

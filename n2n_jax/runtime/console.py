@@ -1,4 +1,4 @@
-"""What both programs share: plain log lines, and errors as one sentence with an exit status."""
+"""The console of both programs: plain log lines, and errors as one sentence with an exit status."""
 
 import contextlib
 import logging
@@ -17,9 +17,9 @@ EXIT_INTERRUPTED = 130
 
 
 def keep_compiled_code() -> None:
-    """Keeps what XLA compiles in the user's cache folder: the next start is quicker.
+    """Caches XLA's compiled code in the user's cache folder, so that the next start is faster.
 
-    JAX_COMPILATION_CACHE_DIR names another folder.
+    JAX_COMPILATION_CACHE_DIR selects another folder.
     """
     import jax
 
@@ -28,9 +28,9 @@ def keep_compiled_code() -> None:
 
 
 def set_up_logging() -> None:
-    """Shows this package's log lines as they are, on standard error.
+    """Shows this package's log lines without prefixes, on standard error.
 
-    Names of files that the terminal cannot show are escaped there, not a reason to fail.
+    File names that the terminal cannot show are escaped instead of raising an error.
     """
     if hasattr(sys.stdout, 'reconfigure'):
         sys.stdout.reconfigure(errors='backslashreplace')
@@ -43,12 +43,12 @@ def set_up_logging() -> None:
 
 
 def show_errors_only() -> None:
-    """For all but one of the processes of a run, which have the same things to say."""
+    """Hides the log lines of all processes of a run but the first, as they would be the same."""
     logging.getLogger('n2n_jax').setLevel(logging.ERROR)
 
 
 def silence_orbax() -> None:
-    """Keeps Orbax from logging every folder it opens, and the failures that it raises as well."""
+    """Keeps Orbax from logging every folder that it opens, and failures that it also raises."""
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.FATAL)
@@ -56,9 +56,9 @@ def silence_orbax() -> None:
 
 @contextlib.contextmanager
 def errors_in_one_sentence() -> Iterator[None]:
-    """Ends the program with a sentence in place of a traceback, for errors that need no other.
+    """Ends the program with a sentence instead of a traceback, for errors that need no traceback.
 
-    Ctrl-C, SIGTERM and SIGHUP are such errors: what is half done is cleaned up first.
+    Ctrl-C, SIGTERM and SIGHUP are handled likewise, after half-written files are cleaned up.
     """
     with interrupts.stoppable() as stop:
         try:
@@ -66,19 +66,19 @@ def errors_in_one_sentence() -> Iterator[None]:
         except Exception as error:
             if stop.wanted:  # some libraries turn an interrupt into an error of their own
                 _end('Stopped.', EXIT_INTERRUPTED)
-            _end_by(error)
+            _end_with_sentence(error)
         except KeyboardInterrupt:
             _end('Stopped.', EXIT_INTERRUPTED)
-        except SystemExit as end:  # who was asked to stop, and has: nothing may disturb the end
+        except SystemExit as end:  # stopped on request: no further signal may disturb the end
             stop.wanted = stop.wanted or end.code == EXIT_INTERRUPTED
             raise
 
 
 @contextlib.contextmanager
 def ended_at_once_if_stopped() -> Iterator[None]:
-    """A program that was stopped, and has cleaned up, ends without taking JAX apart.
+    """Ends a program that was stopped, and has cleaned up, without finalizing JAX.
 
-    Where the device is still at work on what nobody waits for, that ends in a segmentation fault.
+    While the device still computes abandoned results, finalizing JAX ends in a segmentation fault.
     """
     try:
         yield
@@ -91,8 +91,8 @@ def ended_at_once_if_stopped() -> Iterator[None]:
         os._exit(EXIT_INTERRUPTED)
 
 
-def _end_by(error: Exception) -> NoReturn:
-    """Ends the program if there is a sentence for the error; others are raised again."""
+def _end_with_sentence(error: Exception) -> NoReturn:
+    """Ends the program if the error is one for users; raises all others again."""
     match error:
         case UserError():
             _end(str(error), EXIT_USER_ERROR)
@@ -102,7 +102,7 @@ def _end_by(error: Exception) -> NoReturn:
             # Not sys.exit: Orbax's threads would print a page of tracebacks on the way out.
             print(f'error: {error}', file=sys.stderr, flush=True)
             os._exit(EXIT_FAILED)
-        case BrokenPipeError():  # whoever read the output, such as `head`, has had enough
+        case BrokenPipeError():  # the reader of the output, such as `head`, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(EXIT_FAILED)
         case OSError():  # full disk, no permission
@@ -110,15 +110,15 @@ def _end_by(error: Exception) -> NoReturn:
             _end(f'{error.filename}: {error.strerror}.' if names_file else str(error), EXIT_FAILED)
         case MemoryError():
             _end(f'There is not enough memory. {error}'.strip(), EXIT_FAILED)
-    if sentence := _about_devices():
+    if sentence := _missing_devices():
         _end(sentence, EXIT_USER_ERROR)
     raise error
 
 
-def _about_devices() -> str:
-    """A sentence if the devices that were asked for are not there; '' if they are.
+def _missing_devices() -> str:
+    """Returns a sentence if the devices in JAX_PLATFORMS are not available; '' if they are.
 
-    JAX has errors of several kinds for that, a bare AssertionError among them.
+    JAX raises errors of several kinds for that, even a bare AssertionError.
     """
     asked, jax = os.environ.get('JAX_PLATFORMS'), sys.modules.get('jax')
     if not asked or not hasattr(jax, 'local_devices'):
@@ -129,12 +129,12 @@ def _about_devices() -> str:
         why = f' ({str(error).partition(". (set ")[0]})' if str(error) else ''
         return (
             f'JAX_PLATFORMS={asked} names devices that JAX cannot use here{why}. Set it to cpu, or '
-            'unset it to use the best there is; for a GPU, JAX must be installed with CUDA.'
+            'unset it to use the best device; for a GPU, install JAX with CUDA.'
         )
     return ''
 
 
 def _end(message: str, status: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # the terminal may be why it ends
+    with contextlib.suppress(OSError):  # the program may end because the terminal is gone
         print(f'error: {message}', file=sys.stderr)
     sys.exit(status)

@@ -1,14 +1,14 @@
-"""Errors that end a program with a sentence in place of a traceback."""
+"""Errors that end a program with a sentence instead of a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user can put right.
+    """An error that the user can fix.
 
     The message is one or two plain sentences: what is wrong, with the file or the number, and what
-    to write instead. Programs show it without a traceback and exit with status 2.
+    to do about it. Programs show it without a traceback and exit with status 2.
     """
 
 
@@ -17,7 +17,7 @@ class CheckpointError(OSError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A sentence that names the closest choice, or all of them when none is close."""
+    """Returns a sentence with the closest choice, or with all choices if none is close."""
     choices = list(choices)
     close = difflib.get_close_matches(word, choices, n=1)
     if close:

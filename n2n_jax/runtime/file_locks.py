@@ -1,7 +1,7 @@
 """Locks between programs that share a folder, on Linux, macOS and Windows.
 
-The system holds a lock, not the file: it goes with its process, however that ends, and a file that
-is left behind locks nothing.
+The operating system holds a lock, not the file: it is released with its process, however that ends,
+and a lock file that is left behind locks nothing.
 """
 
 import contextlib
@@ -15,23 +15,23 @@ from typing import BinaryIO
 import filelock
 
 _POLL_SECONDS = 0.05
-_ASKED_AGAIN = 5  # times, by `is_held`
-_ASKED_EVERY = 0.01  # seconds
-# No file, a folder, or on NFS a file that may only be read.
+_ATTEMPTS = 5  # of `is_held`
+_ATTEMPT_SECONDS = 0.01  # between attempts
+# No such file, a folder, or on NFS a file that may only be read.
 _NOT_LOCKED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EBADF)
 
 
 @contextlib.contextmanager
 def held(path: Path, *, seconds: float = math.inf) -> Iterator[None]:
-    """Inside, no other program has the lock of this file; it is made where there is none.
+    """Holds the lock of a file inside the context; creates the file if it is missing.
 
     Args:
-      path: the file, which has no other use.
-      seconds: how long to wait for a program that has the lock; `is_held` takes it for a moment.
+      path: the lock file, which has no other use.
+      seconds: how long to wait if another program has the lock; even `is_held` takes it briefly.
 
     Raises:
-      TimeoutError: it was not to be had.
-      OSError: the file cannot be made, such as a folder of this name.
+      TimeoutError: another program kept the lock for that long.
+      OSError: the file cannot be created, for example because it is a folder.
     """
     deadline = time.monotonic() + seconds
     with path.open('ab') as file:
@@ -43,15 +43,15 @@ def held(path: Path, *, seconds: float = math.inf) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a program has the lock of this file, on whatever machine that sees the folder.
+    """Checks whether any program has the lock of a file, on any machine that shares the folder.
 
-    Not every system has locks that many can share, so this takes the lock and gives it back. Others
-    who ask at the same moment are told apart from a holder by asking again. Where the file may be
-    read and not locked, as on NFS by those who may not write, nobody is seen.
+    Not every system has shared locks, so this takes the lock and releases it. Repeated attempts
+    tell a holder from other programs that check at the same moment. Returns False if the file can
+    be read but not locked, as on NFS without permission to write.
     """
-    for attempt in range(_ASKED_AGAIN):
+    for attempt in range(_ATTEMPTS):
         if attempt:
-            time.sleep(_ASKED_EVERY)
+            time.sleep(_ATTEMPT_SECONDS)
         try:
             with _opened(path) as file:
                 if filelock.lock_descriptor(file.fileno(), blocking=False):
@@ -64,7 +64,7 @@ def is_held(path: Path) -> bool:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """For writing where that is allowed: on NFS, nothing else is locked."""
+    """Opens a file for writing if allowed, else for reading: NFS locks only writable files."""
     try:
         return path.open('r+b')
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A sign of life from work that cannot say how far it is, such as compiling."""
+"""Signs of life from work that cannot report its progress, such as compiling."""
 
 import contextlib
 import logging
@@ -15,17 +15,17 @@ _EVERY_SECONDS = 8.0
 
 @contextlib.contextmanager
 def heartbeat(what: str, *, every: float = _EVERY_SECONDS) -> Iterator[None]:
-    """Logs 'Compiling the step.', and 'Compiling the step: 8 s' and so on until the body ends.
+    """Logs 'Compiling the step.', then 'Compiling the step: 8 s' and so on until the body ends.
 
     Args:
-      what: is done in the body, as the start of a sentence.
-      every: so many seconds.
+      what: the work of the body, as the start of a sentence.
+      every: seconds between log lines.
     """
     _log.info('%s.', what)
-    start, over = time.monotonic(), threading.Event()
+    start, ended = time.monotonic(), threading.Event()
 
     def beat() -> None:
-        while not over.wait(every):
+        while not ended.wait(every):
             _log.info('%s: %s', what, duration(time.monotonic() - start))
 
     thread = threading.Thread(target=beat, name='heartbeat', daemon=True)
@@ -33,5 +33,5 @@ def heartbeat(what: str, *, every: float = _EVERY_SECONDS) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join()

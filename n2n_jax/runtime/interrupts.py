@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a program alike: it cleans up, and never stops inside a save."""
+"""Handles Ctrl-C, SIGTERM and SIGHUP alike: programs clean up, and never stop inside a save."""
 
 import contextlib
 import math
@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-_NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Windows knows no SIGHUP
+_NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Windows has no SIGHUP
 NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-_PATIENCE = 2.0  # seconds in which more signals are taken for the first
+_PATIENCE = 2.0  # seconds in which more signals count as the first
 
 
 class Stop:
@@ -24,13 +24,13 @@ class Stop:
 
     def __init__(self) -> None:
         self.wanted = False
-        self._raised = math.inf  # when; not by this, where `wanted` is set by others
+        self._raised = math.inf  # time of the KeyboardInterrupt; inf if others have set `wanted`
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The first signal is a KeyboardInterrupt; more of them leave it the time to clean up.
+        """Raises KeyboardInterrupt at the first signal; ignores more signals during cleanup.
 
-        One that went nowhere, as in a callback of the garbage collector, which cannot raise
-        anything, is raised again by the next signal.
+        A KeyboardInterrupt that was lost, as in a callback of the garbage collector, where nothing
+        can be raised, is raised again by the next signal.
         """
         now = time.monotonic()
         if self.wanted and (now - self._raised < _PATIENCE or _is_cleaning_up()):
@@ -39,27 +39,27 @@ class Stop:
         raise KeyboardInterrupt
 
     def hang_up(self, number: int, frame: FrameType | None) -> None:
-        """A terminal that is gone asks as SIGTERM does, whoever listens to that by now."""
+        """Forwards SIGHUP as SIGTERM, whose handler may have changed since."""
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-_inside: list[Stop] = []  # of the `stoppable` that are running
+_active: list[Stop] = []  # one for each `stoppable` that is running
 
 
 def wanted() -> bool:
-    """Whether this program has been asked to stop, whatever became of its KeyboardInterrupt."""
-    return any(stop.wanted for stop in _inside)
+    """Checks whether this program was asked to stop, even if its KeyboardInterrupt was lost."""
+    return any(stop.wanted for stop in _active)
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Inside, the signals raise KeyboardInterrupt in the main thread, once if it has an effect.
+    """Makes the signals raise KeyboardInterrupt in the main thread, once if it has an effect.
 
-    Signals that the parent has told to be ignored, as nohup does, still are. After a stop they all
-    are, so that nothing disturbs the end of the program; else all is as before.
+    Signals that the parent process ignores, as nohup does, stay ignored. After a stop all are
+    ignored, so that nothing disturbs the end of the program; otherwise all handlers are restored.
     """
     stop = Stop()
-    _inside.append(stop)
+    _active.append(stop)
     previous = {}
     if is_main_thread():
         for number in NUMBERS:
@@ -69,37 +69,37 @@ def stoppable() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        _inside.remove(stop)
+        _active.remove(stop)
         for number, handler in previous.items():
             signal.signal(number, signal.SIG_IGN if stop.wanted else handler)
 
 
 @contextlib.contextmanager
 def deferred(*numbers: int) -> Iterator[None]:
-    """Inside, no signal interrupts anything; what came is heeded at the end.
+    """Defers signals until the end of the context, so that they interrupt nothing inside.
 
     Args:
       numbers: the signals; by default all that end the program.
     """
-    came: list[int] = []
+    received: list[int] = []
     previous = {}
     if is_main_thread():
         for number in numbers or NUMBERS:
             handler = signal.getsignal(number)
-            if callable(handler):  # others are ignored, end the process, or are not Python's
+            if callable(handler):  # else ignored, ends the process, or not set by Python
                 previous[number] = handler
-                signal.signal(number, lambda number, frame: came.append(number))
+                signal.signal(number, lambda number, frame: received.append(number))
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        for number in dict.fromkeys(came):
+        for number in dict.fromkeys(received):
             signal.raise_signal(number)
 
 
 def _is_cleaning_up() -> bool:
-    """Whether a KeyboardInterrupt, or what was made of it, is on its way up."""
+    """Checks whether a KeyboardInterrupt, or an error raised from it, is being handled."""
     error = sys.exc_info()[1]
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
@@ -107,5 +107,5 @@ def _is_cleaning_up() -> bool:
 
 
 def is_main_thread() -> bool:
-    """True where signals can be handled."""
+    """Checks whether this is the main thread, which alone can handle signals."""
     return threading.current_thread() is threading.main_thread()

@@ -1,7 +1,7 @@
-"""JSON as the standard has it, which every other program can read, and files of it that may be bad.
+"""Strict JSON, which every other program can read, and errors for damaged files.
 
 JSON has no infinity and no NaN. Such a number is written as null, and the object that holds it
-says under `NOT_FINITE` what it was: {"psnr": null, "not_finite": {"psnr": "Infinity"}}.
+records the number under `NOT_FINITE`: {"psnr": null, "not_finite": {"psnr": "Infinity"}}.
 """
 
 import json
@@ -15,15 +15,15 @@ NOT_FINITE = 'not_finite'
 
 
 def dumps(content: Any, *, indent: int | None = None) -> str:
-    """The text of `content`, without the Infinity and NaN that `json` writes by default."""
+    """Returns the JSON of `content`, without the Infinity and NaN that `json` writes by default."""
     return json.dumps(_strict(content), indent=indent, allow_nan=False)
 
 
 def loads(text: str | bytes) -> Any:
-    """What a text of JSON holds.
+    """Parses JSON.
 
     Raises:
-      ValueError: it is none, or its brackets are nested too deeply to be read.
+      ValueError: the text is not JSON, or its brackets are nested too deeply.
     """
     try:
         return json.loads(text)
@@ -32,14 +32,14 @@ def loads(text: str | bytes) -> Any:
 
 
 def read(file: Path, *, way_out: str) -> Any:
-    """What a file of JSON holds.
+    """Reads a JSON file.
 
     Args:
-      file: to be read.
-      way_out: what to do about a damaged one, to end the sentence.
+      file: the file to read.
+      way_out: what to do about a damaged file, as the end of a sentence.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: there is no such file.
       UserError: it is a folder, or damaged.
     """
     try:
@@ -51,7 +51,7 @@ def read(file: Path, *, way_out: str) -> Any:
 
 
 def restored(content: dict[str, Any]) -> dict[str, Any]:
-    """An object that was read, with the numbers that JSON has no word for."""
+    """Returns an object that was read, with its infinities and NaNs restored."""
     texts = content.get(NOT_FINITE)
     if not isinstance(texts, dict):
         return content
@@ -70,7 +70,7 @@ def _strict(value: Any) -> Any:
 
 
 def _holds_not_finite(value: Any) -> bool:
-    """True of a number that JSON has no word for, and of a list of numbers with one."""
+    """Checks for an infinity or NaN, alone or in a list."""
     if isinstance(value, list | tuple):
         return any(isinstance(item, float) and not math.isfinite(item) for item in value)
     return isinstance(value, float) and not math.isfinite(value)

@@ -9,7 +9,7 @@ __all__ = ['available_bytes', 'device_bytes', 'program_bytes', 'readable']
 
 
 def device_bytes() -> int:
-    """Bytes that a device of this process has; virtual devices of a CPU share the machine's."""
+    """Returns the bytes of one device; virtual devices of a CPU share the machine's memory."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if 'bytes_limit' in stats:
         return stats['bytes_limit']
@@ -22,7 +22,7 @@ def device_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """Bytes of a device that are free now; of a CPU, those of the machine or the container."""
+    """Returns the bytes of one device that are free now; on a CPU, of machine or container."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if 'bytes_limit' in stats:
         return stats['bytes_limit'] - stats['bytes_in_use']
@@ -30,9 +30,9 @@ def available_bytes() -> int:
 
 
 def program_bytes(compiled: jax.stages.Compiled) -> int:
-    """Bytes that a compiled program takes of a device, its arguments and results included."""
+    """Returns the bytes that a compiled program needs on a device, with arguments and results."""
     analysis = compiled.memory_analysis()
-    if analysis is None:  # not all backends know
+    if analysis is None:  # not every backend reports it
         return 0
     return (
         analysis.argument_size_in_bytes

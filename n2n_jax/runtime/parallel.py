@@ -1,6 +1,6 @@
-"""One mesh over all devices, the two ways arrays lie on it, and several processes.
+"""The mesh over all devices, the two placements of arrays on it, and runs of several processes.
 
-Batches are cut along their batch axis, everything else is whole on every device.
+Batches are sharded along their batch axis, everything else is replicated on every device.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from n2n_jax.runtime.errors import UserError
 
 
 def initialize(spec: str) -> None:
-    """Joins the processes of a run; call before anything asks for devices.
+    """Connects the processes of a run; call before anything uses devices.
 
     Args:
       spec: 'off' (one process), 'auto' (SLURM, OpenMPI, Kubernetes and TPU pods are recognized), or
         'HOST:PORT,NUM_PROCESSES,PROCESS_ID'.
 
     Raises:
-      UserError: the spec cannot be parsed, 'auto' finds no cluster, or the processes do not meet.
+      UserError: the spec cannot be parsed, 'auto' finds no cluster, or connecting fails.
     """
     if spec == 'off':
         return
@@ -40,8 +40,8 @@ def initialize(spec: str) -> None:
             ) from None
         if not 0 <= arguments[2] < arguments[1]:
             raise UserError(
-                f"train.distributed='{spec}': PROCESS_ID counts from 0 to NUM_PROCESSES - 1, which "
-                f'is {arguments[1] - 1}, not {arguments[2]}.'
+                f"train.distributed='{spec}': PROCESS_ID counts from 0 to NUM_PROCESSES - 1, here "
+                f'{arguments[1] - 1}, and cannot be {arguments[2]}.'
             )
     try:
         jax.distributed.initialize(*arguments)
@@ -51,20 +51,21 @@ def initialize(spec: str) -> None:
             'train.distributed=auto finds no cluster here (SLURM, Open MPI, Kubernetes or a TPU '
             f'pod): {why}. Write off for one process, or HOST:PORT,NUM_PROCESSES,PROCESS_ID.'
             if spec == 'auto'
-            else f"train.distributed='{spec}' did not work: {why}."
+            else f"train.distributed='{spec}' failed: {why}. Start all processes with the same "
+            'HOST:PORT, which they must be able to reach.'
         ) from error
 
 
 def is_main_process() -> bool:
-    """True in the one process that prints and writes files; checkpoints are written by all."""
+    """Checks whether this is the process that logs and writes files; all write checkpoints."""
     return jax.process_index() == 0
 
 
 def on_main_process(action: Callable[[], None]) -> None:
-    """Does it in the main process alone, and lets none go on that would wait for it in vain.
+    """Runs `action` in the main process; if it fails, all other processes fail too, not hang.
 
     Raises:
-      UserError: in all other processes, if the action raised anything in the main one.
+      UserError: in all other processes, if the action raised anything in the main process.
     """
     error: BaseException | None = None
     if is_main_process():
@@ -75,22 +76,22 @@ def on_main_process(action: Callable[[], None]) -> None:
     if jax.process_count() > 1:
         failed = multihost_utils.broadcast_one_to_all(np.array(error is not None))
         if failed and not is_main_process():
-            raise UserError('Process 0 could not go on; its own message says why.')
+            raise UserError('Process 0 failed: see its own message.')
     if error is not None:
         raise error
 
 
 def from_main_process(make: Callable[[], Any]) -> Any:
-    """What `make` returns in the main process, in every process.
+    """Returns in every process the value that `make` returns in the main process.
 
-    What decides whether a process enters a computation that all share is to be the same for all:
-    files that each reads by itself need not be, on a network drive.
+    All processes must make the same decision to enter a shared computation. Files that each reads
+    by itself may differ, on a network drive.
 
     Args:
-      make: called in the main process alone; returns what JSON can hold.
+      make: called in the main process only; returns JSON-serializable values.
 
     Raises:
-      UserError: in all other processes, if `make` raised anything in the main one.
+      UserError: in all other processes, if `make` raised anything in the main process.
     """
     made: list[Any] = []
     on_main_process(lambda: made.append(make()))
@@ -106,32 +107,41 @@ def from_main_process(make: Callable[[], Any]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where arrays live."""
+    """The placement of arrays on the devices.
+
+    Attributes:
+      mesh: mesh of all devices with one axis, 'data'.
+    """
 
     mesh: Mesh
 
     @property
     def replicated(self) -> NamedSharding:
-        """Whole on every device."""
+        """The sharding of arrays that every device holds whole."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     def by_batch(self, axis: int = 0) -> NamedSharding:
-        """Cut along the batch, which is axis `axis`."""
+        """Returns the sharding of arrays that are cut along `axis`, their batch axis."""
         return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, 'data'))
 
     @property
     def num_devices(self) -> int:
-        """Devices of all processes together."""
+        """The number of devices of all processes together."""
         return self.mesh.size
 
     def local_rows(self, batch_size: int) -> np.ndarray:
-        """The rows of a batch that this process's devices hold, ascending."""
+        """Returns the rows of a batch that the devices of this process hold, ascending."""
         indices = self.by_batch().addressable_devices_indices_map((batch_size,))
         rows = {row for (cut,) in indices.values() for row in range(*cut.indices(batch_size))}
         return np.array(sorted(rows))
 
     def place(self, host_array: np.ndarray, *, batch_axis: int | None) -> jax.Array:
-        """Puts an array that every process holds whole onto the devices."""
+        """Places an array on the devices; every process must hold all of it.
+
+        Args:
+          host_array: the array.
+          batch_axis: axis along which it is cut; None to replicate it.
+        """
         return self.place_parts(
             host_array.shape, lambda index: host_array[index], batch_axis=batch_axis
         )
@@ -143,7 +153,13 @@ class Layout:
         *,
         batch_axis: int | None,
     ) -> jax.Array:
-        """A global array whose devices ask `part(index)` for what they hold."""
+        """Returns a global array of which each device holds `part(index)`.
+
+        Args:
+          shape: shape of the whole array.
+          part: returns the part at an index, a tuple of slices.
+          batch_axis: axis along which the array is cut; None to replicate it.
+        """
         sharding = self.replicated if batch_axis is None else self.by_batch(batch_axis)
         # With several processes this counts as an implicit transfer, which the loop forbids.
         with jax.transfer_guard('allow'):
@@ -151,10 +167,10 @@ class Layout:
 
 
 def make_layout(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Layout:
-    """A ('data',) mesh over all devices, or over `devices`.
+    """Returns the layout of a ('data',) mesh over `devices`, by default all.
 
     Raises:
-      UserError: the batch cannot be cut into equal parts.
+      UserError: the batch cannot be divided equally among the devices.
     """
     devices = jax.devices() if devices is None else devices
     num_devices = len(devices)
@@ -162,9 +178,9 @@ def make_layout(batch_size: int, devices: Sequence[jax.Device] | None = None) ->
         lower = batch_size // num_devices * num_devices
         nearby = ' or '.join(str(n) for n in (lower, lower + num_devices) if n > 0)
         raise UserError(
-            f'data.batch_size={batch_size} cannot be shared by {num_devices} devices: '
+            f'data.batch_size={batch_size} cannot be divided equally among {num_devices} devices: '
             f'write {nearby}.'
         )
-    # Auto: with the default, Explicit, random.poisson and reshapes of sharded axes fail.
+    # With the default axis type, Explicit, random.poisson and reshapes of sharded axes fail.
     auto = (AxisType.Auto,)
     return Layout(jax.make_mesh((num_devices,), ('data',), axis_types=auto, devices=devices))

@@ -1,7 +1,7 @@
-"""Several paths as one text, as a config keeps them.
+"""Converts between a list of paths and the text that a config holds.
 
-Paths are separated by commas, as people write them, with or without spaces around. Paths that this
-would change - with a comma inside, or a space at an end - are kept as a JSON list of all.
+Paths are separated by commas, with or without spaces around them. If that would change a path,
+because it contains a comma or has a space at an end, the text is a JSON list of all paths.
 """
 
 import json
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def joined(paths: Sequence[Path]) -> str:
-    """The text that `parted` turns back into the paths."""
+    """Returns the text from which `parted` restores the paths."""
     texts = [str(path) for path in paths]
     plain = ','.join(texts)
     return plain if [str(path) for path in parted(plain)] == texts else json.dumps(texts)
 
 
 def parted(text: str) -> list[Path]:
-    """The paths in a text."""
+    """Returns the paths in a text."""
     try:
         listed = json.loads(text) if text.startswith('[') else None
     except ValueError:  # a path that begins with a bracket

@@ -8,12 +8,12 @@ from typing import Self, TextIO
 
 _log = logging.getLogger(__name__)
 
-_PLAIN_EVERY_SECONDS = 8.0  # where lines cannot be overwritten
+_PLAIN_EVERY_SECONDS = 8.0  # if lines cannot be overwritten
 _LIVE_EVERY_SECONDS = 0.1
 
 
 def duration(seconds: float) -> str:
-    """'45 s', '3 min 20 s', '2 h 05 min'."""
+    """Formats a duration: '45 s', '3 min 20 s', '2 h 05 min'."""
     seconds = round(max(0.0, seconds))
     if seconds < 60:
         return f'{seconds} s'
@@ -27,15 +27,15 @@ def _number(count: float) -> str:
 
 
 class ProgressLine:
-    """Counts up to `total` and says how long is left; silent for work that is over in a second.
+    """Shows the count and the time left; silent for work that takes less than a second.
 
-    Silent too where warnings are not shown, as in all processes of a run but the first.
+    Also silent if warnings are not logged, as in all processes of a run but the first.
 
     Args:
-      label: what is being done.
-      total: the count at the end; a float if counts are.
-      unit: of the counts, after both numbers.
-      stream: where to write; standard error by default.
+      label: name of what is counted, such as 'step'.
+      total: the count at the end; a float if the counts are floats.
+      unit: unit of the counts, shown after both numbers.
+      stream: stream to write to; standard error by default.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class ProgressLine:
         self.clear()
 
     def clear(self) -> None:
-        """Leaves the live line behind, so that other output starts on a line of its own."""
+        """Ends the live line, so that other output starts on a new line."""
         if self._open:
             self._open = False
             self._write('\n')
 
     def rest(self, count: float, details: str = '') -> None:
-        """Says how far it is, unless that was said a moment ago, as other work comes first now."""
+        """Shows the count unless that was done a moment ago, then ends the line for other work."""
         long_ago = time.monotonic() - self._last >= _PLAIN_EVERY_SECONDS / 2
         if not self._silent and not self._live and long_ago and self._shown != count:
             self._last = time.monotonic()
@@ -76,13 +76,13 @@ class ProgressLine:
         self.clear()
 
     def end_at(self, total: float) -> None:
-        """The count at the end is another one than was planned."""
+        """Changes the count at the end."""
         self._total = total
 
     def update(self, count: float, details: str = '') -> None:
-        """Shows the state at `count`, if the last showing is long enough ago."""
+        """Shows the state at `count`, unless something was shown a moment ago."""
         now = time.monotonic()
-        if self._timed_from is None:  # what came before, such as compiling, comes only once
+        if self._timed_from is None:  # excludes one-time work before it, such as compiling
             self._timed_from = (count, now)
         if self._silent or now - self._start < 1.0:
             return
@@ -109,5 +109,5 @@ class ProgressLine:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:  # the terminal is gone, or whoever read the lines: the work is not
+        except OSError:  # the terminal or the reader is gone; the work continues
             self._silent, self._open = True, False

@@ -1,4 +1,4 @@
-"""Rows of results.json: what makes two of them the same, how they are read, and their table.
+"""Rows of results.json: their identity, reading them, and their table.
 
 A row is one set under one noise at one step: {'step': 500, 'set': 'kodak24', 'noise':
 'gaussian:25', 'psnr': ..., 'protocol': ..., 'id': ...}. Rows of early versions have no 'id'.
@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
-# What only the file of per-image scores holds beside the row itself: results.json is the same for
-# a run that was killed and resumed as for an undisturbed one.
+# Keys that are only in the files of per-image scores, so that results.json is the same for a run
+# that was killed and resumed as for an uninterrupted one.
 _IN_SCORES_ONLY = ('images', 'seconds', 'num_rows')
 
 # The key of the error in units of the noise; rows of one channel lack it.
@@ -28,20 +28,20 @@ IN_NOISE = 'mse_in_noise'
 
 
 def row_id(set_name: str, noise: str, protocol: str, images: Iterable[str]) -> str:
-    """Twelve digits that tell evaluations of one step apart.
+    """Returns twelve hexadecimal digits that tell evaluations of one step apart.
 
     Args:
-      set_name: of the images.
-      noise: spec string.
-      protocol: in words.
-      images: hash of the pixels of each, in any order.
+      set_name: name of the image set.
+      noise: spec string of the noise.
+      protocol: description of the protocol.
+      images: hash of the pixels of each image, in any order.
     """
     parts = [set_name, noise, protocol, sorted(images)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def merged(rows: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Both, in order; a new row takes the place of an old one of the same step and identity."""
+    """Returns all rows, sorted; a new row replaces an old one of the same step and identity."""
     by_identity = {
         _identity(row): {key: row[key] for key in row if key not in _IN_SCORES_ONLY}
         for row in [*rows, *new]
@@ -64,7 +64,7 @@ def _is_row(value: Any) -> bool:
 
 
 def read(file: Path, evaluations: Path) -> list[Row]:
-    """The rows of results.json; if it is gone, those that the files of per-image scores hold.
+    """Reads the rows of results.json; if it is gone, those in the files of per-image scores.
 
     Args:
       file: results.json.
@@ -79,7 +79,7 @@ def read(file: Path, evaluations: Path) -> list[Row]:
     except FileNotFoundError:
         return _collected(evaluations)
     if not (isinstance(rows, list) and all(map(_is_row, rows))):
-        raise UserError(f'{file} is damaged, it is no list of evaluations: {way_out}')
+        raise UserError(f'{file} is damaged, it is not a list of evaluations: {way_out}')
     return rows
 
 
@@ -95,15 +95,15 @@ def _collected(evaluations: Path) -> list[Row]:
             if _is_row(row):
                 found.append(row)
             else:
-                _log.warning('%s is no file of scores: it is left out.', file)
-        # Fewer than were evaluated together: it was cut short, and is done again.
+                _log.warning('%s is not a file of scores: it is ignored.', file)
+        # With fewer rows than were evaluated together it was interrupted, and will be repeated.
         if len(found) >= max((row.get('num_rows', 0) for row in found), default=0):
             rows += found
     return merged(rows, [])
 
 
 def markdown_table(rows: list[Row]) -> str:
-    """Evaluation rows for people; the protocol under the tables."""
+    """Returns evaluation rows as Markdown tables, followed by their protocols."""
     tables = []
     rows = [json_files.restored(row) for row in rows]
     measured = [row for row in rows if 'psnr' in row]
@@ -135,7 +135,7 @@ def markdown_table(rows: list[Row]) -> str:
 
 
 def _measured_table(rows: list[Row], protocols: list[str]) -> str:
-    """Rows that the other columns do not tell apart get one with their protocol or their id."""
+    """Returns a table, with columns for protocol and id only where rows would look the same."""
     titles = ['step', 'set', 'noise', 'images', 'PSNR in', 'PSNR out (95 %)', 'gain', 'SSIM in',
               'SSIM out']  # fmt: skip
     bars = ['---:', '---', '---', *['---:'] * 6]
@@ -165,9 +165,9 @@ def _scores(row: Row) -> list[str]:
 
 
 def decibels(value: float | None) -> str:
-    """'31.11', 'exact' where there is no error, 'NaN' where a network has no finite output.
+    """Formats dB: '31.11'; 'exact' if there is no error, 'NaN' if the output is not finite.
 
-    In files of early versions null stands for an image that is exact.
+    In files of early versions null means that the image is exact.
     """
     if value is None or value == math.inf:
         return 'exact'
@@ -175,7 +175,7 @@ def decibels(value: float | None) -> str:
 
 
 def gain(row: Row) -> str:
-    """'+9.39' dB of a row over its input, '' where one of the two is no number."""
+    """Formats the gain of a row over its input in dB: '+9.39'; '' if either is not finite."""
     ends = row['psnr'], row['psnr_input']
     if any(end is None or not math.isfinite(end) for end in ends):
         return ''
@@ -183,22 +183,22 @@ def gain(row: Row) -> str:
 
 
 def gain_in_words(row: dict[str, Any]) -> str:
-    """'+3.42' dB over the captures as they are, '' if either is not known."""
+    """Formats the estimated gain over the captures in dB: '+3.42'; '' if either is unknown."""
     ends = row['psnr_estimate'], row['psnr_estimate_input']
     return '' if None in ends else f'{ends[0] - ends[1]:+.2f}'
 
 
 def with_gain_in_words(row: dict[str, Any]) -> str:
-    """'31.20 (30.90 to 31.60) dB, gain +3.42' of an evaluation."""
+    """Formats the estimate of a row with its gain: '31.20 (30.90 to 31.60) dB, gain +3.42'."""
     if row['psnr_estimate'] is None:
         return 'not measurable: the error is too small'
-    words = f'{in_words(row).replace("*", "")} dB'
+    estimate = f'{in_words(row).replace("*", "")} dB'
     gain = gain_in_words(row)
-    return f'{words}, gain {gain}' if gain else words
+    return f'{estimate}, gain {gain}' if gain else estimate
 
 
 def in_words(row: dict[str, Any]) -> str:
-    """'**31.2** (30.9 to 31.6)' from `pair_metrics.Estimate.as_dict`, in dB."""
+    """Formats the estimate of a row and its interval in dB: '**31.20** (30.90 to 31.60)'."""
     if row['psnr_estimate'] is None:
         return 'not measurable'
     low, high = ('?' if end is None else f'{end:.2f}' for end in row['ci95'])

@@ -1,7 +1,7 @@
-"""Output files that appear whole or not at all, and over nobody else's.
+"""Output files that appear complete or not at all, and replace no other program's files.
 
-Several appear one right after the other when all are done. If that fails for one of them, those
-before it are taken away again; with `overwrite` they stay, as what they replaced is gone.
+Several files appear one right after the other once all are written. If that fails for one of them,
+those before it are removed again; with `overwrite` they stay, as the files they replaced are gone.
 """
 
 import contextlib
@@ -19,39 +19,40 @@ _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 
 class ExistsError(UserError):
-    """A file is there that was not to be overwritten."""
+    """A file exists that must not be overwritten."""
 
 
 @contextlib.contextmanager
 def staged(targets: Sequence[Path], *, overwrite: bool) -> Iterator[Mapping[Path, Path]]:
-    """Names to write the targets under, which become theirs when the body has ended well.
+    """Yields temporary names for the targets, which are renamed when the body ends without error.
 
-    Their folders are made. A target that is a link stays one: what it links to is written.
+    Missing folders are made. A target that is a link stays a link: the file it points to is
+    written.
 
     Args:
-      targets: files, each with a name of its own.
+      targets: files to write, all different.
       overwrite: whether they may exist.
 
     Yields:
-      For each target a file name in its folder, of the same suffix; those that are not written are
-      left out.
+      For each target a temporary file name in its folder, with the same suffix. Targets whose
+      temporary file is not written are skipped.
 
     Raises:
       ExistsError: a target exists and must not be overwritten, now or at the end, when another
-        program may have written it; none of the others is written then.
-      UserError: a folder or a name that cannot be written. Those of the body name the targets, not
-        what is written in their place.
+        program may have written it; then none of the others is written.
+      UserError: a folder or a name cannot be written. UserErrors of the body are raised with the
+        names of the targets instead of the temporary names.
     """
     places = {}
     try:
         for target in targets:
             if not overwrite and os.path.lexists(target):
-                raise ExistsError(f'{target} exists: it was left as it is.')
+                raise ExistsError(f'{target} exists: it was not changed.')
             with _named(target):
                 place = target.resolve()
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if place.is_dir():
-                    raise UserError(f'{target} cannot be written: it is a folder.')
+                    raise UserError(f'{target} cannot be written: it is a folder, move it away.')
                 if not os.access(place.parent, os.W_OK):
                     raise PermissionError(errno.EACCES, 'no permission to write in its folder')
             places[target] = place, place.with_name(f'.n2n-{uuid.uuid4().hex}.tmp{place.suffix}')
@@ -59,12 +60,12 @@ def staged(targets: Sequence[Path], *, overwrite: bool) -> Iterator[Mapping[Path
         with interrupts.deferred():
             _publish(places, overwrite=overwrite)
     except UserError as error:
-        words = str(error)
+        message = str(error)
         for target, (_, temporary) in places.items():
-            words = words.replace(str(temporary), str(target))
-        if words == str(error):
+            message = message.replace(str(temporary), str(target))
+        if message == str(error):
             raise
-        raise UserError(words) from error
+        raise UserError(message) from error
     finally:
         with interrupts.deferred():
             for _, temporary in places.values():
@@ -89,13 +90,13 @@ def _publish(places: Mapping[Path, tuple[Path, Path]], *, overwrite: bool) -> No
                     _link(temporary, place)
                     done.append(place)
     except BaseException:
-        for place in done:  # this program's own, made a moment ago
+        for place in done:  # written by this program a moment ago
             place.unlink()
         raise
 
 
 def _link(temporary: Path, place: Path) -> None:
-    """Gives a file a name that must be free, in one step, so that no other program's is lost."""
+    """Renames a file atomically without replacing a file that another program has written."""
     try:
         os.link(temporary, place)
     except FileExistsError:
@@ -103,7 +104,7 @@ def _link(temporary: Path, place: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # A file system without hard links: the name is taken first, empty for a moment.
+        # Without hard links: reserve the name first, with a file that is empty for a moment.
         os.close(os.open(place, os.O_CREAT | os.O_EXCL))
         try:
             os.replace(temporary, place)
@@ -114,7 +115,12 @@ def _link(temporary: Path, place: Path) -> None:
 
 @contextlib.contextmanager
 def _named(target: Path, replaced: Sequence[Path] = ()) -> Iterator[None]:
-    """Errors as sentences; `replaced` has the targets that are new already."""
+    """Turns errors into sentences.
+
+    Args:
+      target: the file that is written.
+      replaced: targets that were already replaced, which the error names.
+    """
     try:
         yield
     except FileExistsError:
@@ -123,9 +129,9 @@ def _named(target: Path, replaced: Sequence[Path] = ()) -> Iterator[None]:
                 f'{target} cannot be written: a file has the name of its folder.'
             ) from None
         raise ExistsError(
-            f'{target} was written by another program meanwhile: it was left as it is.'
+            f'{target} was written by another program meanwhile: it was not changed.'
         ) from None
-    except (OSError, ValueError, RuntimeError) as error:  # also names and links that mean nothing
+    except (OSError, ValueError, RuntimeError) as error:  # also for invalid names and links
         if isinstance(error, UserError):
             raise
         reason = getattr(error, 'strerror', None) or error

@@ -1,4 +1,4 @@
-"""The folder of a run: which files it holds, and how they are written whole.
+"""The folder of a run: its files, and how they are written atomically.
 
 config.json       resolved config and provenance, at start
 config.py         of runs on captures: the same config, for `python -m n2n_jax.main --config`
@@ -7,10 +7,10 @@ parameters.txt    every parameter with its shape
 metrics.jsonl     training curves, one JSON object per line
 results.json      evaluation rows, for other programs
 results.md        the same as a table
-evaluation/       per-image scores and pictures of each evaluation
+evaluation/       per-image scores and example images of each evaluation
 checkpoints/      see n2n_jax.runtime.checkpoint
 DONE.json         written last: the run is complete
-FAILED.json       why the run ended with an error; gone once it is started again
+FAILED.json       why the run ended with an error; removed when it is started again
 """
 
 import contextlib
@@ -36,13 +36,13 @@ from n2n_jax.runtime.errors import UserError
 
 _RUN_LOCK = '.training.lock'  # held as long as a run is trained
 _FAILED = 'FAILED.json'
-_LOCK_SECONDS = 0.5  # somebody may only be asking `in_training`
-_TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')  # of `write_text`, left by a kill
+_LOCK_SECONDS = 0.5  # `in_training` of another program takes the lock for a moment
+_TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')  # left by `write_text` if it is killed
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, device, commit and command behind a result."""
+    """Returns the versions, device, commit and command behind a result."""
     return {
         'n2n_jax': metadata.version('n2n_jax') if _installed('n2n_jax') else 'source tree',
         'commit': _commit(),
@@ -61,7 +61,7 @@ def _now() -> str:
 
 
 def devices() -> str:
-    """What this program computes on, such as '8 x NVIDIA H100'."""
+    """Returns the number and kind of the devices, such as '8 x NVIDIA H100'."""
     return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
 
 
@@ -72,7 +72,7 @@ def _installed(package: str) -> bool:
 
 
 def _commit() -> str:
-    """The commit of the source tree, '+' behind it if files differ; empty outside a checkout."""
+    """Returns the commit of the source tree, with '+' if files differ; '' outside a checkout."""
     git = ['git', '-C', str(Path(__file__).parent)]
     try:
         describe = ['describe', '--always', '--abbrev=12', '--dirty=+', '--exclude=*']
@@ -83,10 +83,10 @@ def _commit() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all; who may read it is left to the umask.
+    """Writes a file completely or not at all, with the permissions of the umask.
 
     Raises:
-      UserError: a folder lies where the file belongs, or a file where its folder does.
+      UserError: a folder has the name of the file, or a file that of its folder.
     """
     temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
@@ -95,15 +95,16 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
         os.replace(temporary, path)
     except (FileExistsError, IsADirectoryError, NotADirectoryError):
-        raise _in_the_way(path) from None
-    except OSError as error:  # a full disk is told without a name, or with the temporary one
+        raise _wrong_kind(path) from None
+    except OSError as error:  # the error of a full disk names no file, or the temporary one
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        with contextlib.suppress(OSError):  # it is there only if it was not written whole
+        with contextlib.suppress(OSError):  # exists only if writing has failed
             temporary.unlink()
 
 
-def _in_the_way(path: Path) -> UserError:
+def _wrong_kind(path: Path) -> UserError:
+    """Returns the error for a folder where a file belongs, or the reverse."""
     if path.is_dir():
         return UserError(f'{path} is a folder where a file belongs: move it away.')
     parents = [parent for parent in path.absolute().parents if parent.is_file()]
@@ -118,13 +119,13 @@ class Workdir:
         self.path = path
 
     def check(self, config: Config) -> None:
-        """Looks whether a run of this config may live here; writes nothing.
+        """Checks whether this folder can hold a run of `config`; writes nothing.
 
-        A run that has left nothing yet is no reason against it: it may be replaced.
+        A run that has saved nothing yet may be replaced.
 
         Raises:
-          UserError: the folder holds a run of another config, or something else altogether; or it
-            cannot be written.
+          UserError: the folder holds a run of another config or other files, or it cannot be
+            written.
         """
         self._check_access()
         file = self.path / 'config.json'
@@ -134,8 +135,8 @@ class Workdir:
                 for name in ('results.json', 'evaluation', 'DONE.json'):
                     if (self.path / name).exists():
                         raise UserError(
-                            f'{self.path} holds results ({name}) but no checkpoint to go on from: '
-                            'choose another --workdir.'
+                            f'{self.path} holds results ({name}) but no checkpoint to resume '
+                            'from: choose another --workdir.'
                         )
                 return
             changes = changes_on_resume(old, config)
@@ -155,45 +156,49 @@ class Workdir:
             raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
 
     def check_free(self) -> None:
-        """Raises UserError if a run is being trained here."""
+        """Raises UserError if another program is training here."""
         if self.in_training:
             raise self._taken()
 
     def _taken(self) -> UserError:
         return UserError(
-            f'A run is being trained in {self.path}: wait for it, or choose another --workdir.'
+            f'Another program is training in {self.path}: wait for it, or choose another --workdir.'
         )
 
     def _check_access(self) -> None:
         nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not nearest.is_dir():
-            raise UserError(f'--workdir {self.path} cannot be a folder: {nearest} is a file.')
+            raise UserError(
+                f'--workdir {self.path} cannot be a folder: {nearest} is a file. Choose another.'
+            )
         if not os.access(nearest, os.W_OK | os.X_OK):
-            raise UserError(f'--workdir {self.path} cannot be written: choose another.')
+            raise UserError(
+                f'--workdir {self.path}: no permission to write in {nearest}. Choose another.'
+            )
 
     @property
     def has_checkpoints(self) -> bool:
-        """True once the run has something to go on from."""
+        """True once the run has saved a checkpoint to resume from."""
         folder = self.path / 'checkpoints'
         return folder.is_dir() and any(folder.iterdir())
 
     @contextlib.contextmanager
     def claimed(self, config: Config) -> Iterator[None]:
-        """Makes the folder this run's, and keeps other trainings out of it meanwhile.
+        """Makes the folder this run's, and keeps other runs out of it inside the context.
 
         Raises:
-          UserError: see `check`, or another training is going on there.
+          UserError: see `check`, or another program is training there.
         """
         self._check_access()
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._kept_from_others():
+        with self._locked():
             self.check(config)
             self._clean_up()
             (self.path / _FAILED).unlink(missing_ok=True)
-            if not self.done:  # else the provenance of what was trained stays
+            if not self.done:  # a complete run keeps its provenance
                 self.keep(config)
             if not (self.path / 'results.json').exists() and self.rows():
-                self.add_rows([])  # it was lost
+                self.add_rows([])  # writes the lost file again
             yield
 
     def _clean_up(self) -> None:
@@ -202,10 +207,10 @@ class Workdir:
                 path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _kept_from_others(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         lock = self.path / _RUN_LOCK
         if lock.is_dir():
-            raise _in_the_way(lock)
+            raise _wrong_kind(lock)
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(file_locks.held(lock, seconds=_LOCK_SECONDS))
@@ -215,21 +220,21 @@ class Workdir:
 
     @property
     def in_training(self) -> bool:
-        """True as long as a process trains here, on whatever machine that sees this folder."""
+        """True while a process trains here, on any machine that shares this folder."""
         return file_locks.is_held(self.path / _RUN_LOCK)
 
     def keep(self, config: Config) -> None:
-        """Writes the config of the run, in place of an earlier one; see `check` before."""
+        """Writes the config of the run, replacing an earlier one; call `check` before."""
         content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
         write_text(self.path / 'config.json', json_files.dumps(content, indent=2))
         if config.captures.paths:
             write_text(self.path / 'config.py', config_file.source(config))
 
     def config(self) -> Config:
-        """The config of the run.
+        """Reads the config of the run.
 
         Raises:
-          UserError: there is none.
+          UserError: there is no run, or its config is damaged.
         """
         file = self.path / 'config.json'
         try:
@@ -245,16 +250,18 @@ class Workdir:
             named = str(error).startswith(str(file))
             raise UserError(str(error) if named else f'{file}: {error}') from None
         except (KeyError, TypeError):
-            raise UserError(f'{file} is not that of a run: choose another --workdir.') from None
+            raise UserError(
+                f'{file} is not the config of a run: choose another --workdir.'
+            ) from None
 
     @property
     def started(self) -> bool:
-        """True once there is a run; or a file in place of the folder, which `config` names."""
+        """True once there is a run; also if the folder is a file, for which `config` raises."""
         return (self.path / 'config.json').exists() or self.path.is_file()
 
     @property
     def done(self) -> bool:
-        """True once the run is complete, and says so in a file that is whole."""
+        """True once the run is complete, and DONE.json is not damaged."""
         try:
             return isinstance(json_files.loads((self.path / 'DONE.json').read_bytes()), dict)
         except (OSError, ValueError):
@@ -262,7 +269,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def failure_marked(self) -> Iterator[None]:
-        """An error inside leaves a file that says what it was: it ends those who follow the run."""
+        """Records an error inside in FAILED.json, which ends programs that follow the run."""
         try:
             yield
         except Exception as error:
@@ -273,25 +280,25 @@ class Workdir:
 
     @property
     def failure(self) -> str:
-        """The error that the run ended with; '' if it did not, or was started again."""
+        """The error that ended the run; '' if there was none, or it was started again."""
         try:
             return str(json_files.loads((self.path / _FAILED).read_bytes())['error'])
         except (OSError, ValueError, KeyError, TypeError):
             return ''
 
     def mark_done(self, content: dict[str, Any]) -> None:
-        """Says that the run is complete; what a complete run says of itself is left as it is."""
+        """Marks the run as complete; does nothing if it was complete before."""
         if not self.done:
             write_text(self.path / 'DONE.json', json_files.dumps(content, indent=2))
 
     def mark_not_done(self, config: Config) -> None:
-        """Takes `mark_done` back: the run is continued, under this config."""
+        """Undoes `mark_done`, because the run is extended with this config."""
         if self.done:
             self.keep(config)
         (self.path / 'DONE.json').unlink(missing_ok=True)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The evaluation rows written so far, see `n2n_jax.runtime.result_rows`.
+        """Reads the evaluation rows written so far, see `n2n_jax.runtime.result_rows`.
 
         Raises:
           UserError: the file is damaged.
@@ -299,22 +306,22 @@ class Workdir:
         return result_rows.read(self.path / 'results.json', self.path / 'evaluation')
 
     def add_rows(self, rows: list[dict[str, Any]]) -> None:
-        """Adds evaluation rows; only one of the same step and identity is replaced."""
-        with file_locks.held(self.path / '.results.lock'):  # a side-car evaluator may write too
+        """Adds evaluation rows; those of the same step and identity are replaced."""
+        with file_locks.held(self.path / '.results.lock'):  # `--mode follow` may write too
             content = result_rows.merged(self.rows(), rows)
             write_text(self.path / 'results.json', json_files.dumps(content, indent=2))
             write_text(self.path / 'results.md', result_rows.markdown_table(content))
 
     def evaluation_folder(self, step: int) -> Path:
-        """Where the per-image scores and pictures of an evaluation go."""
+        """Returns the folder for the per-image scores and example images of an evaluation."""
         return self.path / 'evaluation' / f'step_{step:07d}'
 
     def scores_file(self, row: dict[str, Any]) -> Path:
-        """Where the per-image scores behind a row of `rows()` are."""
+        """Returns the file of the per-image scores behind a row of `rows()`."""
         name = file_name(row['set'], row['noise'], row.get('id', ''))
         return self.evaluation_folder(row['step']) / f'{name}.json'
 
 
 def file_name(*words: str) -> str:
-    """The words as the stem of a file; empty ones, which early rows have, are left out."""
+    """Joins words to the stem of a file name; skips empty ones, which early rows have."""
     return re.sub(r'[^\w.-]+', '_', '_'.join(word for word in words if word))

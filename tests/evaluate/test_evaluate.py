@@ -114,7 +114,7 @@ def test_evaluating_a_folder_without_a_run_says_so(tmp_path):
     with pytest.raises(UserError, match='no such folder'):
         follow.evaluate_checkpoint(config, tmp_path / 'nothing')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(UserError, match='no whole checkpoint'):
+    with pytest.raises(UserError, match='no complete checkpoint'):
         follow.evaluate_checkpoint(config, tmp_path / 'empty')
 
 

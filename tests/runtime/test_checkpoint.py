@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_told_in_a_unit_that_shows_it(tmp_path, monkeypatch
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: full)
     with (
         Checkpoints(tmp_path, keep=1) as checkpoints,
-        pytest.raises(CheckpointError, match=r'needs 12\.8 kB and 0\.1 kB are free'),
+        pytest.raises(CheckpointError, match=r'needs 12\.8 kB, but only 0\.1 kB are free'),
     ):
         checkpoints.save(2, {'ema': weights()}, META)
 
@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_told_in_a_unit_that_shows_it(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ('error', 'raised', 'words'),
     [
-        (PermissionError(13, 'Permission denied'), UserError, 'you lack the permission'),
+        (PermissionError(13, 'Permission denied'), UserError, 'ask its owner for permission to read it'),
         (OSError(errno.ESTALE, 'Stale file handle'), UserError, 'Stale file handle. Try again'),
         (ValueError('RESOURCE_EXHAUSTED: out of memory'), MemoryError, 'does not fit'),
     ],

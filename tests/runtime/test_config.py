@@ -87,10 +87,10 @@ NUMBERS = [key for key, its_field in config_lib.fields() if its_field.type is fl
 @pytest.mark.parametrize('bad', ['NaN', 'Infinity', '-Infinity'])
 @pytest.mark.parametrize('key', NUMBERS)
 def test_no_number_of_a_config_may_be_nan_or_infinite(key, bad):
-    with pytest.raises(UserError, match=f'^{key}={float(bad)} is not possible: .*finite number'):
+    with pytest.raises(UserError, match=f'^{key}={float(bad)} is invalid: .*finite number'):
         tiny_config(**{key: float(bad)})
     section, name = key.split('.')
-    with pytest.raises(UserError, match=f'^{key}={float(bad)} is not possible: .*finite number'):
+    with pytest.raises(UserError, match=f'^{key}={float(bad)} is invalid: .*finite number'):
         from_config_dict(json.loads(f'{{"{section}": {{"{name}": {bad}}}}}'))
 
 

@@ -96,12 +96,12 @@ def test_the_first_name_of_noise_realizations_is_understood():
         (['--config.train.steps=many'], "'train.steps' takes a whole number, not 'many'"),
         (['--config.train.steps=1.5'], "'train.steps' takes a whole number, not '1.5'"),
         (['--config.optim.b1=x'], "'optim.b1' takes a number, not 'x' .default: 0.9"),
-        (['--config.optim.clip_norm=nan'], 'optim.clip_norm=nan is not possible'),
+        (['--config.optim.clip_norm=nan'], 'optim.clip_norm=nan is invalid'),
         (['--config.train.tensorboard=5'], "'train.tensorboard' takes True or False, not '5'"),
         (['--config.train.steps'], 'config.train.steps: expected one argument. See --help'),
         (['--wrokdir=x'], "Unknown flag '--wrokdir'. Did you mean 'workdir'"),
         (['--mode=score'], "Argument --mode: invalid choice: 'score'"),
-        (['train'], "'train' is not understood: write --config FILE --workdir DIR"),
+        (['train'], "Unknown argument 'train': write --config FILE --workdir DIR"),
         (['--workdir='], '--workdir is missing'),
         (['--config='], '--config is missing'),
         (['--config', 'gone.py:quick'], "There is no config file 'gone.py'"),
@@ -167,7 +167,7 @@ def test_a_config_file_of_another_version_is_told_what_to_write(tmp_path, line):
 def test_a_config_file_that_imports_what_is_not_installed_is_no_config_file(tmp_path):
     file = tmp_path / 'config.py'
     file.write_text('import not_there\n')
-    with pytest.raises(UserError, match='is no config file, .*ModuleNotFoundError'):
+    with pytest.raises(UserError, match='is not a config file .*ModuleNotFoundError'):
         parse(config=file)
 
 
@@ -180,7 +180,7 @@ def test_a_config_file_that_imports_what_is_not_installed_is_no_config_file(tmp_
          r"mine.py: get_config\(\) failed .line 6, TypeError: "),
         (['config = to_config_dict(Config())', 'config.noise.realisations = 3'],
          '(?s)line 6, AttributeError: .*realizations'),
-        (['config = to_config_dict(Config())'], "returns None, which is no config: write 'return"),
+        (['config = to_config_dict(Config())'], "returns None, which is not a config: end it with 'return"),
         (['return {"dat": {"crop": 3}}'], "Unknown config key 'dat'. Did you mean 'data'"),
         (['return {"data": 3}'], "'data' is a section"),
     ],

@@ -164,4 +164,4 @@ def test_a_workdir_that_is_taken_ends_all_processes(start, port, tmp_path):
     outputs = [process.communicate(timeout=100)[0] for process in pair]
     assert [process.returncode for process in pair] == [2, 2], outputs
     assert 'is not empty' in outputs[0]
-    assert 'Process 0 could not go on' in outputs[1]
+    assert 'Process 0 failed: see its own message.' in outputs[1]

@@ -124,7 +124,7 @@ def test_an_evaluation_that_was_cut_short_is_not_taken_for_a_whole_one(tmp_path,
     workdir.scores_file(row_of(step=2)).unlink()  # killed between the two
     (workdir.evaluation_folder(4) / 'notes.json').write_text('{"mine": 1}')
     assert [row['step'] for row in workdir.rows()] == [4]
-    assert 'notes.json is no file of scores' in caplog.text
+    assert 'notes.json is not a file of scores' in caplog.text
 
 
 @pytest.mark.parametrize('key', ['realizations', 'realisations'])

@@ -167,11 +167,11 @@ def test_the_estimate_of_the_loop_is_the_one_written_out():
     ('options', 'words'),
     [
         (['--steps', '0'], '--steps 0: must be at least 1'),
-        (['--held-out', '1.5'], 'captures.held_out=1.5 is not possible'),
-        (['--held-out', '0'], 'captures.held_out=0 is not possible'),
-        (['--batch-size', '0'], 'data.batch_size=0 is not possible'),
-        (['--seed', '-1'], 'seed=-1 is not possible'),
-        (['--patience', '-1'], 'train.patience=-1 is not possible'),
+        (['--held-out', '1.5'], 'captures.held_out=1.5 is invalid'),
+        (['--held-out', '0'], 'captures.held_out=0 is invalid'),
+        (['--batch-size', '0'], 'data.batch_size=0 is invalid'),
+        (['--seed', '-1'], 'seed=-1 is invalid'),
+        (['--patience', '-1'], 'train.patience=-1 is invalid'),
         (['--fix', 'bogus'], "Unknown fix 'bogus'"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_run_is_resumed_by_the_options_it_was_started_with(tmp_path, capsys):
         (['--batch-size', '4'], '--batch-size 8, not 4'),
         (['--held-out', '0.3'], '--held-out 0.2, not 0.3'),
         (['--fix', 'gain'], '--fix left out, not gain'),
-        (['--patience', '-1'], 'train.patience=-1 is not possible'),
+        (['--patience', '-1'], 'train.patience=-1 is invalid'),
     ):
         assert n2n(*arguments, *options) == 2
         assert words in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_a_run_is_resumed_by_the_options_it_was_started_with(tmp_path, capsys):
     # A value that an editor put there is named.
     (tmp_path / 'run/config.json').write_text(before.replace('"seed": 3', '"seed": -3'))
     assert n2n(*arguments) == 2
-    assert 'seed=-3 is not possible' in capsys.readouterr().err
+    assert 'seed=-3 is invalid' in capsys.readouterr().err
 
 
 def test_no_time_to_train_is_refused(tmp_path):

@@ -87,5 +87,5 @@ def test_a_second_command_in_a_run_is_refused_before_it_reads_anything(command, 
     with workdir.claimed(workdir.config()):
         assert n2n(*command, '--steps', '3') == 2
     said = capsys.readouterr().err
-    assert 'A run is being trained in' in said
+    assert 'Another program is training in' in said
     assert 'Reading captures' not in said

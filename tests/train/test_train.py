@@ -155,7 +155,7 @@ def test_nothing_of_somebody_else_is_replaced(image_folder, tmp_path):
 def test_two_trainings_do_not_share_a_workdir(image_folder, tmp_path):
     with (
         Workdir(tmp_path / 'run').claimed(loop_config(image_folder)),
-        pytest.raises(UserError, match='A run is being trained'),
+        pytest.raises(UserError, match='Another program is training'),
     ):
         loop.train(loop_config(image_folder), tmp_path / 'run')
     assert loop.train(loop_config(image_folder), tmp_path / 'run')
@@ -318,7 +318,7 @@ def test_a_disk_without_room_is_seen_before_a_write(image_folder, tmp_path, monk
     full = shutil.disk_usage(tmp_path)._replace(free=100)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'disk_usage', lambda path: full)
-        with pytest.raises(CheckpointError, match=r'needs \d+\.\d kB and 0\.1 kB are free'):
+        with pytest.raises(CheckpointError, match=r'needs \d+\.\d kB, but only 0\.1 kB are free'):
             loop.train(config, tmp_path / 'run')
     assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
     assert loop.train(config, tmp_path / 'run')

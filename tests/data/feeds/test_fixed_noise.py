@@ -158,8 +158,8 @@ def test_a_run_says_how_many_and_differs_from_fresh_noise(image_folder, tmp_path
     [
         ({'noise.realizations': 1}, 'leaves no second noisy version .* noise.target=clean'),
         ({'data.feed': 'stream'}, 'keeps all versions on the device: write data.feed=auto'),
-        ({'captures.paths': 'cells/'}, 'captures have their own'),
-        ({'noise.realizations': -1}, 'noise.realizations=-1 is not possible'),
+        ({'captures.paths': 'cells/'}, 'captures have real noise'),
+        ({'noise.realizations': -1}, 'noise.realizations=-1 is invalid'),
     ],
 )
 def test_what_cannot_be_is_refused(changes, words):
