@@ -1,4 +1,4 @@
-"""Eight virtual CPU devices for every test, and the strictness the code is written for."""
+"""Setup of all tests: eight virtual CPU devices, strict rank promotion, the tiny network."""
 
 import atexit
 import gc
@@ -9,20 +9,20 @@ import signal
 import tempfile
 from importlib import metadata
 
-# Tests, workers and the programs they start share compiled code, of this session alone.
+# Workers and the programs that tests start share compiled code, but only within this session.
 if 'PYTEST_XDIST_WORKER' not in os.environ:
     _COMPILED = tempfile.mkdtemp(prefix='n2n_jax_compiled_')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _COMPILED
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
     atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 
-# Most of the time is compiling; what is compiled in a hurry computes the same.
-_IN_A_HURRY = '--xla_backend_optimization_level=0'
+# Tests spend most of their time compiling, so optimization costs more than it saves.
+_FAST_COMPILATION = '--xla_backend_optimization_level=0'
 if metadata.version('jaxlib').startswith('0.10.'):
-    _IN_A_HURRY += ' --xla_cpu_use_fusion_emitters=false'  # later ones end at the unknown flag
-os.environ.setdefault('XLA_FLAGS', _IN_A_HURRY)
+    _FAST_COMPILATION += ' --xla_cpu_use_fusion_emitters=false'  # later versions reject this flag
+os.environ.setdefault('XLA_FLAGS', _FAST_COMPILATION)
 
-# Ctrl-C is ignored in what a shell starts in the background, and so it is in programs from there.
+# Programs that a shell starts in the background ignore Ctrl-C, and their children inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -45,16 +45,16 @@ def _tiny_network(monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _little_memory():
-    """What was compiled for one file is of no use to the next."""
+def _caches_cleared():
+    """Frees the compiled code of each test file, which the next file does not use."""
     yield
     jax.clear_caches()
     gc.collect()
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before():
-    """Commands that run inside a test set up the log of their process."""
+def _logging_restored():
+    """Restores the loggers, which commands that run inside a test reconfigure."""
     loggers = [logging.getLogger(name) for name in ('n2n_jax', 'tifffile')]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
@@ -63,19 +63,19 @@ def _logging_as_before():
 
 
 @pytest.fixture(autouse=True)
-def _signals_as_before():
-    """A command that was asked to stop leaves them ignored, as its process ends."""
+def _signals_restored():
+    """Restores signal handlers: a command that was asked to stop leaves the signals ignored."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
-        if handler is not None:  # one that is not Python's
+        if handler is not None:  # None: not set by Python
             signal.signal(number, handler)
 
 
 @pytest.fixture
 def image_folder(tmp_path):
-    """Five smooth 8-bit color images of two sizes, as each is compiled for."""
+    """A folder of five smooth 8-bit color images of only two sizes, as each size is compiled."""
     from n2n_jax.images import image_io
 
     folder = tmp_path / 'images'

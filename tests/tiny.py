@@ -1,4 +1,4 @@
-"""An experiment of seconds, for tests of the machinery around it.
+"""A tiny experiment that runs in seconds, for tests of the code around it.
 
 B batch, H height, W width, C channels, F features.
 """
@@ -12,7 +12,7 @@ from n2n_jax.train.tasks import Moment
 
 
 class TinyNet(nn.Module):
-    """Two convolutions: compiles in a moment."""
+    """Two convolutions, which compile quickly."""
 
     out_channels: int
     norm: str = 'none'
@@ -28,7 +28,7 @@ class TinyNet(nn.Module):
 
 
 def tiny_config(**changes) -> Config:
-    """A training of seconds; `tiny_config(**{'train.steps': 3})` changes keys."""
+    """Returns the config of a run of seconds; `tiny_config(**{'train.steps': 3})` changes keys."""
     values = to_config_dict(Config())
     defaults = {
         'model.name': 'tiny',
@@ -48,10 +48,10 @@ def tiny_config(**changes) -> Config:
 
 
 def planned_config(captures: CapturesConfig, **options) -> Config:
-    """The config that `n2n train` makes for captures."""
+    """Returns the config that `n2n train` derives for captures."""
     return recipe.plan(captures, recipe.Options(**options)).prepared.config
 
 
 def moment(step=0, *, progress=0.0, denoise=lambda x_BHWC: x_BHWC):
-    """When the pairs of a step are made, for `Task.pair`."""
+    """Returns the state of a run at a step, for `Task.pair`."""
     return Moment(0, jnp.int32(step), jnp.float32(progress), denoise)

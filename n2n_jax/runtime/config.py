@@ -68,7 +68,7 @@ class ModelConfig:
     noise: str = field(
         '',
         'standard deviation of the noise of captures, in units of white - black, one number or '
-        'one per channel with commas; empty to measure it, none to leave the values unscaled',
+        'one per channel with commas; empty to measure it, none not to scale the values by it',
     )
     center: str = field('', 'middle of the values of captures, written as model.noise is')
     contrast: str = field('', 'extent of the values of captures, written as model.noise is')

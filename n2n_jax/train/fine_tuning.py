@@ -56,7 +56,7 @@ def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
         weights_hash(variables)[:16],
     )
     if in_units != bool(config.model.noise):
-        ways = 'unscaled pixel values', 'values in units of their noise'
+        ways = 'plain pixel values', 'values in units of their noise'
         _log.warning(
             'The run %s was trained on %s, but this one uses %s: its weights are a worse start '
             'than those of a run of the same kind, and may be no better than random ones.',

@@ -161,7 +161,11 @@ def test_what_does_not_fit_is_told_in_a_unit_that_shows_it(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ('error', 'raised', 'words'),
     [
-        (PermissionError(13, 'Permission denied'), UserError, 'ask its owner for permission to read it'),
+        (
+            PermissionError(13, 'Permission denied'),
+            UserError,
+            'ask its owner for permission to read it',
+        ),
         (OSError(errno.ESTALE, 'Stale file handle'), UserError, 'Stale file handle. Try again'),
         (ValueError('RESOURCE_EXHAUSTED: out of memory'), MemoryError, 'does not fit'),
     ],

@@ -54,7 +54,7 @@ def test_a_config_survives_json():
         ({'train.steps': 0}, 'write 1 or more'),
         ({'data.batch_size': -1}, 'write 1 or more'),
         ({'model.norm': 'layer'}, 'batch, group, none'),
-        ({'model.channels': 2}, 'gray (1) or color (3)'),
+        ({'model.channels': 2}, '1 for gray images or 3 for color'),
         ({'optim.learning_rate': 0.0}, 'above 0'),
         ({'optim.b2': 1.0}, 'write 0 or more and below 1.'),
         ({'optim.clip_norm': float('nan')}, 'write 0 or more'),

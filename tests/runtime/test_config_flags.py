@@ -180,7 +180,7 @@ def test_a_config_file_that_imports_what_is_not_installed_is_no_config_file(tmp_
          r"mine.py: get_config\(\) failed .line 6, TypeError: "),
         (['config = to_config_dict(Config())', 'config.noise.realisations = 3'],
          '(?s)line 6, AttributeError: .*realizations'),
-        (['config = to_config_dict(Config())'], "returns None, which is not a config: end it with 'return"),
+        (['config = to_config_dict(Config())'], "returns None, which is not a config: end it"),
         (['return {"dat": {"crop": 3}}'], "Unknown config key 'dat'. Did you mean 'data'"),
         (['return {"data": 3}'], "'data' is a section"),
     ],

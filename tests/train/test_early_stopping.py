@@ -225,5 +225,5 @@ def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch
 
 def test_patience_needs_evaluated_captures():
     for changes in ({}, {'captures.paths': 'x', 'eval.in_loop': False}):
-        with pytest.raises(UserError, match=r'train.patience=3 needs captures .* write 0'):
+        with pytest.raises(UserError, match=r'train.patience=3 needs two or more captures .* write 0'):
             tiny_config(**{'train.patience': 3, **changes})
