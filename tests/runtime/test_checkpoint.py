@@ -201,4 +201,4 @@ def test_the_only_checkpoint_is_not_said_to_have_one_before_it(tmp_path):
 def test_a_failed_write_of_the_best_weights_names_the_step_that_the_run_resumes_at(tmp_path):
     save(tmp_path, 400, ema=weights())
     with Checkpoints(tmp_path, keep=0, folder=BEST_FOLDER) as best:
-        assert 'resumes at step 400' in str(best._error('the disk is full'))
+        assert 'resumes at step 400' in str(best._write_error('the disk is full'))

@@ -203,7 +203,7 @@ def test_the_command_stops_after_five_and_takes_another_number_later(
     assert 'Stopped early at step 14 of 20' in capsys.readouterr().err
     cli.main([*command, '--patience', '0'])
     assert done(tmp_path / 'run')['ended'] == 'all steps done'
-    assert 'The weights of step 4 are the best' in capsys.readouterr().err
+    assert 'The weights of step 4 have the lowest estimated error' in capsys.readouterr().err
 
 
 def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch):
