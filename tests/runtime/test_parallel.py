@@ -76,7 +76,7 @@ def port():
 
 @pytest.fixture
 def start(image_folder):
-    """Starts a training: (workdir, steps, train.distributed, flags, environment) -> process."""
+    """Starts a run: (workdir, steps, train.distributed, flags, environment) -> process."""
 
     def start(workdir, steps, distributed, *flags, **environment):
         arguments = [

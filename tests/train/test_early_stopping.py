@@ -199,7 +199,7 @@ def test_the_command_stops_after_five_and_takes_another_number_later(
     options = ['--workdir', str(tmp_path / 'run'), '--steps', '20', '--model', 'tiny']
     command = ['train', str(tmp_path / 'x.npy'), *options]
     cli.main(command)
-    assert done(tmp_path / 'run')['step'] == 4 + 5 * 2  # ten evaluations make a training
+    assert done(tmp_path / 'run')['step'] == 4 + 5 * 2  # ten evaluations make a run
     assert 'Stopped early at step 14 of 20' in capsys.readouterr().err
     cli.main([*command, '--patience', '0'])
     assert done(tmp_path / 'run')['ended'] == 'all steps done'
@@ -225,5 +225,5 @@ def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch
 
 def test_patience_needs_evaluated_captures():
     for changes in ({}, {'captures.paths': 'x', 'eval.in_loop': False}):
-        with pytest.raises(UserError, match=r'train.patience=3 needs two or more captures .* write 0'):
+        with pytest.raises(UserError, match=r'train.patience=3 needs two or more .* write 0'):
             tiny_config(**{'train.patience': 3, **changes})

@@ -1,4 +1,4 @@
-"""Rates of a training on a clock of our own."""
+"""Training throughput, measured with a fake clock."""
 
 import jax.numpy as jnp
 import pytest
