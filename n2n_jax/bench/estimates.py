@@ -163,13 +163,13 @@ def _rows_of_kind(
                 for estimator, (to_map, about) in ESTIMATORS.items():
                     if kind.startswith('gaussian, unequal') and 'equal noise' in estimator:
                         continue
-                    explained_HWC = None
+                    control_HWC = None
                     if f_NHWC is x_NHWC or about.stop > 2:  # as in n2n_jax.evaluate.score
-                        explained_HWC = without_clean.explained_error(
+                        control_HWC = without_clean.control_variate(
                             f_NHWC[about], results['total variation'], x_NHWC
                         )
                     patches = without_clean.patch_sums(
-                        to_map(f_NHWC, x_NHWC), side=side, explained_HWC=explained_HWC
+                        to_map(f_NHWC, x_NHWC), side=side, control_HWC=control_HWC
                     )
                     true = float(np.mean((f_NHWC[about] - clean_HWC) ** 2))
                     draws = outcomes.setdefault((method, estimator), [])

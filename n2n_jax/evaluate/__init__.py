@@ -1,1 +1,1 @@
-"""How good a model is, with and without clean images."""
+"""Evaluation of models, with and without clean images."""

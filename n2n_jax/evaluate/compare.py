@@ -1,7 +1,7 @@
-"""Runs compared with each other, image by image: what a training choice gains, and how surely.
+"""Paired comparison of two runs, image by image.
 
-The same images with the same noise were denoised by both, so the differences per image are paired
-and their interval is far narrower than those of the two means.
+Both denoised the same images with the same noise, so the interval of the paired differences is far
+narrower than those of the two means.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.result_rows import decibels
 from n2n_jax.runtime.workdir import Workdir
 
-PIXELS, NAMES = 'pixels', 'names'  # what tells that two images are the same
+PIXELS, NAMES = 'pixels', 'names'  # how images of two runs are matched
 
 
 @dataclasses.dataclass(frozen=True)
 class _Evaluation:
-    """A row of results.json and the scores behind it.
+    """A row of results.json and its per-image scores.
 
     Attributes:
-      row: of results.json.
+      row: the row of results.json.
       paired_by: PIXELS, or NAMES in files of early versions.
       scores: PSNR and SSIM of each image, by the hash of its pixels or by its name.
     """
@@ -39,18 +39,18 @@ _Pair = tuple[_Evaluation, _Evaluation]
 
 
 def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
-    """Compares the last evaluations of two runs on the images and noises that both have.
+    """Compares the last evaluations of two runs on the images and noises they have in common.
 
-    Images are the same if their pixels are, whatever they and their sets are called.
+    Images are matched by their pixels, whatever they and their sets are called.
 
     Args:
       reference: workdir of the run to compare with.
-      other: workdir of the run to be judged.
+      other: workdir of the run to judge.
 
     Returns:
-      One row per set and noise: means of both in dB, 'difference' (other minus reference, dB) with
-      the bootstrap interval 'ci95' over images, the same for SSIM, 'n', the number of images that
-      both have, of 'n_of', and 'paired_by', PIXELS or NAMES.
+      One row per set and noise: both means in dB, 'difference' (other minus reference, dB) with its
+      bootstrap interval 'ci95' over images, the same for SSIM, 'n', the number of images in
+      common, 'n_of', the numbers each run has, and 'paired_by', PIXELS or NAMES.
 
     Raises:
       UserError: a run has no evaluation, or the two have none in common.
@@ -60,16 +60,16 @@ def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
     for a in found[0]:
         for b in found[1]:
             key = a.row['set'], a.row['noise'], a.row['protocol']
-            rank = _rank(a, b)
-            if rank[0] and (key not in best or rank > _rank(*best[key])):
+            rank = _match_rank(a, b)
+            if rank[0] and (key not in best or rank > _match_rank(*best[key])):
                 best[key] = a, b
     if not best:
-        raise UserError(_why_none(reference, other, *found))
-    return [_row(*best[key]) for key in sorted(best)]
+        raise UserError(_explain_no_match(reference, other, *found))
+    return [_comparison_row(*best[key]) for key in sorted(best)]
 
 
-def _rank(a: _Evaluation, b: _Evaluation) -> tuple[int, bool]:
-    """How well two evaluations suit each other; (0, ...): not at all."""
+def _match_rank(a: _Evaluation, b: _Evaluation) -> tuple[int, bool]:
+    """Ranks how well two evaluations match; (0, ...): not comparable."""
     same_set = a.row['set'] == b.row['set']
     by_names = NAMES in (a.paired_by, b.paired_by)
     if (
@@ -81,7 +81,7 @@ def _rank(a: _Evaluation, b: _Evaluation) -> tuple[int, bool]:
     return len(a.scores.keys() & b.scores.keys()), same_set
 
 
-def _why_none(
+def _explain_no_match(
     reference: Path, other: Path, of_a: list[_Evaluation], of_b: list[_Evaluation]
 ) -> str:
     again = 'run `python -m n2n_jax.main --mode evaluate` on'
@@ -89,8 +89,8 @@ def _why_none(
     for path, mine, others in ((reference, *by), (other, *by[::-1])):
         if mine == {NAMES} and others == {PIXELS}:
             return (
-                f'{path} was evaluated by an early version, whose noise followed from the names of '
-                f'the files, and is not comparable: {again} it, with the config of the other run.'
+                f'{path} was evaluated by an early version, which derived the noise from file '
+                f'names, and is not comparable: {again} it, with the config of the other run.'
             )
     return (
         f'{reference} and {other} were not evaluated on the same images under the same protocol: '
@@ -99,18 +99,26 @@ def _why_none(
 
 
 def _last_evaluations(workdir: Workdir) -> list[_Evaluation]:
-    """Those of the last step of each set and noise."""
+    """Reads the evaluations of the last step of each set and noise."""
     rows = [row for row in workdir.rows() if 'psnr' in row]
     last = {(row['set'], row['noise']): row['step'] for row in rows}  # steps ascend
     if not last:
-        raise UserError(f'{workdir.path} holds no evaluation on clean images in results.json.')
+        raise UserError(
+            f'{workdir.path} holds no evaluation on clean images: run '
+            '`python -m n2n_jax.main --mode evaluate` on it.'
+        )
     return [
-        _evaluation(workdir, row) for row in rows if row['step'] == last[row['set'], row['noise']]
+        _read_evaluation(workdir, row)
+        for row in rows
+        if row['step'] == last[row['set'], row['noise']]
     ]
 
 
-def _evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
-    """PSNR and SSIM of each image, the mean of its noisy versions: those are no new images."""
+def _read_evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
+    """Reads PSNR and SSIM of each image, averaged over its noisy versions.
+
+    Noisy versions of one image are not independent samples for the bootstrap over images.
+    """
     file = workdir.scores_file(row)
     way_out = f'evaluate {workdir.path} again.'
     try:
@@ -124,7 +132,7 @@ def _evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
             by_image.setdefault(key, []).append(capture)
         scores = {
             image: {
-                metric: float(np.mean([_finite_or_exact(c[metric]) for c in versions]))
+                metric: float(np.mean([_score_from_json(c[metric]) for c in versions]))
                 for metric in ('psnr', 'ssim')
             }
             for image, versions in by_image.items()
@@ -136,12 +144,12 @@ def _evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
     return _Evaluation(row, paired_by, scores)
 
 
-def _finite_or_exact(value: float | None) -> float:
-    """Null alone, as early versions wrote it, is the PSNR of an image that is exact."""
+def _score_from_json(value: float | None) -> float:
+    """Converts a score from JSON; early versions wrote null for the PSNR of an exact image."""
     return float('inf') if value is None else float(value)
 
 
-def _row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
+def _comparison_row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
     images = sorted(a.scores.keys() & b.scores.keys())
     names = dict.fromkeys([a.row['set'], b.row['set']])
     row: dict[str, Any] = {
@@ -156,7 +164,7 @@ def _row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
     for name, ending in (('psnr', ''), ('ssim', '_ssim')):
         first, second = (np.array([one.scores[image][name] for image in images]) for one in (a, b))
         with np.errstate(invalid='ignore'):
-            difference = np.where(first == second, 0.0, second - first)  # both may be exact
+            difference = np.where(first == second, 0.0, second - first)  # both may be infinite
         low, high = bootstrap_interval(difference)
         row |= {
             f'{name}_reference': float(first.mean()),
@@ -168,7 +176,7 @@ def _row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
 
 
 def differences(reference: Config, other: Config) -> str:
-    """The settings in which two runs differ, evaluation aside, in words."""
+    """Lists the settings that differ between two runs, except those of the evaluation."""
     a, b = flatten(reference), flatten(other)
     listed = [
         f'{key} {a[key]!r} and {b[key]!r}'
@@ -179,14 +187,14 @@ def differences(reference: Config, other: Config) -> str:
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Comparisons for people."""
+    """Formats comparisons as a Markdown table."""
     lines = [
         '| set | noise | images | PSNR, reference | PSNR | difference (95 %) | SSIM, reference '
         '| SSIM | difference (95 %) |',
         '|---|---|---:|---:|---:|---:|---:|---:|---:|',
     ]
     lines += [
-        f'| {row["set"]} | {row["noise"]} | {_images(row)} '
+        f'| {row["set"]} | {row["noise"]} | {_count_text(row)} '
         f'| {decibels(row["psnr_reference"])} | {decibels(row["psnr"])} '
         f'| **{row["difference"]:+.2f}** ({row["ci95"][0]:+.2f} to {row["ci95"][1]:+.2f}) '
         f'| {row["ssim_reference"]:.4f} | {row["ssim"]:.4f} '
@@ -197,12 +205,12 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     if any(row['paired_by'] == NAMES for row in rows):
         lines += [
             '',
-            'Images are paired by their names: an early version evaluated these runs, and kept no '
-            'hash of the pixels. Files of one name count as the same image.',
+            'Images are paired by their names: an early version evaluated these runs and kept no '
+            'hashes of the pixels. Files with the same name count as the same image.',
         ]
     return '\n'.join(lines) + '\n'
 
 
-def _images(row: dict[str, Any]) -> str:
+def _count_text(row: dict[str, Any]) -> str:
     most = max(row['n_of'])
     return str(row['n']) if row['n'] == most else f'{row["n"]} of {most}'

@@ -1,10 +1,10 @@
-"""Which parts of what is held out are evaluated, where all of it would take too long.
+"""Selects the held-out regions that are evaluated during a run.
 
 N captures of a scene, H height, W width, C channels.
 
-A region is a whole scene or a tile of one; tiles of a scene have one shape, so that one program is
-compiled for them. Which come first depends on the shapes and a seed alone: the same at every
-evaluation, in a resumed run and in the calibration of its intervals.
+A region is a whole scene or a tile of one; all tiles of a scene have the same shape, so that one
+compiled program serves them. Their order depends only on the shapes and a seed: it is the same at
+every evaluation, in a resumed run and in the calibration of its intervals.
 """
 
 import dataclasses
@@ -18,46 +18,48 @@ from n2n_jax.captures import scene_captures
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.runtime.config import Config
 
-# A region is denoised without what lies around it, so a large share of it should not depend on
-# that: twice the halo of the U-Net.
+# A region is denoised without its surroundings, so most of it should not depend on them: twice the
+# halo of the U-Net.
 _SIDE = 256
-_SIDE_OF_WHOLE = 512  # for networks that see all of an image at once
-_MOST_WHOLE_PIXELS = 512**2  # of a capture: of larger ones activations take gigabytes
-_LEAST_MEASURED = 0.05  # share of a region; the rest is a border, or no data
-_MOST_CAPTURES = 4  # of a tile: for the time of more, further tiles tell more of the scene
+_SIDE_OF_WHOLE = 512  # for networks with a global receptive field
+_MOST_WHOLE_PIXELS = 512**2  # per capture: activations of larger ones take gigabytes
+_LEAST_MEASURED = 0.05  # share of a region; the rest is border or no data
+_MOST_CAPTURES = 4  # per tile: more tiles say more than more captures
 
 
 def choose(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCaptures]:
-    """The regions of `eval.captures_area` pixels, at least one; all scenes whole if it is 0.
+    """Chooses regions of up to `eval.captures_area` pixels, at least one; 0: all scenes whole.
 
     Args:
-      held_out: scenes, or the parts of scenes that are not trained on.
-      config: of the run.
+      held_out: scenes, or parts of scenes, that are not trained on.
+      config: supplies `eval.captures_area`, `eval.seed` and the network.
 
     Returns:
-      Regions as views of `held_out`, in the order of the scenes. With a larger area come the same
-      ones and further ones, spread over all scenes as evenly as their number allows.
+      Regions as views of `held_out`, in the order of the scenes, spread over them as evenly as
+      their number allows. A larger area adds regions and drops none.
     """
     area = config.eval.captures_area
     if not area:
         return list(held_out)
-    ordered = _in_order(held_out, config)
+    ordered = _ordered_with_scene(held_out, config)
     totals = np.cumsum([pixels(region) for _, region in ordered])
     chosen = ordered[: max(1, int(np.searchsorted(totals, area, side='right')))]
-    return [region for _, region in sorted(chosen, key=lambda place: place[0])]
+    return [region for _, region in sorted(chosen, key=lambda indexed: indexed[0])]
 
 
 def in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[SceneCaptures]:
-    """All regions, those to be evaluated first at the front."""
-    return [region for _, region in _in_order(held_out, config)]
+    """Returns all regions, in the order in which they are chosen."""
+    return [region for _, region in _ordered_with_scene(held_out, config)]
 
 
-def _in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[tuple[int, SceneCaptures]]:
-    """The same with the number of each region's scene."""
+def _ordered_with_scene(
+    held_out: Sequence[SceneCaptures], config: Config
+) -> list[tuple[int, SceneCaptures]]:
+    """Returns all regions in that order, each with the index of its scene."""
     side = _SIDE if models.geometry_of(config.model).halo else _SIDE_OF_WHOLE
     rng = np.random.default_rng([config.eval.seed, zlib.crc32(b'regions')])
     of_scenes = [_tiles(scene, side) for scene in held_out]
-    measured = [[tile for tile in tiles if _was_measured(tile)] for tiles in of_scenes]
+    measured = [[tile for tile in tiles if _is_measured(tile)] for tiles in of_scenes]
     of_scenes = measured if any(measured) else of_scenes
     for tiles in of_scenes:
         rng.shuffle(tiles)
@@ -67,11 +69,11 @@ def _in_order(held_out: Sequence[SceneCaptures], config: Config) -> list[tuple[i
 
 
 def pixels(scene: SceneCaptures) -> int:
-    """Of all its captures."""
+    """Counts the pixels of all captures of a scene."""
     return int(np.prod(scene.captures_NHWC.shape[:3]))
 
 
-def _was_measured(scene: SceneCaptures) -> bool:
+def _is_measured(scene: SceneCaptures) -> bool:
     return scene.measured_HWC is None or scene.measured_HWC.mean() >= _LEAST_MEASURED
 
 
@@ -99,6 +101,6 @@ def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:
 
 
 def in_range(config: Config, held_out: Sequence[SceneCaptures]) -> list[SceneCaptures]:
-    """What is evaluated of what is held out, in the range of the network."""
+    """Returns the chosen regions in the range of the network."""
     chosen = choose(held_out, config)
     return [scene_captures.to_network_range(scene, config.model) for scene in chosen]

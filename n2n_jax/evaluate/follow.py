@@ -1,4 +1,4 @@
-"""Scores checkpoints of a run from outside it: the last one, or each as it is saved."""
+"""Evaluates the checkpoints of a run from another process: the last one, or each as it is saved."""
 
 import dataclasses
 import logging
@@ -21,7 +21,7 @@ from n2n_jax.runtime.workdir import Workdir
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 2.0
-_GRACE_SECONDS = 60.0  # a scheduler may start a run again, which then resumes
+_GRACE_SECONDS = 60.0  # a scheduler may restart the run, which then resumes
 
 
 def evaluate_checkpoint(config: Config, path: Path) -> None:
@@ -31,7 +31,7 @@ def evaluate_checkpoint(config: Config, path: Path) -> None:
     with open_for_reading(path) as checkpoints:
         step = checkpoints.last_step
         config = dataclasses.replace(checkpoints.config(step), eval=config.eval)
-        needs_clean_images(config, path)
+        check_has_clean_images(config, path)
         evaluator = Evaluator(config, layout)
         variables = weights.shipped_variables(checkpoints, step, layout.replicated)
     record(evaluator(variables, step), step, workdir, origin(config, variables))
@@ -40,22 +40,21 @@ def evaluate_checkpoint(config: Config, path: Path) -> None:
 def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS) -> bool:
     """Scores each new checkpoint of a workdir until the run is complete.
 
-    A run that does not exist yet is waited for. What was scored by the same protocol is not scored
-    again.
+    Waits for a run that has not started yet. Skips checkpoints already scored by the same protocol.
 
     Args:
-      config: its evaluation settings are used.
+      config: supplies the evaluation settings; all others come from the run.
       path: the workdir.
-      grace_seconds: how long a run that is not complete may go without anybody training it.
+      grace_seconds: how long an incomplete run may have no training process before this gives up.
 
     Returns:
-      True if the run is complete, False if it was given up on.
+      True if the run is complete, False if it failed or was abandoned.
     """
     workdir = Workdir(path)
     _wait_for_start(workdir)
     layout = make_layout(batch_size=jax.device_count())
     config = dataclasses.replace(workdir.config(), eval=config.eval)
-    needs_clean_images(config, path)
+    check_has_clean_images(config, path)
     evaluator = Evaluator(config, layout)
     abandoned = _Abandoned(workdir, grace_seconds)
     with Checkpoints(path) as checkpoints:
@@ -65,8 +64,8 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
             poll_seconds=_POLL_SECONDS,
         )
         for step in steps:
-            abandoned.seen()  # of a run on another machine no lock may be seen
-            if evaluator.has_scored(workdir.rows(), step):  # this program was started again
+            abandoned.seen()  # the lock of a run on another machine may be invisible
+            if evaluator.has_scored(workdir.rows(), step):  # by an earlier start of this program
                 continue
             try:
                 variables = weights.shipped_variables(checkpoints, step, layout.replicated)
@@ -83,8 +82,8 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
         _log.error('error: The run in %s failed: %s', path, workdir.failure)
         return False
     _log.error(
-        'error: The run in %s ended %s, of %d steps, without being complete: the command that '
-        'trained it resumes it, and this one can be started beside it again.',
+        'error: The run in %s ended %s, of %d steps, without being complete: rerun its training '
+        'command to resume it, then start this evaluation again.',
         path,
         'before its first checkpoint' if last_step is None else f'at step {last_step}',
         config.train.steps,
@@ -96,13 +95,13 @@ def _wait_for_start(workdir: Workdir) -> None:
     said = False
     while not workdir.started:
         if not said:
-            _log.info('Waiting for a run to start in %s. Ctrl-C ends this.', workdir.path)
+            _log.info('Waiting for a run to start in %s. Press Ctrl-C to quit.', workdir.path)
         said = True
         time.sleep(_POLL_SECONDS)
 
 
 class _Abandoned:
-    """Tells a run that nobody trains any more, nor has for a while."""
+    """Checks whether no process has trained a run for the grace period."""
 
     def __init__(self, workdir: Workdir, grace_seconds: float):
         self._workdir, self._grace_seconds = workdir, grace_seconds
@@ -114,35 +113,35 @@ class _Abandoned:
         return time.monotonic() - self._last_seen >= self._grace_seconds
 
     def seen(self) -> None:
-        """Takes note of a sign of life, such as a new checkpoint."""
+        """Records a sign of life, such as a new checkpoint."""
         self._last_seen = time.monotonic()
 
 
-def needs_clean_images(config: Config, path: Path) -> None:
-    """Looks whether the run in `path` can be scored on clean images.
+def check_has_clean_images(config: Config, path: Path) -> None:
+    """Checks whether the run in `path` can be evaluated on clean images.
 
     Raises:
-      UserError: it was trained on captures, without any.
+      UserError: it was trained on captures, without clean images.
     """
     if config.captures.single:
         raise UserError(
-            f'{path} was trained on single images: without a second capture or a clean image there '
-            'is nothing to score it on. With captures of a scene: n2n score.'
+            f'{path} was trained on single images: without a second capture or a clean image it '
+            'cannot be scored. If you have several captures of a scene, run n2n score.'
         )
     if config.captures.paths:
         raise UserError(
-            f'{path} was trained on captures, without clean images: write '
+            f'{path} was trained on captures, without clean images: run '
             f'{shlex.join(_score_command(config.captures, path))}'
         )
 
 
 def _score_command(captures: CapturesConfig, path: Path) -> list[str]:
-    """The command that scores a run on what it held out of its captures."""
-    words = ['n2n', 'score', *map(str, path_list.parted(captures.paths)), '--model', str(path)]
+    """Builds the command that scores a run on its held-out captures."""
+    command = ['n2n', 'score', *map(str, path_list.parted(captures.paths)), '--model', str(path)]
     for option, value in (
         ('--pattern', captures.pattern),
         ('--interleaved', captures.interleaved),
         ('--fix', captures.fix),
     ):
-        words += [option, str(value)] if value else []
-    return [*words, '--held-out']
+        command += [option, str(value)] if value else []
+    return [*command, '--held-out']

@@ -1,4 +1,4 @@
-"""Scores weights on held-out captures, without a clean image.
+"""Evaluates weights on held-out captures, without a clean image.
 
 N captures of a scene, H height, W width, C channels.
 """
@@ -32,19 +32,19 @@ _MOST_PICTURES = 3
 
 
 class CaptureEvaluator:
-    """Scores weights on captures that are not trained on.
+    """Evaluates weights on held-out captures.
 
     Args:
-      model: the network's config.
-      scenes: held out, in the range of the network.
+      model: the network to evaluate.
+      scenes: held-out captures, in the range of the network.
     """
 
     def __init__(self, model: ModelConfig, scenes: Sequence[SceneCaptures]) -> None:
         self.scenes = scenes
-        self._apply = _jitted(model)
+        self._apply = _jitted_apply(model)
         self._shown = ShownValues.of(model)
         noise_C = np.array(self._shown.noise_C)
-        # With one peak for all channels a dim one would have no say in what is best.
+        # Unweighted, a dim channel would hardly influence which weights are best.
         self._weights_C = 1 / noise_C**2 if len(noise_C) > 1 else None
 
     def __call__(self, variables: Any, step: int) -> Report:
@@ -71,23 +71,23 @@ class CaptureEvaluator:
                     weighted.append(
                         (sums(map_HWC * self._weights_C), sums(raw_HWC * self._weights_C))
                     )
-                images.append({'image': scene.name, **_scores(patches[-1:], raw_patches[-1:])})
+                images.append({'image': scene.name, **_estimates(patches[-1:], raw_patches[-1:])})
                 if k < _MOST_PICTURES:
-                    triptychs[f'captures_{k + 1}.png'] = self._drawn(captures_NHWC, denoised_NHWC)
+                    triptychs[f'captures_{k + 1}.png'] = self._draw(captures_NHWC, denoised_NHWC)
                 progress.update(k + 1)
         row = {
             'step': step,
             'set': 'held out',
             'noise': 'captures',
-            **_scores(patches, raw_patches),
-            **_in_noise(weighted),
+            **_estimates(patches, raw_patches),
+            **_errors_in_noise_units(weighted),
             'n': len(self.scenes),
             'protocol': PROTOCOL,
         }
         return Report([row], [images], triptychs)
 
-    def _drawn(self, captures_NHWC: np.ndarray, denoised_NHWC: np.ndarray) -> np.ndarray:
-        """A capture, what is made of it, the mean of all, and what was taken away."""
+    def _draw(self, captures_NHWC: np.ndarray, denoised_NHWC: np.ndarray) -> np.ndarray:
+        """Draws the first capture, its denoised version, the mean of all and the residual."""
         image, difference = self._shown.image, self._shown.difference
         row = [
             ('capture 1', image(captures_NHWC[0])),
@@ -98,12 +98,12 @@ class CaptureEvaluator:
         return pictures.grid([row])
 
 
-Patches = list[without_clean.Patches]
+_ScenePatches = list[without_clean.Patches]
 
 
-def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:
-    # Of squared errors, not of dB: they have no bias, and one scene whose error is too small to be
-    # measured does not make the whole infinite.
+def _estimates(patches: _ScenePatches, raw_patches: _ScenePatches) -> dict[str, Any]:
+    # Averages squared errors, not dB: they are unbiased, and one scene whose error is too small to
+    # measure does not make the result infinite.
     raw = without_clean.estimate_psnr(raw_patches, mean_of='mse').as_dict()
     return {
         **without_clean.estimate_psnr(patches, mean_of='mse').as_dict(),
@@ -112,10 +112,10 @@ def _scores(patches: Patches, raw_patches: Patches) -> dict[str, Any]:
     }
 
 
-def _in_noise(
+def _errors_in_noise_units(
     weighted: Sequence[tuple[without_clean.Patches, without_clean.Patches]],
 ) -> dict[str, float | None]:
-    """The errors in units of the noise of each channel, which the best weights are chosen by."""
+    """Estimates the errors in units of each channel's noise, used to choose the best weights."""
     if not weighted:
         return {}
     model, raw = (
@@ -130,6 +130,6 @@ def _in_noise(
 
 
 @functools.lru_cache(maxsize=4)
-def _jitted(config: ModelConfig) -> Callable[[Any, jax.Array], jax.Array]:
-    """Shared by the evaluators of a network: each size of image is compiled once."""
+def _jitted_apply(config: ModelConfig) -> Callable[[Any, jax.Array], jax.Array]:
+    """Returns the compiled network, shared by evaluators so that each image size compiles once."""
     return jax.jit(models.build(config).apply)

@@ -1,4 +1,4 @@
-"""Pictures of what weights make of single noisy images. There is nothing to measure them by.
+"""Pictures of denoised single images, for runs without anything to measure the error against.
 
 H height, W width, C channels.
 """
@@ -18,26 +18,26 @@ from n2n_jax.images import pictures
 from n2n_jax.runtime.config import ModelConfig
 
 _MOST_PICTURES = 3
-_LARGEST_SIDE = 512  # pixels; of larger images the middle is shown
+_LARGEST_SIDE = 512  # pixels; of larger images the center is shown
 
 
 class SingleImageEvaluator:
-    """Draws noisy image, denoised image and what was taken away, of the first images.
+    """Draws the noisy image, the denoised image and the residual of the first few images.
 
-    The last shows whether more than noise was taken: outlines in it are detail that was lost.
+    Outlines in the residual are detail that was lost.
 
     Args:
-      model: the network's config.
+      model: the network to evaluate.
       images: scenes of one capture, in the range of the network.
     """
 
     def __init__(self, model: ModelConfig, images: Sequence[SceneCaptures]) -> None:
-        self.scenes = middles(images)
+        self.scenes = center_crops(images)
         self._apply = jax.jit(models.build(model).apply)
         self._shown = ShownValues.of(model)
 
     def __call__(self, variables: Any, step: int) -> Report:
-        """A report without rows: no number is made up."""
+        """Returns a report of pictures only, as no score can be measured."""
         del step
         drawn = {}
         for k, scene in enumerate(self.scenes):
@@ -52,19 +52,19 @@ class SingleImageEvaluator:
         return Report([], [], drawn)
 
 
-def middles(images: Sequence[SceneCaptures]) -> list[SceneCaptures]:
-    """What is shown of images: the middle of the first few."""
+def center_crops(images: Sequence[SceneCaptures]) -> list[SceneCaptures]:
+    """Crops the first few images to the center that is shown."""
     shown = []
     for scene in images[:_MOST_PICTURES]:
         h, w = scene.captures_NHWC.shape[1:3]
         top, left = max(h - _LARGEST_SIDE, 0) // 2, max(w - _LARGEST_SIDE, 0) // 2
-        middle = np.s_[top : top + _LARGEST_SIDE, left : left + _LARGEST_SIDE]
+        center = np.s_[top : top + _LARGEST_SIDE, left : left + _LARGEST_SIDE]
         mask_HWC = scene.measured_HWC
         shown.append(
             dataclasses.replace(
                 scene,
-                captures_NHWC=scene.captures_NHWC[(np.s_[:1], *middle)],
-                measured_HWC=None if mask_HWC is None else mask_HWC[middle],
+                captures_NHWC=scene.captures_NHWC[(np.s_[:1], *center)],
+                measured_HWC=None if mask_HWC is None else mask_HWC[center],
             )
         )
     return shown

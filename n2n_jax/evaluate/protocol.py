@@ -1,24 +1,27 @@
-"""What was done to get a score, in the words that are printed with it."""
+"""The description of the evaluation protocol that is printed with every score."""
 
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.runtime.config import EvalConfig
 
 
 def in_words(config: EvalConfig, channels: int, corruptor: Corruptor) -> str:
-    """The protocol of scores under one noise."""
+    """Describes the protocol of scores under one noise.
+
+    The text identifies results in results.json: changing it makes older scores incomparable.
+    """
     return (
         f'{"RGB" if channels == 3 else "gray"} whole images, all values, peak 1; noise '
-        f'{_cuts(corruptor)}, drawn from evaluation seed {config.seed} and the pixels of each '
-        f'image, {config.replicas} noisy version(s) of each; psnr, ssim: output clamped and '
+        f'{_clipping_text(corruptor)}, drawn from evaluation seed {config.seed} and the pixels of '
+        f'each image, {config.replicas} noisy version(s) of each; psnr, ssim: output clamped and '
         'rounded to 8 bits; psnr_float: clamped only; psnr_input, ssim_input: the noisy image as '
         'it is; mean of per-image values; ci95: bootstrap over images'
     )
 
 
-def _cuts(corruptor: Corruptor) -> str:
-    """What its stages do to the range and the steps of the values.
+def _clipping_text(corruptor: Corruptor) -> str:
+    """Describes which stages clip or round the values.
 
-    A first stage that rectifies meets clean images alone, which hold nothing to be rectified.
+    Rectification by the first stage is not mentioned: clean images have no negative values.
     """
     parts = []
     for i, stage in enumerate(corruptor.stages):

@@ -1,4 +1,4 @@
-"""The outcome of one evaluation: what is kept of it, and what is printed."""
+"""Reports of evaluations: writes them to the workdir and prints a summary."""
 
 import dataclasses
 import logging
@@ -24,7 +24,7 @@ class Report:
     Attributes:
       rows: one per set and noise, as in results.json.
       images: per-image scores, one list per row.
-      triptychs: by file name, worst, median and best of each row, uint8.
+      triptychs: pictures by file name, uint8: worst, median and best image of each row.
     """
 
     rows: list[dict[str, Any]]
@@ -33,7 +33,7 @@ class Report:
 
 
 def origin(config: Config, variables: Any) -> dict[str, Any]:
-    """Which weights are scored, of which training, and where, for the rows about them."""
+    """Returns columns that identify the weights, their run and the devices they are scored on."""
     return {
         'training_seed': config.seed,
         'config_sha256': config_hash(config),
@@ -43,13 +43,13 @@ def origin(config: Config, variables: Any) -> dict[str, Any]:
 
 
 def record(report: Report, step: int, workdir: Workdir, of: dict[str, Any]) -> None:
-    """Writes a report into the workdir and prints its table; the first process does.
+    """Writes a report into the workdir and prints its table, on the main process only.
 
     Args:
-      report: to be written.
-      step: of the weights.
-      workdir: of their run.
-      of: see `origin`.
+      report: the report to write.
+      step: step of the scored weights.
+      workdir: the run's workdir.
+      of: columns to add to every row, see `origin`.
     """
     if not is_main_process():
         return
@@ -61,21 +61,25 @@ def record(report: Report, step: int, workdir: Workdir, of: dict[str, Any]) -> N
         content = {**row, 'num_rows': len(rows), 'images': images}
         write_text(workdir.scores_file(row), json_files.dumps(content, indent=1))
     if not rows:
-        _log.info('step %d: nothing can be measured; pictures in %s', step, folder)
+        _log.info(
+            'step %d: no score without a second capture or a clean image; pictures in %s',
+            step,
+            folder,
+        )
         return
-    workdir.add_rows(rows)  # last: a row means that its pictures are there
+    workdir.add_rows(rows)  # last: a row implies that its pictures exist
     lines = [summary(report)]
-    if any('psnr' in row for row in rows):  # of an estimate the sentence says all
+    if any('psnr' in row for row in rows):  # for estimates the summary line is enough
         lines.append(result_rows.markdown_table(rows).split('\n\nProtocol')[0])
     _log.info('%s\nPictures in %s', '\n'.join(lines), folder)
 
 
 def summary(report: Report) -> str:
-    """One line per row, for the log."""
-    return '\n'.join(_in_words(row) for row in report.rows)
+    """Formats one line per row, for the log."""
+    return '\n'.join(_row_text(row) for row in report.rows)
 
 
-def _in_words(row: dict[str, Any]) -> str:
+def _row_text(row: dict[str, Any]) -> str:
     if 'psnr_estimate' in row:
         return (
             f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '

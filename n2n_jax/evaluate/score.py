@@ -54,14 +54,14 @@ class Method:
       map_HWC: whose mean estimates the mean squared error, averaged over the results.
       results_NHWC: what it makes of captures, to be compared with a clean image.
       made_of: the captures behind each result.
-      explained_HWC: see `pair_metrics.explained_error`.
+      control_HWC: see `pair_metrics.control_variate`.
     """
 
     name: str
     map_HWC: np.ndarray
     results_NHWC: np.ndarray
     made_of: Sequence[Sequence[int]]
-    explained_HWC: np.ndarray | None = None
+    control_HWC: np.ndarray | None = None
 
 
 def score_scene(
@@ -83,11 +83,11 @@ def score_scene(
     denoised_NHWC = np.stack([restore(capture) for capture in x])
     raw_HWC = without_clean.error_maps(x, x).mean(axis=0)
     mean_NHWC = x.mean(axis=0, keepdims=True)
-    explained_HWC = without_clean.explained_error(x, denoised_NHWC, x)
-    yield Method(ONE, raw_HWC, x, _each(x), explained_HWC)
+    control_HWC = without_clean.control_variate(x, denoised_NHWC, x)
+    yield Method(ONE, raw_HWC, x, _each(x), control_HWC)
     # The noise of a mean of N is an N-th of the mean of their noise.
-    explained_HWC = without_clean.explained_error(mean_NHWC, denoised_NHWC, x)
-    yield Method(MEAN, raw_HWC / len(x), mean_NHWC, [range(len(x))], explained_HWC)
+    control_HWC = without_clean.control_variate(mean_NHWC, denoised_NHWC, x)
+    yield Method(MEAN, raw_HWC / len(x), mean_NHWC, [range(len(x))], control_HWC)
     if 'nlm' not in without:
         yield _per_capture(baselines.NLM, x, _all(baselines.tuned_nlm(x), x), denoised_NHWC)
     if 'bm3d' not in without and baselines.bm3d_installed():
@@ -118,10 +118,10 @@ def _per_capture(
     name: str, captures_NHWC: np.ndarray, results_NHWC: np.ndarray, denoised_NHWC: np.ndarray
 ) -> Method:
     maps = without_clean.error_maps(results_NHWC, captures_NHWC)
-    explained_HWC = None
+    control_HWC = None
     if len(captures_NHWC) > 2:  # two captures leave so much noise in the map that it is none less
-        explained_HWC = without_clean.explained_error(results_NHWC, denoised_NHWC, captures_NHWC)
-    return Method(name, maps.mean(axis=0), results_NHWC, _each(captures_NHWC), explained_HWC)
+        control_HWC = without_clean.control_variate(results_NHWC, denoised_NHWC, captures_NHWC)
+    return Method(name, maps.mean(axis=0), results_NHWC, _each(captures_NHWC), control_HWC)
 
 
 def _against_the_rest(
@@ -411,27 +411,28 @@ class _View:
         self, method: Method
     ) -> tuple[without_clean.Patches, tuple[without_clean.Patches, ...]]:
         """Of all channels, and of each if there are several."""
-        mask_HWC, explained_HWC = self.scene.mask_HWC, method.explained_HWC
-        lever = None
+        mask_HWC, control_HWC = self.scene.mask_HWC, method.control_HWC
+        drift_effect = None
         if self.drift is not None:
-            lever = drift.lever(
+            drift_effect = drift.drift_effect(
                 self.drift, method.results_NHWC, self.captures_NHWC, mask_HWC, method.made_of
             )
 
-        def of(part: slice, lever: drift.Lever | None) -> without_clean.Patches:
+        def of(part: slice, drift_effect: drift.DriftEffect | None) -> without_clean.Patches:
             patches = without_clean.patch_sums(
                 method.map_HWC[..., part],
                 mask_HWC[..., part],
                 side=self.side,
-                explained_HWC=None if explained_HWC is None else explained_HWC[..., part],
+                control_HWC=None if control_HWC is None else control_HWC[..., part],
             )
-            return dataclasses.replace(patches, lever=lever)
+            return dataclasses.replace(patches, drift_effect=drift_effect)
 
         num = mask_HWC.shape[-1]
         channels = [
-            of(slice(c, c + 1), None if lever is None else lever.of_channel(c)) for c in range(num)
+            of(slice(c, c + 1), None if drift_effect is None else drift_effect.for_channel(c))
+            for c in range(num)
         ]
-        return of(slice(num), lever), tuple(channels) if num > 1 else ()
+        return of(slice(num), drift_effect), tuple(channels) if num > 1 else ()
 
     def _truths(self, method: Method) -> dict[str, float | None]:
         """Against the clean image: over what the estimate is about, and over all that is known."""

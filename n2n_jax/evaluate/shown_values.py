@@ -1,9 +1,9 @@
-"""How values in the range of a network are shown to people: what captures hold, black to white.
+"""Maps values in the range of a network to display values, black to white.
 
 H height, W width, C channels.
 
-The range of a network may be far wider than what captures hold of it: photon counts of 0 to 12 in 8
-bits would be a black page.
+The range of a network may be far wider than that of the captures: photon counts of 0 to 12 in 8
+bits would be shown as black.
 """
 
 import dataclasses
@@ -14,18 +14,18 @@ import numpy as np
 from n2n_jax.models.noise_units import NoiseUnits, numbers
 from n2n_jax.runtime.config import ModelConfig
 
-_MARGIN = 0.1  # of the contrast, beyond what all but a percent of the values lie between
-_MOST_NOISE = 3.0  # standard deviations of a difference from gray to black or white
+_MARGIN = 0.1  # share of the contrast, added beyond the range of 99 % of the values
+_MOST_NOISE = 3.0  # standard deviations between gray and black or white in a difference
 
 
 @dataclasses.dataclass(frozen=True)
 class ShownValues:
-    """What is black and what is white; one stretch for all channels, which keeps the colors.
+    """The display range; the same for all channels, which preserves the colors.
 
     Attributes:
-      low: what is shown as black.
-      high: what is shown as white.
-      noise_C: standard deviation of the noise of each channel; empty: it is not known.
+      low: value shown as black.
+      high: value shown as white.
+      noise_C: standard deviation of the noise of each channel; empty if unknown.
     """
 
     low: float
@@ -34,7 +34,7 @@ class ShownValues:
 
     @classmethod
     def of(cls, model: ModelConfig) -> Self:
-        """As the config of a network says; [0, 1] if it says nothing."""
+        """Takes the display range from the config of a network; [0, 1] if it has none."""
         if NoiseUnits.of(model) is None:
             return cls(0.0, 1.0)
         noise_C, center_C, contrast_C = (
@@ -47,14 +47,16 @@ class ShownValues:
         return cls(low, high, noise_C)
 
     def image(self, image_HWC: np.ndarray) -> np.ndarray:
-        """An image as it is shown, 0 black and 1 white."""
+        """Maps an image to display values, 0 black and 1 white."""
         return (image_HWC.astype(np.float64) - self.low) / (self.high - self.low)
 
     def difference(self, first_HWC: np.ndarray, second_HWC: np.ndarray) -> np.ndarray:
-        """The first less the second in units of the noise, gray where they are equal."""
+        """Maps first minus second to display values, scaled by the noise; 0 becomes gray."""
         d_HWC = first_HWC.astype(np.float64) - second_HWC
         noise_C = np.array(self.noise_C or d_HWC.std() or 1.0)
         return 0.5 + d_HWC / (2 * _MOST_NOISE * noise_C)
 
 
-DIFFERENCE = f'taken away (\N{PLUS-MINUS SIGN}{_MOST_NOISE:g} noise)'  # its caption
+DIFFERENCE = (
+    f'removed (\N{PLUS-MINUS SIGN}{_MOST_NOISE:g} noise)'  # caption of `ShownValues.difference`
+)

@@ -27,7 +27,7 @@ from n2n_jax.data.sources import open_source
 from n2n_jax.data.sources.source import at_least
 from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
-from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator, middles
+from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator, center_crops
 from n2n_jax.evaluate.with_clean import Evaluator
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.heartbeat import heartbeat
@@ -219,7 +219,9 @@ def _prepare_single_images(
     """Returns the feed and the evaluator; nothing is held out, as one capture cannot be scored."""
     evaluator = None
     if config.eval.in_loop:
-        shown = [scene_captures.to_network_range(scene, config.model) for scene in middles(scenes)]
+        shown = [
+            scene_captures.to_network_range(scene, config.model) for scene in center_crops(scenes)
+        ]
         evaluator = SingleImageEvaluator(config.model, shown)
     return _capture_feed(config, scenes, layout, held='nothing'), evaluator
 

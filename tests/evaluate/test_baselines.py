@@ -38,7 +38,7 @@ def test_the_strength_of_non_local_means_comes_from_the_captures(clean_HWC):
     x = (clean_HWC + rng.normal(0, 0.1, (2, *clean_HWC.shape))).astype(np.float32)
     chosen = np.mean((baselines.tuned_nlm(x)(x[0]) - clean_HWC) ** 2)
     errors = [
-        np.mean((baselines._nlm(s * 0.1, 0.1)(x[0]) - clean_HWC) ** 2)
+        np.mean((baselines._make_nlm(s * 0.1, 0.1)(x[0]) - clean_HWC) ** 2)
         for s in baselines._NLM_STRENGTHS
     ]
     assert chosen < 1.1 * min(errors)

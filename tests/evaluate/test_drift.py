@@ -39,8 +39,8 @@ def estimate(clean_HWC, gains, offsets, seed, *, sigma=0.05):
     seen = drift.find(by_channel, lambda pixels: pixels)
     if seen is not None:
         mask_HWC = np.ones(clean_HWC.shape, bool)
-        lever = drift.lever(seen, f, x, mask_HWC, [(i,) for i in range(len(x))])
-        patches = dataclasses.replace(patches, lever=lever)
+        drift_effect = drift.drift_effect(seen, f, x, mask_HWC, [(i,) for i in range(len(x))])
+        patches = dataclasses.replace(patches, drift_effect=drift_effect)
     return without_clean.estimate_psnr([patches]), -10 * np.log10(np.mean((f - clean_HWC) ** 2))
 
 
@@ -83,8 +83,10 @@ def test_the_difference_of_two_methods_shares_the_brightness(clean_HWC):
     for sigma in (1.0, 1.05):
         f = ndimage.gaussian_filter(x, (0, sigma, sigma, 0))
         patches = without_clean.patch_sums(without_clean.error_maps(f, x).mean(axis=0))
-        lever = drift.lever(seen, f, x, np.ones(clean_HWC.shape, bool), [(0,), (1,), (2,)])
-        both.append(dataclasses.replace(patches, lever=lever))
+        drift_effect = drift.drift_effect(
+            seen, f, x, np.ones(clean_HWC.shape, bool), [(0,), (1,), (2,)]
+        )
+        both.append(dataclasses.replace(patches, drift_effect=drift_effect))
     _, (low, high) = without_clean.difference([tuple(both)])
     alone = without_clean.estimate_psnr(both[:1]).ci95
     assert high - low < 0.3 * (alone[1] - alone[0])
@@ -131,8 +133,12 @@ def test_a_color_that_drifts_by_itself_is_seen():
     x = brightness.match(raw, found.to_match())
     f = np.stack([blur(capture) for capture in x])
     patches = without_clean.patch_sums(without_clean.error_maps(f, x).mean(axis=0))
-    lever = drift.lever(seen, f, x, np.ones(clean_HWC.shape, bool), [(k,) for k in range(4)])
-    low, high = without_clean.estimate_psnr([dataclasses.replace(patches, lever=lever)]).ci95
+    drift_effect = drift.drift_effect(
+        seen, f, x, np.ones(clean_HWC.shape, bool), [(k,) for k in range(4)]
+    )
+    low, high = without_clean.estimate_psnr(
+        [dataclasses.replace(patches, drift_effect=drift_effect)]
+    ).ci95
     assert low < -10 * np.log10(np.mean((f - clean_HWC) ** 2)) < high
 
 
@@ -146,8 +152,10 @@ def test_over_many_scenes_that_drift_the_estimate_lies_in_its_interval(clean_HWC
         x, seen = matched(raw, found.together), drift.find(found, lambda pixels: pixels)
         patches = without_clean.patch_sums(without_clean.error_maps(x, x).mean(axis=0))
         if seen is not None:
-            lever = drift.lever(seen, x, x, np.ones(small_HWC.shape, bool), [(0,), (1,), (2,)])
-            patches = dataclasses.replace(patches, lever=lever)
+            drift_effect = drift.drift_effect(
+                seen, x, x, np.ones(small_HWC.shape, bool), [(0,), (1,), (2,)]
+            )
+            patches = dataclasses.replace(patches, drift_effect=drift_effect)
         scenes.append(patches)
     estimate = without_clean.estimate_psnr(scenes)
     assert estimate.ci95[0] <= estimate.psnr <= estimate.ci95[1]

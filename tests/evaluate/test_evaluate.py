@@ -244,7 +244,7 @@ def test_an_evaluation_that_is_there_is_known(tmp_path):
 def test_the_command_that_scores_a_run_on_captures_can_be_pasted():
     captures = CapturesConfig(paths='my cells', pattern='{scene}_{capture}', fix='gain')
     with pytest.raises(UserError) as raised:
-        follow.needs_clean_images(Config(captures=captures), Path('my run'))
+        follow.check_has_clean_images(Config(captures=captures), Path('my run'))
     assert str(raised.value).endswith(
         "write n2n score 'my cells' --model 'my run' --pattern '{scene}_{capture}' --fix gain "
         '--held-out'

@@ -81,7 +81,7 @@ def test_the_mask_leaves_out_what_is_saturated():
     mask_HWC[:, :8] = False
     patches = without_clean.patch_sums(map_HWC, mask_HWC)
     assert patches.mse == 1
-    np.testing.assert_allclose(patches.deviations_P, 0, atol=1e-15)
+    np.testing.assert_allclose(patches.residuals_P, 0, atol=1e-15)
     assert np.isnan(without_clean.patch_sums(map_HWC, np.zeros_like(mask_HWC)).mse)
 
 
@@ -143,18 +143,18 @@ def test_what_is_known_of_the_error_narrows_the_interval_alone(clean_HWC):
     captures = np.stack([NOISE['poisson'](rng, clean_HWC) for _ in range(4)])
     denoised = np.stack([blur(capture) for capture in captures])
     map_HWC = without_clean.error_maps(captures, captures).mean(axis=0)
-    explained_HWC = without_clean.explained_error(captures, denoised, captures)
+    control_HWC = without_clean.control_variate(captures, denoised, captures)
     before, after = (
-        without_clean.estimate_psnr([without_clean.patch_sums(map_HWC, explained_HWC=explained)])
-        for explained in (None, explained_HWC)
+        without_clean.estimate_psnr([without_clean.patch_sums(map_HWC, control_HWC=control)])
+        for control in (None, control_HWC)
     )
     assert after.psnr == before.psnr
     assert np.diff(after.ci95) < 0.8 * np.diff(before.ci95)
     # Not where it would not be safe: results as noisy as the captures, or noise that is related.
-    assert without_clean.explained_error(captures, captures, captures) is None
+    assert without_clean.control_variate(captures, captures, captures) is None
     related = np.stack([NOISE['correlated'](rng, clean_HWC) for _ in range(2)])
     better = np.stack([ndimage.gaussian_filter(x, (4, 4, 0)) for x in related])
-    assert without_clean.explained_error(related, better, related) is None
+    assert without_clean.control_variate(related, better, related) is None
 
 
 def test_methods_on_the_same_captures_are_compared_far_more_sharply(clean_HWC):
