@@ -109,9 +109,8 @@ def _make_nlm(strength: float, sigma: float) -> Restore:
         restored = denoise_nl_means(
             noisy_HWC, patch_size=5, patch_distance=6, h=strength, sigma=sigma, channel_axis=-1
         )
-        return restored.reshape(noisy_HWC.shape).astype(
-            np.float32
-        )  # skimage drops a single channel
+        # skimage drops the axis of a single channel.
+        return restored.reshape(noisy_HWC.shape).astype(np.float32)
 
     return restore
 

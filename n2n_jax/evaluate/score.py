@@ -1,4 +1,4 @@
-"""How good a denoiser is, told from captures alone, beside what one would try first.
+"""Scores a denoiser and baselines on captures, without a clean image.
 
 N captures of a scene, H height, W width, C channels.
 """
@@ -33,16 +33,16 @@ ONE = 'one capture'
 MEAN = 'mean of the captures'
 MEAN_OF_RESULTS = 'model, mean of two results'
 ON_THE_MEAN = 'model on the mean of two'
-# What can be left out, by the name that is typed.
+# Methods that --without can leave out, by their name on the command line.
 OPTIONAL = {'nlm': baselines.NLM, 'bm3d': baselines.BM3D}
 
-# Which methods are compared with which, and what the difference in dB is called.
+# Pairs of methods to compare, and the key of their difference in dB.
 _COMPARED = (
     (ON_THE_MEAN, MEAN_OF_RESULTS, 'over_mean_of_results'),
     (MODEL, ONE, 'over_captures'),
     (MODEL, baselines.NLM, 'over_nlm'),
 )
-_MOST_PAIRS = 4  # of captures that are combined
+_MOST_PAIRS = 4  # of captures to combine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Method:
     """The outcome of one method on one scene.
 
     Attributes:
-      name: of the method.
-      map_HWC: whose mean estimates the mean squared error, averaged over the results.
-      results_NHWC: what it makes of captures, to be compared with a clean image.
-      made_of: the captures behind each result.
-      control_HWC: see `pair_metrics.control_variate`.
+      name: one of the constants above, as shown in the table.
+      map_HWC: error map, averaged over the results; its mean estimates the mean squared error.
+      results_NHWC: denoised captures, to be compared with a clean image.
+      made_of: for each result, the indices of the captures it was computed from.
+      control_HWC: see `without_clean.control_variate`.
     """
 
     name: str
@@ -67,31 +67,34 @@ class Method:
 def score_scene(
     captures_NHWC: np.ndarray, restore: Restore, *, without: Sequence[str] = ()
 ) -> Iterator[Method]:
-    """All methods on one scene.
+    """Runs all methods on one scene.
 
     Args:
       captures_NHWC: float32 in the range of the network.
       restore: the model.
-      without: names in `OPTIONAL` to leave out.
+      without: keys of `OPTIONAL` to skip.
 
     Yields:
-      The captures as they are, their mean, non-local means and BM3D (if it is installed) tuned on
-      the captures themselves, the model; and of three captures or more the two ways to use two of
-      them.
+      The unprocessed captures, their mean, non-local means and BM3D (if installed) tuned on the
+      captures, the model; with three or more captures also the two ways of combining two of them.
     """
     x = captures_NHWC
     denoised_NHWC = np.stack([restore(capture) for capture in x])
     raw_HWC = without_clean.error_maps(x, x).mean(axis=0)
     mean_NHWC = x.mean(axis=0, keepdims=True)
     control_HWC = without_clean.control_variate(x, denoised_NHWC, x)
-    yield Method(ONE, raw_HWC, x, _each(x), control_HWC)
-    # The noise of a mean of N is an N-th of the mean of their noise.
+    yield Method(ONE, raw_HWC, x, _single_captures(x), control_HWC)
+    # The noise variance of a mean of N captures is 1 / N of their mean noise variance.
     control_HWC = without_clean.control_variate(mean_NHWC, denoised_NHWC, x)
     yield Method(MEAN, raw_HWC / len(x), mean_NHWC, [range(len(x))], control_HWC)
     if 'nlm' not in without:
-        yield _per_capture(baselines.NLM, x, _all(baselines.tuned_nlm(x), x), denoised_NHWC)
+        yield _per_capture(
+            baselines.NLM, x, _restore_each(baselines.tuned_nlm(x), x), denoised_NHWC
+        )
     if 'bm3d' not in without and baselines.bm3d_installed():
-        yield _per_capture(baselines.BM3D, x, _all(baselines.tuned_bm3d(x), x), denoised_NHWC)
+        yield _per_capture(
+            baselines.BM3D, x, _restore_each(baselines.tuned_bm3d(x), x), denoised_NHWC
+        )
     yield _per_capture(MODEL, x, denoised_NHWC, denoised_NHWC)
     if len(x) > 2:
         pairs = [(i, (i + 1) % len(x)) for i in range(min(len(x), _MOST_PAIRS))]
@@ -101,16 +104,16 @@ def score_scene(
         ):
             results_NHWC = np.stack([combine(pair) for pair in pairs])
             maps = [
-                _against_the_rest(g, x, pair) for g, pair in zip(results_NHWC, pairs, strict=True)
+                _error_from_others(g, x, pair) for g, pair in zip(results_NHWC, pairs, strict=True)
             ]
             yield Method(name, np.mean(maps, axis=0), results_NHWC, pairs)
 
 
-def _each(captures_NHWC: np.ndarray) -> list[tuple[int]]:
+def _single_captures(captures_NHWC: np.ndarray) -> list[tuple[int]]:
     return [(i,) for i in range(len(captures_NHWC))]
 
 
-def _all(restore: Restore, captures_NHWC: np.ndarray) -> np.ndarray:
+def _restore_each(restore: Restore, captures_NHWC: np.ndarray) -> np.ndarray:
     return np.stack([restore(capture) for capture in captures_NHWC])
 
 
@@ -119,17 +122,19 @@ def _per_capture(
 ) -> Method:
     maps = without_clean.error_maps(results_NHWC, captures_NHWC)
     control_HWC = None
-    if len(captures_NHWC) > 2:  # two captures leave so much noise in the map that it is none less
+    if len(captures_NHWC) > 2:  # with two, the noise of the map itself leaves nothing to gain
         control_HWC = without_clean.control_variate(results_NHWC, denoised_NHWC, captures_NHWC)
-    return Method(name, maps.mean(axis=0), results_NHWC, _each(captures_NHWC), control_HWC)
+    return Method(
+        name, maps.mean(axis=0), results_NHWC, _single_captures(captures_NHWC), control_HWC
+    )
 
 
-def _against_the_rest(
+def _error_from_others(
     combined_HWC: np.ndarray, captures_NHWC: np.ndarray, pair: tuple[int, int]
 ) -> np.ndarray:
-    """The error of what was made of two captures, seen by the others.
+    """Returns the error map of a result of two captures, from the other captures.
 
-    Of one other x_k: E (g - x_k)^2 is the error plus the noise of x_k, and that is
+    With a single other x_k: E (g - x_k)^2 is the error plus the noise variance of x_k, which is
     E (x_k - x_i)(x_k - x_j).
     """
     x = captures_NHWC.astype(np.float64)
@@ -142,14 +147,14 @@ def _against_the_rest(
 
 @dataclasses.dataclass(frozen=True)
 class _Outcome:
-    """What a method made of a scene, for the rows over all scenes.
+    """The scores of a method on a scene, for the rows over all scenes.
 
     Attributes:
-      scene: its name.
-      patches: of all values that count.
-      channels: those of each channel; of one channel alone none.
-      truths: against the clean image.
-      facts: of the scene.
+      scene: name of the scene.
+      patches: statistics over all values that count.
+      channels: the same for each channel; empty for single-channel images.
+      truths: errors against the clean image, by key of the row.
+      facts: properties of the scene, the same for all methods.
     """
 
     scene: str
@@ -161,16 +166,16 @@ class _Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What is scored.
+    """A scene to score.
 
     Attributes:
-      name: of the scene.
+      name: shown in the table.
       captures_NHWC: in the units of the files.
-      mask_HWC: True where no capture is clipped, and all were measured.
-      clean_HWC: in the units of the captures, if it is known.
-      why: what makes an estimate from these captures worthless; '' if nothing is known to.
-      brightness: how the captures differed in it before they were put right.
-      truth_noise: of the clean image.
+      mask_HWC: True where no capture is clipped and all were measured.
+      clean_HWC: in the units of the captures; None if unknown.
+      why: why estimates from these captures are invalid; '' if no reason is known.
+      brightness: brightness differences of the captures before correction.
+      truth_noise: noise of the clean image; None if none was found.
       measured_HWC: see `SceneCaptures`.
     """
 
@@ -191,14 +196,15 @@ def prepare(
     truth: dict[str, np.ndarray] | None = None,
     first_columns: Mapping[str, int] | None = None,
 ) -> list[Scene]:
-    """Checks the captures before they are scored.
+    """Checks captures and prepares them for scoring.
 
     Args:
-      raw: captures as they were read, in the type of the files, which shows what is clipped.
-      fixed: the same put right (see `n2n_jax.captures.corrections`); None: nothing was.
+      raw: captures as read, in the data type of the files, which shows clipping.
+      fixed: the same captures corrected (see `n2n_jax.captures.corrections`); None if they were
+        not.
       truth: clean images by scene.
-      first_columns: by scene, where of the raw captures the part begins that is scored; 0 for the
-        scenes that are not named.
+      first_columns: first column, in the raw captures, of the part to score, by scene; 0 for
+        scenes not listed.
     """
     fixed = raw if fixed is None else fixed
     scenes = []
@@ -219,13 +225,13 @@ def prepare(
                 mask_HWC = mask_HWC & of_fixed.measured_HWC
             if truth is not None:
                 clean_HWC = _filled(truth[of_raw.name], of_raw.measured_HWC)
-                # What was moved by parts of a pixel shares less noise with a mean of what was not.
+                # Of the raw captures: interpolation reduces the noise they share with the mean.
                 truth_noise = measure(of_raw.captures_NHWC, clean_HWC, free_HWC)
                 clean_HWC = corrections.center_crop(clean_HWC, like=like)
             part = measured_part(of_raw.captures_NHWC, of_raw.measured_HWC)
             why = validity.why_not_trusted(of_fixed, raw=of_raw)
             first = (first_columns or {}).get(of_raw.name, 0)
-            if first:  # what was shifted has lost a border on both sides
+            if first:  # corrected shifts crop a border on both sides
                 cut_off = (of_raw.captures_NHWC.shape[2] - like.shape[1]) // 2
                 first = min(max(first - cut_off, 0), like.shape[1] - 1)
             scenes.append(
@@ -245,7 +251,7 @@ def prepare(
 
 
 def _filled(clean_HWC: np.ndarray, measured_HWC: np.ndarray | None) -> np.ndarray:
-    """A clean image with values from beside it where nothing was measured, as the captures have."""
+    """Fills a clean image where nothing was measured, as the captures were filled."""
     return clean_HWC if measured_HWC is None else fill(clean_HWC[None], ~measured_HWC)[0]
 
 
@@ -256,15 +262,15 @@ def score(
     *,
     without: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """One row per scene and method, and one per method over the scenes that can be trusted.
+    """Returns one row per scene and method, and one per method over all trusted scenes.
 
-    The latter have the scene ''. If no scene can be trusted they are over all.
+    The latter have scene ''. If no scene can be trusted, they are over all scenes.
 
     Args:
       scenes: see `prepare`.
-      to_network: pixel values to the range of the network, whose white is the peak.
+      to_network: maps pixel values to the range of the network, whose white is the peak.
       restore: the model.
-      without: names in `OPTIONAL` to leave out.
+      without: keys of `OPTIONAL` to skip.
     """
     rows: list[dict[str, Any]] = []
     overall: dict[str, list[_Outcome]] = {}
@@ -272,29 +278,31 @@ def score(
     with ProgressLine('scoring', len(scenes)) as progress:
         for k, scene in enumerate(scenes):
             progress.update(k, scene.name)
-            view = _View.of(scene, to_network)
+            view = _NetworkScene.of(scene, to_network)
             for method in score_scene(view.captures_NHWC, restore, without=without):
                 outcome = view.outcome(method)
                 row = _row(scene.name, method.name, [outcome.patches], scene.why)
                 channels = {method.name: [outcome.channels]}
-                rows.append(row | outcome.truths | outcome.facts | _by_channel(channels)[-1])
+                rows.append(row | outcome.truths | outcome.facts | _channel_columns(channels)[-1])
                 if not (scene.why and trusted_only):
                     overall.setdefault(method.name, []).append(outcome)
                 progress.update(k, f'{scene.name}: {method.name}')
             progress.update(k + 1)
-    return rows + _over_scenes(overall, '' if trusted_only else 'no scene can be trusted')
+    return rows + _rows_over_scenes(overall, '' if trusted_only else 'no scene can be trusted')
 
 
-def _over_scenes(overall: Mapping[str, list[_Outcome]], why: str) -> list[dict[str, Any]]:
-    # A scene of which nothing counts says nothing.
+def _rows_over_scenes(overall: Mapping[str, list[_Outcome]], why: str) -> list[dict[str, Any]]:
+    # Skip scenes that are masked entirely.
     overall = {
         name: [one for one in outcomes if np.isfinite(one.patches.mse)] or outcomes
         for name, outcomes in overall.items()
     }
     patches = {name: [one.patches for one in outcomes] for name, outcomes in overall.items()}
     mean_of = _mean_of(patches)
-    truths = _mean_truths(overall, mean_of)
-    channels = _by_channel({name: [o.channels for o in found] for name, found in overall.items()})
+    truths = _mean_true_scores(overall, mean_of)
+    channels = _channel_columns(
+        {name: [o.channels for o in found] for name, found in overall.items()}
+    )
     rows = []
     for (name, outcomes), of_channels in zip(overall.items(), channels, strict=True):
         row = _row('', name, patches[name], why, mean_of) | truths[name]
@@ -303,26 +311,26 @@ def _over_scenes(overall: Mapping[str, list[_Outcome]], why: str) -> list[dict[s
             for key in ('masked', 'clipped', 'unmeasured')
         }
         row |= {**shares, **of_channels, 'n': len(outcomes)}
-        rows.append(row | _compared(name, patches, mean_of))
+        rows.append(row | _differences(name, patches, mean_of))
     return rows
 
 
 def _mean_of(patches: Mapping[str, Sequence[without_clean.Patches]]) -> Literal['dB', 'mse']:
-    """How scenes are averaged, the same for all methods.
+    """Chooses how scenes are averaged, the same for all methods.
 
-    One scene whose error is too small to be measured has no dB to be averaged. Then all methods are
-    averaged in another way, as two ways in one table could not be compared.
+    A scene whose error is too small to be measured has no PSNR. Then squared errors are averaged
+    for all methods, so that the rows of a table stay comparable.
     """
     errors = [one.mse for of_method in patches.values() for one in of_method]
     return 'mse' if any(mse <= 0 for mse in errors) else 'dB'
 
 
-def _compared(
+def _differences(
     method: str,
     patches: Mapping[str, Sequence[without_clean.Patches]],
     mean_of: Literal['dB', 'mse'],
 ) -> dict[str, Any]:
-    """By how many dB a method is better than those it is compared with."""
+    """Computes by how many dB a method is better than those of `_COMPARED`."""
     found: dict[str, Any] = {}
     for name, other, key in _COMPARED:
         if name == method and other in patches:
@@ -333,12 +341,12 @@ def _compared(
     return found
 
 
-def _by_channel(
+def _channel_columns(
     methods: Mapping[str, Sequence[tuple[without_clean.Patches, ...]]],
 ) -> list[dict[str, Any]]:
-    """Estimates of each channel by itself, for each method; peak 1 as that of all channels.
+    """Estimates the PSNR of each channel separately, for each method; peak 1 for all channels.
 
-    The error of a dim channel is little of that of all.
+    The error of a dim channel hardly contributes to that of all channels.
     """
     found: list[list[dict[str, Any]]] = [[] for _ in methods]
     names = channel_names(max(len(of_scene) for of in methods.values() for of_scene in of))
@@ -348,7 +356,7 @@ def _by_channel(
         for of_method, name in zip(found, methods, strict=True):
             estimate = without_clean.estimate_psnr(patches[name], mean_of=mean_of)
             numbers = {key: estimate.as_dict()[key] for key in ('psnr_estimate', 'ci95')}
-            compared = _compared(name, patches, mean_of)
+            compared = _differences(name, patches, mean_of)
             of_method.append({'channel': channel, **numbers, **compared})
     return [{'channels': of_method or None} for of_method in found]
 
@@ -366,7 +374,7 @@ def _row(
 
 
 @dataclasses.dataclass(frozen=True)
-class _View:
+class _NetworkScene:
     """A scene in the range of the network."""
 
     scene: Scene
@@ -383,13 +391,13 @@ class _View:
         return cls(scene, captures_NHWC, clean_HWC, found, without_clean.patch_side(captures_NHWC))
 
     def outcome(self, method: Method) -> _Outcome:
-        """The outcome of a method."""
+        """Returns the scores of a method."""
         patches, channels = self._patches(method)
-        return _Outcome(self.scene.name, patches, channels, self._truths(method), self._facts)
+        return _Outcome(self.scene.name, patches, channels, self._true_scores(method), self._facts)
 
     @property
     def _facts(self) -> dict[str, Any]:
-        """What of a row is the same for all methods."""
+        """Columns of a row that are the same for all methods."""
         noise, masked = self.scene.truth_noise, float(1 - self.scene.mask_HWC.mean())
         unmeasured = float(1 - self._measured_HWC.mean())
         return {
@@ -410,7 +418,7 @@ class _View:
     def _patches(
         self, method: Method
     ) -> tuple[without_clean.Patches, tuple[without_clean.Patches, ...]]:
-        """Of all channels, and of each if there are several."""
+        """Returns the statistics over all channels, and of each channel if there are several."""
         mask_HWC, control_HWC = self.scene.mask_HWC, method.control_HWC
         drift_effect = None
         if self.drift is not None:
@@ -418,7 +426,9 @@ class _View:
                 self.drift, method.results_NHWC, self.captures_NHWC, mask_HWC, method.made_of
             )
 
-        def of(part: slice, drift_effect: drift.DriftEffect | None) -> without_clean.Patches:
+        def statistics(
+            part: slice, drift_effect: drift.DriftEffect | None
+        ) -> without_clean.Patches:
             patches = without_clean.patch_sums(
                 method.map_HWC[..., part],
                 mask_HWC[..., part],
@@ -429,15 +439,19 @@ class _View:
 
         num = mask_HWC.shape[-1]
         channels = [
-            of(slice(c, c + 1), None if drift_effect is None else drift_effect.for_channel(c))
+            statistics(
+                slice(c, c + 1), None if drift_effect is None else drift_effect.for_channel(c)
+            )
             for c in range(num)
         ]
-        return of(slice(num), drift_effect), tuple(channels) if num > 1 else ()
+        return statistics(slice(num), drift_effect), tuple(channels) if num > 1 else ()
 
-    def _truths(self, method: Method) -> dict[str, float | None]:
-        """Against the clean image: over what the estimate is about, and over all that is known."""
+    def _true_scores(self, method: Method) -> dict[str, float | None]:
+        """Scores results against the clean image, over the mask and over all measured values."""
         if self.clean_HWC is None:
-            return dict.fromkeys((*_OF_MSE, *_OF_MSE.values(), 'psnr_true_first', 'ssim_true'))
+            return dict.fromkeys(
+                (*_PSNR_KEYS, *_PSNR_KEYS.values(), 'psnr_true_first', 'ssim_true')
+            )
         results_NHWC, mask_HWC = method.results_NHWC, self.scene.mask_HWC
         squares_NHWC = (results_NHWC.astype(np.float64) - self.clean_HWC) ** 2
         mse = _mean_square(squares_NHWC, mask_HWC)
@@ -451,17 +465,17 @@ class _View:
             )
         measured_HWC = self._measured_HWC
         errors = (mse, corrected, _mean_square(squares_NHWC, measured_HWC))
-        named = dict(zip(_OF_MSE, errors, strict=True))
+        named = dict(zip(_PSNR_KEYS, errors, strict=True))
         return {
             **named,
-            **{_OF_MSE[name]: _psnr(error) for name, error in named.items()},
-            # Of the first result, all that was measured.
+            **{_PSNR_KEYS[name]: _psnr(error) for name, error in named.items()},
+            # The first result alone, over all measured values.
             'psnr_true_first': _psnr(_mean_square(squares_NHWC[:1], measured_HWC)),
-            'ssim_true': self._similarity(results_NHWC),
+            'ssim_true': self._ssim(results_NHWC),
         }
 
-    def _similarity(self, results_NHWC: np.ndarray) -> float | None:
-        """SSIM, mean over the windows that were measured whole; None if there is none."""
+    def _ssim(self, results_NHWC: np.ndarray) -> float | None:
+        """Averages SSIM over fully measured windows; None if there is none."""
         margin = metrics.SSIM_WINDOW // 2
         whole_HWC = ndimage.minimum_filter(
             self._measured_HWC, (metrics.SSIM_WINDOW, metrics.SSIM_WINDOW, 1), mode='nearest'
@@ -477,20 +491,21 @@ def _mean_square(squares_NHWC: np.ndarray, mask_HWC: np.ndarray) -> float | None
     return float(squares_NHWC[:, mask_HWC].mean()) if mask_HWC.any() else None
 
 
-# Errors against the clean image, and the names of the same in dB.
-_OF_MSE = {
+# Keys of errors against the clean image, and of the same in dB.
+_PSNR_KEYS = {
     'mse_true': 'psnr_true',
-    'mse_true_corrected': 'psnr_true_corrected',  # less the noise of the clean image
+    'mse_true_corrected': 'psnr_true_corrected',  # minus the noise of the clean image
     'mse_true_all': 'psnr_true_all',
 }
 
 
-def _mean_truths(
+def _mean_true_scores(
     overall: Mapping[str, Sequence[_Outcome]], mean_of: Literal['dB', 'mse']
 ) -> dict[str, dict[str, float | None]]:
-    """Means of each method over scenes, for each number over those where all methods have it.
+    """Averages each method's true scores over the scenes where all methods have that score.
 
-    Else the noise of the clean image would hide the best scenes of the best methods alone.
+    Otherwise the best methods would lose their best scenes, where their error is too small to be
+    told from the noise of the clean image.
     """
     every = [outcome for outcomes in overall.values() for outcome in outcomes]
     keys = list(every[0].truths)
@@ -498,11 +513,11 @@ def _mean_truths(
     found = {}
     for name, outcomes in overall.items():
         means: dict[str, float | None] = {
-            key: _mean([one.truths[key] for one in outcomes if one.scene not in unknown[key]])
+            key: _mean_known([one.truths[key] for one in outcomes if one.scene not in unknown[key]])
             for key in keys
         }
         if mean_of == 'mse':
-            means |= {decibels: _psnr(means[of]) for of, decibels in _OF_MSE.items()}
+            means |= {decibels: _psnr(means[of]) for of, decibels in _PSNR_KEYS.items()}
         known = [one for one in outcomes if one.scene not in unknown['psnr_true_corrected']]
         found[name] = {**means, 'n_true_corrected': len(known)}
     return found
@@ -512,6 +527,6 @@ def _psnr(mse: float | None) -> float | None:
     return None if mse is None else float(-10 * np.log10(max(mse, 1e-12)))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_known(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

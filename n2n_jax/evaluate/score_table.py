@@ -1,4 +1,4 @@
-"""Scores without a clean image for people: tables, and what to make of them."""
+"""Formats scores without a clean image: tables and their interpretation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,21 +16,20 @@ _AVERAGED = {
         'measured'
     ),
 }
-_ALIKE = 0.005  # dB, that are printed as 0.00
+_NEGLIGIBLE = 0.005  # dB, printed as 0.00
 
-
-# What of `n2n score --fix` puts right what an estimate cannot be trusted for.
-_CURES = {'shift': 'shift', 'brightness': 'gain'}
-_UNLIKE = 1.0  # dB between channels that are told
+# The `--fix` that corrects a failed audit check.
+_FIX_OF_CHECK = {'shift': 'shift', 'brightness': 'gain'}
+_LEAST_CHANNEL_SPREAD = 1.0  # dB between channels to report
 
 
 def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False, fix: str = '') -> str:
-    """A row per method over all scenes, one per scene, and what to make of them.
+    """Formats a table of methods over all scenes, one per scene, and their interpretation.
 
     Args:
       rows: see `n2n_jax.evaluate.score.score`.
-      held_out: whether only what a run held out was scored.
-      fix: what was put right before.
+      held_out: whether only held-out parts were scored.
+      fix: corrections applied to the captures (`--fix`).
     """
     overall = [row for row in rows if not row['scene']]
     per_scene = [row for row in rows if row['scene']]
@@ -38,50 +37,52 @@ def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False, fix: str
     with_truth = any(row['psnr_true_all'] is not None for row in overall)
     lines = _method_table(overall, with_truth)
     lines += ['', *_scene_table(per_scene, [row['method'] for row in overall], with_truth), '']
-    lines.append(f'First table: over {overall[0]["n"]} of {len(of_model)} scenes{_fewer(overall)}.')
+    lines.append(
+        f'First table: over {overall[0]["n"]} of {len(of_model)} scenes{_scene_counts_text(overall)}.'
+    )
     for row in of_model:
         if row['why']:
-            lines.append(f'Not to be trusted: {row["scene"]} ({row["why"]}).')
+            lines.append(f'Not trusted: {row["scene"]} ({row["why"]}).')
         for key, words in (('clipped', 'clipped'), ('unmeasured', 'not measured')):
             if row[key]:
                 share = f'{row[key]:.1%}' if row[key] >= 0.001 else 'under 0.1%'
                 lines.append(f'{row["scene"]}: {share} left out, {words}.')
     lines += validity.explanations([row['why'] for row in per_scene])
-    lines += cures([row['why'] for row in of_model], fix)
-    lines += _channels_in_words(overall)
-    lines += _drift_in_words(of_model)
+    lines += suggested_fixes([row['why'] for row in of_model], fix)
+    lines += _channels_text(overall)
+    lines += _drift_text(of_model)
     if with_truth:
-        lines += _truth_in_words(of_model)
-    lines += ['', protocol(overall, held_out=held_out), '', combining_in_words(overall)]
+        lines += _truth_text(of_model)
+    lines += ['', protocol(overall, held_out=held_out), '', combining_text(overall)]
     return '\n'.join(lines)
 
 
 def protocol(overall: Sequence[dict[str, Any]], *, held_out: bool) -> str:
-    """How the numbers came about.
+    """Describes how the numbers were computed.
 
     Args:
       overall: the rows over all scenes.
-      held_out: whether only what a run held out was scored.
+      held_out: whether only held-out parts were scored.
     """
     words = (
-        f'Protocol: {"What was held out" if held_out else "Whole images"}, peak 1 = white - black '
-        'of the model, nothing clipped or rounded. Each method is applied to each capture by '
-        'itself; its squared error is averaged over the captures of a scene and then turned into '
-        f'dB; {_AVERAGED[overall[0]["mean_of"]]}. The estimate uses no clean image (see '
-        'docs/own-captures.md) and leaves out neighborhoods where captures are clipped. Intervals, '
-        '95 %: for these scenes and captures, patches drawn again, and the brightness where it '
-        'drifts from capture to capture; they do not speak of other scenes.'
+        f'Protocol: {"Held-out parts" if held_out else "Whole images"}, peak 1 = white - black of the '
+        'model, no clipping or rounding. Each method is applied to each capture separately; its '
+        'squared error is averaged over the captures of a scene and converted to dB; '
+        f'{_AVERAGED[overall[0]["mean_of"]]}. The estimate uses no clean image (see '
+        'docs/own-captures.md) and leaves out neighborhoods where captures are clipped. 95 % '
+        'intervals hold for these scenes and captures, not for others: patches are resampled, and '
+        'so is the brightness where it drifts between captures.'
     )
     if overall[0]['psnr_true_all'] is not None:
         words += (
-            ' PSNR against the clean image: the same average, over the same pixels; SSIM: over all '
-            'that was measured.'
+            ' PSNR against the clean image: the same average over the same pixels; SSIM: over all '
+            'measured pixels.'
         )
     return words
 
 
 def verdict(rows: Sequence[dict[str, Any]]) -> Verdict:
-    """Whether the model is worth using.
+    """Returns the verdict on the model.
 
     Args:
       rows: see `n2n_jax.evaluate.score.score`.
@@ -98,43 +99,43 @@ def verdict(rows: Sequence[dict[str, Any]]) -> Verdict:
     return Verdict(*(row.get(name) for name in names), worse_channels=worse)
 
 
-def cures(whys: Sequence[str], fix: str) -> list[str]:
-    """What puts right captures whose estimates are not to be trusted, a line for each.
+def suggested_fixes(whys: Sequence[str], fix: str) -> list[str]:
+    """Suggests the `--fix` that would make estimates valid, one line for each failed check.
 
     Args:
-      whys: see `trust.why_not_trusted`.
-      fix: what was put right already.
+      whys: see `validity.why_not_trusted`.
+      fix: corrections already applied.
     """
     reasons = [reason for why in whys for reason in why.split('; ')]
     return [
-        f'{check}: n2n score --fix {cure} puts that right.'
-        for check, cure in _CURES.items()
-        if cure not in fix and any(reason.startswith(f'{check} ') for reason in reasons)
+        f'{check}: n2n score --fix {option} corrects that.'
+        for check, option in _FIX_OF_CHECK.items()
+        if option not in fix and any(reason.startswith(f'{check} ') for reason in reasons)
     ]
 
 
-def _fewer(overall: Sequence[dict[str, Any]]) -> str:
-    """What is over fewer scenes than the rest, in words; '' if nothing is."""
+def _scene_counts_text(overall: Sequence[dict[str, Any]]) -> str:
+    """Lists what is averaged over fewer scenes than the rest; '' if nothing is."""
     num = overall[0]['n']
     words = [f'{row["method"]} over {row["n"]}' for row in overall if row['n'] != num]
     corrected = overall[0]['n_true_corrected']
     if overall[0]['psnr_true_all'] is not None and corrected != num:
-        words.append(f'less its noise over {corrected}, where all methods have it')
+        words.append(f'less its noise over {corrected}, where it can be measured for all methods')
     return f' ({"; ".join(words)})' if words else ''
 
 
-def _channels_in_words(overall: Sequence[dict[str, Any]]) -> list[str]:
-    """How much the model gains in each channel, if that is not about the same."""
+def _channels_text(overall: Sequence[dict[str, Any]]) -> list[str]:
+    """Lists the gain of the model in each channel, if they differ."""
     row = next(row for row in overall if row['method'] == MODEL)
     gains = {c['channel']: c.get('over_captures') for c in row['channels'] or ()}
     known = [gain for gain in gains.values() if gain is not None]
-    if len(known) < 2 or max(known) - min(known) < _UNLIKE:
+    if len(known) < 2 or max(known) - min(known) < _LEAST_CHANNEL_SPREAD:
         return []
     listed = ', '.join(
         f'{name} {"too good to measure" if gain is None else f"{gain:+.1f}"}'
         for name, gain in gains.items()
     )
-    return [f'The model over the captures as they are, by channel, in dB: {listed}.']
+    return [f'Gain of the model over the unprocessed captures, by channel, in dB: {listed}.']
 
 
 def _method_table(overall: Sequence[dict[str, Any]], with_truth: bool) -> list[str]:
@@ -149,7 +150,7 @@ def _method_table(overall: Sequence[dict[str, Any]], with_truth: bool) -> list[s
                 (row['psnr_true_corrected'], 2),
                 (row['ssim_true'], 3),
             ]
-            line += ''.join(f' {_number(value, digits)} |' for value, digits in numbers)
+            line += ''.join(f' {_number_text(value, digits)} |' for value, digits in numbers)
         lines.append(line)
     return lines
 
@@ -165,8 +166,8 @@ def _scene_table(
             row = found.get(method)
             cell = '' if row is None else result_rows.in_words(row).replace('*', '')
             if row is not None and with_truth:
-                cell += f', true {_number(row["psnr_true"], 2)}'
-                cell += f' ({_number(row["psnr_true_corrected"], 2)})'
+                cell += f', true {_number_text(row["psnr_true"], 2)}'
+                cell += f' ({_number_text(row["psnr_true_corrected"], 2)})'
             cells.append(cell)
         mark = ' (!)' if any(row['why'] for row in found.values()) else ''
         mark += ' (trained on)' if any(row.get('trained_on') for row in found.values()) else ''
@@ -174,31 +175,31 @@ def _scene_table(
     return lines
 
 
-def _drift_in_words(of_model: Sequence[dict[str, Any]]) -> list[str]:
+def _drift_text(of_model: Sequence[dict[str, Any]]) -> list[str]:
     drifting = [row for row in of_model if row['gain_spread'] or row['offset_spread']]
     if not drifting:
         return []
     listed = [
-        f'{row["scene"]} by {_spread(row)} (the model by noise alone: {_ends(row)})'
+        f'{row["scene"]} by {_spread_text(row)} (interval of the model from noise alone: {_noise_interval_text(row)})'
         for row in drifting
     ]
     return [
-        'Brightness drifts from capture to capture, and so few do not tell which one the clean '
-        f'image has; intervals are wider for that: {"; ".join(listed)}.'
+        'Brightness drifts between captures, and so few do not determine the brightness of the '
+        f'clean image; intervals include that uncertainty: {"; ".join(listed)}.'
     ]
 
 
-def _spread(row: dict[str, Any]) -> str:
+def _spread_text(row: dict[str, Any]) -> str:
     if row['gain_spread']:
         return f'{row["gain_spread"]:.1%}'
     return f'an offset of {row["offset_spread"]:.2g} (peak 1)'
 
 
-def _ends(row: dict[str, Any]) -> str:
-    return ' to '.join(_number(end, 2) or '?' for end in row['ci95_noise'])
+def _noise_interval_text(row: dict[str, Any]) -> str:
+    return ' to '.join(_number_text(end, 2) or '?' for end in row['ci95_noise'])
 
 
-def _truth_in_words(of_model: Sequence[dict[str, Any]]) -> list[str]:
+def _truth_text(of_model: Sequence[dict[str, Any]]) -> list[str]:
     found = {
         row['scene']: None
         if row['truth_mean_of'] is None
@@ -209,8 +210,8 @@ def _truth_in_words(of_model: Sequence[dict[str, Any]]) -> list[str]:
     return [words] if words else []
 
 
-def combining_in_words(overall: Sequence[dict[str, Any]]) -> str:
-    """Which way of using two captures is better, in a sentence.
+def combining_text(overall: Sequence[dict[str, Any]]) -> str:
+    """Says in a sentence which way of combining two captures is better.
 
     Args:
       overall: the rows over all scenes.
@@ -218,21 +219,21 @@ def combining_in_words(overall: Sequence[dict[str, Any]]) -> str:
     row = next((row for row in overall if row['method'] == ON_THE_MEAN), None)
     if row is None:
         return (
-            'Which way of combining two captures is better, before or after denoising, takes a '
-            'third capture of a scene to judge.'
+            'Whether to combine two captures before or after denoising takes a third capture of a '
+            'scene to judge.'
         )
     value, ci95 = row['over_mean_of_results'], row['over_mean_of_results_ci95']
     if value is None or None in ci95:
         return 'Which way of combining two captures is better cannot be measured here.'
     low, high = ci95
-    if max(abs(low), abs(high)) < _ALIKE:
+    if max(abs(low), abs(high)) < _NEGLIGIBLE:
         return (
             'The mean of two results and the result on the mean of two captures are equally good.'
         )
-    if low <= 0 <= high or abs(value) < _ALIKE:
+    if low <= 0 <= high or abs(value) < _NEGLIGIBLE:
         return (
-            'The mean of two results and the result on the mean of two captures cannot be told '
-            f'apart: {value:+.2f} dB ({low:+.2f} to {high:+.2f}) for the latter.'
+            'The mean of two results and the result on the mean of two captures do not differ '
+            f'significantly: {value:+.2f} dB ({low:+.2f} to {high:+.2f}) for the latter.'
         )
     better, worse = 'the model on the mean of both', 'the mean of both results'
     if value < 0:
@@ -243,5 +244,5 @@ def combining_in_words(overall: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _number(value: float | None, digits: int) -> str:
+def _number_text(value: float | None, digits: int) -> str:
     return '' if value is None else f'{value:.{digits}f}'

@@ -1,4 +1,4 @@
-"""Whether a model is worth using, in the last line of what trains or scores it.
+"""The verdict on a model: whether it is worth using, in the last line of a run or a score.
 
 N captures of a scene, H height, W width, C channels.
 """
@@ -17,25 +17,25 @@ from n2n_jax.evaluate import baselines, without_clean
 from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.images.channel_names import channel_names
 
-# dB over the captures as they are that count as a gain: denoisers worth the name make 3 to 15.
+# Least gain in dB over the unprocessed captures; useful denoisers gain 3 to 15.
 _SMALLEST_GAIN = 0.1
-_CROP = 128  # pixels a side of what is compared at the end of a run
-_SECONDS = 5.0  # that the comparison may take beyond its first scene
+_CROP = 128  # side in pixels of the crops compared at the end of a run
+_SECONDS = 5.0  # time limit of the comparison; the first scene is always compared
 
 Interval = Sequence[float | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a model is worth.
+    """Whether a model is worth using, and the evidence.
 
     Attributes:
-      over_captures: dB that it is better than the captures as they are; None: not measurable.
-      over_nlm: dB that it is better than non-local means; None: not known.
-      over_captures_ci95: ends of the 95 % interval; None: not known, or infinite.
-      over_nlm_ci95: likewise.
-      worse_channels: those in which it is no better than the captures, though others hide that.
-      unknown: why nothing can be said; '' if it can.
+      over_captures: gain in dB over the unprocessed captures; None if not measurable.
+      over_nlm: gain in dB over non-local means; None if unknown.
+      over_captures_ci95: 95 % interval of `over_captures`; None if unknown, None ends are infinite.
+      over_nlm_ci95: likewise of `over_nlm`.
+      worse_channels: channels in which it is worse than the captures.
+      unknown: why there is no verdict; '' if there is one.
     """
 
     over_captures: float | None
@@ -47,19 +47,19 @@ class Verdict:
 
     @property
     def useful(self) -> bool:
-        """Whether nothing speaks against using it, beyond chance."""
-        return not (self._no_gain or self._behind or self.worse_channels)
+        """False if the evidence against using it is significant."""
+        return not (self._no_gain or self._worse_than_nlm or self.worse_channels)
 
     @property
     def _no_gain(self) -> bool:
         return surely_below(_SMALLEST_GAIN, self.over_captures, self.over_captures_ci95)
 
     @property
-    def _behind(self) -> bool:
+    def _worse_than_nlm(self) -> bool:
         return surely_below(-_SMALLEST_GAIN, self.over_nlm, self.over_nlm_ci95)
 
     def warning(self) -> str:
-        """What speaks against it, and what to do; '' if nothing does."""
+        """Returns why the model is not worth using and what to do; '' if it is."""
         if self.unknown:
             return f'No verdict on the model: {self.unknown}.'
         if self.useful:
@@ -71,7 +71,7 @@ class Verdict:
         elif self.worse_channels:
             listed = ', '.join(self.worse_channels)
             found.append(f'in {listed} it is no better than the captures as they are')
-        if self._behind:
+        if self._worse_than_nlm:
             ahead = '' if self.over_nlm is None else f'{-self.over_nlm:.1f} dB '
             found.append(f'non-local means are {ahead}better')
         return (
@@ -81,12 +81,12 @@ class Verdict:
 
 
 def surely_below(least: float, value: float | None, ci95: Interval | None = None) -> bool:
-    """Whether a number is below another beyond chance.
+    """Checks whether a value is significantly below a limit.
 
     Args:
-      least: what it should reach.
-      value: the number; None: it is not known.
-      ci95: its 95 % interval; None: it counts as exact. An end that is None is infinite.
+      least: the limit.
+      value: the value; None if unknown.
+      ci95: its 95 % interval, None ends are infinite; None if the value is exact.
     """
     if ci95 is None:
         return value is not None and value < least
@@ -94,22 +94,22 @@ def surely_below(least: float, value: float | None, ci95: Interval | None = None
 
 
 def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
-    """Compares a model with the captures and with non-local means in some seconds.
+    """Compares a model with the captures and with non-local means within seconds.
 
     Args:
-      scenes: that were not trained on, in the range of the network; their middles are used.
+      scenes: held-out scenes, in the range of the network; center crops of them are used.
       restore: the model.
     """
     start = time.monotonic()
-    whole: list[list[without_clean.Patches]] = []  # of captures, model and non-local means
+    whole: list[list[without_clean.Patches]] = []  # for captures, model and non-local means
     by_channel: list[list[list[without_clean.Patches]]] = []
     for scene in scenes:
         if whole and time.monotonic() - start > _SECONDS:
             break
-        x_NHWC = _middle(scene.captures_NHWC)[:3]
+        x_NHWC = _center_crop(scene.captures_NHWC)[:3]
         mask_HWC = np.ones(x_NHWC.shape[1:], bool)
         if scene.measured_HWC is not None:
-            mask_HWC = _middle(scene.measured_HWC[None])[0]
+            mask_HWC = _center_crop(scene.measured_HWC[None])[0]
         if not mask_HWC.any():
             continue
         restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC, mask_HWC))
@@ -125,43 +125,44 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
         by_channel.append(found[1:])
     if not whole:
         return Verdict(None, None)
-    over_captures, captures_ci95 = _better([(model, raw) for raw, model, _ in whole])
-    over_nlm, nlm_ci95 = _better([(model, nlm) for _, model, nlm in whole])
+    over_captures, captures_ci95 = _measurable_difference([(model, raw) for raw, model, _ in whole])
+    over_nlm, nlm_ci95 = _measurable_difference([(model, nlm) for _, model, nlm in whole])
     names = channel_names(len(by_channel[0]))
     worse = [
         name
         for k, name in enumerate(names)
-        if len(names) > 1 and surely_below(0, *_better([(of[k][1], of[k][0]) for of in by_channel]))
+        if len(names) > 1
+        and surely_below(0, *_measurable_difference([(of[k][1], of[k][0]) for of in by_channel]))
     ]
     return Verdict(over_captures, over_nlm, captures_ci95, nlm_ci95, tuple(worse))
 
 
-def _better(
+def _measurable_difference(
     pairs: Sequence[tuple[without_clean.Patches, without_clean.Patches]],
 ) -> tuple[float | None, Interval]:
-    """By how many dB the first is better, and the interval; None where that is not measurable."""
+    """Computes the gain of the first in dB and its interval; None if not measurable."""
     value, ci95 = without_clean.difference(pairs, mean_of='mse')
     value, low, high = (x if math.isfinite(x) else None for x in (value, *ci95))
     return value, (low, high)
 
 
-def _middle(captures_NHWC: np.ndarray) -> np.ndarray:
+def _center_crop(captures_NHWC: np.ndarray) -> np.ndarray:
     h, w = captures_NHWC.shape[1:3]
     top, left = max(h - _CROP, 0) // 2, max(w - _CROP, 0) // 2
     return captures_NHWC[:, top : top + _CROP, left : left + _CROP]
 
 
 def after_training(scenes: Sequence[SceneCaptures], restore: Restore, run: Path) -> str:
-    """The last line of a run: how to use the model, or why not to.
+    """Returns the last line of a run: how to use the model, or why not to.
 
     Args:
       scenes: see `compare`.
       restore: the model.
-      run: its folder.
+      run: folder of the run.
     """
     return compare(scenes, restore).warning() or use(run)
 
 
 def use(run: Path) -> str:
-    """How to use a model."""
+    """Returns the command that uses a model."""
     return f'Use it: n2n denoise IMAGES -o OUT --model {shlex.quote(str(run))}'

@@ -1,11 +1,10 @@
-"""The metrics loop: one function for the in-loop check, the side-car and the tables.
+"""Evaluates weights on clean images with synthetic noise, during a run and after it.
 
 B batch, H height, W width, C channels.
 
-The protocol is fixed and printed with every number. The noise of a capture depends on the seed of
-the evaluation, the image's pixels and the replica alone: every model, on any machine, in any batch,
-sees the same noisy images, whatever their files are called. A score against a clean image is called
-PSNR; nothing else is.
+The protocol is fixed and printed with every number. The noise depends only on the evaluation seed,
+the image's pixels and the replica: every model, on any machine and in any batch, sees the same
+noisy images, whatever their files are called. Only scores against a clean image are called PSNR.
 """
 
 import dataclasses
@@ -39,20 +38,20 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One capture to be scored: which image, and which of its noisy versions."""
+    """One noisy image to score: the index of the clean image and of its noisy version."""
 
     image: int
     replica: int
 
 
 class _CleanImages:
-    """A set of an evaluation: images as the network takes them, and the hash of their pixels.
+    """An evaluation set: images in the network's format and hashes of their pixels.
 
     Args:
-      name: of the set.
-      source: of its images.
-      channels: of the network.
-      most: how many of the images to take; 0: all.
+      name: name of the set in `eval.sets`.
+      source: reads the images.
+      channels: number of channels of the network.
+      most: use only the first `most` images; 0: all.
     """
 
     def __init__(self, name: str, source: ImageSource, *, channels: int, most: int):
@@ -64,25 +63,25 @@ class _CleanImages:
         for image, (height, width) in zip(self.names, self.sizes, strict=True):
             if min(height, width) < metrics.SSIM_WINDOW:
                 raise UserError(
-                    f'{image} of the evaluation set {name} is {width}x{height}: leave it out, '
-                    f'SSIM needs {metrics.SSIM_WINDOW} pixels a side.'
+                    f'{image} of the evaluation set {name} is {width}x{height}, but SSIM needs at '
+                    f'least {metrics.SSIM_WINDOW} pixels a side: remove it from the set.'
                 )
 
     def read(self, i: int) -> np.ndarray:
-        """Image i, (H, W, C) float32 in [0, 1]."""
+        """Reads image i, (H, W, C) float32 in [0, 1]."""
         image_HWC = self._source.read(i)
         if i not in self._hashes:
             self._hashes[i] = pixel_hash(image_HWC)
         return to_float(with_channels(image_HWC, self._channels))
 
     def hash(self, i: int) -> str:
-        """See `pixel_hash`."""
+        """Returns the `pixel_hash` of image i."""
         if i not in self._hashes:
             self.read(i)
         return self._hashes[i]
 
     def hashes(self) -> list[str]:
-        """Those of all images, in order."""
+        """Returns the hashes of all images, in order."""
         return [self.hash(i) for i in range(len(self.names))]
 
 
@@ -90,18 +89,18 @@ class Evaluator:
     """Scores weights on the sets of a config.
 
     Args:
-      config: of the run.
-      layout: where arrays go.
+      config: supplies the sets, noises and protocol (`eval`) and the network.
+      layout: placement of arrays on devices.
 
     Raises:
-      UserError: a set cannot be opened, or a noise is not understood or named twice.
+      UserError: a set cannot be opened, or a noise is unknown or listed twice.
     """
 
     def __init__(self, config: Config, layout: Layout):
         self._config, self._layout = config.eval, layout
         self._channels = config.model.channels
         self._realizations = config.noise.realizations
-        self._corruptors = _corruptors(config.eval.noise)
+        self._corruptors = _parse_noises(config.eval.noise)
         sources = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
         self._sets = [
             _CleanImages(name, source, channels=self._channels, most=config.eval.max_images)
@@ -138,17 +137,17 @@ class Evaluator:
                     ]
                 )
                 stem = file_name(images.name, corruptor.spec, row['id'])
-                for word, item in _shown(items, scores):
+                for word, item in _worst_median_best(items, scores):
                     drawn = self._triptych(variables, images, corruptor, item, scores[item])
                     report.triptychs[f'{stem}_{word}.png'] = drawn
         return report
 
     def has_scored(self, rows: Sequence[dict[str, Any]], step: int) -> bool:
-        """Whether rows hold all scores of the weights of `step`.
+        """Checks whether rows hold all scores of the weights of `step`.
 
         Args:
-          rows: of results.json.
-          step: of a checkpoint.
+          rows: rows of results.json.
+          step: step of the checkpoint.
         """
         names = 'set', 'noise', 'protocol', 'n'
         known = {tuple(row.get(name) for name in names) for row in rows if row['step'] == step}
@@ -167,7 +166,7 @@ class Evaluator:
     def _score_set(
         self, variables: Any, images: _CleanImages, corruptor: Corruptor
     ) -> tuple[list[Item], dict[Item, dict[str, float]]]:
-        """All captures of a set, in order, and the scores of each."""
+        """Scores all noisy images of a set; returns them in order, and the scores of each."""
         items = [Item(i, r) for i in range(len(images.names)) for r in range(self._config.replicas)]
         scores: dict[Item, dict[str, float]] = {}
         with ProgressLine(f'evaluating {images.name}', len(items)) as progress:
@@ -224,7 +223,7 @@ class Evaluator:
     def _score_items(
         self, variables: Any, images: _CleanImages, items: list[Item], corruptor: Corruptor
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        # A short batch is filled up, so that each image size compiles once.
+        # Pad a short batch, so that each image size compiles only once.
         filled = [*items, *items[:1] * (self._config.batch_size - len(items))]
         clean_BHWC = np.stack([images.read(item.image) for item in filled])
         identity_B3 = np.array(
@@ -240,23 +239,25 @@ class Evaluator:
         return jax.device_get(outputs)
 
 
-def _corruptors(specs: str) -> list[Corruptor]:
-    """Those of a comma-separated list.
+def _parse_noises(specs: str) -> list[Corruptor]:
+    """Parses a comma-separated list of noises.
 
     Raises:
-      UserError: one is not understood, or is there twice.
+      UserError: a noise is unknown or listed twice.
     """
     found: list[Corruptor] = []
     for spec in specs.split(','):
         corruptor = corruptions.parse(spec.strip())
         if any(corruptor.stages == other.stages for other in found):
-            raise UserError(f'eval.noise={specs} names {corruptor.spec} twice: name it once.')
+            raise UserError(f'eval.noise={specs} lists {corruptor.spec} twice: list it once.')
         found.append(corruptor)
     return found
 
 
-def _shown(items: list[Item], scores: dict[Item, dict[str, float]]) -> Iterator[tuple[str, Item]]:
-    """The captures whose pictures are kept, by a word for each."""
+def _worst_median_best(
+    items: list[Item], scores: dict[Item, dict[str, float]]
+) -> Iterator[tuple[str, Item]]:
+    """Yields the items whose pictures are kept, each with a word for its file name."""
     order = np.argsort([scores[item]['psnr'] for item in items])
     for word, rank in (('worst', 0), ('median', len(order) // 2), ('best', -1)):
         yield word, items[order[rank]]
@@ -271,7 +272,7 @@ def _score(
     corruptor: Corruptor,
     seed: int,
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-    """Scores of each capture, the noisy images and the denoised ones."""
+    """Returns the scores of each noisy image, the noisy images and the denoised ones."""
     root = streams.stream(seed, streams.EVALUATION)
     keys_B = jax.vmap(lambda words_3: functools.reduce(jax.random.fold_in, words_3, root))(
         identity_B3
@@ -293,7 +294,7 @@ def _score(
 
 
 def _batches(items: list[Item], images: _CleanImages, batch_size: int) -> list[list[Item]]:
-    """Items of one image size together, at most `batch_size` at a time."""
+    """Groups items into batches of one image size, at most `batch_size` each."""
     by_size: dict[tuple[int, int], list[Item]] = {}
     for item in items:
         by_size.setdefault(images.sizes[item.image], []).append(item)

@@ -192,7 +192,7 @@ def test_every_stage_that_cuts_values_says_so():
 def test_the_same_noise_twice_is_refused(image_folder):
     sets = {'eval.sets': f'folder:{image_folder}'}
     for twice in ('gaussian:25,gaussian:25', 'poisson:3, poisson:3.0'):
-        with pytest.raises(UserError, match='twice: name it once'):
+        with pytest.raises(UserError, match='twice: list it once'):
             on_one_device(**sets, **{'eval.noise': twice})
 
 
@@ -246,6 +246,6 @@ def test_the_command_that_scores_a_run_on_captures_can_be_pasted():
     with pytest.raises(UserError) as raised:
         follow.check_has_clean_images(Config(captures=captures), Path('my run'))
     assert str(raised.value).endswith(
-        "write n2n score 'my cells' --model 'my run' --pattern '{scene}_{capture}' --fix gain "
+        "run n2n score 'my cells' --model 'my run' --pattern '{scene}_{capture}' --fix gain "
         '--held-out'
     )

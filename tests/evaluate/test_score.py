@@ -62,13 +62,13 @@ def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
     image_io.write_pixels(tmp_path / 'b_1.png', pixels)
     assert set(truth_images.read(tmp_path, scenes)) == {'a', 'b'}
     image_io.write_pixels(tmp_path / 'b_1.png', pixels[1:])
-    with pytest.raises(UserError, match='b_1.png is of another size'):
+    with pytest.raises(UserError, match=r'b_1.png has \d+x\d+ pixels, but the captures of b'):
         truth_images.read(tmp_path, scenes)
     (tmp_path / 'b_1.png').unlink()
     np.save(tmp_path / 'b.npy', np.full((8, 9), 0.5, np.float32))
     assert truth_images.read(tmp_path, scenes)['b'].shape == (8, 9, 1)
     np.save(tmp_path / 'b.npy', np.zeros((5, 8, 9), np.float32))
-    with pytest.raises(UserError, match='b.npy holds 5 images, and one clean one is needed'):
+    with pytest.raises(UserError, match='b.npy holds 5 images: save the clean one alone'):
         truth_images.read(tmp_path, scenes)
 
 
@@ -120,8 +120,8 @@ def test_scenes_that_cannot_be_trusted_are_named_and_left_out(clean_HWC):
     assert model['psnr_estimate'] == first['psnr_estimate']
     table = score_table.markdown(rows)
     assert 'over 1 of 2 scenes' in table
-    assert 'Not to be trusted: copied (duplicates' in table
-    assert table.count('duplicates: captures that are one image share their noise.') == 1
+    assert 'Not trusted: copied (duplicates' in table
+    assert table.count('duplicates: copies of one image share their noise.') == 1
     alone = score.score(
         score.prepare(scenes[1:]), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
     )
@@ -172,7 +172,7 @@ def test_which_way_of_combining_is_better_is_said_with_an_interval(clean_HWC, on
     low, high = rows[-1]['over_mean_of_results_ci95']
     assert low < rows[-1]['over_mean_of_results'] < high
     assert rows[-1]['over_mean_of_results'] == pytest.approx(expected, abs=0.3)
-    words = score_table.combining_in_words([row for row in rows if not row['scene']])
+    words = score_table.combining_text([row for row in rows if not row['scene']])
     first = 'the model on the mean of both' if expected > 0 else 'the mean of both results'
     assert f'{first} is better' in words
     assert f'{abs(rows[-1]["over_mean_of_results"]):.2f} dB' in words
@@ -180,10 +180,10 @@ def test_which_way_of_combining_is_better_is_said_with_an_interval(clean_HWC, on
 
 def test_equal_ways_of_combining_are_not_called_better_by_nothing():
     row = {'method': score.ON_THE_MEAN, 'over_mean_of_results': 0.0016}
-    words = score_table.combining_in_words([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0041]}])
+    words = score_table.combining_text([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0041]}])
     assert 'are equally good' in words
-    words = score_table.combining_in_words([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0061]}])
-    assert 'cannot be told apart' in words
+    words = score_table.combining_text([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0061]}])
+    assert 'do not differ significantly' in words
 
 
 def test_the_protocol_says_what_was_scored_and_how_scenes_were_averaged(clean_HWC):
@@ -252,7 +252,7 @@ def test_the_noise_of_a_clean_image_that_is_a_mean_is_found_and_taken_off(clean_
             assert abs(row['psnr_true_corrected'] - true) < abs(row['psnr_true'] - true)
     words = score_table.markdown(rows)
     assert '| less its noise |' in words
-    assert ('these among them' in words) == contains
+    assert ('including these' in words) == contains
 
 
 def test_a_model_far_behind_is_told_though_one_scene_is_too_good_to_be_measured(clean_HWC):
@@ -419,7 +419,7 @@ def test_the_noise_of_clean_images_is_taken_off_over_the_same_scenes_for_all_met
         'raw': [outcome('a', 2.0, 1.9), outcome('b', 2.0, 1.9)],
         'model': [outcome('a', 0.1, None), outcome('b', 0.4, 0.3)],
     }
-    means = score._mean_truths(overall, 'mse')
+    means = score._mean_true_scores(overall, 'mse')
     assert means['raw']['mse_true_corrected'] == 1.9
     assert means['model']['mse_true_corrected'] == 0.3
     assert {of['n_true_corrected'] for of in means.values()} == {1}
@@ -434,5 +434,5 @@ def test_no_verdict_on_a_model_by_captures_that_cannot_be_trusted_but_the_cure(c
     assert score_table.verdict(rows).warning() == (
         'No verdict on the model: no scene can be trusted.'
     )
-    assert 'shift: n2n score --fix shift puts that right.' in words
+    assert 'shift: n2n score --fix shift corrects that.' in words
     assert '--fix shift puts' not in score_table.markdown(rows, fix='shift')
