@@ -12,8 +12,8 @@ from n2n_jax.runtime import result_rows
 _AVERAGED = {
     'dB': 'over scenes, dB are averaged',
     'mse': (
-        'over scenes, squared errors are averaged, as a scene is too good for its own dB to be '
-        'measured'
+        'over scenes, squared errors are averaged, because the error of a scene is too small to be '
+        'measured in dB'
     ),
 }
 _NEGLIGIBLE = 0.005  # dB, printed as 0.00
@@ -37,9 +37,8 @@ def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False, fix: str
     with_truth = any(row['psnr_true_all'] is not None for row in overall)
     lines = _method_table(overall, with_truth)
     lines += ['', *_scene_table(per_scene, [row['method'] for row in overall], with_truth), '']
-    lines.append(
-        f'First table: over {overall[0]["n"]} of {len(of_model)} scenes{_scene_counts_text(overall)}.'
-    )
+    used = f'{overall[0]["n"]} of {len(of_model)} scenes{_scene_counts_text(overall)}'
+    lines.append(f'First table: over {used}.')
     for row in of_model:
         if row['why']:
             lines.append(f'Not trusted: {row["scene"]} ({row["why"]}).')
@@ -65,8 +64,8 @@ def protocol(overall: Sequence[dict[str, Any]], *, held_out: bool) -> str:
       held_out: whether only held-out parts were scored.
     """
     words = (
-        f'Protocol: {"Held-out parts" if held_out else "Whole images"}, peak 1 = white - black of the '
-        'model, no clipping or rounding. Each method is applied to each capture separately; its '
+        f'Protocol: {"Held-out parts" if held_out else "Whole images"}, peak 1 = white - black of '
+        'the model, no clipping or rounding. Each method is applied to each capture separately; its '
         'squared error is averaged over the captures of a scene and converted to dB; '
         f'{_AVERAGED[overall[0]["mean_of"]]}. The estimate uses no clean image (see '
         'docs/own-captures.md) and leaves out neighborhoods where captures are clipped. 95 % '
@@ -180,7 +179,8 @@ def _drift_text(of_model: Sequence[dict[str, Any]]) -> list[str]:
     if not drifting:
         return []
     listed = [
-        f'{row["scene"]} by {_spread_text(row)} (interval of the model from noise alone: {_noise_interval_text(row)})'
+        f'{row["scene"]} by {_spread_text(row)} (interval of the model from noise alone: '
+        f'{_noise_interval_text(row)})'
         for row in drifting
     ]
     return [

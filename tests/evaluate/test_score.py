@@ -208,7 +208,7 @@ def test_the_protocol_says_what_was_scored_and_how_scenes_were_averaged(clean_HW
             assert raw[2]['psnr_estimate'] == pytest.approx(-10 * np.log10(mean))
         words = score_table.markdown(rows, held_out=mean_of == 'mse')
         assert ('dB are averaged' in words) == (mean_of == 'dB')
-        assert ('What was held out, peak 1' in words) == (mean_of == 'mse')
+        assert ('Held-out parts, peak 1' in words) == (mean_of == 'mse')
 
 
 def test_scenes_whose_brightness_drifts_are_told_with_what_noise_alone_would_say(clean_HWC):
