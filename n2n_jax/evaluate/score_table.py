@@ -42,10 +42,10 @@ def markdown(rows: Sequence[dict[str, Any]], *, held_out: bool = False, fix: str
     for row in of_model:
         if row['why']:
             lines.append(f'Not trusted: {row["scene"]} ({row["why"]}).')
-        for key, words in (('clipped', 'clipped'), ('unmeasured', 'not measured')):
+        for key, text in (('clipped', 'clipped'), ('unmeasured', 'not measured')):
             if row[key]:
                 share = f'{row[key]:.1%}' if row[key] >= 0.001 else 'under 0.1%'
-                lines.append(f'{row["scene"]}: {share} left out, {words}.')
+                lines.append(f'{row["scene"]}: {share} left out, {text}.')
     lines += validity.explanations([row['why'] for row in per_scene])
     lines += suggested_fixes([row['why'] for row in of_model], fix)
     lines += _channels_text(overall)
@@ -63,21 +63,21 @@ def protocol(overall: Sequence[dict[str, Any]], *, held_out: bool) -> str:
       overall: the rows over all scenes.
       held_out: whether only held-out parts were scored.
     """
-    words = (
+    text = (
         f'Protocol: {"Held-out parts" if held_out else "Whole images"}, peak 1 = white - black of '
-        'the model, no clipping or rounding. Each method is applied to each capture separately; its '
-        'squared error is averaged over the captures of a scene and converted to dB; '
+        'the model, no clipping or rounding. Each method is applied to each capture separately; '
+        'its squared error is averaged over the captures of a scene and converted to dB; '
         f'{_AVERAGED[overall[0]["mean_of"]]}. The estimate uses no clean image (see '
         'docs/own-captures.md) and leaves out neighborhoods where captures are clipped. 95 % '
         'intervals hold for these scenes and captures, not for others: patches are resampled, and '
         'so is the brightness where it drifts between captures.'
     )
     if overall[0]['psnr_true_all'] is not None:
-        words += (
+        text += (
             ' PSNR against the clean image: the same average over the same pixels; SSIM: over all '
             'measured pixels.'
         )
-    return words
+    return text
 
 
 def verdict(rows: Sequence[dict[str, Any]]) -> Verdict:
@@ -116,11 +116,11 @@ def suggested_fixes(whys: Sequence[str], fix: str) -> list[str]:
 def _scene_counts_text(overall: Sequence[dict[str, Any]]) -> str:
     """Lists what is averaged over fewer scenes than the rest; '' if nothing is."""
     num = overall[0]['n']
-    words = [f'{row["method"]} over {row["n"]}' for row in overall if row['n'] != num]
+    text = [f'{row["method"]} over {row["n"]}' for row in overall if row['n'] != num]
     corrected = overall[0]['n_true_corrected']
     if overall[0]['psnr_true_all'] is not None and corrected != num:
-        words.append(f'less its noise over {corrected}, where it can be measured for all methods')
-    return f' ({"; ".join(words)})' if words else ''
+        text.append(f'less its noise over {corrected}, where it can be measured for all methods')
+    return f' ({"; ".join(text)})' if text else ''
 
 
 def _channels_text(overall: Sequence[dict[str, Any]]) -> list[str]:
@@ -206,8 +206,8 @@ def _truth_text(of_model: Sequence[dict[str, Any]]) -> list[str]:
         else TruthNoise(row['truth_mean_of'], row['truth_has_captures'])
         for row in of_model
     }
-    words = truth_noise.in_words(found)
-    return [words] if words else []
+    text = truth_noise.in_words(found)
+    return [text] if text else []
 
 
 def combining_text(overall: Sequence[dict[str, Any]]) -> str:

@@ -46,7 +46,7 @@ def explanations(whys: Sequence[str]) -> list[str]:
     """Explains each kind of reason that `why_not_trusted` returned, one line each."""
     reasons = [reason for why in whys for reason in why.split('; ')]
     return [
-        f'{check}: {words}.'
-        for check, words in BREAKING.items()
+        f'{check}: {reason_text}.'
+        for check, reason_text in BREAKING.items()
         if any(reason.startswith(f'{check} ') for reason in reasons)
     ]

@@ -189,7 +189,7 @@ class Evaluator:
         }
         per_image = columns['psnr'].reshape(len(images.names), -1).mean(axis=1)
         hashes = sorted(images.hashes())
-        words = protocol.in_words(self._config, self._channels, corruptor)
+        protocol_text = protocol.in_words(self._config, self._channels, corruptor)
         return {
             'set': images.name,
             'noise': corruptor.spec,
@@ -197,11 +197,11 @@ class Evaluator:
             'ci95': list(metrics.bootstrap_interval(per_image)),
             'n': len(images.names),
             'replicas': self._config.replicas,
-            'protocol': words,
+            'protocol': protocol_text,
             'seed': self._config.seed,
             **({'realizations': self._realizations} if self._realizations else {}),
             'images_sha256': hashlib.sha256(''.join(hashes).encode()).hexdigest(),
-            'id': result_rows.row_id(images.name, corruptor.spec, words, hashes),
+            'id': result_rows.row_id(images.name, corruptor.spec, protocol_text, hashes),
         }
 
     def _triptych(

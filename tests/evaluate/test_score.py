@@ -222,7 +222,10 @@ def test_scenes_whose_brightness_drifts_are_told_with_what_noise_alone_would_say
     assert row['ci95'][0] < row['ci95_noise'][0] - 0.5
     low, _ = row['ci95_noise']
     words = score_table.markdown(rows)
-    assert f's by {row["gain_spread"]:.1%} (the model by noise alone: {low:.2f} to' in words
+    assert (
+        f's by {row["gain_spread"]:.1%} (interval of the model from noise alone: {low:.2f} to'
+        in words
+    )
 
 
 def test_without_a_drift_intervals_are_those_of_the_noise(clean_HWC):
