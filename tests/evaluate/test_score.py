@@ -90,7 +90,7 @@ def test_truth_in_sub_folders_is_found_and_names_that_are_there_twice_are_refuse
     with pytest.raises(UserError, match=r'cell1.npy holds NaN'):
         truth_images.read(tmp_path, scenes)
     np.save(tmp_path / 'a/cell1.npy', np.zeros((40, 44, 3)))
-    with pytest.raises(UserError, match=r'cell1.npy has 3 channels, and .* of a/cell1 have 1'):
+    with pytest.raises(UserError, match=r'cell1.npy has 3 channels, but .* of a/cell1 have 1'):
         truth_images.read(tmp_path, scenes)
 
 
