@@ -59,6 +59,9 @@ def init_state(config: Config) -> TrainState:
     )
 
 
+Gradients = Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, Any, Any]]
+
+
 def make_train_step(
     config: Config, task: Task, feed: Feed, layout: Layout
 ) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, jax.Array]]]:
@@ -67,8 +70,51 @@ def make_train_step(
     It does one update for each step of the inputs. The state is donated.
     """
     model = models.build(config.model)
-    loss_fn = losses.REGISTRY[task.loss_name]
-    num_parts = config.optim.accumulate
+    gradients = _make_gradients(model, losses.REGISTRY[task.loss_name], config.optim.accumulate)
+
+    def one_step(
+        state: TrainState, constants: Any, inputs: Any
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        progress = state.step * state.plan.per_step
+        denoise = functools.partial(model.apply, state.variables)
+        now = Moment(config.seed, state.step, progress, denoise)
+        pair = task.pair(feed.batch(constants, inputs), now)
+        old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
+        params = state.variables['params']
+        loss, rest, grads = gradients(params, old_rest, pair, progress)
+        grad_norm = optax.tree.norm(grads)
+        failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
+
+        optimizer = optimizers.optimizer(config, state.plan)
+        params, opt_state = _updated(optimizer, params, grads, state.opt_state, failed)
+        rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
+        variables = {'params': params, **rest}
+        ema = _averaged(state, variables, failed, decay=config.optim.ema_decay)
+        rate = optimizers.learning_rate_schedule(state.plan)(state.step)
+        metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
+        step = state.step + jnp.where(failed, 0, 1)
+        return TrainState(step, variables, ema, opt_state, failed, state.plan), metrics
+
+    def steps(
+        state: TrainState, constants: Any, inputs: Any
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        num_steps = jax.tree.leaves(inputs)[0].shape[0]
+        if num_steps == 1:  # outside a loop XLA may use all cores of a CPU for one convolution
+            state, metrics = one_step(state, constants, jax.tree.map(lambda x: x[0], inputs))
+            return state, jax.tree.map(lambda x: x[None], metrics)
+        return jax.lax.scan(lambda s, x: one_step(s, constants, x), state, inputs)
+
+    return jax.jit(steps, donate_argnums=0, out_shardings=(layout.replicated, layout.replicated))
+
+
+def _make_gradients(model: models.Restorer, loss_fn: losses.Loss, num_parts: int) -> Gradients:
+    """Returns (params, other variables, pair, progress) -> (loss, other variables, gradients).
+
+    Args:
+      model: the network.
+      loss_fn: of its answers.
+      num_parts: how many parts a batch is cut into to save memory.
+    """
 
     def loss_and_stats(
         params: Any, rest: Any, pair: Batch, progress: jax.Array
@@ -107,50 +153,30 @@ def make_train_step(
         loss, grads = jax.tree.map(lambda x: x / jnp.maximum(total, 1.0), sums)
         return loss, rest, grads
 
-    def one_step(
-        state: TrainState, constants: Any, inputs: Any
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        progress = state.step * state.plan.per_step
-        denoise = functools.partial(model.apply, state.variables)
-        now = Moment(config.seed, state.step, progress, denoise)
-        pair = task.pair(feed.batch(constants, inputs), now)
-        old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
-        params = state.variables['params']
-        loss, rest, grads = gradients(params, old_rest, pair, progress)
-        grad_norm = optax.tree.norm(grads)
-        failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
+    return gradients
 
-        # Not a `where` over the whole state: XLA could no longer update it in place, which costs
-        # more than the update itself. So the moments decay a little after a failure.
-        grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
-        optimizer = optimizers.optimizer(config, state.plan)
-        updates, opt_state = optimizer.update(grads, state.opt_state, params)
-        opt_state = jax.tree.map(
-            lambda new, old: jnp.where(failed, old, new) if new.ndim == 0 else new,
-            opt_state,
-            state.opt_state,
-        )
-        params = jax.tree.map(lambda p, u: p + jnp.where(failed, 0.0, u), params, updates)
-        rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
-        variables = {'params': params, **rest}
-        ema = state.ema
-        if ema is not None:
-            # A short memory at first, or the random start would stay in the average for too long.
-            decay = jnp.minimum(config.optim.ema_decay, (1 + state.step) / (10 + state.step))
-            decay = jnp.where(failed, 1.0, decay)
-            ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, variables)
-        rate = optimizers.learning_rate_schedule(state.plan)(state.step)
-        metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
-        step = state.step + jnp.where(failed, 0, 1)
-        return TrainState(step, variables, ema, opt_state, failed, state.plan), metrics
 
-    def steps(
-        state: TrainState, constants: Any, inputs: Any
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        num_steps = jax.tree.leaves(inputs)[0].shape[0]
-        if num_steps == 1:  # outside a loop XLA may use all cores of a CPU for one convolution
-            state, metrics = one_step(state, constants, jax.tree.map(lambda x: x[0], inputs))
-            return state, jax.tree.map(lambda x: x[None], metrics)
-        return jax.lax.scan(lambda s, x: one_step(s, constants, x), state, inputs)
+def _updated(
+    optimizer: optax.GradientTransformation, params: Any, grads: Any, old_state: Any, failed: Any
+) -> tuple[Any, Any]:
+    """Returns the parameters after an update, and the optimizer's state; unless it has failed."""
+    # Not a `where` over the whole state: XLA could no longer update it in place, which costs more
+    # than the update itself. So the moments decay a little after a failure.
+    grads = jax.tree.map(lambda g: jnp.where(failed, 0.0, g), grads)
+    updates, opt_state = optimizer.update(grads, old_state, params)
+    opt_state = jax.tree.map(
+        lambda new, old: jnp.where(failed, old, new) if new.ndim == 0 else new,
+        opt_state,
+        old_state,
+    )
+    return jax.tree.map(lambda p, u: p + jnp.where(failed, 0.0, u), params, updates), opt_state
 
-    return jax.jit(steps, donate_argnums=0, out_shardings=(layout.replicated, layout.replicated))
+
+def _averaged(state: TrainState, variables: Any, failed: jax.Array, *, decay: float) -> Any:
+    """Returns the running average of the variables; None if there is none."""
+    if state.ema is None:
+        return None
+    # A short memory at first, or the random start would stay in the average for too long.
+    now = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    now = jnp.where(failed, 1.0, now)
+    return jax.tree.map(lambda a, b: now * a + (1 - now) * b, state.ema, variables)
