@@ -57,7 +57,10 @@ def _logging_restored():
     """Restores the loggers, which commands that run inside a test reconfigure."""
     loggers = [logging.getLogger(name) for name in ('n2n_jax', 'tifffile')]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    root, root_level = logging.getLogger(), logging.getLogger().level
     yield
+    root.setLevel(root_level)
+    logging.captureWarnings(False)
     for logger, state in zip(loggers, before, strict=True):
         logger.handlers, logger.level, logger.propagate = state
 

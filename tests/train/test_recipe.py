@@ -137,7 +137,7 @@ def test_a_run_on_captures_is_scored_by_another_command(tmp_path):
     config = tiny(tmp_path / 'in')
     assert loop.train(config, tmp_path / 'run')
     for mode in (follow.evaluate_checkpoint, follow.follow):
-        with pytest.raises(UserError, match='write n2n score'):
+        with pytest.raises(UserError, match='run n2n score'):
             mode(config, tmp_path / 'run')
 
 

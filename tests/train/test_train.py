@@ -147,7 +147,7 @@ def test_nothing_of_somebody_else_is_replaced(image_folder, tmp_path):
     foreign = tmp_path / 'bert'
     foreign.mkdir()
     (foreign / 'config.json').write_text('{"model_type": "bert"}')
-    with pytest.raises(UserError, match='not that of a run'):
+    with pytest.raises(UserError, match='not the config of a run'):
         loop.train(loop_config(image_folder), foreign)
     assert [path.name for path in foreign.iterdir()] == ['config.json']
 
