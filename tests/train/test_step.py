@@ -100,7 +100,7 @@ def test_eight_devices_equal_one(noise, norm):
     np.testing.assert_array_equal(pairs[0][1], pairs[1][1])
     assert (pairs[0][0] != pairs[0][1]).any()
     one, eight = (run(config, 4, num_devices=n)[1] for n in (1, 8))
-    np.testing.assert_allclose(one, eight, rtol=1e-5)
+    np.testing.assert_allclose(one, eight, rtol=5e-6)  # 2.6e-6 were seen with jax 0.10.0
 
 
 def test_input_and_target_noise_are_independent():
