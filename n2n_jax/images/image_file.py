@@ -3,7 +3,6 @@
 H height, W width, C channels; h a block of rows.
 """
 
-import abc
 import contextlib
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from n2n_jax.runtime.host_memory import check_fits
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
-class ImageFile(abc.ABC):
+class ImageFile:
     """An open image file.
 
     Attributes:
@@ -70,7 +69,7 @@ class ImageFile(abc.ABC):
         with named_in_errors(self.path):
             return self._metadata(index)
 
-    def close(self) -> None:  # noqa: B027  # not every format keeps its file open
+    def close(self) -> None:
         """Closes the file."""
 
     def _metadata(self, index: int) -> Metadata:
@@ -78,9 +77,9 @@ class ImageFile(abc.ABC):
         del index
         return Metadata()
 
-    @abc.abstractmethod
     def _read(self, index: int, start: int, stop: int) -> np.ndarray:
         """Implements `read`; errors are raised without the file name ('is damaged ...')."""
+        raise NotImplementedError
 
 
 @contextlib.contextmanager
