@@ -148,8 +148,19 @@ def convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
     Returns:
       (B, H + 3 - size, W + 3 - size, O).
     """
-    on_cpu = jax.default_backend() == 'cpu'
+    on_cpu = _platform() == 'cpu'
     return (_convolve_with_product if on_cpu else _convolve)(x_BHWI, kernel_HWIO)
+
+
+def _platform() -> str:
+    """Returns the platform that the traced program is for, if it is traced under a mesh."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
+def _num_devices() -> int:
+    """Returns how many devices the traced program is for; 1 without a mesh."""
+    return jax.sharding.get_abstract_mesh().size or 1
 
 
 def _convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
@@ -204,7 +215,7 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
     b, h, w, num_in = x_BHWI.shape
     out_h, out_w, num_out = grad_BHWO.shape[1:]
     images, rows = b, h
-    if jax.device_count() == 1:  # slicing a batch sharded over devices would gather it
+    if _num_devices() == 1:  # slicing a batch sharded over devices would gather it
         images = _divisor(b, _BLOCK_PIXELS // (h * w))
         rows = _divisor(h, _BLOCK_PIXELS // w)
     # A block of rows needs the gradient's rows around it; around a whole image these are zero.

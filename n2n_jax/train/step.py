@@ -99,10 +99,11 @@ def make_train_step(
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         num_steps = jax.tree.leaves(inputs)[0].shape[0]
-        if num_steps == 1:  # outside a loop XLA may use all cores of a CPU for one convolution
-            state, metrics = one_step(state, constants, jax.tree.map(lambda x: x[0], inputs))
-            return state, jax.tree.map(lambda x: x[None], metrics)
-        return jax.lax.scan(lambda s, x: one_step(s, constants, x), state, inputs)
+        with jax.sharding.use_abstract_mesh(layout.mesh.abstract_mesh):  # read by convolutions
+            if num_steps == 1:  # outside a loop XLA may use all cores of a CPU for one convolution
+                state, metrics = one_step(state, constants, jax.tree.map(lambda x: x[0], inputs))
+                return state, jax.tree.map(lambda x: x[None], metrics)
+            return jax.lax.scan(lambda s, x: one_step(s, constants, x), state, inputs)
 
     return jax.jit(steps, donate_argnums=0, out_shardings=(layout.replicated, layout.replicated))
 

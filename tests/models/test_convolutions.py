@@ -17,6 +17,7 @@ from n2n_jax import models
 from n2n_jax.models import convolutions
 from n2n_jax.models.convolutions import Conv, UpConv
 from n2n_jax.models.layers import upsample_2x
+from n2n_jax.runtime.parallel import make_layout
 
 
 def draw(seed, *shape):
@@ -53,7 +54,6 @@ def assert_close(a, b):
 )
 def test_the_weight_gradient_is_the_one_of_xla(shape, block, num_out, size, monkeypatch):
     monkeypatch.setattr(convolutions, '_BLOCK_PIXELS', block)
-    monkeypatch.setattr(jax, 'device_count', lambda: 1)  # with the tests' eight there are no blocks
     b, h, w = shape
     x_BHWI, kernel_HWIO = draw(0, b, h, w, 8), draw(1, size, size, 8, num_out)
     grad_BHWO = draw(2, b, h + 3 - size, w + 3 - size, num_out)
@@ -64,6 +64,21 @@ def test_the_weight_gradient_is_the_one_of_xla(shape, block, num_out, size, monk
         return convolutions.weight_gradient(x_BHWI, grad_BHWO, size=size), vjp(grad_BHWO)[0]
 
     assert_close(*both(x_BHWI, grad_BHWO))
+
+
+def test_a_batch_on_several_devices_is_not_cut_into_blocks(monkeypatch):
+    monkeypatch.setattr(convolutions, '_BLOCK_PIXELS', 64)
+    x_BHWI, grad_BHWO = draw(0, 8, 8, 8, 3), draw(1, 8, 8, 8, 3)
+    program = str(jax.make_jaxpr(functools.partial(convolutions.weight_gradient, size=3))(
+        x_BHWI, grad_BHWO
+    ))  # fmt: skip
+    assert 'dynamic_slice' in program
+    mesh = make_layout(8, jax.devices()[:8]).mesh.abstract_mesh
+    with jax.sharding.use_abstract_mesh(mesh):
+        program = str(jax.make_jaxpr(functools.partial(convolutions.weight_gradient, size=3))(
+            x_BHWI, grad_BHWO
+        ))  # fmt: skip
+    assert 'scan' not in program
 
 
 @pytest.mark.parametrize('plain', [False, True])

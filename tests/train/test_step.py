@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import moment, tiny_config
+from flax import linen as nn
+from tiny import TinyNet, moment, tiny_config
 
 from n2n_jax import models
 from n2n_jax.data.feeds import Batch, DeviceFeed
@@ -101,6 +102,23 @@ def test_eight_devices_equal_one(noise, norm):
     assert (pairs[0][0] != pairs[0][1]).any()
     one, eight = (run(config, 4, num_devices=n)[1] for n in (1, 8))
     np.testing.assert_allclose(one, eight, rtol=5e-6)  # 2.6e-6 were seen with jax 0.10.0
+
+
+@pytest.mark.parametrize('num_devices', [1, 8])
+def test_the_step_tells_the_network_its_devices_not_those_of_the_machine(num_devices, monkeypatch):
+    seen = []
+
+    class Network(TinyNet):
+        @nn.compact
+        def __call__(self, x_BHWC, *, train=False):
+            seen.append(jax.sharding.get_abstract_mesh().size)
+            return x_BHWC + self.param('bias', nn.initializers.zeros, ())
+
+    monkeypatch.setitem(models.REGISTRY, 'tiny', lambda config, dtype: Network(config.channels))
+    state, train_step, feed = setup(tiny_config(), num_devices)
+    seen.clear()
+    train_step.lower(state, feed.constants, feed.inputs(0, 2))
+    assert set(seen) == {num_devices}
 
 
 def test_input_and_target_noise_are_independent():
