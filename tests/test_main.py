@@ -44,7 +44,7 @@ def test_help_waits_for_no_heavy_import():
 
 def test_the_page_of_config_keys_is_that_of_the_code():
     assert (ROOT / 'docs' / 'config.md').read_text() == config_table.markdown(), (
-        'write it anew: python -m n2n_jax.runtime.config_table > docs/config.md'
+        'write it again: python -m n2n_jax.runtime.config_table > docs/config.md'
     )
 
 

@@ -208,6 +208,11 @@ class TrainConfig:
         'step after which train.patience counts evaluations, such as where a run was extended',
         at_least(0),
     )
+    profile_steps: int = field(
+        0,
+        'steps to trace into WORKDIR/profile with the profiler of JAX, after ten steps of warm-up',
+        at_least(0),
+    )
     tensorboard: bool = field(True, 'write TensorBoard files, if TensorFlow is installed')
     distributed: str = field(
         'off',

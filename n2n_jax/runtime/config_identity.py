@@ -16,6 +16,7 @@ FREE_ON_RESUME = (
     'train.keep_checkpoints',
     'train.patience',
     'train.patience_from',
+    'train.profile_steps',
     'train.tensorboard',
     'train.distributed',
 )

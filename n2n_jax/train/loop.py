@@ -23,6 +23,7 @@ from n2n_jax.train.prepared import Prepared, prepare
 from n2n_jax.train.restore import items, starting_state
 from n2n_jax.train.run import Output, Run, next_stop
 from n2n_jax.train.run_checks import check_new
+from n2n_jax.train.step_profile import StepProfile
 from n2n_jax.train.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -89,7 +90,8 @@ def train(
 
         on_main_process(write_beginning)
         progress = stack.enter_context(ProgressLine('step', config.train.steps))
-        output = Output(workdir, checkpoints, best, writers)
+        profile = StepProfile(config.train.profile_steps, path / 'profile')
+        output = Output(workdir, checkpoints, best, writers, stack.enter_context(profile))
         run = Run(prepared, state, output, progress=progress, interrupt=interrupt, pace=pace)
         return _loop(run)
 

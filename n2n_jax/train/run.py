@@ -25,6 +25,7 @@ from n2n_jax.train.prepared import Prepared, placed_plan
 from n2n_jax.train.restore import items
 from n2n_jax.train.run_time import RunTime
 from n2n_jax.train.step import TrainState
+from n2n_jax.train.step_profile import StepProfile
 from n2n_jax.train.training_log import TrainingLog
 
 _log = logging.getLogger(__name__)
@@ -39,12 +40,14 @@ class Output:
       checkpoints: the latest checkpoints.
       best: the checkpoint with the best estimate; None if the run does not select.
       writers: writers of its curves.
+      profile: the trace of some of its steps.
     """
 
     workdir: Workdir
     checkpoints: Checkpoints
     best: Checkpoints | None
     writers: list[Writer]
+    profile: StepProfile
 
 
 class Run:
@@ -217,12 +220,14 @@ class Run:
         )
         with self._log.throughput.fetching(self._in_flight[-1:]):
             inputs = self._prepared.feed.inputs(self.step, num_steps)
+        self._output.profile.before(self.step, self._in_flight)
         with jax.transfer_guard('disallow'):  # no implicit transfers between host and device
             step = self._prepared.step_of(num_steps)
             self._state, metrics = step(self._state, self._prepared.feed.constants, inputs)
         self._log.add(metrics)
         self._in_flight = [*self._in_flight[-1:], metrics]
         self.step += num_steps
+        self._output.profile.after(self.step, self._in_flight)
         self._write_log()
         # At most two dispatches ahead of the device, so that progress line and Ctrl-C are current.
         jax.block_until_ready(self._in_flight[:-1])

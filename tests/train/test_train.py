@@ -98,6 +98,20 @@ def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
     assert sorted(p.stem.rsplit('_')[-1] for p in pictures) == ['best', 'median', 'worst']
 
 
+@pytest.mark.parametrize('steps', [13, 4])
+def test_some_steps_can_be_profiled(steps, image_folder, tmp_path, caplog):
+    config = loop_config(
+        image_folder,
+        **{'train.steps': steps, 'train.profile_steps': 2, 'train.log_every': 100, 'eval.every': 0},
+    )
+    assert loop.train(config, tmp_path / 'run')
+    traces = list((tmp_path / 'run' / 'profile').rglob('*.xplane.pb'))
+    assert len(traces) == (steps == 13)
+    assert ('Nothing was traced: the run ended before step 10' in caplog.text) == (steps == 4)
+    with pytest.raises(RuntimeError, match='No profile'):  # it has ended
+        jax.profiler.stop_trace()
+
+
 def test_old_checkpoints_go_and_the_last_ones_stay(image_folder, tmp_path):
     config = loop_config(
         image_folder,
