@@ -51,7 +51,8 @@ def _silence_libraries() -> None:
 def run() -> None:
     """Entry point."""
     faulthandler.enable()
-    sys.exit(main(sys.argv[1:]))
+    with console.ended_at_once_if_stopped():
+        sys.exit(main(sys.argv[1:]))
 
 
 if __name__ == '__main__':

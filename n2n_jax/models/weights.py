@@ -34,7 +34,7 @@ def network_of(run: Path) -> ModelConfig:
     """The network that a run ships.
 
     Raises:
-      UserError: there is no run, or no whole checkpoint.
+      UserError: there is no run, or it has no complete checkpoint.
     """
     with open_for_reading(run) as checkpoints:
         return checkpoints.config(checkpoints.last_step).model

@@ -49,14 +49,15 @@ class Checkpoints:
     def __init__(self, workdir: Path, *, keep: int | None = None, folder: str = FOLDER):
         self._workdir, self._path = workdir, workdir / folder
         self._read_only = keep is None
-        options = ocp.CheckpointManagerOptions(
-            create=not self._read_only,
-            read_only=self._read_only,
-            preservation_policy=(
-                None if self._read_only else preservation_policy.LatestN(keep + 1)
-            ),
-        )
-        self._manager = ocp.CheckpointManager(self._path.absolute(), options=options)
+        with _orbax_notices_hidden():
+            options = ocp.CheckpointManagerOptions(
+                create=not self._read_only,
+                read_only=self._read_only,
+                preservation_policy=(
+                    None if self._read_only else preservation_policy.LatestN(keep + 1)
+                ),
+            )
+            self._manager = ocp.CheckpointManager(self._path.absolute(), options=options)
 
     def __enter__(self) -> Self:
         return self
@@ -305,6 +306,18 @@ class _AbandonedReadsSilenced:
     def __call__(self, unraisable: 'sys.UnraisableHookArgs') -> None:
         if str(unraisable.exc_value) != 'Event loop is closed':
             self._previous(unraisable)
+
+
+@contextlib.contextmanager
+def _orbax_notices_hidden() -> Iterator[None]:
+    """Hides what Orbax warns of whenever a folder is opened for reading only: that it is."""
+    logger = logging.getLogger('absl')
+    level = logger.level
+    logger.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:

@@ -338,6 +338,12 @@ def test_show_noise_draws_a_contact_sheet(tmp_path):
     assert sheet.read_bytes() != before
 
 
+def test_loading_a_model_prints_nothing(run_folder, caplog, capfd):
+    Denoiser.load(run_folder)
+    assert not caplog.records
+    assert capfd.readouterr() == ('', '')
+
+
 def test_integers_without_a_full_scale_are_refused(run_folder):
     denoiser = Denoiser.load(run_folder)
     with pytest.raises(UserError, match='int64 values'):

@@ -1,6 +1,6 @@
 """K noisy versions of each clean image, drawn once: what a fixed set of pairs can teach.
 
-Noise that is drawn anew at every step shows a network more pairs than any data set holds. Here a
+Noise that is drawn again at every step shows a network more pairs than any data set holds. Here a
 pixel has the same K noisy values for the whole training, whatever crop it lies in.
 
 K realizations of an image, H height, W width, C channels.

@@ -1,4 +1,4 @@
-"""K noisy versions of each image and no more, however long a training is."""
+"""K noisy versions of each image and no more, however long a run is."""
 
 import jax
 import numpy as np
