@@ -12,7 +12,8 @@ from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from n2n_jax.denoise.denoiser import Denoiser
-    from n2n_jax.denoise.files import Existing, Job
+    from n2n_jax.denoise.files import Existing
+    from n2n_jax.denoise.jobs import Job
     from n2n_jax.denoise.uncertainty import Calibration
 
 _log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from n2n_jax import models
     from n2n_jax.denoise.denoiser import Denoiser
-    from n2n_jax.denoise.files import Job, Options, denoise_files
+    from n2n_jax.denoise.files import Options, denoise_files
+    from n2n_jax.denoise.jobs import Job
     from n2n_jax.models.geometry import padded
 
     denoiser = Denoiser.load(arguments.model)
@@ -216,15 +218,15 @@ def _calibration(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Calibr
 
 
 def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
-    from n2n_jax.denoise import files
+    from n2n_jax.denoise import jobs
 
     paths: list[Path] = arguments.paths
-    output = files.Output(*arguments.output)
+    output = jobs.Output(*arguments.output)
     if not arguments.combine:
-        return files.jobs_of_files(paths, output, maps=_maps(arguments))
+        return jobs.jobs_of_files(paths, output, maps=_maps(arguments))
     from n2n_jax.captures.find import find_scenes
 
     scenes = find_scenes(
         paths, pattern=arguments.pattern or None, interleaved=arguments.interleaved
     )
-    return files.jobs_of_scenes(scenes, paths, output, maps=_maps(arguments))
+    return jobs.jobs_of_scenes(scenes, paths, output, maps=_maps(arguments))

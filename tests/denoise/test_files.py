@@ -1,6 +1,5 @@
 """`n2n denoise` on real-world files: stacks, channels, types, metadata, bad input."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -14,43 +13,19 @@ import pytest
 import tifffile
 from command_line import n2n as command
 from PIL import Image
+from small_files import denoise, identity, pixels, random_network
 from tiny import tiny_config
 
 from n2n_jax import models
 from n2n_jax.denoise import files
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.denoise.files import Job, Options, Output
+from n2n_jax.denoise.files import Options
+from n2n_jax.denoise.jobs import Job, jobs_of_files
 from n2n_jax.denoise.uncertainty import Calibration
-from n2n_jax.images import image_io, open_files, row_writer
+from n2n_jax.images import image_io, row_writer
 from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import Checkpoints
-from n2n_jax.runtime.config import ModelConfig
-from n2n_jax.runtime.errors import UserError
-
-
-def identity(*, shift=0.0, **changes):
-    """A residual network of zeros whose last bias is `shift`, which it adds to every pixel."""
-    config = ModelConfig(name='tiny', channels=1, **changes)
-    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
-    bias = variables['params']['network']['Conv_1']['bias']
-    variables['params']['network']['Conv_1']['bias'] = np.full_like(bias, shift)
-    return Denoiser(config, variables, step=0, core=16)
-
-
-def random_network(channels=1, **changes):
-    config = ModelConfig(name='tiny', channels=channels, residual=False, **changes)
-    return Denoiser(config, models.init(config, jax.random.key(0)), step=0, core=16)
-
-
-def denoise(network, source, target, *, options=Options(), **changes):  # noqa: B008 (frozen)
-    """Denoises one file; returns the failures."""
-    job = Job((source,), (None,), target, **changes)
-    return files.denoise_files(network, [job], options)
-
-
-def pixels(*shape, dtype='uint8', high=200):
-    return np.random.default_rng(0).uniform(0, high, shape).astype(dtype)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +214,7 @@ def test_an_exr_keeps_alpha_layers_and_attributes(dtype, colors, tmp_path):
     source = tmp_path / 'in' / 'é 1.exr'
     OpenEXR.File(header, dict(before)).write(str(source))
     network = identity(shift=0.5, white=40.0)
-    (job,) = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    (job,) = jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
     assert files.denoise_files(network, [job], Options()) == []
     with OpenEXR.File(str(tmp_path / 'out' / 'é 1.exr'), separate_channels=True) as file:
         after = {name: channel.pixels for name, channel in file.channels().items()}
@@ -318,96 +293,6 @@ def test_the_spread_is_in_the_units_of_the_file(tmp_path):
     np.testing.assert_allclose(written[0], band.spread_hWC * 800, rtol=1e-3, atol=1e-3)
 
 
-@pytest.fixture
-def captures(tmp_path):
-    """A folder with two scenes of three captures each."""
-    folder = tmp_path / 'cells'
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    images = {}
-    for scene in 'ab':
-        images[scene] = rng.uniform(10, 200, (3, 40, 33)).astype(np.uint16)
-        for k, image in enumerate(images[scene]):
-            tifffile.imwrite(folder / f'{scene}_{k}.tif', image, description=f'capture {k}')
-    return folder, images
-
-
-@pytest.mark.parametrize('combine', ['results', 'captures'])
-def test_captures_are_combined_to_one_output_per_scene(combine, captures, tmp_path):
-    from n2n_jax.captures.find import find_scenes
-
-    folder, images = captures
-    scenes = find_scenes([folder])
-    jobs = files.jobs_of_scenes(scenes, [folder], tmp_path / 'out')
-    network = random_network(black=0.0, white=200.0)
-    assert files.denoise_files(network, jobs, Options(combine=combine)) == []
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.tif', 'b.tif']
-    scale = network.pixel_range(np.uint16, 'x')
-    for scene, stack in images.items():
-        noisy_NHWC = scale.to_network(stack)[..., None]
-        if combine == 'results':
-            want = np.mean([network.denoise(image) for image in noisy_NHWC], axis=0)
-        else:
-            want = network.denoise(noisy_NHWC.mean(axis=0))
-        with tifffile.TiffFile(tmp_path / 'out' / f'{scene}.tif') as tif:
-            assert tif.pages[0].description == 'capture 0'
-            np.testing.assert_allclose(
-                tif.asarray(), scale.to_pixels(want, name='x')[..., 0], atol=1
-            )
-
-
-@pytest.mark.parametrize('suffix', ['.tif', '.npy'])
-def test_a_stack_of_captures_becomes_one_image(suffix, tmp_path):
-    from n2n_jax.captures.find import find_scenes
-
-    stack = pixels(4, 30, 20, dtype='uint16')
-    source = tmp_path / f'stack{suffix}'
-    if suffix == '.npy':
-        np.save(source, stack)
-    else:
-        metadata = {'axes': 'ZYX', 'unit': 'um'}
-        tifffile.imwrite(source, stack, imagej=True, metadata=metadata, resolution=(2.0, 2.0))
-    scenes = find_scenes([source], interleaved=2)
-    jobs = files.jobs_of_scenes(scenes, [source], tmp_path / 'out')
-    assert files.denoise_files(identity(), jobs, Options(combine='results')) == []
-    for k in range(2):
-        path = tmp_path / 'out' / f'stack_{k + 1}{suffix}'
-        written = np.load(path) if suffix == '.npy' else tifffile.imread(path)
-        want = np.rint(stack[2 * k : 2 * k + 2].mean(axis=0))
-        np.testing.assert_allclose(written, want, atol=1)
-        assert written.shape == (30, 20)
-        if suffix == '.tif':
-            with tifffile.TiffFile(path) as tif:
-                assert tif.imagej_metadata['unit'] == 'um'
-                assert 'images' not in tif.imagej_metadata
-
-
-@pytest.mark.parametrize('combine', ['results', 'captures'])
-def test_a_stack_whose_channels_are_the_captures_becomes_their_mean(combine, tmp_path):
-    from n2n_jax.captures.find import find_scenes
-
-    stack = pixels(4, 30, 20, dtype='uint16')
-    tifffile.imwrite(tmp_path / 'c.tif', stack, imagej=True, metadata={'axes': 'CYX'})
-    scenes = find_scenes([tmp_path / 'c.tif'])
-    for name in ('mean.tif', 'mean.png'):
-        jobs = files.jobs_of_scenes(scenes, [tmp_path / 'c.tif'], tmp_path / name)
-        network = identity(black=0.0, white=200.0)
-        assert files.denoise_files(network, jobs, Options(combine=combine)) == []
-        written = image_io.read_image(tmp_path / name).pixels
-        assert (written.shape, written.dtype) == ((30, 20), np.uint16)
-        np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
-
-
-def test_captures_of_different_sizes_are_an_error(tmp_path):
-    for k, side in enumerate((20, 24)):
-        tifffile.imwrite(tmp_path / f'{k}.tif', pixels(side, 20))
-    job = Job((tmp_path / '0.tif', tmp_path / '1.tif'), (0, 0), tmp_path / 'out.tif')
-    (failure,) = files.denoise_files(identity(), [job], Options(combine='results'))
-    assert 'differ' in failure
-    assert '20x24' in failure
-    assert not (tmp_path / 'out.tif').exists()
-
-
 def bad_files(folder):
     """Files that cannot be denoised, each with a word of its error message."""
     tifffile.imwrite(folder / 'cut.tif', pixels(3, 40, 30), photometric='minisblack')
@@ -446,7 +331,7 @@ def test_bad_files_are_named_and_leave_nothing_behind(tmp_path):
     (tmp_path / 'in').mkdir()
     words = bad_files(tmp_path / 'in')
     tifffile.imwrite(tmp_path / 'in' / 'good.tif', pixels(20, 20))
-    jobs = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    jobs = jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
     failures = files.denoise_files(identity(), jobs, Options())
     assert len(failures) == len(words)
     for name, word in words.items():
@@ -467,7 +352,7 @@ def test_a_file_that_hits_a_bug_of_ours_does_not_stop_the_others(tmp_path, monke
         return real(denoiser, source, *rest)
 
     monkeypatch.setattr(files, '_check', check)
-    jobs = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    jobs = jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
     failures = files.denoise_files(identity(), jobs, Options())
     for failure, words in zip(
         failures,
@@ -492,7 +377,7 @@ def test_damaged_files_of_every_kind_do_not_stop_a_folder(tmp_path, caplog):
     os.mkfifo(tmp_path / 'in' / 'pipe.png')
     (tmp_path / 'in' / 'device.npy').symlink_to('/dev/zero')
     (tmp_path / 'in' / 'gone.tif').symlink_to(tmp_path / 'nowhere')
-    jobs = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
+    jobs = jobs_of_files([tmp_path / 'in'], tmp_path / 'out')
     failures = '\n'.join(files.denoise_files(identity(), jobs, Options()))
     for words in ('member.npz', 'cut.exr'):
         assert words in failures
@@ -585,22 +470,6 @@ def test_options_that_make_no_sense_are_refused(tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
-def test_the_command_combines_captures(captures, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Denoiser, 'load', classmethod(lambda cls, run: identity()))
-    folder, images = captures
-    arguments = (folder, '-o', tmp_path / 'größe und mehr', '--model', tmp_path, '--tta')
-    options = ('--combine', 'results', '--pattern', '{scene}_{capture}.tif', '--spread')
-    assert command('denoise', *arguments, *options, '--tile', 20) == 0
-    listed = capsys.readouterr().err.splitlines()[-4:]
-    want = [f'{scene}{end}.tif' for scene in 'ab' for end in ('', '_spread')]
-    assert listed == [str(tmp_path / 'größe und mehr' / name) for name in want]
-    for scene, stack in images.items():
-        written = tifffile.imread(tmp_path / 'größe und mehr' / f'{scene}.tif')
-        np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
-    assert command('denoise', *arguments, *options) == 2
-    assert '--force' in capsys.readouterr().err
-
-
 def test_the_model_that_is_named_is_the_one_that_is_used(image_folder, tmp_path, capsys):
     source = image_folder / 'image0.png'
     for seed in (0, 1):
@@ -638,74 +507,12 @@ def test_maps_of_errors_are_in_the_units_of_the_file(tmp_path):
     assert set(np.round(np.unique(written['error'] / 100), 2)) <= {np.float32(0.1), np.float32(0.3)}
 
 
-def test_nothing_is_written_outside_of_the_folder_that_was_named(tmp_path):
-    from n2n_jax.captures.find import find_scenes
-
-    for name in ('a', 'b'):
-        tifffile.imwrite(tmp_path / f'{name}.tif', pixels(9, 9))
-    for scene in ('../escaped', str(tmp_path / 'absolute'), 'x/../../y', ''):
-        (tmp_path / 'm.json').write_text(json.dumps({scene: ['a.tif', 'b.tif']}))
-        with pytest.raises(UserError, match='is not a valid scene name'):
-            find_scenes([tmp_path / 'm.json'])
-    out, far = tmp_path / 'out', tmp_path / 'far'
-    out.mkdir()
-    far.mkdir()
-    (tmp_path / 'in' / 'deep').mkdir(parents=True)
-    tifffile.imwrite(tmp_path / 'in' / 'deep' / 'a.tif', pixels(9, 9))
-    for link, target in (
-        (out / 'deep', far),
-        (out / 'deep' / 'a.tif', far / 'there.tif'),
-        (out / 'deep' / 'a.tif', far / 'gone.tif'),
-    ):
-        (far / 'there.tif').write_text('')
-        link.parent.mkdir(exist_ok=True)
-        link.symlink_to(target)
-        with pytest.raises(UserError, match='would be written outside -o'):
-            files.jobs_of_files([tmp_path / 'in'], out)
-        link.unlink()
-    (tmp_path / 'linked').symlink_to(far)  # but -o itself may be a link
-    (job,) = files.jobs_of_files([tmp_path / 'in'], tmp_path / 'linked')
-    assert job.target == tmp_path / 'linked' / 'deep' / 'a.tif'
-
-
-def test_a_name_with_a_trailing_slash_is_a_folder(tmp_path):
-    inputs = [tmp_path / 'a.tif', tmp_path / 'b.tif']
-    for path in inputs:
-        tifffile.imwrite(path, pixels(9, 9))
-    for given in (inputs, inputs[:1]):
-        for name in ('run1.0', 'x.tif'):
-            jobs = files.jobs_of_files(given, Output(tmp_path / name, is_folder=True))
-            assert [job.target for job in jobs] == [tmp_path / name / file.name for file in given]
-    jobs = files.jobs_of_files(inputs, tmp_path / 'run1.0')  # .0 is no suffix of an image file
-    assert [job.target.parent.name for job in jobs] == ['run1.0'] * 2
-    with pytest.raises(UserError, match=r'is the name of an image .* several .* Write .*x.tif/'):
-        files.jobs_of_files(inputs, tmp_path / 'x.tif')
-    with pytest.raises(UserError, match=r'run1.0 cannot be written: .* write .*run1.0/ for a'):
-        files.jobs_of_files(inputs[:1], tmp_path / 'run1.0')
-
-
-@pytest.mark.parametrize(
-    ('source', 'target', 'words'),
-    [
-        ('a.tif', 'a.npy', r'only .npy and .npz files can be written as .npy. .* ends in .tif.'),
-        ('a.png', 'a.npz', r'can be written as .npz. Choose a name that ends in .png or .tif'),
-        ('a.npy', 'a.exr', r'only .exr files can be written as .exr. .* ends in .npy or .tif'),
-    ],
-)
-def test_formats_that_cannot_be_converted_are_refused_before_the_model_is_loaded(
-    source, target, words, tmp_path
-):
-    (tmp_path / source).write_text('')
-    with pytest.raises(UserError, match=words):
-        files.jobs_of_files([tmp_path / source], tmp_path / target)
-
-
 def test_scene_folders_that_are_links_are_denoised(tmp_path):
     (tmp_path / 'far').mkdir()
     (tmp_path / 'cells').mkdir()
     tifffile.imwrite(tmp_path / 'far' / 'a.tif', pixels(9, 9))
     (tmp_path / 'cells' / 's1').symlink_to(tmp_path / 'far')
-    jobs = files.jobs_of_files([tmp_path / 'cells'], tmp_path / 'out')
+    jobs = jobs_of_files([tmp_path / 'cells'], tmp_path / 'out')
     assert files.denoise_files(identity(), jobs, Options()) == []
     assert (tmp_path / 'out' / 's1' / 'a.tif').exists()
 
@@ -731,13 +538,6 @@ def test_an_error_about_an_unknown_suffix_lists_the_known_ones(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in.csv', 'in.tif']
 
 
-def test_spread_and_output_of_one_name_clash(tmp_path):
-    for name in ('a.tif', 'a_spread.tif'):
-        tifffile.imwrite(tmp_path / name, pixels(9, 9))
-    with pytest.raises(UserError, match='both be written to'):
-        files.jobs_of_files([tmp_path], tmp_path.parent / 'out', maps=['spread'])
-
-
 def test_the_shape_in_the_description_of_tifffile_is_right(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', pixels(2, 3, 20, 24), photometric='minisblack')
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
@@ -751,24 +551,6 @@ def test_a_broken_model_of_captures_with_a_border_writes_no_copies(tmp_path):
     (failure,) = denoise(network, tmp_path / 'in.tif', tmp_path / 'out.tif')
     assert 'NaN or infinite' in failure
     assert not (tmp_path / 'out.tif').exists()
-
-
-@pytest.mark.parametrize('combine', ['results', 'captures'])
-def test_where_one_capture_has_a_border_the_others_count(combine, tmp_path):
-    stack = np.stack([pixels(24, 24, dtype='float32') + k for k in range(3)])
-    stack[0, :, :8] = -9999
-    stack[1, :, :4] = -9999
-    stack[2, :, :2] = -9999
-    for k, image in enumerate(stack):
-        tifffile.imwrite(tmp_path / f'{k}.tif', image)
-    job = Job(tuple(tmp_path / f'{k}.tif' for k in range(3)), (0,) * 3, tmp_path / 'out.tif')
-    network = identity(shift=0.1, black=0.0, white=200.0, constants='-9999')
-    assert files.denoise_files(network, [job], Options(combine=combine)) == []
-    written = tifffile.imread(tmp_path / 'out.tif')
-    np.testing.assert_array_equal(written[:, :2], -9999)
-    for columns, captures in ((np.s_[2:4], [2]), (np.s_[4:8], [1, 2]), (np.s_[8:], [0, 1, 2])):
-        want = stack[captures][:, :, columns].mean(axis=0) + 20
-        np.testing.assert_allclose(written[:, columns], want, rtol=1e-4)
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
@@ -793,23 +575,6 @@ def test_a_photograph_that_becomes_a_tiff_keeps_its_profile_and_stays_upright(su
                 np.testing.assert_allclose(
                     [resolution[0] / resolution[1], resolution[2] / resolution[3]], (300, 150), 1e-3
                 )
-
-
-def test_channels_that_are_captures_keep_the_scale_of_the_image(tmp_path):
-    from n2n_jax.captures.find import find_scenes
-
-    source = tmp_path / 'c.tif'
-    metadata = {'axes': 'CYX', 'unit': 'um', 'spacing': 2.0}
-    stack = pixels(4, 20, 20, dtype='uint16')
-    tifffile.imwrite(source, stack, imagej=True, metadata=metadata, resolution=(5.0, 5.0))
-    jobs = files.jobs_of_scenes(find_scenes([source]), [source], tmp_path / 'out.tif')
-    network = identity(black=0.0, white=200.0)
-    assert files.denoise_files(network, jobs, Options(combine='results')) == []
-    with tifffile.TiffFile(tmp_path / 'out.tif') as tif:
-        assert tif.imagej_metadata['unit'] == 'um'
-        assert 'channels' not in tif.imagej_metadata
-        assert tif.pages[0].resolution == (5.0, 5.0)
-        np.testing.assert_allclose(tif.asarray(), stack.mean(axis=0), atol=1)
 
 
 @pytest.mark.parametrize(
@@ -864,68 +629,6 @@ def test_ctrl_c_that_a_library_mistakes_for_damage_ends_the_program(where, tmp_p
     assert not list(tmp_path.glob('out_*'))
 
 
-def test_captures_with_and_without_alpha_are_combined(tmp_path):
-    image = pixels(20, 20, 3)
-    Image.fromarray(image).save(tmp_path / 'a.png')
-    Image.fromarray(np.dstack([image, np.full((20, 20), 255, np.uint8)])).save(tmp_path / 'b.png')
-    for first, second, channels in (('a', 'b', 3), ('b', 'a', 4)):
-        job = Job(
-            (tmp_path / f'{first}.png', tmp_path / f'{second}.png'), (0, 0), tmp_path / 'c.png'
-        )
-        options = Options(combine='results', existing='replace')
-        assert files.denoise_files(identity(), [job], options) == []
-        written = image_io.read_image(tmp_path / 'c.png').pixels
-        np.testing.assert_array_equal(written[..., :3], image)
-        assert written.shape[-1] == channels
-
-
-@pytest.mark.parametrize('suffix', ['.tif', '.png'])
-@pytest.mark.parametrize('combine', ['results', 'captures'])
-def test_a_scene_may_have_more_captures_than_files_may_be_open(
-    suffix, combine, tmp_path, monkeypatch
-):
-    stack = pixels(40, 30, 20)
-    paths = [tmp_path / f'{k}{suffix}' for k in range(40)]
-    for path, image in zip(paths, stack, strict=True):
-        image_io.write_pixels(path, image)
-    num_open, most = 0, 0
-    real = open_files.open_image
-
-    @contextlib.contextmanager
-    def counted(path):
-        nonlocal num_open, most
-        with real(path) as image:
-            num_open += 1
-            most = max(most, num_open)
-            yield image
-        num_open -= 1
-
-    monkeypatch.setattr(open_files, 'open_image', counted)
-    job = Job(tuple(paths), (0,) * 40, tmp_path / f'out{suffix}')
-    assert files.denoise_files(identity(), [job], Options(combine=combine)) == []
-    written = image_io.read_image(job.target).pixels
-    np.testing.assert_allclose(written, stack.mean(axis=0), atol=1)
-    assert 1 <= most <= 8
-    assert num_open == 0
-
-
-def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
-    from n2n_jax.captures.find import find_scenes
-
-    far, given = tmp_path / 'far', tmp_path / 'cells'
-    (far / 'deep').mkdir(parents=True)
-    for name in ('1.tif', '2.tif'):
-        tifffile.imwrite(far / 'deep' / name, pixels(9, 9))
-    given.mkdir()
-    (given / 's1').symlink_to(far)
-    for output in (far, far / 'out', far / 'deep' / 'out'):
-        with pytest.raises(UserError, match=r'is inside .*/cells/s1'):
-            files.jobs_of_files([given], output)
-        with pytest.raises(UserError, match=r'is inside .*/cells/s1'):
-            files.jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
-    assert len(files.jobs_of_files([given], tmp_path / 'out')) == 2
-
-
 def test_a_long_stack_on_another_scale_is_warned_of_in_one_line(tmp_path, caplog):
     for count, words in ((1, 'may be poor.'), (2, 'another image of'), (9, '8 other images of')):
         caplog.clear()
@@ -935,16 +638,6 @@ def test_a_long_stack_on_another_scale_is_warned_of_in_one_line(tmp_path, caplog
         assert denoise(network, tmp_path / 'in.tif', tmp_path / f'{count}.tif') == []
         (record,) = caplog.records
         assert words in record.getMessage()
-
-
-def test_a_scene_of_many_captures_with_alpha_is_warned_of_once_a_capture(tmp_path, caplog):
-    paths = [tmp_path / f'{k}.png' for k in range(12)]
-    for path in paths:
-        Image.fromarray(pixels(40, 20, 4, high=256)).save(path)
-    job = Job(tuple(paths), (0,) * 12, tmp_path / 'out.png')
-    assert files.denoise_files(identity(), [job], Options(combine='results')) == []
-    told = [record.getMessage().partition(':')[0] for record in caplog.records]
-    assert sorted(told) == sorted(str(path) for path in paths)
 
 
 def test_files_that_appeared_meanwhile_are_not_counted_as_written(tmp_path, monkeypatch, capsys):
