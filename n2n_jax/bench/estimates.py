@@ -164,7 +164,7 @@ def _rows_of_kind(
                     if kind.startswith('gaussian, unequal') and 'equal noise' in estimator:
                         continue
                     control_HWC = None
-                    if f_NHWC is x_NHWC or about.stop > 2:  # as in n2n_jax.evaluate.score
+                    if f_NHWC is x_NHWC or about.stop > 2:  # as in n2n_jax.evaluate.methods
                         control_HWC = without_clean.control_variate(
                             f_NHWC[about], results['total variation'], x_NHWC
                         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from n2n_jax.captures.scene_captures import SceneCaptures
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate.baselines import Restore
-    from n2n_jax.evaluate.score import Scene
+    from n2n_jax.evaluate.scored_scenes import ScoredScene
     from n2n_jax.runtime.config import Config
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax.captures import corrections, scene_captures
     from n2n_jax.denoise.denoiser import Denoiser
-    from n2n_jax.evaluate import baselines, score, score_table, truth_images
+    from n2n_jax.evaluate import (
+        baselines,
+        methods,
+        score,
+        score_table,
+        scored_scenes,
+        truth_images,
+    )
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.workdir import write_text
 
@@ -92,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
         raw = [one for one in raw if not trained.trained_whole(one)]
     truth = truth_images.read(arguments.truth, raw) if arguments.truth else None
     fixed = _corrected(raw, captures.fix)
-    scenes = score.prepare(
+    scenes = scored_scenes.prepare(
         raw,
         fixed=fixed,
         truth=truth,
@@ -116,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     shares = _coverage(arguments.model, denoiser, scenes, restore, training=bool(trained.names))
     for row in rows:
-        if row['method'] == score.MODEL and row['scene'] in shares:
+        if row['method'] == methods.MODEL and row['scene'] in shares:
             row['interval_covers'] = shares[row['scene']]
     for sentence in trained.warnings(held_out=arguments.held_out):
         _log.warning('%s', sentence)
@@ -301,7 +308,7 @@ def _cached(denoiser: 'Denoiser') -> 'Restore':
 def _coverage(
     run: Path,
     denoiser: 'Denoiser',
-    scenes: 'list[Scene]',
+    scenes: 'list[ScoredScene]',
     restore: 'Restore',
     *,
     training: bool,

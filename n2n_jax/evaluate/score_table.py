@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from n2n_jax.evaluate import truth_noise, validity
-from n2n_jax.evaluate.score import MODEL, ON_THE_MEAN
+from n2n_jax.evaluate.methods import MODEL, ON_THE_MEAN
 from n2n_jax.evaluate.truth_noise import TruthNoise
 from n2n_jax.evaluate.verdict import Verdict, surely_below
 from n2n_jax.runtime import result_rows

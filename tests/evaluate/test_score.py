@@ -10,8 +10,7 @@ from scipy import ndimage
 from n2n_jax.captures import corrections
 from n2n_jax.captures.scene_captures import SceneCaptures, without_constants
 from n2n_jax.data.sources import photos
-from n2n_jax.evaluate import score, score_table, truth_images
-from n2n_jax.images import image_io
+from n2n_jax.evaluate import methods, score, score_table, scored_scenes, truth_images
 from n2n_jax.runtime.errors import UserError
 
 
@@ -35,7 +34,7 @@ def test_every_estimate_is_near_the_truth(clean_HWC, num):
     captures_NHWC = noisy(clean_HWC, num).astype(np.float32)
     scenes = [SceneCaptures('s', captures_NHWC)]
     rows = score.score(
-        score.prepare(scenes, truth={'s': clean_HWC}), lambda x: x, blur, without=['bm3d']
+        scored_scenes.prepare(scenes, truth={'s': clean_HWC}), lambda x: x, blur, without=['bm3d']
     )
     overall = {row['method']: row for row in rows if not row['scene']}
     assert len(overall) == (4 if num == 2 else 6)
@@ -46,58 +45,14 @@ def test_every_estimate_is_near_the_truth(clean_HWC, num):
         assert row['trusted']
         assert 0 < row['ssim_true'] < 1
     assert overall['one capture']['psnr_true'] == pytest.approx(20, abs=0.2)
-    gain = overall[score.MEAN]['psnr_true'] - overall['one capture']['psnr_true']
+    gain = overall[methods.MEAN]['psnr_true'] - overall['one capture']['psnr_true']
     assert gain == pytest.approx(10 * np.log10(num), abs=0.2)
-
-
-def test_truth_is_found_by_the_name_of_the_scene(tmp_path):
-    pixels = np.zeros((8, 9), np.uint8)
-    scenes = [
-        SceneCaptures('a', pixels[None, ..., None]),
-        SceneCaptures('b', pixels[None, ..., None]),
-    ]
-    image_io.write_pixels(tmp_path / 'a.png', pixels)
-    with pytest.raises(UserError, match='no clean image for b'):
-        truth_images.read(tmp_path, scenes)
-    image_io.write_pixels(tmp_path / 'b_1.png', pixels)
-    assert set(truth_images.read(tmp_path, scenes)) == {'a', 'b'}
-    image_io.write_pixels(tmp_path / 'b_1.png', pixels[1:])
-    with pytest.raises(UserError, match=r'b_1.png has \d+x\d+ pixels, but the captures of b'):
-        truth_images.read(tmp_path, scenes)
-    (tmp_path / 'b_1.png').unlink()
-    np.save(tmp_path / 'b.npy', np.full((8, 9), 0.5, np.float32))
-    assert truth_images.read(tmp_path, scenes)['b'].shape == (8, 9, 1)
-    np.save(tmp_path / 'b.npy', np.zeros((5, 8, 9), np.float32))
-    with pytest.raises(UserError, match='b.npy holds 5 images: save the clean one alone'):
-        truth_images.read(tmp_path, scenes)
-
-
-def test_truth_in_sub_folders_is_found_and_names_that_are_there_twice_are_refused(tmp_path):
-    scenes = [SceneCaptures(f'{d}/cell1', np.zeros((2, 40, 44, 1), np.uint8)) for d in 'ab']
-    for i, name in enumerate('ab'):
-        (tmp_path / name).mkdir()
-        image_io.write_pixels(tmp_path / name / 'cell1.png', np.full((40, 44), i, np.uint16))
-    truth = truth_images.read(tmp_path, scenes)
-    assert [truth[scene.name].max() for scene in scenes] == [0, 1]
-    alone = [SceneCaptures('cell1', scenes[0].captures_NHWC)]
-    with pytest.raises(UserError, match=r'more than one clean image for cell1: a.cell1.png, b'):
-        truth_images.read(tmp_path, alone)
-    np.save(tmp_path / 'a/cell1.npy', np.zeros((40, 44)))
-    with pytest.raises(UserError, match=r'more than one clean image for a/cell1'):
-        truth_images.read(tmp_path, scenes)
-    (tmp_path / 'a/cell1.png').unlink()
-    np.save(tmp_path / 'a/cell1.npy', np.full((40, 44), np.nan))
-    with pytest.raises(UserError, match=r'cell1.npy holds NaN'):
-        truth_images.read(tmp_path, scenes)
-    np.save(tmp_path / 'a/cell1.npy', np.zeros((40, 44, 3)))
-    with pytest.raises(UserError, match=r'cell1.npy has 3 channels, but .* of a/cell1 have 1'):
-        truth_images.read(tmp_path, scenes)
 
 
 def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
     captures_NHWC = noisy(clean_HWC, 2).astype(np.float32)[:, :64, :64]
     scenes = [SceneCaptures('s', captures_NHWC)]
-    rows = score.score(score.prepare(scenes), lambda x: x, blur, without=['bm3d', 'nlm'])
+    rows = score.score(scored_scenes.prepare(scenes), lambda x: x, blur, without=['bm3d', 'nlm'])
     assert json.loads(json.dumps(rows)) == rows
     table = score_table.markdown(rows)
     assert 'PSNR, estimated' in table
@@ -110,20 +65,23 @@ def test_scenes_that_cannot_be_trusted_are_named_and_left_out(clean_HWC):
     fine = np.rint(255 * noisy(clean_HWC, 3, sigma=0.03).clip(0, 1)).astype(np.uint8)
     scenes = [SceneCaptures('fine', fine), SceneCaptures('copied', fine[[0, 1, 0]])]
     rows = score.score(
-        score.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+        scored_scenes.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
     )
-    assert [row['trusted'] for row in rows if row['method'] == score.MODEL] == [True, False, True]
+    assert [row['trusted'] for row in rows if row['method'] == methods.MODEL] == [True, False, True]
     overall = [row for row in rows if not row['scene']]
     assert {row['n'] for row in overall} == {1}
-    first = next(row for row in rows if row['scene'] == 'fine' and row['method'] == score.MODEL)
-    model = next(row for row in overall if row['method'] == score.MODEL)
+    first = next(row for row in rows if row['scene'] == 'fine' and row['method'] == methods.MODEL)
+    model = next(row for row in overall if row['method'] == methods.MODEL)
     assert model['psnr_estimate'] == first['psnr_estimate']
     table = score_table.markdown(rows)
     assert 'over 1 of 2 scenes' in table
     assert 'Not trusted: copied (duplicates' in table
     assert table.count('duplicates: copies of one image share their noise.') == 1
     alone = score.score(
-        score.prepare(scenes[1:]), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+        scored_scenes.prepare(scenes[1:]),
+        lambda x: np.float32(x / 255),
+        blur,
+        without=['bm3d', 'nlm'],
     )
     assert not any(row['trusted'] for row in alone)
     assert alone[-1]['why'] == 'no scene can be trusted'
@@ -136,14 +94,14 @@ def test_what_is_clipped_is_left_out_and_told(clean_HWC):
     captures_NHWC = np.rint(values.clip(0, 255)).astype(np.uint8)
     scenes = [SceneCaptures('s', captures_NHWC)]
     rows = score.score(
-        score.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
+        scored_scenes.prepare(scenes), lambda x: np.float32(x / 255), blur, without=['bm3d', 'nlm']
     )
     assert 0.07 < rows[0]['masked'] < 0.15
     assert '% left out, clipped' in score_table.markdown(rows)
     assert 'saturation' in rows[0]['why']
     truth = {'s': np.float32(255 * bright)}
     rows = score.score(
-        score.prepare(scenes, truth=truth),
+        scored_scenes.prepare(scenes, truth=truth),
         lambda x: np.float32(x / 255),
         blur,
         without=['bm3d', 'nlm'],
@@ -165,10 +123,10 @@ def test_which_way_of_combining_is_better_is_said_with_an_interval(clean_HWC, on
     scenes = [SceneCaptures('s', noisy(clean_HWC, 4).astype(np.float32))]
     truth = {'s': clean_HWC}
     rows = score.score(
-        score.prepare(scenes, truth=truth), lambda x: x, restore, without=['bm3d', 'nlm']
+        scored_scenes.prepare(scenes, truth=truth), lambda x: x, restore, without=['bm3d', 'nlm']
     )
     true = {row['method']: row['psnr_true'] for row in rows if not row['scene']}
-    expected = true[score.ON_THE_MEAN] - true[score.MEAN_OF_RESULTS]
+    expected = true[methods.ON_THE_MEAN] - true[methods.MEAN_OF_RESULTS]
     low, high = rows[-1]['over_mean_of_results_ci95']
     assert low < rows[-1]['over_mean_of_results'] < high
     assert rows[-1]['over_mean_of_results'] == pytest.approx(expected, abs=0.3)
@@ -179,7 +137,7 @@ def test_which_way_of_combining_is_better_is_said_with_an_interval(clean_HWC, on
 
 
 def test_equal_ways_of_combining_are_not_called_better_by_nothing():
-    row = {'method': score.ON_THE_MEAN, 'over_mean_of_results': 0.0016}
+    row = {'method': methods.ON_THE_MEAN, 'over_mean_of_results': 0.0016}
     words = score_table.combining_text([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0041]}])
     assert 'are equally good' in words
     words = score_table.combining_text([{**row, 'over_mean_of_results_ci95': [0.0004, 0.0061]}])
@@ -196,9 +154,11 @@ def test_the_protocol_says_what_was_scored_and_how_scenes_were_averaged(clean_HW
         return clean_HWC
 
     for restore, mean_of in ((blur, 'dB'), (perfect, 'mse')):
-        rows = score.score(score.prepare(scenes), lambda x: x, restore, without=['nlm', 'bm3d'])
-        of_model = [row for row in rows if row['method'] == score.MODEL]
-        raw = [row for row in rows if row['method'] == score.ONE]
+        rows = score.score(
+            scored_scenes.prepare(scenes), lambda x: x, restore, without=['nlm', 'bm3d']
+        )
+        of_model = [row for row in rows if row['method'] == methods.MODEL]
+        raw = [row for row in rows if row['method'] == methods.ONE]
         # An error of 0 is measured as negative in one scene of two, or as positive: force it.
         if mean_of == 'mse' and min(row['mse_estimate'] for row in of_model[:2]) > 0:
             continue
@@ -216,8 +176,10 @@ def test_scenes_whose_brightness_drifts_are_told_with_what_noise_alone_would_say
     gains = np.reshape([0.9, 1.0, 1.05, 1.12], (4, 1, 1, 1))
     raw = [SceneCaptures('s', (gains * clean_HWC + noise).astype(np.float32))]
     fixed, _ = corrections.fix(raw, 'gain')
-    rows = score.score(score.prepare(raw, fixed=fixed), lambda x: x, blur, without=['nlm', 'bm3d'])
-    row = next(row for row in rows if row['method'] == score.MODEL)
+    rows = score.score(
+        scored_scenes.prepare(raw, fixed=fixed), lambda x: x, blur, without=['nlm', 'bm3d']
+    )
+    row = next(row for row in rows if row['method'] == methods.MODEL)
     assert row['gain_spread'] == pytest.approx(np.std(gains, ddof=1), rel=0.1)
     assert row['ci95'][0] < row['ci95_noise'][0] - 0.5
     low, _ = row['ci95_noise']
@@ -230,7 +192,7 @@ def test_scenes_whose_brightness_drifts_are_told_with_what_noise_alone_would_say
 
 def test_without_a_drift_intervals_are_those_of_the_noise(clean_HWC):
     scenes = [SceneCaptures('s', noisy(clean_HWC, 3).astype(np.float32))]
-    rows = score.score(score.prepare(scenes), lambda x: x, blur, without=['nlm', 'bm3d'])
+    rows = score.score(scored_scenes.prepare(scenes), lambda x: x, blur, without=['nlm', 'bm3d'])
     assert all(row['ci95'] == row['ci95_noise'] for row in rows)
     assert 'Brightness drifts' not in score_table.markdown(rows)
 
@@ -239,15 +201,15 @@ def test_without_a_drift_intervals_are_those_of_the_noise(clean_HWC):
 def test_the_noise_of_a_clean_image_that_is_a_mean_is_found_and_taken_off(clean_HWC, contains):
     x = noisy(clean_HWC, 19, sigma=0.1).astype(np.float32)
     truth = {'s': (x[:16] if contains else x[3:]).mean(axis=0)}
-    scenes = score.prepare([SceneCaptures('s', x[:3])], truth=truth)
+    scenes = scored_scenes.prepare([SceneCaptures('s', x[:3])], truth=truth)
     assert scenes[0].truth_noise.contains == contains
     assert scenes[0].truth_noise.captures == pytest.approx(16, rel=0.3)
     rows = score.score(scenes, lambda x: x, blur, without=['nlm', 'bm3d'])
     for row in rows:
         results = {
-            score.ONE: x[:3],
-            score.MEAN: x[:3].mean(axis=0, keepdims=True),
-            score.MODEL: np.stack([blur(capture) for capture in x[:3]]),
+            methods.ONE: x[:3],
+            methods.MEAN: x[:3].mean(axis=0, keepdims=True),
+            methods.MODEL: np.stack([blur(capture) for capture in x[:3]]),
         }.get(row['method'])
         if results is not None:
             true = -10 * np.log10(np.mean((results - clean_HWC) ** 2))
@@ -275,14 +237,16 @@ def test_a_model_far_behind_is_told_though_one_scene_is_too_good_to_be_measured(
             SceneCaptures(f's{k}', noisy(small_HWC, 2, 0.03, seed + 50 * k).astype(np.float32))
             for k in range(3)
         ]
-        rows = score.score(score.prepare(scenes), lambda x: x, model, without=['nlm', 'bm3d'])
+        rows = score.score(
+            scored_scenes.prepare(scenes), lambda x: x, model, without=['nlm', 'bm3d']
+        )
         found = {row['method']: row for row in rows if not row['scene']}
-        if found[score.MODEL]['mean_of'] == 'mse':
+        if found[methods.MODEL]['mean_of'] == 'mse':
             break
-    behind = found[score.ONE]['psnr_estimate'] - found[score.MODEL]['psnr_estimate']
+    behind = found[methods.ONE]['psnr_estimate'] - found[methods.MODEL]['psnr_estimate']
     assert behind > 1
-    assert found[score.MODEL]['over_captures'] == pytest.approx(-behind)
-    assert found[score.MODEL]['over_captures_ci95'][1] < 0
+    assert found[methods.MODEL]['over_captures'] == pytest.approx(-behind)
+    assert found[methods.MODEL]['over_captures_ci95'][1] < 0
     assert 'no better than the captures' in score_table.verdict(rows).warning()
 
 
@@ -292,19 +256,19 @@ def test_pixels_without_a_photon_are_not_left_out_as_clipped():
     light_HWC = light.clip(0.05)[..., None].astype(np.float32)
     counts = np.random.default_rng(1).poisson(light_HWC, (4, *light_HWC.shape)).astype(np.uint8)
     assert (counts == 0).mean() > 0.1
-    prepared = score.prepare([SceneCaptures('s', counts)], truth={'s': light_HWC})
+    prepared = scored_scenes.prepare([SceneCaptures('s', counts)], truth={'s': light_HWC})
     assert prepared[0].mask_HWC.all()
     rows = score.score(prepared, lambda x: np.float32(x / 5), blur, without=['nlm', 'bm3d'])
     for row in rows:
         assert row['masked'] == 0
-        if row['method'] in (score.ONE, score.MODEL):
+        if row['method'] in (methods.ONE, methods.MODEL):
             assert row['psnr_estimate'] == pytest.approx(row['psnr_true'], abs=0.3)
     assert 'left out, clipped' not in score_table.markdown(rows)
 
 
 def scored(raw, restore=blur, *, fix='', truth=None, to_network=lambda x: x, without=('nlm',)):
     fixed, _ = corrections.fix(raw, fix)
-    scenes = score.prepare(raw, fixed=fixed, truth=truth)
+    scenes = scored_scenes.prepare(raw, fixed=fixed, truth=truth)
     rows = score.score(scenes, to_network, restore, without=[*without, 'bm3d'])
     overall = {row['method']: row for row in rows if not row['scene']}
     return rows, overall, score_table.markdown(rows, fix=fix)
@@ -332,9 +296,9 @@ def test_a_dim_channel_that_the_model_wipes_out_is_told(clean_HWC):
     rows, good, words = scored(raw)
     assert not score_table.verdict(rows).worse_channels
     rows, bad, words = scored(raw, wipes)
-    hidden = good[score.MODEL]['psnr_estimate'] - bad[score.MODEL]['psnr_estimate']
+    hidden = good[methods.MODEL]['psnr_estimate'] - bad[methods.MODEL]['psnr_estimate']
     assert abs(hidden) < 0.3  # one peak for all hides it
-    of_dim = bad[score.MODEL]['channels'][1]
+    of_dim = bad[methods.MODEL]['channels'][1]
     assert of_dim['channel'] == 'channel 2'
     assert of_dim['over_captures'] < -5
     assert 'by channel, in dB: channel 1 +' in words
@@ -365,10 +329,10 @@ def test_a_border_without_data_counts_in_no_number(clean_HWC, value, tmp_path):
     )
     assert raw[0].measured_HWC.mean() == pytest.approx(1 - 30 / 96)
     for key in ('psnr_true', 'psnr_true_all', 'psnr_true_first', 'psnr_estimate'):
-        found, wanted = overall[score.MODEL][key], expected[score.MODEL][key]
+        found, wanted = overall[methods.MODEL][key], expected[methods.MODEL][key]
         assert found == pytest.approx(wanted, abs=0.1), key
-    assert overall[score.MODEL]['ssim_true'] == pytest.approx(
-        expected[score.MODEL]['ssim_true'], abs=0.02
+    assert overall[methods.MODEL]['ssim_true'] == pytest.approx(
+        expected[methods.MODEL]['ssim_true'], abs=0.02
     )
     assert rows[0]['truth_mean_of'] is None
     assert rows[0]['clipped'] == 0
@@ -392,9 +356,9 @@ def test_each_row_of_the_first_table_says_over_how_many_scenes_it_is(clean_HWC):
         SceneCaptures('three', noisy(small_HWC, 3, seed=1).astype(np.float32)),
     ]
     _, overall, words = scored(raw)
-    assert overall[score.MODEL]['n'] == 2
-    assert overall[score.ON_THE_MEAN]['n'] == 1
-    assert f'First table: over 2 of 2 scenes ({score.MEAN_OF_RESULTS} over 1; ' in words
+    assert overall[methods.MODEL]['n'] == 2
+    assert overall[methods.ON_THE_MEAN]['n'] == 1
+    assert f'First table: over 2 of 2 scenes ({methods.MEAN_OF_RESULTS} over 1; ' in words
 
 
 def test_scenes_clipped_whole_do_not_count(clean_HWC):
@@ -402,30 +366,13 @@ def test_scenes_clipped_whole_do_not_count(clean_HWC):
     fine = np.rint(200 * noisy(small_HWC, 3, 0.05).clip(0.1, 1)).astype(np.uint8)
     rng = np.random.default_rng(0)
     white = np.where(rng.random((3, 64, 64, 1)) < 0.3, 254, 255).astype(np.uint8)
-    scenes = score.prepare([SceneCaptures('fine', fine), SceneCaptures('white', white)])
+    scenes = scored_scenes.prepare([SceneCaptures('fine', fine), SceneCaptures('white', white)])
     scenes = [dataclasses.replace(scene, why='') for scene in scenes]
     rows = score.score(scenes, lambda x: np.float32(x / 255), blur, without=['nlm', 'bm3d'])
     overall = [row for row in rows if not row['scene']]
-    assert [row['masked'] for row in rows if row['method'] == score.MODEL][1] == 1
+    assert [row['masked'] for row in rows if row['method'] == methods.MODEL][1] == 1
     assert {row['n'] for row in overall} == {1}
     assert overall[0]['masked'] < 0.5
-
-
-def test_the_noise_of_clean_images_is_taken_off_over_the_same_scenes_for_all_methods():
-    def outcome(scene, mse, corrected):
-        truths = {'mse_true': mse, 'mse_true_corrected': corrected, 'mse_true_all': mse}
-        truths |= {'psnr_true': 0.0, 'psnr_true_corrected': corrected and 0.0}
-        return score._Outcome(scene, None, (), {**truths, 'psnr_true_all': 0.0}, {})
-
-    # The best scene of the best method has less error than its clean image has noise.
-    overall = {
-        'raw': [outcome('a', 2.0, 1.9), outcome('b', 2.0, 1.9)],
-        'model': [outcome('a', 0.1, None), outcome('b', 0.4, 0.3)],
-    }
-    means = score._mean_true_scores(overall, 'mse')
-    assert means['raw']['mse_true_corrected'] == 1.9
-    assert means['model']['mse_true_corrected'] == 0.3
-    assert {of['n_true_corrected'] for of in means.values()} == {1}
 
 
 def test_no_verdict_on_a_model_by_captures_that_cannot_be_trusted_but_the_cure(clean_HWC):
