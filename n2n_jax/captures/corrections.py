@@ -10,12 +10,12 @@ import numpy as np
 from scipy import ndimage
 
 from n2n_jax.captures import scene_captures
-from n2n_jax.captures.find import Scene
 from n2n_jax.captures.measure import brightness, regions, registration
 from n2n_jax.captures.measure.measured_part import fill, measured_part
 from n2n_jax.captures.measure.near_copies import near_copies, single_capture_noise
 from n2n_jax.captures.measure.noise_model import mean_squares
 from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.captures.scene_files import Scene
 from n2n_jax.images import constant_areas
 from n2n_jax.images.channel_names import channel_names
 from n2n_jax.runtime.config import CapturesConfig

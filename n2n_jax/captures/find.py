@@ -1,7 +1,5 @@
 """Finds captures on disk and groups them by scene.
 
-N captures of a scene, H height, W width, C channels.
-
 A capture is one noisy image of a scene that was imaged more than once. `find_scenes` accepts:
 
     n2n ... a.png b.png            two files, or more: captures of one scene. Stacks of the same
@@ -21,26 +19,19 @@ capture of scene k. The only file of a scene must be a stack of captures.
 """
 
 import collections
-import csv
-import dataclasses
-import functools
-import io
-import json
 import logging
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from n2n_jax import images
+from n2n_jax.captures import manifests
+from n2n_jax.captures.scene_files import Capture, Scene
 from n2n_jax.images import stacks
 from n2n_jax.images.folders import natural_order, readable_files, why_no_file
-from n2n_jax.images.open_files import OpenFiles
 from n2n_jax.images.suffixes import either
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.name_list import listed
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +40,6 @@ _CAPTURE_NAME = re.compile(
     r'(?P<rest>_vol)?',
     re.IGNORECASE,
 )
-_MOST_LISTED = 5
 
 FORMS = (
     'Give captures of a scene the same name, followed by a number, _a/_b or _even/_odd '
@@ -57,34 +47,6 @@ FORMS = (
     "file names, or describe the names with --pattern '{scene}_{capture}.tif'. "
     'For scenes with a single capture, use n2n train --single.'
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Capture:
-    """Location of a capture.
-
-    Attributes:
-      path: its file.
-      frame: index of the image in the file.
-      channel: the channel that is the capture; None: all channels.
-    """
-
-    path: Path
-    frame: int = 0
-    channel: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """The captures of one scene: two or more, or one for training on single images.
-
-    Attributes:
-      name: unique in a set of scenes; outputs are named after it.
-      captures: in natural order.
-    """
-
-    name: str
-    captures: tuple[Capture, ...]
 
 
 def find_scenes(
@@ -120,8 +82,8 @@ def find_scenes(
     path = paths[0]
     if path.is_dir():
         return _scenes_in_folder(path)
-    if path.suffix.lower() in ('.csv', '.json'):
-        return _scenes_of_manifest(path)
+    if path.suffix.lower() in manifests.SUFFIXES:
+        return _make_scenes(manifests.read(path), path, sort=False)
     return _scenes_of_stack(path, interleaved)
 
 
@@ -154,44 +116,6 @@ def _check_given(paths: Iterable[Path]) -> None:
             raise UserError(f'{path}: no such file or folder.')
         if not path.is_dir() and (why := why_no_file(path)):
             raise UserError(f'{path} cannot be read: {why}.')
-
-
-def read_scenes(scenes: Iterable[Scene]) -> Iterator[np.ndarray]:
-    """Yields the captures of each scene, (N, H, W, C), in the type of the files.
-
-    Raises:
-      UserError: a file cannot be read, or captures differ in size, channels or type.
-    """
-    with OpenFiles() as files:
-        for scene in scenes:
-            locations = [(capture.path, capture.frame) for capture in scene.captures]
-            yield _stack_captures(scene, files.read(locations))
-
-
-def read_scene(scene: Scene) -> np.ndarray:
-    """Reads the captures of one scene; see `read_scenes`."""
-    (captures_NHWC,) = read_scenes([scene])
-    return captures_NHWC
-
-
-def _stack_captures(scene: Scene, images: Sequence[np.ndarray]) -> np.ndarray:
-    images = [
-        image if capture.channel is None else image[..., capture.channel : capture.channel + 1]
-        for capture, image in zip(scene.captures, images, strict=True)
-    ]
-    first = images[0]
-    for capture, image in zip(scene.captures, images, strict=True):
-        if (image.shape, image.dtype) != (first.shape, first.dtype):
-            raise UserError(
-                f'Captures of one scene differ: {scene.captures[0].path} is {_describe(first)}, '
-                f'{capture.path} is {_describe(image)}.'
-            )
-    return np.stack(images)
-
-
-def _describe(image_HWC: np.ndarray) -> str:
-    h, w, c = image_HWC.shape
-    return f'{w}x{h} with {c} channel{"s" * (c > 1)} of {image_HWC.dtype}'
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -243,8 +167,8 @@ def _scenes_across_files(name: str, paths: Sequence[Path]) -> list[Scene]:
     """Makes a scene of several files; for stacks, image k of each is a capture of scene k."""
     counts = {path: stacks.open_stack(path).num_images for path in paths}
     if len(set(counts.values())) > 1:
-        listed = ', '.join(f'{path} ({count})' for path, count in counts.items())
-        raise UserError(f'Stacks of captures must have the same length, not: {listed}.')
+        lengths = ', '.join(f'{path} ({count})' for path, count in counts.items())
+        raise UserError(f'Stacks of captures must have the same length, not: {lengths}.')
     count = counts[paths[0]]
     return [
         Scene(name if count == 1 else f'{name}_{k + 1}', tuple(Capture(path, k) for path in paths))
@@ -335,88 +259,6 @@ def _scenes_by_pattern(folder: Path, pattern: str) -> list[Scene]:
     return _make_scenes(groups, folder)
 
 
-def _scenes_of_manifest(path: Path) -> list[Scene]:
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError:
-        raise UserError(f'{path} is not UTF-8 text: save it as UTF-8.') from None
-    listing = _parse_csv(path, text) if path.suffix.lower() == '.csv' else _parse_json(path, text)
-    for name in listing:
-        _check_name(path, name)
-    groups = {name: [path.parent / file for file in files] for name, files in listing.items()}
-    missing = [file for group in groups.values() for file in group if not os.path.isfile(file)]
-    if missing:
-        raise UserError(f'{path} lists files that do not exist: {listed(missing)}.')
-    if not groups:
-        raise UserError(f'{path} lists no captures.')
-    return _make_scenes(groups, path, sort=False)
-
-
-def _check_name(manifest: Path, name: str) -> None:
-    """Checks that a scene name is a valid relative path, as outputs are named after scenes.
-
-    Raises:
-      UserError: it is not.
-    """
-    path = PurePath(name)
-    if path.anchor or '..' in path.parts:
-        why = 'it points outside the output folder'
-    elif not path.name:
-        why = 'it is empty'
-    elif '\0' in name:
-        why = 'it contains a null byte'
-    elif any(0xD800 <= ord(letter) < 0xE000 for letter in name):
-        why = 'it contains half of a character (a lone surrogate)'
-    else:
-        return
-    raise UserError(f'{manifest}: {name!r} is not a valid scene name: {why}.')
-
-
-def _parse_csv(path: Path, text: str) -> dict[str, list[str]]:
-    rows = csv.DictReader(io.StringIO(text, newline=''))
-    groups: dict[str, list[str]] = collections.defaultdict(list)
-    try:
-        if not {'scene', 'path'} <= set(rows.fieldnames or ()):
-            raise UserError(
-                f'{path} cannot be parsed: its first line must be scene,path (with a comma), and '
-                'every other line must give a scene and a file.'
-            )
-        for row in rows:
-            if not (row['scene'] and row['path']):
-                raise UserError(f'{path}, line {rows.line_num}: scene or path is missing.')
-            groups[row['scene']].append(row['path'])
-    except csv.Error as error:
-        raise UserError(f'{path}, line {rows.line_num + 1}: not valid CSV ({error}).') from None
-    return groups
-
-
-def _parse_json(path: Path, text: str) -> dict[str, list[str]]:
-    try:
-        content = json.loads(text, object_pairs_hook=functools.partial(_unique_names, path))
-    except UserError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{path} is not valid JSON ({error}).') from None
-    if not isinstance(content, dict) or not all(
-        isinstance(files, list) and all(isinstance(file, str) for file in files)
-        for files in content.values()
-    ):
-        raise UserError(
-            f'{path} has the wrong structure: it must be {{"scene": ["path", ...], ...}}, with a '
-            'list of paths for every scene.'
-        )
-    return content
-
-
-def _unique_names(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses duplicate names, of which the JSON parser would silently keep the last."""
-    counts = collections.Counter(name for name, _ in pairs)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        raise UserError(f'{path} lists scenes twice: {listed(twice)}. Merge their paths.')
-    return dict(pairs)
-
-
 def _make_scenes(
     groups: Mapping[str, Sequence[Path]], where: Path, *, sort: bool = True
 ) -> list[Scene]:
@@ -443,10 +285,3 @@ def _make_scenes(
             f'{listed(alone)}.{doubt} {FORMS}'
         )
     return scenes
-
-
-def listed(things: Iterable[object]) -> str:
-    """Joins the first few names, and counts the others: 'a, b, c, d, e and 3 more'."""
-    names = [str(thing) for thing in things]
-    more = len(names) - _MOST_LISTED
-    return ', '.join(names[:_MOST_LISTED]) + (f' and {more} more' if more > 0 else '')

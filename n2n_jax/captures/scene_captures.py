@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures.find import Scene, find_scenes, find_single_images, read_scenes
+from n2n_jax.captures.find import find_scenes, find_single_images
 from n2n_jax.captures.measure import capture_values, measured_part
+from n2n_jax.captures.scene_files import Scene, read_scenes
 from n2n_jax.images import constant_areas
 from n2n_jax.images.pixel_range import constants_text
 from n2n_jax.runtime import path_list

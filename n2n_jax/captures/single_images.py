@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax.captures.find import listed
 from n2n_jax.captures.measure import noise_correlation
 from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.measure.noise_correlation import CORRELATED, UNCLEAR
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.name_list import listed
 
 ASSUMPTION = (
     'Single images: training on pairs of neighboring pixels (Neighbor2Neighbor). This assumes '

@@ -11,7 +11,7 @@ from n2n_jax.runtime.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from n2n_jax.captures.find import Scene
+    from n2n_jax.captures.scene_files import Scene
     from n2n_jax.runtime.config import CapturesConfig
 
 

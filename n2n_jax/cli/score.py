@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from n2n_jax.cli import options
 from n2n_jax.runtime import console
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.name_list import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MAX_LISTED = 5  # names in a sentence
 _MIN_COLUMNS = 4  # width of the narrowest held-out part that is scored
 
 
@@ -232,7 +232,7 @@ class _TrainedParts:
         trained_on = [name for name, columns in self.columns.items() if columns]
         if trained_on and not held_out:
             sentences.append(
-                f'The model was trained on {_listed(trained_on)}: estimates there are too good. '
+                f'The model was trained on {listed(trained_on)}: estimates there are too good. '
                 '--held-out scores only what it was not trained on.'
             )
         return sentences
@@ -281,15 +281,8 @@ def _find_trained_parts(
         (new, 'New to the model, scored whole'),
     ):
         if names:
-            _log.info('%s: %s.', words, _listed(names))
+            _log.info('%s: %s.', words, listed(names))
     return trained
-
-
-def _listed(names: 'Sequence[str]') -> str:
-    """Returns 'a, b, c and 4 more'."""
-    words = ', '.join(names[:_MAX_LISTED])
-    left = len(names) - _MAX_LISTED
-    return f'{words} and {left} more' if left > 0 else words
 
 
 def _cached(denoiser: 'Denoiser') -> 'Restore':

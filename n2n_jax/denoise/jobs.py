@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from n2n_jax import images
-from n2n_jax.captures.find import Scene
+from n2n_jax.captures.scene_files import Scene
 from n2n_jax.images import row_writer, stacks
 from n2n_jax.images.folders import readable_files
 from n2n_jax.images.suffixes import either

@@ -19,7 +19,8 @@ import tifffile
 from PIL import Image
 
 from n2n_jax import images
-from n2n_jax.captures.find import Capture, Scene, find_scenes, read_scene, read_scenes
+from n2n_jax.captures.find import find_scenes
+from n2n_jax.captures.scene_files import Capture, Scene, read_scene, read_scenes
 from n2n_jax.data.sources.folder import FolderSource
 from n2n_jax.images import image_io, open_files, row_writer, stacks
 from n2n_jax.runtime import host_memory

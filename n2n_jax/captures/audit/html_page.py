@@ -18,12 +18,14 @@ from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.measure.noise_model import NoiseModel
 from n2n_jax.images.codecs import png
 from n2n_jax.images.pictures import displayed
+from n2n_jax.runtime.name_list import listed
 
 MOST_DETAILED = 20  # scenes shown with images and plots
 _PICTURE = 320  # pixels a side, at most
 _BINS = 64
 _MOST_ROWS = 1000  # scenes in the table; with more, the page would be too large for phones
 _MOST_ADVICE = 50
+_MOST_NAMES = 8  # scenes named in a sentence
 _MARKS = {audit.FINE: '✓', audit.WARNING: '!', audit.UNUSABLE: '✗'}
 _SENTENCES = {
     audit.FINE: 'No problem was found: go ahead and train.',
@@ -209,10 +211,9 @@ def _advice(findings: Sequence[audit.Finding]) -> str:
         return ''
     items = []
     for verdict, text, names in rows[:_MOST_ADVICE]:
-        listed = ', '.join(escape(name) for name in names[:8])
-        listed += f' and {len(names) - 8} more' if len(names) > 8 else ''
+        scenes = listed((escape(name) for name in names), most=_MOST_NAMES)
         items.append(
-            f'<li><span class="{verdict}">{verdict}</span>: <strong>{listed}</strong>: '
+            f'<li><span class="{verdict}">{verdict}</span>: <strong>{scenes}</strong>: '
             f'{escape(text)}.</li>\n'
         )
     if len(rows) > _MOST_ADVICE:

@@ -26,13 +26,14 @@ from n2n_jax.captures.audit.findings import (
 )
 from n2n_jax.captures.audit.noise import autocorrelation, channels, correlation, noise
 from n2n_jax.captures.audit.view import View
-from n2n_jax.captures.find import Scene, read_scene
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.noise_model import NoiseModel
 from n2n_jax.captures.scene_captures import SceneCaptures
+from n2n_jax.captures.scene_files import Scene, read_scene
 from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.config import MOST_CHANNELS
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.runtime.name_list import listed
 
 NEIGHBORS = 'neighbors'  # the check of single images, see `n2n_jax.captures.audit.single`
 _SMALLEST_SIDE = 8  # pixels
@@ -287,8 +288,7 @@ def markdown(findings: Sequence[Finding]) -> str:
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
     lines.append('')
     for verdict, text, names in advice_by_scene(findings):
-        listed = ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
-        lines.append(f'{verdict}: {listed}: {text}.')
+        lines.append(f'{verdict}: {listed(names)}: {text}.')
     lines.append(f'Verdict: {worst(findings)}.')
     return '\n'.join(lines)
 
