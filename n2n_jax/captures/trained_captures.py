@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.captures import corrections, scene_captures
+from n2n_jax.captures import corrections, hold_out
 from n2n_jax.runtime import json_files, path_list
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, Config
@@ -149,9 +149,7 @@ def record(loaded: corrections.Loaded, config: Config) -> list[TrainedScene]:
     if config.captures.single:
         trained = {scene.name: scene.captures_NHWC.shape[2] for scene in loaded.fixed}
     else:
-        parts, _ = scene_captures.split(
-            loaded.fixed, config.captures.held_out, crop=config.data.crop
-        )
+        parts, _ = hold_out.split(loaded.fixed, config.captures.held_out, crop=config.data.crop)
         trained = {part.name: part.captures_NHWC.shape[2] for part in parts}
     scenes = []
     for raw, fixed in zip(loaded.raw, loaded.fixed, strict=True):

@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax.captures import corrections, scene_captures
+    from n2n_jax.captures import corrections, network_range, scene_captures
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import (
         baselines,
@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
     restore = _cached(denoiser)
     rows = score.score(
         scenes,
-        lambda pixels: scene_captures.to_network(pixels, black, white),
+        lambda pixels: network_range.to_network(pixels, black, white),
         restore,
         without=arguments.without,
     )
@@ -307,7 +307,7 @@ def _coverage(
     training: bool,
 ) -> dict[str, float]:
     """Logs and returns, by scene, the share of new captures' values inside the intervals."""
-    from n2n_jax.captures import scene_captures
+    from n2n_jax.captures import network_range, scene_captures
     from n2n_jax.denoise import uncertainty
 
     try:
@@ -318,7 +318,7 @@ def _coverage(
         _log.info('No intervals, as they are calibrated on held-out captures: %s', error)
         return {}
     in_range = [
-        scene_captures.to_network_range(
+        network_range.to_network_range(
             scene_captures.SceneCaptures(scene.name, scene.captures_NHWC, scene.measured_HWC),
             denoiser.config,
         )

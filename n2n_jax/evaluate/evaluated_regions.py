@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures import scene_captures
+from n2n_jax.captures import network_range
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.runtime.config import Config
 
@@ -87,20 +87,16 @@ def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:
     for i in range(rows):
         for j in range(columns):
             top, left = i * height, j * width
-            tile = np.s_[top : top + height, left : left + width]
-            mask_HWC = scene.measured_HWC
-            found.append(
-                dataclasses.replace(
-                    scene,
-                    name=f'{scene.name} ({left},{top})',
-                    captures_NHWC=scene.captures_NHWC[(np.s_[:_MOST_CAPTURES], *tile)],
-                    measured_HWC=None if mask_HWC is None else mask_HWC[tile],
-                )
+            tile = scene.region(
+                slice(top, top + height),
+                slice(left, left + width),
+                num_captures=_MOST_CAPTURES,
             )
+            found.append(dataclasses.replace(tile, name=f'{scene.name} ({left},{top})'))
     return found
 
 
 def in_range(config: Config, held_out: Sequence[SceneCaptures]) -> list[SceneCaptures]:
     """Returns the chosen regions in the range of the network."""
     chosen = choose(held_out, config)
-    return [scene_captures.to_network_range(scene, config.model) for scene in chosen]
+    return [network_range.to_network_range(scene, config.model) for scene in chosen]

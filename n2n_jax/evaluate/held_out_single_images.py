@@ -3,7 +3,6 @@
 H height, W width, C channels.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,13 +57,6 @@ def center_crops(images: Sequence[SceneCaptures]) -> list[SceneCaptures]:
     for scene in images[:_MOST_PICTURES]:
         h, w = scene.captures_NHWC.shape[1:3]
         top, left = max(h - _LARGEST_SIDE, 0) // 2, max(w - _LARGEST_SIDE, 0) // 2
-        center = np.s_[top : top + _LARGEST_SIDE, left : left + _LARGEST_SIDE]
-        mask_HWC = scene.measured_HWC
-        shown.append(
-            dataclasses.replace(
-                scene,
-                captures_NHWC=scene.captures_NHWC[(np.s_[:1], *center)],
-                measured_HWC=None if mask_HWC is None else mask_HWC[center],
-            )
-        )
+        rows, columns = slice(top, top + _LARGEST_SIDE), slice(left, left + _LARGEST_SIDE)
+        shown.append(scene.region(rows, columns, num_captures=1))
     return shown

@@ -12,12 +12,7 @@ import jax
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures import (
-    corrections,
-    scene_captures,
-    single_images,
-    trained_captures,
-)
+from n2n_jax.captures import corrections, hold_out, network_range, single_images, trained_captures
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.captures.trained_captures import TrainedScene
 from n2n_jax.data.feeds import Feed, make_feed
@@ -122,7 +117,7 @@ def prepare(
     if config.captures.paths:
         loaded = loaded or load(config)
         with heartbeat('Measuring the range and the noise of the values'):
-            config = scene_captures.resolve(config, loaded.raw)
+            config = network_range.resolve(config, loaded.raw)
         if config.captures.single:
             _check_single(loaded, config)
     check(config)
@@ -207,7 +202,7 @@ def _prepare_captures(
 ) -> tuple[CaptureFeed, Sequence[SceneCaptures]]:
     """Returns the feed of the captures to train on, and the held-out captures."""
     share = config.captures.held_out
-    trained, held_out = scene_captures.split(scenes, share, crop=config.data.crop)
+    trained, held_out = hold_out.split(scenes, share, crop=config.data.crop)
     by_scene = len(trained) < len(scenes)
     held = f'{len(held_out)} scenes' if by_scene else f'the right {share:.0%} of the measured area'
     return _capture_feed(config, trained, layout, held=held), held_out
@@ -220,7 +215,7 @@ def _prepare_single_images(
     evaluator = None
     if config.eval.in_loop:
         shown = [
-            scene_captures.to_network_range(scene, config.model) for scene in center_crops(scenes)
+            network_range.to_network_range(scene, config.model) for scene in center_crops(scenes)
         ]
         evaluator = SingleImageEvaluator(config.model, shown)
     return _capture_feed(config, scenes, layout, held='nothing'), evaluator
@@ -235,8 +230,8 @@ def _capture_feed(
         pairing=config.captures.pairing,
         seed=config.seed,
         layout=layout,
-        masks=scene_captures.masks(scenes),
-        write=lambda s, out: scene_captures.to_network_range(scenes[s], config.model, out=out),
+        masks=network_range.masks(scenes),
+        write=lambda s, out: network_range.to_network_range(scenes[s], config.model, out=out),
     )
     feed.description += f'; held out: {held}'
     return feed

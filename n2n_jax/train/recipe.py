@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax.captures import corrections, scene_captures
+from n2n_jax.captures import corrections, hold_out
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
@@ -142,8 +142,8 @@ def _check(captures: CapturesConfig, options: Options) -> None:
 def _crop(scenes: list[SceneCaptures], captures: CapturesConfig) -> int:
     """Returns the side of the crops: 64 pixels, or what fits into the area to train on."""
     crop = min(_LARGEST_CROP, *(min(scene.captures_NHWC.shape[1:3]) for scene in scenes))
-    if not captures.single and len(scenes) < scene_captures.SCENES_TO_SPLIT:
-        trained = min(scene_captures.trained_columns(s, captures.held_out) for s in scenes)
+    if not captures.single and len(scenes) < hold_out.SCENES_TO_SPLIT:
+        trained = min(hold_out.trained_columns(s, captures.held_out) for s in scenes)
         crop = max(1, min(crop, trained))  # if no column is left, `split` raises the error
     if crop > _CROP_MULTIPLE:
         crop -= crop % _CROP_MULTIPLE

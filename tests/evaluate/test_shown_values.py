@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from n2n_jax import models
-from n2n_jax.captures import scene_captures
+from n2n_jax.captures import network_range
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator
@@ -21,9 +21,9 @@ def dim():
     light = (3 + 2 * np.sin(columns / 9) * np.cos(rows / 7))[..., None]
     counts = np.random.default_rng(0).poisson(light, (3, 64, 64, 1)).astype(np.uint8)
     scene = SceneCaptures('s', counts)
-    model = scene_captures.resolve(Config(model=ModelConfig(name='tiny')), [scene]).model
+    model = network_range.resolve(Config(model=ModelConfig(name='tiny')), [scene]).model
     assert model.white == 255
-    return model, scene_captures.to_network_range(scene, model)
+    return model, network_range.to_network_range(scene, model)
 
 
 @pytest.mark.parametrize('evaluator', [CaptureEvaluator, SingleImageEvaluator])

@@ -6,7 +6,7 @@ N captures of a scene, H height, W width.
 import numpy as np
 import pytest
 
-from n2n_jax.captures import scene_captures
+from n2n_jax.captures import network_range, scene_captures
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.runtime.config import Config, ModelConfig
@@ -32,7 +32,7 @@ def test_no_data_of_any_value_is_recognized(dtype, no_data):
     captures_NHW = np.random.default_rng(0).normal(1000, 100, (2, 64, 64)).astype(dtype)
     captures_NHW[:, :, :12] = no_data
     scene = scene_captures.without_constants(SceneCaptures('a', captures_NHW[..., None]))
-    model = scene_captures.resolve(Config(), [scene]).model
+    model = network_range.resolve(Config(), [scene]).model
     scale = PixelRange.of(captures_NHW.dtype, model, name='a')
     image_HWC = captures_NHW[0][..., None]
     scale.check(image_HWC, name='a')
@@ -70,7 +70,7 @@ def test_a_dead_column_or_corner_left_out_of_training_is_recognized(value):
     captures_NHW[:, np.add.outer(np.arange(96), np.arange(96)) < 18] = value
     captures_NHWC = captures_NHW.astype(np.uint16)[..., None]
     scene = scene_captures.without_constants(SceneCaptures('a', captures_NHWC[:3]))
-    model = scene_captures.resolve(Config(), [scene]).model
+    model = network_range.resolve(Config(), [scene]).model
     scale = PixelRange.of(np.dtype(np.uint16), model, name='a')
     left_out_HWC = scale.is_constant(captures_NHWC[3])  # a new capture of the same sensor
     assert left_out_HWC[20].all()

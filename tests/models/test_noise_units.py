@@ -12,7 +12,7 @@ from scipy import ndimage
 from tiny import planned_config
 
 from n2n_jax import models
-from n2n_jax.captures import scene_captures
+from n2n_jax.captures import network_range, scene_captures
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.models import noise_units
@@ -59,8 +59,8 @@ def with_border(x_NHW):
 
 def resolved(x_NHW) -> tuple[SceneCaptures, ModelConfig]:
     scene = scene_captures.without_constants(SceneCaptures('scene', x_NHW[..., None]))
-    config = scene_captures.resolve(Config(), [scene])
-    return scene_captures.to_network_range(scene, config.model), config.model
+    config = network_range.resolve(Config(), [scene])
+    return network_range.to_network_range(scene, config.model), config.model
 
 
 def seen(x_NHW) -> np.ndarray:
@@ -106,10 +106,10 @@ def test_a_border_without_data_changes_nothing_inside():
 def test_each_channel_has_units_of_its_own():
     dim, bright = integer_captures(), 500 * integer_captures(seed=1)
     scene = SceneCaptures('two stains', np.stack([dim, bright], axis=-1).astype(np.float32))
-    model = scene_captures.resolve(Config(), [scene]).model
+    model = network_range.resolve(Config(), [scene]).model
     dim_noise, bright_noise = noise_units.numbers(model.noise, 'model.noise', 2)
     assert bright_noise / dim_noise == pytest.approx(500, rel=0.1)
-    x_NHWC = scene_captures.to_network_range(scene, model).captures_NHWC
+    x_NHWC = network_range.to_network_range(scene, model).captures_NHWC
     view_NHWC = np.asarray(NoiseUnits.of(model).view(jnp.asarray(x_NHWC)))
     first, second = view_NHWC[..., 0].std(), view_NHWC[..., 1].std()
     assert first == pytest.approx(second, rel=0.1)
@@ -118,7 +118,7 @@ def test_each_channel_has_units_of_its_own():
 def test_an_empty_channel_takes_no_units_from_the_others():
     x_NHW = integer_captures()
     scene = SceneCaptures('stain', np.stack([x_NHW, 0 * x_NHW], axis=-1).astype(np.float32))
-    model = scene_captures.resolve(Config(), [scene]).model
+    model = network_range.resolve(Config(), [scene]).model
     noise, of_empty = noise_units.numbers(model.noise, 'model.noise', 2)
     assert noise == of_empty > 0
 

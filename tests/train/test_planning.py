@@ -11,7 +11,7 @@ import pytest
 from command_line import n2n
 from tiny import tiny_config
 
-from n2n_jax.captures import scene_captures
+from n2n_jax.captures import network_range, scene_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.config import DataConfig
@@ -192,7 +192,7 @@ def test_captures_of_8_bits_are_not_held_at_full_width_twice():
     layout = make_layout(8, jax.devices()[:1])
 
     def write(s, out):
-        scene_captures.to_network(scene, 0.0, 255.0, out=out)
+        network_range.to_network(scene, 0.0, 255.0, out=out)
 
     tracemalloc.start()
     feed = CaptureFeed(
@@ -206,11 +206,3 @@ def test_captures_of_8_bits_are_not_held_at_full_width_twice():
     assert on_device == full * 1.25
     noisy, target, _ = feed.batch(feed.constants, feed.inputs(0, 1)[0])
     assert noisy.shape == target.shape == (8, 16, 16, 1)
-
-
-def test_values_in_blocks_are_the_values_at_once():
-    rng = np.random.default_rng(0)
-    for shape in ((2, 1100, 1000, 1), (1100, 1000, 3), (5, 7)):
-        pixels = rng.integers(0, 4000, shape).astype(np.uint16)
-        want = ((pixels.astype(np.float64) - 100.5) / 3001.25).astype(np.float32)
-        np.testing.assert_array_equal(scene_captures.to_network(pixels, 100.5, 3101.75), want)

@@ -10,7 +10,7 @@ from command_line import n2n
 from tiny import planned_config
 
 from n2n_jax import models
-from n2n_jax.captures import scene_captures
+from n2n_jax.captures import hold_out, scene_captures
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.evaluate import follow
@@ -81,22 +81,6 @@ def test_the_same_command_goes_on_and_the_config_file_is_the_run(tmp_path):
     assert namespace['get_config']().to_dict() == dataclasses.asdict(config)
 
 
-def test_what_is_held_out_is_not_trained_on():
-    scenes = [
-        scene_captures.SceneCaptures(f's{i}', np.full((2, 40, 50, 1), i, np.float32))
-        for i in range(25)
-    ]
-    train_scenes, held = scene_captures.split(scenes, 0.2, crop=32)
-    assert len(held) == 5
-    assert not {s.name for s in train_scenes} & {s.name for s in held}
-    few = [scene_captures.SceneCaptures('s', np.arange(50.0).reshape(1, 1, 50, 1).repeat(2, 0))]
-    train_scenes, held = scene_captures.split(few, 0.2, crop=1)
-    assert train_scenes[0].captures_NHWC.max() == 39
-    assert held[0].captures_NHWC.min() == 40
-    with pytest.raises(UserError, match=r'data.crop=64 is larger .* of s0 \(40x40\)'):
-        scene_captures.split(scenes[:2], 0.2, crop=64)
-
-
 def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_measured(tmp_path):
     x_NHW = np.random.default_rng(0).normal(1000, 50, (3, 64, 80)).astype(np.float32)
     x_NHW[..., 60:] = -9999
@@ -114,7 +98,7 @@ def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_me
 def test_a_crop_fits_into_captures_of_two_columns():
     scenes = [scene_captures.SceneCaptures('s', np.zeros((2, 8, 2, 1), np.uint8))]
     crop = recipe._crop(scenes, CapturesConfig(held_out=0.2))
-    train_scenes, _ = scene_captures.split(scenes, 0.2, crop=crop)
+    train_scenes, _ = hold_out.split(scenes, 0.2, crop=crop)
     assert train_scenes[0].captures_NHWC.shape[2] == 1
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from n2n_jax.captures.scene_captures import SceneCaptures, split, trained_columns
+from n2n_jax.captures.hold_out import split, trained_columns
+from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.runtime.errors import UserError
 
 
@@ -40,3 +41,16 @@ def test_a_mask_that_is_true_everywhere_does_not_change_the_split():
         unmasked = SceneCaptures('s', scene.captures_NHWC)
         assert trained_columns(scene, 0.5) == trained_columns(unmasked, 0.5)
         assert 0 < trained_columns(unmasked, 0.01) < width
+
+
+def test_what_is_held_out_is_not_trained_on():
+    scenes = [SceneCaptures(f's{i}', np.full((2, 40, 50, 1), i, np.float32)) for i in range(25)]
+    train_scenes, held = split(scenes, 0.2, crop=32)
+    assert len(held) == 5
+    assert not {s.name for s in train_scenes} & {s.name for s in held}
+    few = [SceneCaptures('s', np.arange(50.0).reshape(1, 1, 50, 1).repeat(2, 0))]
+    train_scenes, held = split(few, 0.2, crop=1)
+    assert train_scenes[0].captures_NHWC.max() == 39
+    assert held[0].captures_NHWC.min() == 40
+    with pytest.raises(UserError, match=r'data.crop=64 is larger .* of s0 \(40x40\)'):
+        split(scenes[:2], 0.2, crop=64)
