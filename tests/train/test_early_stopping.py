@@ -1,16 +1,14 @@
 """Stopping early: what counts as a gain, and that a resumed run stops where another one does."""
 
 import dataclasses
-import json
-import signal
 
 import numpy as np
 import pytest
+from small_runs import captures_config, done, interrupted_before, write_captures
 from tiny import tiny_config
 
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.cli import n2n as cli
-from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.evaluate import held_out_captures, without_clean
 from n2n_jax.runtime.checkpoint import Checkpoints, open_for_reading
 from n2n_jax.runtime.config import ModelConfig
@@ -117,14 +115,8 @@ def test_of_strong_denoisers_the_best_is_shipped_though_no_psnr_can_be_told():
 
 
 def config_of(folder, **changes):
-    rng = np.random.default_rng(0)
-    np.save(folder / 'x.npy', rng.normal(100, 20, (3, 40, 48)).astype(np.float32))
-    return tiny_config(
-        **{
-            'captures.paths': str(folder / 'x.npy'), 'model.channels': 1, 'train.steps': 20,
-            'train.patience': 2, 'eval.every': 2, 'train.checkpoint_every': 2, **changes,
-        }
-    )  # fmt: skip
+    write_captures(folder / 'x.npy')
+    return captures_config(folder / 'x.npy', **{'train.patience': 2, **changes})
 
 
 @pytest.fixture
@@ -138,10 +130,6 @@ def worse_from_step_4(monkeypatch):
         return report
 
     monkeypatch.setattr(held_out_captures.CaptureEvaluator, '__call__', call)
-
-
-def done(run):
-    return json.loads((run / 'DONE.json').read_text())
 
 
 def test_a_run_that_gets_worse_stops_and_ships_its_best(tmp_path, worse_from_step_4, caplog):
@@ -162,19 +150,11 @@ def test_a_run_that_gets_worse_stops_and_ships_its_best(tmp_path, worse_from_ste
 
 @pytest.mark.parametrize('step', [5, 8])
 def test_interrupted_and_resumed_stops_where_an_undisturbed_run_does(
-    step, tmp_path, worse_from_step_4, monkeypatch
+    step, tmp_path, worse_from_step_4
 ):
     config = config_of(tmp_path)
     assert loop.train(config, tmp_path / 'straight')
-    real = CaptureFeed.inputs
-
-    def interrupted(self, first, num_steps):
-        if first == step - 1:
-            signal.raise_signal(signal.SIGINT)
-        return real(self, first, num_steps)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CaptureFeed, 'inputs', interrupted)
+    with interrupted_before(step - 1):
         assert not loop.train(config, tmp_path / 'stopped')
     assert loop.train(config, tmp_path / 'stopped')
     for name in ('step', 'ended', 'weights_sha256'):
@@ -206,18 +186,12 @@ def test_the_command_stops_after_five_and_takes_another_number_later(
     assert 'The weights of step 4 have the lowest estimated error' in capsys.readouterr().err
 
 
-def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4, monkeypatch):
+def test_a_run_that_goes_on_is_not_done(tmp_path, worse_from_step_4):
     config = config_of(tmp_path)
     assert loop.train(config, tmp_path / 'run')
     patient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=0))
-    real = CaptureFeed.inputs
-
-    def interrupted(self, first, num_steps):
-        signal.raise_signal(signal.SIGINT)
-        return real(self, first, num_steps)
-
-    monkeypatch.setattr(CaptureFeed, 'inputs', interrupted)
-    assert not loop.train(patient, tmp_path / 'run')
+    with interrupted_before(8):
+        assert not loop.train(patient, tmp_path / 'run')
     assert not Workdir(tmp_path / 'run').done
     with Checkpoints(tmp_path / 'run') as checkpoints:
         assert checkpoints.last_step == 9

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import signal
 import tracemalloc
 
 import jax
 import numpy as np
 import pytest
 from command_line import n2n
-from tiny import tiny_config
+from small_runs import captures_config, done, interrupted_before, write_captures
 
 from n2n_jax.captures import network_range, scene_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
@@ -23,8 +22,7 @@ from n2n_jax.train.pace import Pace
 
 @pytest.fixture
 def captures(tmp_path):
-    rng = np.random.default_rng(0)
-    np.save(tmp_path / 'x.npy', rng.normal(100, 20, (3, 40, 48)).astype(np.float32))
+    write_captures(tmp_path / 'x.npy')
     return tmp_path / 'x.npy'
 
 
@@ -95,10 +93,6 @@ def test_ctrl_c_once_the_step_is_timed_keeps_the_plan(captures, monkeypatch, cap
     assert [row['step'] for row in Workdir(captures.parent / 'run').rows()] == [3, 6]
 
 
-def done(run):
-    return json.loads((run / 'DONE.json').read_text())
-
-
 def test_a_complete_run_is_extended_by_more_steps(captures, capsys):
     run = captures.parent / 'run'
     assert n2n(*command(captures, '--steps', '2')) == 0
@@ -115,27 +109,11 @@ def test_a_complete_run_is_extended_by_more_steps(captures, capsys):
     assert done(run)['step'] == 7
 
 
-def test_a_run_that_is_not_complete_is_not_extended(captures, capsys, monkeypatch):
-    real = CaptureFeed.inputs
-
-    def interrupted(self, first, num_steps):
-        signal.raise_signal(signal.SIGINT)
-        return real(self, first, num_steps)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CaptureFeed, 'inputs', interrupted)
+def test_a_run_that_is_not_complete_is_not_extended(captures, capsys):
+    with interrupted_before(0):
         assert n2n(*command(captures, '--steps', '4')) == 130
     assert n2n(*command(captures, '--steps', '6')) == 2
     assert 'with --steps 4, not 6: it can be extended once it is' in capsys.readouterr().err
-
-
-def run_config(captures, **changes):
-    return tiny_config(
-        **{
-            'captures.paths': str(captures), 'model.channels': 1, 'train.steps': 20,
-            'eval.every': 2, 'train.checkpoint_every': 2, **changes,
-        }
-    )  # fmt: skip
 
 
 class SlowMachine(Pace):
@@ -148,20 +126,12 @@ class SlowMachine(Pace):
         return 12 if step == 4 else num_steps
 
 
-def test_a_run_that_was_shortened_resumes_as_if_undisturbed(captures, tmp_path, monkeypatch):
-    config = run_config(captures)
+def test_a_run_that_was_shortened_resumes_as_if_undisturbed(captures, tmp_path):
+    config = captures_config(captures)
     assert loop.train(config, tmp_path / 'straight', pace=SlowMachine())
     assert done(tmp_path / 'straight')['step'] == 12
     assert Workdir(tmp_path / 'straight').config().train.steps == 12
-    real = CaptureFeed.inputs
-
-    def interrupted(self, first, num_steps):
-        if first == 7:
-            signal.raise_signal(signal.SIGINT)
-        return real(self, first, num_steps)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CaptureFeed, 'inputs', interrupted)
+    with interrupted_before(7):
         assert not loop.train(config, tmp_path / 'stopped', pace=SlowMachine())
     assert loop.train(Workdir(tmp_path / 'stopped').config(), tmp_path / 'stopped')
     for name in ('step', 'weights_sha256'):
@@ -169,8 +139,8 @@ def test_a_run_that_was_shortened_resumes_as_if_undisturbed(captures, tmp_path, 
 
 
 def test_one_compiled_step_serves_every_length_and_rate(captures):
-    long = run_config(captures)
-    short = run_config(
+    long = captures_config(captures)
+    short = captures_config(
         captures, **{'train.steps': 3, 'optim.learning_rate': 5e-3, 'optim.warmup_steps': 1}
     )
     made = prepared.prepare(long)

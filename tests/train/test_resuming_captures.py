@@ -2,16 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 from command_line import n2n
+from small_runs import write_captures
 
 from n2n_jax.runtime.workdir import Workdir
-
-
-def write_captures(path, *, mean=100, seed=0):
-    rng = np.random.default_rng(seed)
-    np.save(path, rng.normal(mean, 20, (3, 40, 48)).astype(np.float32))
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_runs import done, interrupted_before
 from tiny import tiny_config
 
 from n2n_jax.data.feeds import DeviceFeed, StreamFeed
@@ -32,31 +32,19 @@ def loop_config(image_folder, **changes):
     )
 
 
-def done(workdir):
-    return json.loads((workdir / 'DONE.json').read_text())
-
-
 @pytest.mark.parametrize('feed', ['device', 'stream'])
-def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, monkeypatch, feed):
+def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, feed):
     config = loop_config(
         image_folder, **{'data.feed': feed, 'model.norm': 'batch', 'train.steps': 6}
     )
     assert loop.train(config, tmp_path / 'straight')
     # Ctrl-C after three steps: in the middle between two checkpoints.
     cls = DeviceFeed if feed == 'device' else StreamFeed
-    real = cls.inputs
-
-    def interrupted(self, step, num_steps):
-        if step == 2:
-            signal.raise_signal(signal.SIGINT)
-        return real(self, step, num_steps)
-
-    monkeypatch.setattr(cls, 'inputs', interrupted)
-    assert not loop.train(config, tmp_path / 'stopped')
+    with interrupted_before(2, cls):
+        assert not loop.train(config, tmp_path / 'stopped')
     assert not Workdir(tmp_path / 'stopped').done
     with Checkpoints(tmp_path / 'stopped') as checkpoints:
         assert checkpoints.last_step == 3
-    monkeypatch.setattr(cls, 'inputs', real)
     assert loop.train(config, tmp_path / 'stopped')
     assert (
         done(tmp_path / 'stopped')['weights_sha256']
