@@ -21,10 +21,10 @@ import numpy as np
 
 from n2n_jax.captures import corrections, hold_out
 from n2n_jax.runtime import json_files, path_list
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, Config
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.workdir import write_text
 
 FILE = 'captures.json'  # in the folder of a run
 _SIDE = 8  # pixels a side of an anchor

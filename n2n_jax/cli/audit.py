@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.captures import audit, scene_captures
     from n2n_jax.captures.audit import html_page
     from n2n_jax.runtime import json_files
+    from n2n_jax.runtime.atomic_files import write_text
     from n2n_jax.runtime.progress import ProgressLine
-    from n2n_jax.runtime.workdir import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     options.check_free(arguments.html, '--html', arguments)

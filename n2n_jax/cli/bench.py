@@ -80,7 +80,7 @@ def run_estimates(arguments: argparse.Namespace) -> None:
     """Runs `n2n bench estimates`."""
     from n2n_jax.bench import estimates
     from n2n_jax.runtime import json_files
-    from n2n_jax.runtime.workdir import write_text
+    from n2n_jax.runtime.atomic_files import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     if arguments.draws < 1:

@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from n2n_jax.evaluate import compare
     from n2n_jax.runtime import json_files
-    from n2n_jax.runtime.workdir import Workdir, write_text
+    from n2n_jax.runtime.atomic_files import write_text
+    from n2n_jax.runtime.workdir import Workdir
 
     options.check_free(arguments.json, '--json', arguments)
     rows = []

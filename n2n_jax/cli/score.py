@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         truth_images,
     )
     from n2n_jax.runtime import json_files
-    from n2n_jax.runtime.workdir import write_text
+    from n2n_jax.runtime.atomic_files import write_text
 
     options.check_free(arguments.json, '--json', arguments)
     console.keep_compiled_code()

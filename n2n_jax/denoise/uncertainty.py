@@ -33,10 +33,10 @@ from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.evaluate import evaluated_regions, without_clean
 from n2n_jax.evaluate.baselines import Restore
 from n2n_jax.runtime import json_files
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.progress import ProgressLine
-from n2n_jax.runtime.workdir import write_text
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ import numpy as np
 from n2n_jax.images import pictures
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime import json_files, result_rows
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.config_identity import config_hash
 from n2n_jax.runtime.parallel import is_main_process
-from n2n_jax.runtime.workdir import Workdir, devices, write_text
+from n2n_jax.runtime.workdir import Workdir, devices
 
 _log = logging.getLogger(__name__)
 

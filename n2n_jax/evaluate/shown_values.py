@@ -11,7 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from n2n_jax.models.noise_units import NoiseUnits, numbers
+from n2n_jax.models.noise_units import NoiseUnits
+from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import ModelConfig
 
 _MARGIN = 0.1  # share of the contrast, added beyond the range of 99 % of the values

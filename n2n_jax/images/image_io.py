@@ -6,15 +6,11 @@ that they were made from.
 H height, W width, C channels.
 """
 
-import contextlib
 import dataclasses
-import os
-import shutil
 import struct
-import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +19,7 @@ from n2n_jax.images import Metadata
 from n2n_jax.images.codecs import pillow, png, tiff
 from n2n_jax.images.folders import readable_files
 from n2n_jax.images.suffixes import either
+from n2n_jax.runtime.atomic_files import replacing
 from n2n_jax.runtime.errors import UserError
 
 _CHANNELS = {'gray': 1, 'gray+alpha': 2, 'rgb': 3, 'rgba': 4}
@@ -256,28 +253,3 @@ def _replace_file(path: str | Path, data: bytes) -> None:
     """Writes `data` to `path` atomically."""
     with replacing(path) as file:
         file.write(data)
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """Yields a temporary file that replaces `path` if the body succeeds, and is removed otherwise.
-
-    Raises:
-      UserError: it cannot be written; nothing was changed.
-    """
-    target = Path(path).resolve()  # a link stays a link
-    temporary = target.with_name(f'.n2n-{uuid.uuid4().hex}.tmp')
-    try:
-        with temporary.open('xb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f'{path} cannot be written: {reason}. Nothing was changed.') from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from n2n_jax.images.constant_areas import large_areas
-from n2n_jax.models.noise_units import numbers
+from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 

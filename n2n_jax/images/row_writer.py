@@ -25,6 +25,7 @@ from n2n_jax.images.exr_file import ExrFile
 from n2n_jax.images.numpy_file import NumpyFile
 from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, TIFF_SUFFIXES, either, suffix_of
 from n2n_jax.images.tiff_file import TiffFile
+from n2n_jax.runtime.atomic_files import replacing
 from n2n_jax.runtime.errors import UserError
 
 __all__ = [
@@ -96,12 +97,12 @@ def open_target(
     suffix = suffix_of(path)
     indices = range(len(source.frames)) if only is None else [only]
     if suffix in TIFF_SUFFIXES:
-        with image_io.replacing(path) as file:
+        with replacing(path) as file:
             tiff = _TiffTarget(file, source, indices, is_map=is_map)
             yield tiff
             tiff.writer.finish()
     elif suffix in NUMPY_SUFFIXES and isinstance(source, NumpyFile):
-        with image_io.replacing(path) as file:
+        with replacing(path) as file:
             if suffix == '.npy':
                 yield _NpyTarget(file, source, only)
             else:
@@ -113,7 +114,7 @@ def open_target(
         yield arrays
         with named_in_errors(source.path):
             data = exr.with_colors(source.path, arrays.images[0])
-        with image_io.replacing(path) as file:
+        with replacing(path) as file:
             file.write(data)
     elif len(indices) == 1 and suffix in images.PICTURE_SUFFIXES:
         frame, mode = source.frames[indices[0]], _mode(source, indices[0])

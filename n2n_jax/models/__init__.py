@@ -21,9 +21,10 @@ from flax import linen as nn
 
 from n2n_jax.models import pretrained
 from n2n_jax.models.geometry import Geometry, padded
-from n2n_jax.models.noise_units import REACH, NoiseUnits, numbers
+from n2n_jax.models.noise_units import REACH, NoiseUnits
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
+from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError, did_you_mean
 

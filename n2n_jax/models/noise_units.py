@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import NOT_MEASURED, ModelConfig
 from n2n_jax.runtime.errors import UserError
 
@@ -103,26 +104,6 @@ class NoiseUnits:
     def in_units(self, image_BHWC: jax.Array) -> jax.Array:
         """Converts an image to units of the loss."""
         return image_BHWC / _broadcastable(self.scale)
-
-
-def numbers(text: str, key: str, channels: int) -> tuple[float, ...]:
-    """Parses '0.01,0.02' to one number per channel; a single number applies to all channels.
-
-    Raises:
-      UserError: the text is not a list of finite numbers, or has a wrong number of them.
-    """
-    try:
-        found = tuple(float(part) for part in text.split(','))
-    except ValueError:
-        found = ()
-    if len(found) == 1:
-        found *= channels
-    if len(found) != channels or not np.isfinite(found).all():
-        raise UserError(
-            f"{key}='{text}' must be one number, or one for each of the {channels} channels, "
-            'separated by commas.'
-        )
-    return found
 
 
 def _broadcastable(numbers_C: tuple[float, ...]) -> jax.Array:

@@ -21,7 +21,6 @@ import re
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any
 import jax
 
 from n2n_jax.runtime import config_file, file_locks, json_files, result_rows
+from n2n_jax.runtime.atomic_files import is_temporary, write_text, wrong_kind
 from n2n_jax.runtime.config import Config, from_config_dict
 from n2n_jax.runtime.config_identity import changes_on_resume
 from n2n_jax.runtime.errors import UserError
@@ -37,7 +37,6 @@ from n2n_jax.runtime.errors import UserError
 _RUN_LOCK = '.training.lock'  # held as long as a run is trained
 _FAILED = 'FAILED.json'
 _LOCK_SECONDS = 0.5  # `in_training` of another program takes the lock for a moment
-_TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')  # left by `write_text` if it is killed
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -82,36 +81,6 @@ def _commit() -> str:
     return result.stdout.strip()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file completely or not at all, with the permissions of the umask.
-
-    Raises:
-      UserError: a folder has the name of the file, or a file that of its folder.
-    """
-    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open('x', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except (FileExistsError, IsADirectoryError, NotADirectoryError):
-        raise _wrong_kind(path) from None
-    except OSError as error:  # the error of a full disk names no file, or the temporary one
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):  # exists only if writing has failed
-            temporary.unlink()
-
-
-def _wrong_kind(path: Path) -> UserError:
-    """Returns the error for a folder where a file belongs, or the reverse."""
-    if path.is_dir():
-        return UserError(f'{path} is a folder where a file belongs: move it away.')
-    parents = [parent for parent in path.absolute().parents if parent.is_file()]
-    blocking = parents[0] if parents else path
-    return UserError(f'{blocking} is a file where a folder belongs: move it away.')
-
-
 class Workdir:
     """The folder of a run."""
 
@@ -151,7 +120,7 @@ class Workdir:
                     'Choose another --workdir, or the same values.'
                 )
         elif self.path.exists() and any(
-            p.name != _RUN_LOCK and not _TEMPORARY.fullmatch(p.name) for p in self.path.iterdir()
+            p.name != _RUN_LOCK and not is_temporary(p) for p in self.path.iterdir()
         ):
             raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
 
@@ -203,14 +172,14 @@ class Workdir:
 
     def _clean_up(self) -> None:
         for path in self.path.iterdir():
-            if _TEMPORARY.fullmatch(path.name):
+            if is_temporary(path):
                 path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         lock = self.path / _RUN_LOCK
         if lock.is_dir():
-            raise _wrong_kind(lock)
+            raise wrong_kind(lock)
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(file_locks.held(lock, seconds=_LOCK_SECONDS))

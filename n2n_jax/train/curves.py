@@ -13,8 +13,8 @@ import numpy as np
 
 from n2n_jax.evaluate.report import Report
 from n2n_jax.runtime import json_files
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.workdir import write_text
 
 _log = logging.getLogger(__name__)
 

@@ -9,12 +9,13 @@ import jax
 from clu import parameter_overview
 
 from n2n_jax.captures import trained_captures
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.checkpoint import BEST_FOLDER, Checkpoints
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout, from_main_process, on_main_process
 from n2n_jax.runtime.progress import ProgressLine
-from n2n_jax.runtime.workdir import Workdir, write_text
+from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train.curves import Writer, make_writers
 from n2n_jax.train.fine_tuning import check_start
 from n2n_jax.train.interrupt import Interrupt

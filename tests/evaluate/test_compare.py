@@ -10,9 +10,10 @@ from n2n_jax.cli import n2n as cli
 from n2n_jax.evaluate import compare
 from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.runtime import json_files
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.result_rows import row_id
-from n2n_jax.runtime.workdir import Workdir, write_text
+from n2n_jax.runtime.workdir import Workdir
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.models import noise_units
 from n2n_jax.models.noise_units import NOISE, NoiseUnits
+from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loop
@@ -107,7 +108,7 @@ def test_each_channel_has_units_of_its_own():
     dim, bright = integer_captures(), 500 * integer_captures(seed=1)
     scene = SceneCaptures('two stains', np.stack([dim, bright], axis=-1).astype(np.float32))
     model = network_range.resolve(Config(), [scene]).model
-    dim_noise, bright_noise = noise_units.numbers(model.noise, 'model.noise', 2)
+    dim_noise, bright_noise = numbers(model.noise, 'model.noise', 2)
     assert bright_noise / dim_noise == pytest.approx(500, rel=0.1)
     x_NHWC = network_range.to_network_range(scene, model).captures_NHWC
     view_NHWC = np.asarray(NoiseUnits.of(model).view(jnp.asarray(x_NHWC)))
@@ -119,7 +120,7 @@ def test_an_empty_channel_takes_no_units_from_the_others():
     x_NHW = integer_captures()
     scene = SceneCaptures('stain', np.stack([x_NHW, 0 * x_NHW], axis=-1).astype(np.float32))
     model = network_range.resolve(Config(), [scene]).model
-    noise, of_empty = noise_units.numbers(model.noise, 'model.noise', 2)
+    noise, of_empty = numbers(model.noise, 'model.noise', 2)
     assert noise == of_empty > 0
 
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from n2n_jax.runtime import json_files, result_rows
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.workdir import Workdir, write_text
+from n2n_jax.runtime.workdir import Workdir
 
 
 def row_of(step=4, noise='gaussian:25', protocol='seed 0', images=('a', 'b'), **values):

@@ -1,16 +1,16 @@
 """The folder of a run: what was written stays true, and what is damaged is named."""
 
 import json
-import os
 import shutil
 
 import pytest
 from tiny import tiny_config
 
 from n2n_jax.runtime import workdir as workdir_module
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.config_identity import config_hash
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.workdir import Workdir, write_text
+from n2n_jax.runtime.workdir import Workdir
 
 
 @pytest.fixture
@@ -20,31 +20,6 @@ def run(tmp_path):
         pass
     (workdir.path / 'checkpoints' / '4').mkdir(parents=True)
     return workdir
-
-
-@pytest.mark.parametrize(('mask', 'mode'), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
-def test_files_of_a_private_run_are_private(mask, mode, tmp_path):
-    before = os.umask(mask)
-    try:
-        write_text(tmp_path / 'results.json', '[]')
-        write_text(tmp_path / 'results.json', '[1]')  # and stay so
-    finally:
-        os.umask(before)
-    assert (tmp_path / 'results.json').stat().st_mode & 0o777 == mode
-    assert [path.name for path in tmp_path.iterdir()] == ['results.json']
-
-
-def test_what_cannot_be_written_leaves_the_file_before_it(tmp_path, monkeypatch):
-    write_text(tmp_path / 'a', 'old')
-
-    def fail(*arguments):
-        raise OSError(28, 'No space left on device', '.a.tmp')
-
-    monkeypatch.setattr(os, 'replace', fail)
-    with pytest.raises(OSError, match="No space left on device: '.*/a'"):
-        write_text(tmp_path / 'a', 'new')
-    assert [path.name for path in tmp_path.iterdir()] == ['a']
-    assert (tmp_path / 'a').read_text() == 'old'
 
 
 def test_a_folder_in_place_of_a_file_is_named(run):

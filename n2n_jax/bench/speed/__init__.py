@@ -11,8 +11,8 @@ from pathlib import Path
 from n2n_jax.bench.speed import denoising, inference, noise, peaks, pipeline, startup, training
 from n2n_jax.bench.speed.report import Row, markdown_table, plot, surroundings
 from n2n_jax.runtime import json_files
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.errors import UserError, did_you_mean
-from n2n_jax.runtime.workdir import write_text
 
 _log = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ N images, H height, W width, C channels, L leaves, T textures, K palette colors,
 import dataclasses
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from n2n_jax.runtime import atomic_files
 from n2n_jax.runtime.cache import default_cache_dir
 from n2n_jax.runtime.errors import UserError
 
@@ -130,14 +130,8 @@ def _write_cache(file: Path, image_NHWC: np.ndarray) -> None:
     """Writes `file` atomically, as several processes may do so at once."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as stream:
-            try:
-                np.save(stream, image_NHWC, allow_pickle=False)
-                stream.close()
-                os.replace(stream.name, file)
-            except BaseException:
-                os.unlink(stream.name)
-                raise
+        with atomic_files.renamed_when_complete(file) as stream:
+            np.save(stream, image_NHWC, allow_pickle=False)
     except OSError as error:
         _log.warning('The dead leaves images cannot be cached for the next run: %s', error)
 
