@@ -13,8 +13,8 @@ import numpy as np
 
 from n2n_jax import models
 from n2n_jax.captures import corrections, hold_out, network_range, single_images, trained_captures
+from n2n_jax.captures.recognition import TrainedScene
 from n2n_jax.captures.scene_captures import SceneCaptures
-from n2n_jax.captures.trained_captures import TrainedScene
 from n2n_jax.data.feeds import Feed, make_feed
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.feeds.fixed_noise import realization_feed

@@ -10,8 +10,8 @@ import pytest
 from command_line import n2n
 
 from n2n_jax.captures import corrections, trained_captures
+from n2n_jax.captures.recognition import Recognized, Record
 from n2n_jax.captures.scene_captures import SceneCaptures
-from n2n_jax.captures.trained_captures import Recognized, Record
 from n2n_jax.denoise import uncertainty
 from n2n_jax.images import image_io
 from n2n_jax.runtime import path_list
