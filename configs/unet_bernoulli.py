@@ -5,7 +5,7 @@ Lehtinen et al. 2018.
 python -m n2n_jax.main --config configs/unet_bernoulli.py --workdir runs/unet_bernoulli
 python -m n2n_jax.main --config configs/unet_bernoulli.py:quick --workdir runs/quick_unet_bernoulli
 
-Quick (p = 0.5), on the six photographs: 26.7 dB (9.4 in), 3 to 8 minutes on two cores. The full
+Quick (p = 0.5), on the six photographs: 26.4 dB (9.4 in), 3 to 8 minutes on two cores. The full
 recipe is not measured yet.
 """
 

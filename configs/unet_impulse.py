@@ -5,7 +5,7 @@ Lehtinen et al. 2018.
 python -m n2n_jax.main --config configs/unet_impulse.py --workdir runs/unet_impulse
 python -m n2n_jax.main --config configs/unet_impulse.py:quick --workdir runs/quick_unet_impulse
 
-Quick (p = 0.5), on the six photographs: 23.6 dB (11.1 in), 3 to 8 minutes on two cores. The full
+Quick (p = 0.5), on the six photographs: 23.5 dB (11.1 in), 3 to 8 minutes on two cores. The full
 recipe is not measured yet.
 """
 

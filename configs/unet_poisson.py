@@ -5,7 +5,7 @@ Lehtinen et al. 2018.
 python -m n2n_jax.main --config configs/unet_poisson.py --workdir runs/unet_poisson
 python -m n2n_jax.main --config configs/unet_poisson.py:quick --workdir runs/quick_unet_poisson
 
-Quick (5 to 50 photons), on the six photographs at 30: 28.8 dB (18.6 in), 3 to 8 minutes on two
+Quick (5 to 50 photons), on the six photographs at 30: 29.0 dB (18.6 in), 3 to 8 minutes on two
 cores. The full recipe is not measured yet.
 """
 
