@@ -10,8 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from n2n_jax.captures import find as captures
-from n2n_jax.captures import scene_captures, single_images
+from n2n_jax.captures import scene_captures, scene_files, single_images
 from n2n_jax.cli import n2n as cli
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator
 from n2n_jax.images import image_io
@@ -183,7 +182,7 @@ def test_every_image_of_every_file_is_a_scene(tmp_path):
     assert [scene.name for scene in found] == [
         'a_2.png', 'a_10.png', 'b.png', 'stack.tif 1', 'stack.tif 2', 'stack.tif 3',
     ]  # fmt: skip
-    np.testing.assert_array_equal(captures.read_scene(found[4])[0, ..., 0], stack[1])
+    np.testing.assert_array_equal(scene_files.read_scene(found[4])[0, ..., 0], stack[1])
     assert all(len(scene.captures) == 1 for scene in found)
     (tmp_path / 'list.csv').write_text('scene,path\n')
     with pytest.raises(UserError, match='is not an image'):
