@@ -13,11 +13,13 @@ from importlib import metadata
 if 'PYTEST_XDIST_WORKER' not in os.environ:
     _COMPILED = tempfile.mkdtemp(prefix='n2n_jax_compiled_')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _COMPILED
-    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
+    # Also the smallest programs, such as one operation outside of jit: a test may run 200 of them.
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
     atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 
-# Tests spend most of their time compiling, so optimization costs more than it saves.
-_FAST_COMPILATION = '--xla_backend_optimization_level=0'
+# Tests spend most of their time compiling, so optimization costs more than it saves; those that
+# compute for longer than they compile take `optimized.jit`.
+_FAST_COMPILATION = '--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1'
 if metadata.version('jaxlib').startswith('0.10.'):
     _FAST_COMPILATION += ' --xla_cpu_use_fusion_emitters=false'  # later versions reject this flag
 os.environ.setdefault('XLA_FLAGS', _FAST_COMPILATION)
@@ -68,7 +70,8 @@ def _logging_restored():
 @pytest.fixture(autouse=True)
 def _signals_restored():
     """Restores signal handlers: a command that was asked to stop leaves the signals ignored."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    names = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():

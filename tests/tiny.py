@@ -3,10 +3,21 @@
 B batch, H height, W width, C channels, F features.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-from n2n_jax.runtime.config import CapturesConfig, Config, from_config_dict, to_config_dict
+from n2n_jax import models
+from n2n_jax.runtime.config import (
+    CapturesConfig,
+    Config,
+    ModelConfig,
+    from_config_dict,
+    to_config_dict,
+)
 from n2n_jax.train import recipe
 from n2n_jax.train.tasks import Moment
 
@@ -45,6 +56,17 @@ def tiny_config(**changes) -> Config:
     }
     values.update_from_flattened_dict({**defaults, **changes})
     return from_config_dict(values)
+
+
+def first_variables(config: ModelConfig, seed=0) -> dict[str, Any]:
+    """Returns `models.init` of a seed, compiled as one program: outside of jit it is hundreds."""
+    return jax.jit(lambda key: models.init(config, key))(jax.random.key(seed))
+
+
+def zero_variables(config: ModelConfig) -> dict[str, Any]:
+    """Returns variables of the shapes of `models.init`, all 0, without drawing any."""
+    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def planned_config(captures: CapturesConfig, **options) -> Config:

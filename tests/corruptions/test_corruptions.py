@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimized
 import pytest
 
 from n2n_jax import corruptions
@@ -16,7 +17,7 @@ def flat(value, *, n=4, channels=3):
 
 
 def draw(spec, clean_BHWC, seed=0):
-    sampler = jax.jit(corruptions.parse(spec).sample)
+    sampler = optimized.jit(corruptions.parse(spec).sample)
     return sampler(jax.random.key(seed), clean_BHWC)
 
 

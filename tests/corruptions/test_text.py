@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimized
 import pytest
 from PIL import ImageFont
 
 from n2n_jax.corruptions import text
 
 
-@jax.jit
+@optimized.jit
 def draw(keys_B, clean_BHWC, level_B):
     return jax.vmap(text.sample_image)(keys_B, clean_BHWC, level_B)[0]
 

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 import pytest
 from command_line import n2n as command
-from tiny import tiny_config
+from tiny import first_variables, tiny_config, zero_variables
 
-from n2n_jax import models
 from n2n_jax.data import sources as data
 from n2n_jax.denoise import denoiser
 from n2n_jax.denoise.denoiser import Denoiser
@@ -27,13 +26,13 @@ from n2n_jax.train import loop
 def identity(channels=3):
     """A residual network whose weights are all 0: it returns every image unchanged."""
     config = ModelConfig(name='tiny', channels=channels, residual=True)
-    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    variables = zero_variables(config)
     return Denoiser(config, variables, step=0)
 
 
 def random_network(channels=3):
     config = ModelConfig(name='tiny', channels=channels, residual=False)
-    return Denoiser(config, models.init(config, jax.random.key(0)), step=0)
+    return Denoiser(config, first_variables(config), step=0)
 
 
 @pytest.mark.parametrize('shape', [(256, 256), (64, 1024, 1)])
@@ -61,7 +60,7 @@ def test_shape_and_type_are_kept_and_alpha_is_not_touched(channels, dtype):
 @pytest.mark.parametrize('channels', [2, 4, 5, 8])
 def test_a_model_of_other_channels_denoises_arrays_of_these(channels):
     config = ModelConfig(name='tiny', channels=channels, residual=False, black=0.0, white=255.0)
-    network = Denoiser(config, models.init(config, jax.random.key(0)), step=0)
+    network = Denoiser(config, first_variables(config), step=0)
     image = np.random.default_rng(0).integers(0, 256, (20, 17, channels)).astype(np.uint8)
     restored = network(image)
     assert (restored.shape, restored.dtype) == (image.shape, image.dtype)
@@ -91,7 +90,7 @@ def test_a_crash_of_the_device_is_not_mistaken_for_a_lack_of_memory():
 def test_arrays_on_another_scale_than_the_captures_are_warned_of(caplog):
     counts = np.random.default_rng(0).uniform(0, 3200, (20, 24)).astype(np.uint16)
     config = ModelConfig(name='tiny', channels=1, residual=True, black=0.0, white=3200.0)
-    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    variables = zero_variables(config)
     network = Denoiser(config, variables, step=0)
     for image in (counts, counts.astype(np.float32), np.zeros_like(counts)):
         network(image)
@@ -150,7 +149,7 @@ def test_a_gray_network_takes_color_channel_by_channel_and_the_other_way_round()
 
 def test_output_saturates_and_never_wraps():
     config = ModelConfig(name='tiny', channels=1, residual=True)
-    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    variables = zero_variables(config)
     bias = variables['params']['network']['Conv_1']['bias']
     for shift, want in ((0.5, 255), (-0.5, 0)):
         variables['params']['network']['Conv_1']['bias'] = np.full_like(bias, shift)
@@ -369,7 +368,7 @@ def with_constants(*, channels=1, shift=0.0):
     config = ModelConfig(
         name='tiny', channels=channels, black=0.0, white=1000.0, constants='-9999'
     )  # fmt: skip
-    variables = jax.tree.map(np.zeros_like, models.init(config, jax.random.key(0)))
+    variables = zero_variables(config)
     bias = variables['params']['network']['Conv_1']['bias']
     variables['params']['network']['Conv_1']['bias'] = np.full_like(bias, shift)
     return Denoiser(config, variables, step=0)

@@ -7,9 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import first_variables, tiny_config
 
-from n2n_jax import corruptions, models
+from n2n_jax import corruptions
 from n2n_jax.evaluate import follow, protocol, with_clean
 from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.evaluate.report import origin, record
@@ -24,7 +24,7 @@ from n2n_jax.runtime.workdir import Workdir
 def evaluator_and_weights(**changes):
     config = tiny_config(**{'eval.max_images': 0, 'model.residual': True, **changes})
     layout = make_layout(8)
-    variables = models.init(config.model, jax.random.key(0))
+    variables = first_variables(config.model)
     return with_clean.Evaluator(config, layout), variables
 
 
@@ -121,7 +121,7 @@ def test_evaluating_a_folder_without_a_run_says_so(tmp_path):
 def on_one_device(**changes):
     """An evaluator that is compiled in seconds, and weights that change nothing."""
     config = tiny_config(**{'eval.max_images': 0, 'model.residual': True, **changes})
-    variables = zero(models.init(config.model, jax.random.key(0)))
+    variables = zero(first_variables(config.model))
     layout = make_layout(8, devices=jax.devices()[:1])
     return with_clean.Evaluator(config, layout), variables, config
 

@@ -1,11 +1,10 @@
 """Pictures of an evaluation show what captures hold, whatever the range of the network."""
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import first_variables
 
-from n2n_jax import models
 from n2n_jax.captures import network_range
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
@@ -29,7 +28,7 @@ def dim():
 @pytest.mark.parametrize('evaluator', [CaptureEvaluator, SingleImageEvaluator])
 def test_pictures_of_a_few_photons_are_no_black_pages(dim, evaluator, tmp_path):
     model, scene = dim
-    variables = models.init(model, jax.random.key(0))
+    variables = first_variables(model)
     (picture,) = evaluator(model, [scene])(variables, 1).triptychs.values()
     Image.fromarray(picture).save(tmp_path / 'picture.png')
     noisy = picture[22 : 22 + 64 * 3, 6 : 6 + 64 * 3].astype(float)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
-from tiny import planned_config
+from tiny import first_variables, planned_config
 
 from n2n_jax import models
 from n2n_jax.captures import network_range, scene_captures
@@ -152,7 +152,7 @@ def test_an_error_in_the_units_names_the_config_key():
 def test_a_network_that_starts_at_zero_gives_back_its_input():
     config = ModelConfig(channels=1, noise='0.01', center='0.5', contrast='1')
     noisy_BHWC = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
-    variables = models.init(config, models.jax.random.key(0))
+    variables = first_variables(config)
     denoised_BHWC = models.build(config).apply(variables, noisy_BHWC)
     np.testing.assert_array_equal(denoised_BHWC, noisy_BHWC)
 

@@ -1,10 +1,10 @@
 """The paper's U-Net, its layers, and the wrapper for images of any size."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from tiny import first_variables, zero_variables
 
 from n2n_jax import models
 from n2n_jax.models import layers
@@ -13,6 +13,10 @@ from n2n_jax.runtime.config import ModelConfig
 
 def count(tree):
     return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def apply(config, variables, x_BHWC):
+    return jax.jit(models.build(config).apply)(variables, x_BHWC)
 
 
 def shapes_of(**changes):
@@ -38,9 +42,7 @@ def test_every_layer_has_the_papers_size_and_its_own_weights():
 
 
 def test_the_first_weights_are_he_normal_and_the_last_layers_gain_is_one():
-    params = models.init(ModelConfig(name='unet', zero_last=False), jax.random.key(0))['params'][
-        'network'
-    ]
+    params = first_variables(ModelConfig(name='unet', zero_last=False))['params']['network']
     for name, gain in (('dec_conv4a', np.sqrt(2)), ('enc_conv3', np.sqrt(2)), ('dec_conv1c', 1)):
         kernel = np.asarray(params[name]['kernel'])
         fan_in = np.prod(kernel.shape[:3])
@@ -52,12 +54,12 @@ def test_the_first_weights_are_he_normal_and_the_last_layers_gain_is_one():
 
 def test_the_output_is_linear():
     config = ModelConfig(name='unet', residual=False)
-    variables = models.init(config, jax.random.key(0))
+    variables = first_variables(config)
     x = jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
-    y = np.asarray(models.build(config).apply(variables, x)) - 0.5
+    y = np.asarray(apply(config, variables, x)) - 0.5
     last = variables['params']['network']['dec_conv1c']
     last['kernel'] = -last['kernel']
-    mirrored = np.asarray(models.build(config).apply(variables, x)) - 0.5
+    mirrored = np.asarray(apply(config, variables, x)) - 0.5
     np.testing.assert_allclose(mirrored, -y, atol=1e-6)  # any activation would break this
     assert np.abs(y).max() > 0.05
 
@@ -66,26 +68,25 @@ def test_the_output_is_linear():
 @pytest.mark.parametrize('residual', [True, False])
 def test_any_size_comes_back(size, residual):
     config = ModelConfig(name='tiny', residual=residual)
-    variables = models.init(config, jax.random.key(0))
+    variables = first_variables(config)
     x = jax.random.uniform(jax.random.key(1), (2, *size, 3))
-    assert models.build(config).apply(variables, x).shape == x.shape
+    assert apply(config, variables, x).shape == x.shape
 
 
 def test_padding_reflects():
     config = ModelConfig(name='tiny', residual=False)
-    variables = models.init(config, jax.random.key(0))
+    variables = first_variables(config)
     x = jax.random.uniform(jax.random.key(1), (1, 6, 7, 3))
     padded = np.pad(x, ((0, 0), (0, 2), (0, 1), (0, 0)), mode='reflect')
-    model = models.build(config)
-    want = model.apply(variables, padded)[:, :6, :7]
-    np.testing.assert_allclose(model.apply(variables, x), want, atol=1e-6)
+    want = apply(config, variables, padded)[:, :6, :7]
+    np.testing.assert_allclose(apply(config, variables, x), want, atol=1e-6)
 
 
 def test_a_residual_network_with_no_weights_is_the_identity_bit_for_bit():
     config = ModelConfig(name='unet', residual=True)
-    variables = jax.tree.map(jnp.zeros_like, models.init(config, jax.random.key(0)))
+    variables = zero_variables(config)
     x = jax.random.uniform(jax.random.key(1), (1, 33, 40, 3))
-    np.testing.assert_array_equal(models.build(config).apply(variables, x), x)
+    np.testing.assert_array_equal(apply(config, variables, x), x)
 
 
 def test_pooling_and_upsampling_equal_the_library_and_have_scatter_free_gradients():
@@ -112,8 +113,8 @@ def test_pooling_and_upsampling_equal_the_library_and_have_scatter_free_gradient
 def test_it_starts_as_the_identity_where_it_predicts_the_noise():
     image_BHWC = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
     config = ModelConfig(name='unet')
-    denoised_BHWC = models.build(config).apply(models.init(config, jax.random.key(0)), image_BHWC)
+    denoised_BHWC = apply(config, first_variables(config), image_BHWC)
     np.testing.assert_array_equal(denoised_BHWC, image_BHWC)
     # If it predicts the image itself, starting at zero would give gray.
-    last = models.init(ModelConfig(name='unet', residual=False), jax.random.key(0))
+    last = first_variables(ModelConfig(name='unet', residual=False))
     assert np.asarray(last['params']['network']['dec_conv1c']['kernel']).any()

@@ -8,9 +8,8 @@ import types
 import jax
 import numpy as np
 import pytest
-from tiny import planned_config, tiny_config
+from tiny import first_variables, planned_config, tiny_config
 
-from n2n_jax import models
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
@@ -62,7 +61,7 @@ def test_weights_of_a_run_that_saw_its_images_otherwise_are_said_to_be_a_worse_s
         last_step=3, config=lambda step: types.SimpleNamespace(model=theirs)
     )
     monkeypatch.setattr(fine_tuning, 'open_for_reading', lambda _: contextlib.nullcontext(run))
-    weights = models.init(theirs, jax.random.key(0))
+    weights = first_variables(theirs)
     monkeypatch.setattr(fine_tuning, 'shipped_variables', lambda *_: weights)
     assert fine_tuning.starting_weights(ours, None) is weights
     assert ('are a worse start' in caplog.text) == (bool(old) != bool(new))

@@ -2,12 +2,11 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 import tifffile
 from command_line import n2n
-from tiny import planned_config
+from tiny import first_variables, planned_config
 
 from n2n_jax import models
 from n2n_jax.captures import hold_out, scene_captures
@@ -90,7 +89,7 @@ def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_me
     )
     prepared = planned.prepared
     assert prepared.config.data.crop == 48 // 32 * 32
-    variables = models.init(prepared.config.model, jax.random.key(0))
+    variables = first_variables(prepared.config.model)
     (row,) = prepared.evaluator(variables, 0).rows
     assert row['mse_estimate'] is not None
 
@@ -134,7 +133,7 @@ def test_ten_evaluations_the_last_one_at_the_end(tmp_path):
 
 def test_the_estimate_of_the_loop_is_the_one_written_out():
     config = ModelConfig(name='tiny', channels=1)
-    variables = models.init(config, jax.random.key(0))
+    variables = first_variables(config)
     rng = np.random.default_rng(0)
     clean_HW1 = rng.random((64, 64, 1))
     a, b = (np.float32(clean_HW1 + rng.normal(0, 0.1, clean_HW1.shape)) for _ in range(2))
