@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from n2n_jax.captures import scene_captures, scene_files, single_images
+from n2n_jax.captures import find, scene_captures, scene_files, single_images
 from n2n_jax.cli import n2n as cli
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator
 from n2n_jax.images import image_io
