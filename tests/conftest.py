@@ -34,6 +34,7 @@ import pytest
 from tiny import TinyNet
 
 from n2n_jax import models
+from n2n_jax.runtime.parallel import make_layout
 
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -44,6 +45,16 @@ def _tiny_network(monkeypatch):
     monkeypatch.setitem(
         models.REGISTRY, 'tiny', lambda config, dtype: TinyNet(config.channels, config.norm)
     )
+
+
+@pytest.fixture(autouse=True)
+def _one_device(request, monkeypatch):
+    """Lets runs use one of the eight devices: on two cores, a step on eight takes twice as long.
+
+    Tests about several devices are marked `eight_devices`, or choose their devices themselves.
+    """
+    if 'eight_devices' not in request.keywords:
+        monkeypatch.setattr(make_layout, '__defaults__', (jax.devices()[:1],))
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -5,7 +5,6 @@ N captures, H height, W width, C channels.
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,11 +17,10 @@ from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.models import noise_units
 from n2n_jax.models.noise_units import NOISE, NoiseUnits
-from n2n_jax.runtime import parallel
 from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.train import loop, prepared
+from n2n_jax.train import loop
 
 SIDE = 96
 
@@ -159,13 +157,6 @@ def test_a_network_that_starts_at_zero_gives_back_its_input():
     np.testing.assert_array_equal(denoised_BHWC, noisy_BHWC)
 
 
-@pytest.fixture
-def _one_device(monkeypatch):
-    """On two cores, a step on eight devices takes several times as long as on one."""
-    layout = parallel.make_layout(8, jax.devices()[:1])
-    monkeypatch.setattr(prepared, 'make_layout', lambda batch_size: layout)
-
-
 def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
     """Trains, and returns the RMS error of the denoised first capture in the original units."""
     folder.mkdir()
@@ -206,7 +197,6 @@ def compare_forms(tmp_path, names, **settings):
     assert all(-0.5 <= off_dB[name] <= 0.2 for name in ('bright', 'border')), str(off_dB)
 
 
-@pytest.mark.usefixtures('_one_device')
 def test_a_run_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
     compare_forms(tmp_path, ['float32', 'times 800'])
 
@@ -217,7 +207,6 @@ def test_the_u_net_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
     compare_forms(tmp_path, names, model='unet', steps=100)
 
 
-@pytest.mark.usefixtures('_one_device')
 def test_dim_counts_of_eight_bits_are_learned(tmp_path):
     """Photon counts of 0 to 12 in 8 bits; with a range of 0..255 nothing was learned."""
     y, x = np.mgrid[:SIDE, :SIDE]
