@@ -8,6 +8,7 @@ streamed; the other formats hold one image, which is kept in memory.
 
 import contextlib
 import dataclasses
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -108,7 +109,7 @@ def open_target(
             else:
                 arrays = _ArrayTarget(source, indices)
                 yield arrays
-                np.savez_compressed(file, **{source.key or 'arr_0': arrays.array(source, only)})
+                _write_npz(file, source.key or 'arr_0', arrays.array(source, only))
     elif suffix == EXR_SUFFIX and isinstance(source, ExrFile):
         arrays = _ArrayTarget(source, indices)
         yield arrays
@@ -228,6 +229,15 @@ class _ArrayTarget:
             return np.stack(list(images.values())).reshape(source.shape).astype(dtype)
         one_HWC = images[only].astype(dtype)
         return one_HWC if source.shape[-1] == one_HWC.shape[-1] else one_HWC[..., 0]
+
+
+def _write_npz(file: BinaryIO, key: str, array: np.ndarray) -> None:
+    """Writes an archive of one array; np.savez_compressed does not allow names such as 'file'."""
+    with (
+        zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive,
+        archive.open(f'{key}.npy', 'w', force_zip64=True) as member,
+    ):
+        np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _mode(source: Source, index: int) -> str:

@@ -140,6 +140,17 @@ def test_booleans_in_an_archive_are_written_as_gray(tmp_path):
         np.testing.assert_array_equal(array, np.uint8(255) * (odd_files.DEEP > 2000))
 
 
+@pytest.mark.parametrize('key', ['file', 'allow_pickle', 'folder/image'])
+def test_an_array_of_any_name_in_an_archive_is_written_back(key, tmp_path):
+    """np.savez takes the names of its own parameters for those."""
+    with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as archive, archive.open(f'{key}.npy', 'w') as f:
+        np.lib.format.write_array(f, odd_files.DEEP)
+    copied(tmp_path / 'a.npz', tmp_path / 'b.npz')
+    with np.load(tmp_path / 'b.npz') as loaded:
+        assert loaded.files == [key]
+        np.testing.assert_array_equal(loaded[key], odd_files.DEEP)
+
+
 def test_photographs_are_read_as_captures_are(tmp_path):
     for name in ('palette.tif', 'rgb and two samples.tif', 'planar.tif', 'on its side.jpg'):
         folder = tmp_path / name[:4]
