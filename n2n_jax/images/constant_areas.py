@@ -66,7 +66,7 @@ def find(captures_NHWC: np.ndarray) -> tuple[np.ndarray, list[Area]]:
     """Returns the mask of `constant_mask` and the constants, the largest area first."""
     mask_HWC = np.zeros(captures_NHWC.shape[1:], bool)
     areas = []
-    for channel in range(mask_HWC.shape[-1]):
+    for channel in range(captures_NHWC.shape[-1]):
         x_NHW = captures_NHWC[..., channel]
         for value, area_HW in _find_in_channel(x_NHW):
             mask_HWC[..., channel] |= area_HW
@@ -83,9 +83,9 @@ def _find_in_channel(x_NHW: np.ndarray) -> list[tuple[float, np.ndarray]]:
         return []
     found = []
     if x_NHW.dtype.kind == 'f':
-        for value, area_HW in _non_finite_areas(x_NHW, same_HW):
-            found.append((value, area_HW))
-            same_HW = same_HW & ~area_HW
+        for special, special_HW in _non_finite_areas(x_NHW, same_HW):
+            found.append((special, special_HW))
+            same_HW = same_HW & ~special_HW
     values, counts = np.unique(x_NHW[0][same_HW], return_counts=True)
     order = [k for k in np.argsort(-counts, kind='stable') if counts[k] >= _FEWEST]
     left = list(values[order[:_MOST_VALUES]])

@@ -91,10 +91,11 @@ def _header(path: Path) -> tuple[str, tuple[int, ...], np.dtype]:
         if len(members) != 1:
             names = ', '.join(name.removesuffix('.npy') for name in members) or 'none'
             raise UserError(f'must hold one array, not {len(members)} ({names}).')
-        with archive.open(members[0]) as file:
-            if file.peek(len(_ARRAY_MAGIC))[: len(_ARRAY_MAGIC)] != _ARRAY_MAGIC:
+        with archive.open(members[0]) as member:
+            if member.read(len(_ARRAY_MAGIC)) != _ARRAY_MAGIC:
                 raise UserError(f'holds no array: {members[0]} is not one.')
-            shape, dtype = _array_header(file)
+            member.seek(0)
+            shape, dtype = _array_header(member)
             if math.prod(shape) * dtype.itemsize > archive.getinfo(members[0]).file_size:
                 raise UserError(f'is damaged: it is too small for an array of shape {shape}.')
             return members[0].removesuffix('.npy'), shape, dtype

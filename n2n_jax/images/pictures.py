@@ -58,7 +58,7 @@ def grid(rows: list[list[tuple[str, np.ndarray]]]) -> np.ndarray:
     return np.asarray(page)
 
 
-def _width(caption: str, font: ImageFont.FreeTypeFont) -> int:
+def _width(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
     return math.ceil(font.getlength(caption))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, JpegImagePlugin, WebPImagePlugin  # noqa: F401 (so that WebP is known)
+from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin  # noqa: F401 (to know WebP)
 
 from n2n_jax.images.codecs import png
 from n2n_jax.images.codecs.damage import decoding
@@ -119,14 +119,14 @@ def _encode(pixels: np.ndarray, name: str, **settings: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _open_pillow(file: BinaryIO) -> Iterator[Image.Image]:
+def _open_pillow(file: BinaryIO) -> Iterator[ImageFile.ImageFile]:
     with decoding():
         image = _identify(file)
     with image:
         yield image
 
 
-def _identify(file: BinaryIO) -> Image.Image:
+def _identify(file: BinaryIO) -> ImageFile.ImageFile:
     try:
         image = Image.open(file, formats=('PNG', 'JPEG', 'BMP', 'WEBP'))
     except Image.UnidentifiedImageError as error:
@@ -145,19 +145,19 @@ def _identify(file: BinaryIO) -> Image.Image:
     return image
 
 
-def _rawmode(image: Image.Image) -> str:
+def _rawmode(image: ImageFile.ImageFile) -> str:
     """Returns Pillow's name for the sample layout in the file, such as 'RGB;16B'."""
-    args = image.tile[0].args if image.tile else image.mode
-    return args if isinstance(args, str) else str(args[0])
+    args = image.tile[0].args if image.tile else None
+    return str(args[0]) if isinstance(args, tuple) else args or image.mode
 
 
-def _mode(image: Image.Image) -> str:
+def _mode(image: ImageFile.ImageFile) -> str:
     mode = 'gray+alpha' if _rawmode(image) == 'LA;16B' else _MODES[image.mode]
     # Transparency may be a palette index, a value per palette entry, or a single color.
     return _WITH_ALPHA[mode] if 'transparency' in image.info else mode
 
 
-def _pixels(file: BinaryIO, image: Image.Image) -> np.ndarray:
+def _pixels(file: BinaryIO, image: ImageFile.ImageFile) -> np.ndarray:
     rawmode = _rawmode(image)
     if image.mode == 'P':
         return np.asarray(image.convert('RGBA' if 'transparency' in image.info else 'RGB'))
@@ -178,12 +178,12 @@ def _pixels(file: BinaryIO, image: Image.Image) -> np.ndarray:
     return np.concatenate((pixels_HWC, alpha_HW1.astype(pixels.dtype)), axis=2)
 
 
-def _metadata(file: BinaryIO, image: Image.Image) -> dict[str, Any]:
+def _metadata(file: BinaryIO, image: ImageFile.ImageFile) -> dict[str, Any]:
     name = 'JPEG' if image.format == 'MPO' else image.format
     native: dict[str, Any] = {}
     if name == 'PNG':
         native = {'chunks': png.preserved_chunks(file)}
-    elif name == 'JPEG':
+    elif isinstance(image, JpegImagePlugin.JpegImageFile):
         sampling = JpegImagePlugin.get_sampling(image)
         native = {
             'qtables': image.quantization,

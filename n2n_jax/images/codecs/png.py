@@ -31,7 +31,9 @@ def decode_as(file: BinaryIO, rawmode: str) -> np.ndarray:
     file.seek(0)
     with Image.open(file, formats=('PNG',)) as image:
         image.tile = [
-            tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
+            tile._replace(
+                args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode
+            )
             for tile in image.tile
         ]
         return np.asarray(image)

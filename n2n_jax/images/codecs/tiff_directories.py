@@ -8,7 +8,7 @@ import io
 import struct
 from typing import BinaryIO, NamedTuple
 
-from n2n_jax.images.codecs.tiff_tags import MOST_TAGS
+from n2n_jax.images.codecs.tiff_tags import MOST_TAGS, ByteOrder
 from n2n_jax.runtime.errors import UserError
 
 
@@ -21,7 +21,7 @@ class Chain(NamedTuple):
       offsets: byte offset of each directory, one per page.
     """
 
-    order: str
+    order: ByteOrder
     big: bool
     offsets: tuple[int, ...]
 
@@ -36,7 +36,7 @@ def read_chain(file: BinaryIO) -> Chain:
     end = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(16)
-    order = '>' if head[:2] == b'MM' else '<'
+    order: ByteOrder = '>' if head[:2] == b'MM' else '<'
     big = head[2:4] in (b'+\0', b'\0+')
     count_format, word, entry_bytes = ('Q', 'Q', 20) if big else ('H', 'I', 12)
     word_bytes, count_bytes = struct.calcsize('=' + word), struct.calcsize('=' + count_format)

@@ -44,7 +44,8 @@ class TiffPage:
       height: rows.
       width: columns.
       samples: samples per pixel as read, after palettes are expanded.
-      dtype: type of a sample, in native byte order.
+      dtype: type of a sample as read, in native byte order.
+      stored_dtype: type of a sample as decoded, before palettes and few bits are expanded.
       rgb: whether the first three samples are a color.
       extra: ExtraSamples codes of the others, 0 where the file has none.
       white_is_zero: whether larger samples are darker. False for unsigned samples, which are
@@ -72,7 +73,9 @@ class TiffPage:
         num_extra = max(0, self.samples - (3 if self.rgb else 1))
         extra = tuple(int(kind) for kind in source.extrasamples)[:num_extra]
         self.extra = extra + (0,) * (num_extra - len(extra))
-        self.dtype = self._dtype()
+        self.stored_dtype = _stored_dtype(source)
+        expanded = self._is_palette or source.bitspersample < 8
+        self.dtype = np.dtype(np.uint8) if expanded else self.stored_dtype
         _check_compression(source)
         is_dark = source.photometric == _PHOTOMETRIC.MINISWHITE
         self._is_inverted = is_dark and self.dtype.kind == 'u'
@@ -85,7 +88,7 @@ class TiffPage:
     def stored_bytes(self) -> int:
         """Bytes of the pixels in the file, if `reads_in_place`."""
         samples = 1 if self._is_palette else self.samples
-        return self.height * self.width * samples * self.source.dtype.itemsize
+        return self.height * self.width * samples * self.stored_dtype.itemsize
 
     def drop_cache(self) -> None:
         """Drops decoded pixels that were kept for later rows."""
@@ -100,7 +103,7 @@ class TiffPage:
           skipped_bytes: distance from the first image, where one directory describes several.
         """
         shape = (stop - start, self.width, 1 if self._is_palette else self.samples)
-        stored_hWC = np.empty(shape, self.source.dtype.newbyteorder('='))
+        stored_hWC = np.empty(shape, self.stored_dtype)
         if self.reads_in_place:
             self._read_in_place(stored_hWC, start, skipped_bytes)
         else:
@@ -122,22 +125,10 @@ class TiffPage:
             source.compression == tifffile.COMPRESSION.NONE
             and not source.is_tiled
             and source.photometric != _PHOTOMETRIC.YCBCR
-            and source.bitspersample == 8 * source.dtype.itemsize
+            and source.bitspersample == 8 * self.stored_dtype.itemsize
             and source.fillorder == 1
             and source.predictor == 1
         )
-
-    def _dtype(self) -> np.dtype:
-        source = self.source
-        if source.dtype is None or not isinstance(source.bitspersample, int):
-            bits = source.bitspersample
-            raise UserError(
-                f'holds samples of {bits} bits and format {int(source.sampleformat)}, which are '
-                'not supported. Convert it to 8- or 16-bit integers or to floats first.'
-            )
-        if self._is_palette or source.bitspersample < 8:
-            return np.dtype(np.uint8)
-        return source.dtype.newbyteorder('=')
 
     def _check_whole(self) -> None:
         """Raises EOFError if pixels are missing; tifffile would return zeros."""
@@ -169,13 +160,9 @@ class TiffPage:
             return source.tilewidth * source.tilelength * samples
         return self.width * min(self.height, source.rowsperstrip) * samples
 
-    @property
-    def _itemsize(self) -> int:
-        return self.source.dtype.itemsize
-
     def _read_in_place(self, rows_hWC: np.ndarray, start: int, skipped_bytes: int) -> None:
         planes, num_strips, _ = self._segments
-        dtype = self.source.dtype.newbyteorder(self.source.parent.byteorder)
+        dtype = self.stored_dtype.newbyteorder(self.source.parent.byteorder)
         row_bytes = self.width * rows_hWC.shape[2] // planes * dtype.itemsize
         strip_rows = self.source.rowsperstrip
         stop = start + len(rows_hWC)
@@ -217,13 +204,17 @@ class TiffPage:
         source = self.source
         self._file.seek(source.dataoffsets[segment])
         data = self._file.read(source.databytecounts[segment])
-        check_fits(max(self._segment_samples, _claimed_samples(source, data)) * self._itemsize)
+        samples = max(self._segment_samples, _claimed_samples(source, data))
+        check_fits(samples * self.stored_dtype.itemsize)
         with decoding():
             pixels, (plane, _, top, left, _), _ = source.decode(
                 data, segment, jpegtables=source.jpegtables, jpegheader=source.jpegheader
             )
-        of_one_bit = source.dtype == bool and pixels.dtype == np.uint8  # fax is decoded to uint8
-        if pixels.dtype.newbyteorder('=') != source.dtype.newbyteorder('=') and not of_one_bit:
+        if pixels is None:  # tifffile's word for an empty segment
+            raise EOFError('it ends before its last pixel')
+        # Fax is decoded to uint8.
+        of_one_bit = self.stored_dtype == np.bool_ and pixels.dtype == np.uint8
+        if pixels.dtype.newbyteorder('=') != self.stored_dtype and not of_one_bit:
             raise UserError(
                 f'is damaged: its tags say {source.dtype}, but its pixels are {pixels.dtype}.'
             )
@@ -232,16 +223,18 @@ class TiffPage:
 
     def _decode_with_pillow(self) -> np.ndarray:
         """Decodes YCbCr that is not JPEG, which only libtiff, through Pillow, converts to RGB."""
-        if self._whole is None:
-            check_fits(2 * self.height * self.width * self.samples)  # before and after conversion
-            with decoding():
-                self._file.seek(0)
-                image = Image.open(self._file, formats=('TIFF',))
-                image.seek(self.source.index)
-                self._whole = np.asarray(image.convert('RGB'))
-            if self._whole.shape != (self.height, self.width, self.samples):
-                raise UserError('holds YCbCr colors with extra samples. Convert it to RGB first.')
-        return self._whole
+        if self._whole is not None:
+            return self._whole
+        check_fits(2 * self.height * self.width * self.samples)  # before and after conversion
+        with decoding():
+            self._file.seek(0)
+            image = Image.open(self._file, formats=('TIFF',))
+            image.seek(self.source.index)
+            whole = np.asarray(image.convert('RGB'))
+        if whole.shape != (self.height, self.width, self.samples):
+            raise UserError('holds YCbCr colors with extra samples. Convert it to RGB first.')
+        self._whole = whole
+        return whole
 
     def _to_display(self, stored_hWC: np.ndarray) -> np.ndarray:
         """Expands palettes, scales samples to 8 bits, inverts unsigned white-is-zero samples."""
@@ -304,6 +297,17 @@ def _check_tags(source: tifffile.TiffPage) -> None:
     )
     if not (are_numbers and are_lists and isinstance(source.photometric, int)):
         raise UserError('is damaged: its tags do not describe a valid image.')
+
+
+def _stored_dtype(source: tifffile.TiffPage) -> np.dtype:
+    """Returns the type of a decoded sample, in native byte order."""
+    if source.dtype is None or not isinstance(source.bitspersample, int):
+        bits = source.bitspersample
+        raise UserError(
+            f'holds samples of {bits} bits and format {int(source.sampleformat)}, which are '
+            'not supported. Convert it to 8- or 16-bit integers or to floats first.'
+        )
+    return source.dtype.newbyteorder('=')
 
 
 def _check_compression(source: tifffile.TiffPage) -> None:

@@ -149,7 +149,7 @@ class TiffReader:
         page = self.pages[0]
         if series and series[0].dataoffset is not None:
             _, shape = _axes_and_shape(series[0])
-            num_bytes = math.prod(shape) * page.source.dtype.itemsize
+            num_bytes = math.prod(shape) * page.stored_dtype.itemsize
             count = num_bytes // page.stored_bytes
         else:
             count = (self._tif.imagej_metadata or {}).get('images', 1)

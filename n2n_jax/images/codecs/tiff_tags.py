@@ -7,9 +7,11 @@ import contextlib
 import io
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
+
+ByteOrder = Literal['<', '>']
 
 # Bytes per value, and per number in it, by tag type: a rational is two numbers (TIFF 6.0, p. 15).
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
@@ -39,13 +41,13 @@ class Tag(NamedTuple):
     Attributes:
       code: TIFF tag code.
       kind: TIFF type code of its values.
-      count: number of values.
+      length: number of values.
       value: their bytes, little-endian; or a nested directory.
     """
 
     code: int
     kind: int
-    count: int
+    length: int
     value: 'bytes | list[Tag]'
 
 
@@ -70,13 +72,13 @@ def preserved(tags: Sequence[Tag]) -> list[Tag]:
     return [tag for tag in tags if tag.code not in _OF_THE_PIXELS]
 
 
-def read_directory(file: BinaryIO, offset: int, order: str, big: bool = False) -> list[Tag]:
+def read_directory(file: BinaryIO, offset: int, order: ByteOrder, big: bool = False) -> list[Tag]:
     """Reads the tags of the directory at `offset`; damaged ones are skipped."""
     return _read_directory(file, offset, order, big, {offset})
 
 
 def _read_directory(
-    file: BinaryIO, offset: int, order: str, big: bool, seen: set[int]
+    file: BinaryIO, offset: int, order: ByteOrder, big: bool, seen: set[int]
 ) -> list[Tag]:
     """Implements `read_directory`; nested directories at `seen` offsets are skipped."""
     count_format, entry_format = ('Q', 'HHQ8s') if big else ('H', 'HHI4s')
@@ -116,7 +118,7 @@ def _read_directory(
 
 def exif_tags(exif: bytes) -> list[Tag]:
     """Reads the preserved tags of the first directory of an EXIF block."""
-    order = '>' if exif.startswith(b'MM') else '<'
+    order: ByteOrder = '>' if exif.startswith(b'MM') else '<'
     try:
         (offset,) = struct.unpack(order + 'I', exif[4:8])
         tags = read_directory(io.BytesIO(exif), offset, order)
@@ -126,7 +128,12 @@ def exif_tags(exif: bytes) -> list[Tag]:
 
 
 def packed_directory(
-    tags: Sequence[Tag], offset: int, *, order: str = '<', big: bool = False, is_last: bool = True
+    tags: Sequence[Tag],
+    offset: int,
+    *,
+    order: ByteOrder = '<',
+    big: bool = False,
+    is_last: bool = True,
 ) -> bytes:
     """Packs a directory for writing at a byte offset.
 
@@ -153,7 +160,7 @@ def packed_directory(
         else:
             field = struct.pack(order + word, position)
             values += value + bytes(len(value) % 2)
-        entries.append(struct.pack(f'{order}HH{word}', tag.code, tag.kind, tag.count) + field)
+        entries.append(struct.pack(f'{order}HH{word}', tag.code, tag.kind, tag.length) + field)
     following = 0 if is_last else offset + head + len(values)
     return b''.join(
         (
@@ -165,7 +172,7 @@ def packed_directory(
     )
 
 
-def _swapped(value: bytes, kind: int, order: str) -> bytes:
+def _swapped(value: bytes, kind: int, order: ByteOrder) -> bytes:
     """Converts values between byte order `order` and little-endian, in either direction."""
     size = 8 if kind == LONG8 else _NUMBER_BYTES[kind]
     if order == '<' or size == 1:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from n2n_jax.images.codecs import tiff_tags
-from n2n_jax.images.codecs.tiff_tags import LONG, LONG8, SHORT, Tag, number_tag
+from n2n_jax.images.codecs.tiff_tags import LONG, LONG8, SHORT, ByteOrder, Tag, number_tag
 
 _STRIP_BYTES = 1 << 18
 _CLASSIC_BYTES = 4_000_000_000  # of pixels; offsets have 32 bits, and tags need some space
@@ -62,7 +62,7 @@ class TiffWriter:
       order: byte order, '<' or '>'.
     """
 
-    def __init__(self, file: BinaryIO, pages: Sequence[Page], *, order: str = '<'):
+    def __init__(self, file: BinaryIO, pages: Sequence[Page], *, order: ByteOrder = '<'):
         self._file, self._pages, self._order = file, pages, order
         self._big = sum(page.num_bytes for page in pages) > _CLASSIC_BYTES
         self._starts: list[list[int]] = [[] for _ in pages]
