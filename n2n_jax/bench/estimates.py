@@ -190,9 +190,11 @@ def _rows_of_clipped(
         for clean_HWC in cleans:
             x_NHWC = _clipped(rng, np.stack([clean_HWC] * 2))
             as_read_NHWC = np.round(255 * x_NHWC).astype(np.uint8)
-            masks = {
+            masks: dict[str, np.ndarray] = {
                 'nothing left out': np.ones(clean_HWC.shape, bool),
-                'clipped values left out': ~saturation.saturated(as_read_NHWC).any(axis=0),
+                'clipped values left out': np.asarray(
+                    ~saturation.saturated(as_read_NHWC).any(axis=0)
+                ),
                 'clipped neighborhoods left out': saturation.unsaturated_mask(as_read_NHWC),
             }
             for method, restore in METHODS.items():

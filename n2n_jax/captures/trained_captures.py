@@ -154,7 +154,7 @@ def _of_initial_weights(run: Path, config: Config, after: tuple[Path, ...] = ())
         return stored
     try:
         with open_for_reading(start) as checkpoints:
-            theirs = checkpoints.config(checkpoints.last_step)
+            theirs = checkpoints.config(checkpoints.newest_step)
     except UserError:
         return Record(
             [],

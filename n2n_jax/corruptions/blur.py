@@ -25,8 +25,11 @@ def sample_image(
         padded = jnp.pad(image_HWC, pad, mode='edge')
         n = image_HWC.shape[axis]
         image_HWC = sum(
-            weights[i] * jax.lax.slice_in_dim(padded, i, i + n, axis=axis)
-            for i in range(2 * RADIUS + 1)
+            (
+                weights[i] * jax.lax.slice_in_dim(padded, i, i + n, axis=axis)
+                for i in range(2 * RADIUS + 1)
+            ),
+            start=jnp.zeros((), image_HWC.dtype),
         )
     return image_HWC, None
 

@@ -63,7 +63,8 @@ def bits(key: jax.Array, counters_N: jax.Array) -> jax.Array:
 def _unrolls(key: jax.Array) -> bool:
     """Whether to unroll here: JAX does so itself on other backends; this file is for Threefry."""
     threefry = str(jax.random.key_impl(key)) == 'threefry2x32'
-    return threefry and jax.config.jax_threefry_partitionable and jax.default_backend() == 'cpu'
+    partitionable = bool(jax.config.values['jax_threefry_partitionable'])
+    return threefry and partitionable and jax.default_backend() == 'cpu'
 
 
 def _unit_interval(bits_N: jax.Array) -> jax.Array:

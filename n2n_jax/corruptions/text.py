@@ -33,6 +33,10 @@ LINE_PITCH = 36  # pixels; the tallest glyphs have 27, the rest is for random ve
 NUM_LAYERS = 32  # each covers about a tenth of the uncovered area; nine tenths take about 25
 
 
+# Next layer, image_HWC, clear_HW (share of the image that shows through), covered pixels.
+_Canvas = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+
 class Atlas(NamedTuple):
     """All glyphs in all sizes, side by side.
 
@@ -188,11 +192,11 @@ def sample_image(
     layout = lay_out(key, h, w, c)
     lines_L1 = jnp.arange(layout.slot_ALW.shape[1])[:, None]
 
-    def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
+    def unfinished(state: _Canvas) -> jax.Array:
         i, _, _, covered = state
         return (covered < target) & (i < NUM_LAYERS)
 
-    def draw_layer(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def draw_layer(state: _Canvas) -> _Canvas:
         i, image_HWC, clear_HW, covered = state
         shift, slot_LW, origin_LW, color_LNC, rank_LN, stop = jax.tree.map(lambda x: x[i], layout)
         line_H, row_H = jnp.divmod(jnp.arange(h) + shift, LINE_PITCH)
@@ -216,7 +220,7 @@ def sample_image(
         return i + 1, image_HWC, clear_HW * (1.0 - ink_HW), covered + new_LNT.sum()
 
     # `covered` counts every layer in full, which is exact until the last one, where the loop ends.
-    state = (0, image_HWC, jnp.ones((h, w)), 0)
+    state = (jnp.int32(0), image_HWC, jnp.ones((h, w)), jnp.int32(0))
     return jax.lax.while_loop(unfinished, draw_layer, state)[1], None
 
 

@@ -134,7 +134,7 @@ class Denoiser:
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         try:
             with open_for_reading(Path(run)) as checkpoints:
-                step = checkpoints.last_step
+                step = checkpoints.newest_step
                 variables = weights.shipped_variables(checkpoints, step, sharding)
                 return cls(checkpoints.config(step).model, variables, step)
         except FileNotFoundError as error:

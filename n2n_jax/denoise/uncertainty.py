@@ -63,7 +63,7 @@ def noise_scale(noisy_HWC: np.ndarray, denoised_HWC: np.ndarray) -> np.ndarray:
       (H, W, C) in these units; 0 where nothing was measured.
     """
     scale_HWC = np.zeros(denoised_HWC.shape)
-    for channel in range(scale_HWC.shape[-1]):
+    for channel in range(denoised_HWC.shape[-1]):
         noisy_HW, value_HW = noisy_HWC[..., channel], denoised_HWC[..., channel].astype(np.float64)
         known_HW = np.isfinite(value_HW) & np.isfinite(noisy_HW)
         if known_HW.any():

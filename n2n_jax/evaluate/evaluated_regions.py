@@ -74,7 +74,8 @@ def pixels(scene: SceneCaptures) -> int:
 
 
 def _is_measured(scene: SceneCaptures) -> bool:
-    return scene.measured_HWC is None or scene.measured_HWC.mean() >= _LEAST_MEASURED
+    measured_HWC = scene.measured_HWC
+    return measured_HWC is None or bool(measured_HWC.mean() >= _LEAST_MEASURED)
 
 
 def _tiles(scene: SceneCaptures, side: int) -> list[SceneCaptures]:

@@ -29,7 +29,7 @@ def evaluate_checkpoint(config: Config, path: Path) -> None:
     workdir = Workdir(path)
     layout = make_layout(batch_size=jax.device_count())
     with open_for_reading(path) as checkpoints:
-        step = checkpoints.last_step
+        step = checkpoints.newest_step
         config = dataclasses.replace(checkpoints.config(step), eval=config.eval)
         check_has_clean_images(config, path)
         evaluator = Evaluator(config, layout)

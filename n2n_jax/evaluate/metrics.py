@@ -79,7 +79,9 @@ def bootstrap_interval(
     values = np.asarray(values, np.float64)
     rows = np.random.default_rng(seed).integers(len(values), size=(num_draws, len(values)))
     means = values[rows].mean(axis=1)
-    # Interpolating with an infinite mean would give NaN.
-    method = 'linear' if np.isfinite(means).all() else 'nearest'
-    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2], method=method)
+    ends = (1 - share) / 2, (1 + share) / 2
+    if np.isfinite(means).all():
+        low, high = np.quantile(means, ends)
+    else:  # interpolating with an infinite mean would give NaN
+        low, high = np.quantile(means, ends, method='nearest')
     return float(low), float(high)

@@ -89,13 +89,18 @@ def verdict(rows: Sequence[dict[str, Any]]) -> Verdict:
     row = next(row for row in rows if row['method'] == MODEL and not row['scene'])
     if row['why']:
         return Verdict(None, None, unknown=row['why'])
-    names = ('over_captures', 'over_nlm', 'over_captures_ci95', 'over_nlm_ci95')
     worse = tuple(
         channel['channel']
         for channel in row['channels'] or ()
         if surely_below(0, channel.get('over_captures'), channel.get('over_captures_ci95'))
     )
-    return Verdict(*(row.get(name) for name in names), worse_channels=worse)
+    return Verdict(
+        row.get('over_captures'),
+        row.get('over_nlm'),
+        row.get('over_captures_ci95'),
+        row.get('over_nlm_ci95'),
+        worse_channels=worse,
+    )
 
 
 def suggested_fixes(whys: Sequence[str], fix: str) -> list[str]:

@@ -141,8 +141,8 @@ def _measurable_difference(
     pairs: Sequence[tuple[without_clean.Patches, without_clean.Patches]],
 ) -> tuple[float | None, Interval]:
     """Computes the gain of the first in dB and its interval; None if not measurable."""
-    value, ci95 = without_clean.difference(pairs, mean_of='mse')
-    value, low, high = (x if math.isfinite(x) else None for x in (value, *ci95))
+    gain, ci95 = without_clean.difference(pairs, mean_of='mse')
+    value, low, high = (x if math.isfinite(x) else None for x in (gain, *ci95))
     return value, (low, high)
 
 

@@ -58,7 +58,7 @@ class _CleanImages:
         self.name, self._source, self._channels = name, source, channels
         num_images = min(len(source.names), most or len(source.names))
         self.names = source.names[:num_images]
-        self.sizes = [tuple(source.size(i)) for i in range(num_images)]
+        self.sizes = [source.size(i) for i in range(num_images)]
         self._hashes: dict[int, str] = {}
         for image, (height, width) in zip(self.names, self.sizes, strict=True):
             if min(height, width) < metrics.SSIM_WINDOW:
@@ -278,7 +278,7 @@ def _score(
         identity_B3
     )
     noisy_BHWC = corruptor.sample_with_keys(keys_B, clean_BHWC).image_BHWC
-    denoised_BHWC = model.apply(variables, noisy_BHWC)
+    denoised_BHWC = models.denoise(model, variables, noisy_BHWC)
     rounded_BHWC = metrics.round_to_uint8(denoised_BHWC)
     clamped_BHWC = denoised_BHWC.clip(0, 1)
     values = {

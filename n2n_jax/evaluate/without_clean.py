@@ -307,12 +307,13 @@ def difference(
     with np.errstate(invalid='ignore'):
         first_D, second_D = _bootstrap_psnr(scenes, seed, mean_of)
         low, high = _interval(first_D - second_D)
-        return float(np.subtract(*means)), (low, high)
+        return means[0] - means[1], (low, high)
 
 
 def _psnr_over_scenes(errors: Sequence[float], mean_of: Literal['dB', 'mse']) -> float:
     """Returns the PSNR over scenes with these squared errors."""
-    return float(_psnr(np.mean(errors)) if mean_of == 'mse' else np.mean(_psnr(np.array(errors))))
+    each = np.array(errors)
+    return float(_psnr(each.mean()) if mean_of == 'mse' else _psnr(each).mean())
 
 
 def _bootstrap_psnr(
@@ -324,11 +325,11 @@ def _bootstrap_psnr(
     covariance of the residuals. The brightness of a scene is drawn once for all methods.
     """
     rng = np.random.default_rng(seed)
-    total_MD = 0.0
+    total_MD: np.ndarray = np.zeros(())
     for methods in scenes:
         residuals_MP = np.stack([patches.residuals_P for patches in methods])
-        root_MM = np.linalg.svd(residuals_MP @ residuals_MP.T, hermitian=True)
-        root_MM = root_MM.U * np.sqrt(root_MM.S)
+        covariance = np.linalg.svd(residuals_MP @ residuals_MP.T, hermitian=True)
+        root_MM = covariance.U * np.sqrt(covariance.S)
         mse_M1 = np.array([[patches.mse] for patches in methods])
         mse_MD = mse_M1 + root_MM @ rng.standard_normal((len(methods), _NUM_DRAWS))
         drift_effects = [
@@ -346,6 +347,6 @@ def _interval(draws_D: np.ndarray) -> tuple[float, float]:
     return float(draws_D[int(0.025 * _NUM_DRAWS)]), float(draws_D[int(0.975 * _NUM_DRAWS)])
 
 
-def _psnr(mse: np.ndarray | float) -> np.ndarray:
+def _psnr(mse: np.ndarray | np.floating) -> np.ndarray:
     with np.errstate(divide='ignore'):
         return -10 * np.log10(np.maximum(mse, 0.0))

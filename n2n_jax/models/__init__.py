@@ -22,13 +22,13 @@ from flax import linen as nn
 from n2n_jax.models import pretrained
 from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.noise_units import REACH, NoiseUnits
-from n2n_jax.models.resnet50 import ResNet50UNet
+from n2n_jax.models.resnet50 import NORMS, ResNet50UNet
 from n2n_jax.models.unet import UNet
 from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
-REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
+REGISTRY: dict[str, Callable[[ModelConfig, jax.typing.DTypeLike], nn.Module]] = {
     'unet': lambda config, dtype: UNet(
         config.channels,
         dtype=dtype,
@@ -37,7 +37,7 @@ REGISTRY: dict[str, Callable[[ModelConfig, jnp.dtype], nn.Module]] = {
     ),
     'resnet50': lambda config, dtype: ResNet50UNet(
         config.channels,
-        norm=config.norm,
+        norm=NORMS[config.norm],
         dtype=dtype,
         plain=config.convolutions == 'plain',
         remat=config.remat,
@@ -113,13 +113,19 @@ def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     """Draws initial variables: {'params': ...}, and 'batch_stats' if the network has any."""
     model = build(config)
     side = model.network.stride
-    variables = model.init(key, jnp.zeros((1, side, side, config.channels)))
+    variables = dict(model.init(key, jnp.zeros((1, side, side, config.channels))))
     last = getattr(model.network, 'last_layer', '')
     if config.zero_last and config.residual and last:
         network = variables['params']['network']
         network = {**network, last: jax.tree.map(jnp.zeros_like, network[last])}
         variables = {**variables, 'params': {'network': network}}
     return variables
+
+
+def denoise(model: Restorer, variables: Any, noisy_BHWC: jax.Array) -> jax.Array:
+    """Applies a network to images in [0, 1]; returns (B, H, W, C), float32, not clipped."""
+    denoised_BHWC: Any = model.apply(variables, noisy_BHWC)  # Flax's type covers `mutable` too
+    return denoised_BHWC
 
 
 def with_encoder(path: Path, variables: dict[str, Any]) -> dict[str, Any]:

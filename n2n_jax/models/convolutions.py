@@ -32,7 +32,7 @@ class Conv(nn.Module):
 
     num_features: int
     kernel_init: nn.initializers.Initializer = he_normal
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
 
     @nn.compact
@@ -49,7 +49,7 @@ class UpConv(nn.Module):
     """A 3x3 convolution of the concatenation [upsampled `low`, `skip`]; attributes as in `Conv`."""
 
     num_features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
 
     @nn.compact

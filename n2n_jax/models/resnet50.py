@@ -20,6 +20,7 @@ from n2n_jax.models.layers import (
 )
 
 Norm = Literal['batch', 'group', 'none']
+NORMS: dict[str, Norm] = {'batch': 'batch', 'group': 'group', 'none': 'none'}
 
 _MAX_MATMUL_SIDE = 4  # pixels; maps up to this size are convolved by a matrix product
 
@@ -68,7 +69,7 @@ class _EncoderConv(nn.Module):
     num_features: int
     size: int
     norm: Norm
-    dtype: jnp.dtype
+    dtype: jax.typing.DTypeLike
     stride: int = 1
     last_in_branch: bool = False
 
@@ -131,7 +132,7 @@ class Bottleneck(nn.Module):
     stride: int
     project: bool
     norm: Norm
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
@@ -166,7 +167,7 @@ class ResNet50(nn.Module):
     """
 
     norm: Norm = 'batch'
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     remat: bool = False
 
     @nn.compact
@@ -221,7 +222,7 @@ class ResNet50UNet(nn.Module):
     out_channels: int
     norm: Norm = 'batch'
     decoder_widths: tuple[int, int, int, int, int] = (128, 96, 64, 64, 32)
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
     remat: bool = False
 
@@ -245,6 +246,7 @@ class ResNet50UNet(nn.Module):
         """
 
         def conv(y_BHWC: jax.Array, num_features: int, name: str, size: int = 3) -> jax.Array:
+            layer: nn.Conv | Conv
             if size == 1:
                 layer = nn.Conv(
                     num_features, (1, 1), kernel_init=he_normal, dtype=self.dtype, name=name

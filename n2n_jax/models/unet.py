@@ -24,7 +24,7 @@ class UNet(nn.Module):
     """
 
     out_channels: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
     remat: bool = False
 

@@ -37,4 +37,4 @@ def network_of(run: Path) -> ModelConfig:
       UserError: there is no run, or it has no complete checkpoint.
     """
     with open_for_reading(run) as checkpoints:
-        return checkpoints.config(checkpoints.last_step).model
+        return checkpoints.config(checkpoints.newest_step).model

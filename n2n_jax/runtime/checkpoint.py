@@ -54,7 +54,7 @@ class Checkpoints:
                 create=not self._read_only,
                 read_only=self._read_only,
                 preservation_policy=(
-                    None if self._read_only else preservation_policy.LatestN(keep + 1)
+                    None if keep is None else preservation_policy.LatestN(keep + 1)
                 ),
             )
             self._manager = ocp.CheckpointManager(self._path.absolute(), options=options)
@@ -79,6 +79,18 @@ class Checkpoints:
     def last_step(self) -> int | None:
         """Step of the newest complete checkpoint, None if there is none."""
         return self._manager.latest_step()
+
+    @property
+    def newest_step(self) -> int:
+        """Step of the newest complete checkpoint, of a run that has had one.
+
+        Raises:
+          FileNotFoundError: it was deleted.
+        """
+        step = self.last_step
+        if step is None:
+            raise FileNotFoundError(f'{self._path} holds no checkpoint any more.')
+        return step
 
     def save(self, step: int, items: dict[str, Any], meta: dict[str, Any]) -> None:
         """Starts to write a checkpoint; every process must call this.

@@ -321,7 +321,7 @@ def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
         if key not in known:
             raise UserError(f"Unknown config key '{name}'. {did_you_mean(key, known)}")
         kind = known[key].type
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             arguments[key] = _from_dict(kind, value, name + '.')
             continue
         if kind is float and type(value) is int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 from n2n_jax.runtime.errors import UserError
@@ -95,9 +96,9 @@ def from_text(name: str, text: str, its_field: Field) -> Any:
     Raises:
       UserError: the text is not of the type of the field.
     """
-    kind = its_field.type
+    parse = _PARSERS[its_field.type]
     try:
-        return _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        return parse(text)
     except (KeyError, ValueError):
         raise wrong_type(name, text, its_field) from None
 
@@ -114,4 +115,15 @@ _BOOLEANS = {
     **dict.fromkeys(('true', 't', '1', 'yes', 'y', 'on'), True),
     **dict.fromkeys(('false', 'f', '0', 'no', 'n', 'off'), False),
 }
-_TYPE_NAMES = {int: 'a whole number', float: 'a number', str: 'text', bool: 'True or False'}
+_PARSERS: dict[object, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: lambda text: _BOOLEANS[text.lower()],
+}
+_TYPE_NAMES: dict[object, str] = {
+    int: 'a whole number',
+    float: 'a number',
+    str: 'text',
+    bool: 'True or False',
+}

@@ -1,6 +1,7 @@
 """Parses the command line of `python -m n2n_jax.main`: a config file, and its keys as flags."""
 
 import argparse
+import functools
 import re
 import shutil
 import sys
@@ -93,12 +94,14 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     for key, its_field in fields():
         names = [key, earlier[key]] if key in earlier else [key]
         flags = [f'--{_KEY}{name}' for name in names]
-        options = {'dest': key, 'default': argparse.SUPPRESS, 'help': argparse.SUPPRESS}
+        add = functools.partial(
+            parser.add_argument, dest=key, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
         if its_field.type is bool:  # may stand alone
-            parser.add_argument(*flags, nargs='?', const='True', **options)
-            parser.add_argument(f'--no{_KEY}{key}', action='store_const', const='False', **options)
+            add(*flags, nargs='?', const='True')
+            add(f'--no{_KEY}{key}', action='store_const', const='False')
         else:
-            parser.add_argument(*flags, **options)
+            add(*flags)
 
 
 def _normalize_for_argparse(argv: Sequence[str]) -> list[str]:
@@ -117,8 +120,8 @@ def _unknown_argument(word: str) -> UserError:
     if not word.startswith('-'):
         return UserError(f"Unknown argument '{word}': write --config FILE --workdir DIR.")
     if name.startswith(_KEY):
-        key, known = name.removeprefix(_KEY), [key for key, _ in fields()]
-        return UserError(f"Unknown config key '{key}'. {did_you_mean(key, known)}")
+        key, keys = name.removeprefix(_KEY), [key for key, _ in fields()]
+        return UserError(f"Unknown config key '{key}'. {did_you_mean(key, keys)}")
     known = ('config', 'workdir', 'mode', 'help')
     return UserError(f"Unknown flag '--{name}'. {did_you_mean(name, known)} See --help.")
 

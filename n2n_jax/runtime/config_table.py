@@ -13,7 +13,12 @@ from n2n_jax.runtime.config_fields import Field
 from n2n_jax.runtime.config_identity import may_change
 
 _NO_BREAK = '\N{NO-BREAK SPACE}'  # between words that must stay on one line
-_TYPES = {int: 'whole number', float: 'number', str: 'text', bool: 'True or False'}
+_TYPES: dict[object, str] = {
+    int: 'whole number',
+    float: 'number',
+    str: 'text',
+    bool: 'True or False',
+}
 
 _INTRODUCTION = """# Config keys
 
@@ -70,7 +75,7 @@ def markdown() -> str:
 def _sections() -> Iterator[tuple[str, str, list[tuple[str, Field]]]]:
     """Yields the name, title and keys of each section; keys outside are the 'top level'."""
     titles = {
-        section.name: section.type.__doc__
+        section.name: section.type.__doc__ or section.name  # none with python -OO
         for section in dataclasses.fields(Config)
         if dataclasses.is_dataclass(section.type)
     }

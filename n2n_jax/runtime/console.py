@@ -23,7 +23,7 @@ def keep_compiled_code() -> None:
     """
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values['jax_compilation_cache_dir']:
         jax.config.update('jax_compilation_cache_dir', str(default_cache_dir() / 'xla'))
 
 
@@ -121,7 +121,7 @@ def _missing_devices() -> str:
     JAX raises errors of several kinds for that, even a bare AssertionError.
     """
     asked, jax = os.environ.get('JAX_PLATFORMS'), sys.modules.get('jax')
-    if not asked or not hasattr(jax, 'local_devices'):
+    if not asked or jax is None or not hasattr(jax, 'local_devices'):
         return ''
     try:
         jax.local_devices()

@@ -132,7 +132,8 @@ class Layout:
     def local_rows(self, batch_size: int) -> np.ndarray:
         """Returns the rows of a batch that the devices of this process hold, ascending."""
         indices = self.by_batch().addressable_devices_indices_map((batch_size,))
-        rows = {row for (cut,) in indices.values() for row in range(*cut.indices(batch_size))}
+        cuts = [index[0] for index in indices.values() if index is not None]
+        rows = {row for cut in cuts for row in range(*cut.indices(batch_size))}
         return np.array(sorted(rows))
 
     def place(self, host_array: np.ndarray, *, batch_axis: int | None) -> jax.Array:

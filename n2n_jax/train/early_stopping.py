@@ -73,7 +73,9 @@ def worse_than_its_input(row: dict[str, Any]) -> bool:
     if mse is not None and raw is not None:
         return mse > raw * (1 - _SMALLEST_SHARE)
     psnr, raw_psnr = row.get('psnr_estimate'), row.get('psnr_estimate_input')
-    return None not in (psnr, raw_psnr) and psnr < raw_psnr + SMALLEST_GAIN
+    if psnr is None or raw_psnr is None:
+        return False
+    return psnr < raw_psnr + SMALLEST_GAIN
 
 
 def without_gain(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:

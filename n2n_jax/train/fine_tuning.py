@@ -46,7 +46,7 @@ def check_start(config: Config) -> None:
 def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
     """Returns the weights that the run `model.init_from` ships: the best ones, if it selects."""
     with open_for_reading(Path(config.model.init_from)) as checkpoints:
-        step = checkpoints.last_step
+        step = checkpoints.newest_step
         variables = shipped_variables(checkpoints, step, sharding)
         in_units = bool(checkpoints.config(step).model.noise)
     _log.info(

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 AUTO = 'auto'  # as optim.loss
 
+_FOR_CLEAN = 'l2'
 _CLEAN_VALUES = (0, 64, 128, 192, 255)  # of 255: where `worst_shift` looks for a shift
 _SHAPE_BHWC = (4, 64, 64, 1)  # flat captures of each clean value
 _CANDIDATES = range(-64, 320)  # of 255
@@ -38,6 +39,8 @@ def choose(name: str, target: Corruptor | None) -> str:
       UserError: there is no such loss, or `name` is 'auto' and no loss is suitable.
     """
     check_name(name)
+    if target is None:
+        return _FOR_CLEAN if name == AUTO else name
     suitable = suitable_loss(target)
     if name == AUTO:
         if suitable is None:
@@ -72,7 +75,7 @@ def suits(loss: Loss, target: Corruptor | None) -> bool:
 def suitable_loss(target: Corruptor | None) -> str | None:
     """Returns the name of the loss that suits such targets best, None if none does."""
     if target is None:
-        return 'l2'
+        return _FOR_CLEAN
     for statistic in target.clean_statistics.observed:
         for name, loss in losses.REGISTRY.items():
             if loss.statistic == statistic and loss.uses_mask == target.masks:
@@ -134,7 +137,8 @@ def best_constant(loss: Loss, target: Corruptor, value: int, *, seed: int = 0) -
 def _flat_captures(
     key: jax.Array, value: jax.Array, *, target: Corruptor
 ) -> tuple[jax.Array, jax.Array | None]:
-    return tuple(target.sample(key, jnp.full(_SHAPE_BHWC, value, jnp.float32)))
+    captures = target.sample(key, jnp.full(_SHAPE_BHWC, value, jnp.float32))
+    return captures.image_BHWC, captures.mask_BHWC
 
 
 @functools.partial(jax.jit, static_argnames='loss')
@@ -142,6 +146,7 @@ def _best_candidate(
     target_BHWC: jax.Array, mask_BHWC: jax.Array | None, *, loss: Loss
 ) -> jax.Array:
     def value(candidate: jax.Array) -> jax.Array:
-        return loss(jnp.full_like(target_BHWC, candidate), target_BHWC, mask_BHWC, 1.0)[0]
+        constant_BHWC = jnp.full_like(target_BHWC, candidate)
+        return loss(constant_BHWC, target_BHWC, mask_BHWC, jnp.float32(1))[0]
 
     return jnp.argmin(jax.lax.map(value, jnp.array(_CANDIDATES, jnp.float32) / 255))

@@ -34,7 +34,7 @@ def compile_step(
     Raises:
       UserError: it needs more memory than a device has; says which settings fit.
     """
-    if jax.config.jax_disable_jit:
+    if jax.config.values['jax_disable_jit']:
         raise UserError('JAX_DISABLE_JIT prevents compiling the training step: unset it.')
     compiled = _compile(config, task, feed, layout, num_steps)
     needed, limit = program_bytes(compiled), device_bytes()

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -123,6 +124,8 @@ def prepare(
     check(config)
     held_out: Sequence[SceneCaptures] = ()
     trained: Sequence[TrainedScene] = ()
+    feed: Feed
+    evaluator: Evaluators | None
     if loaded is None:
         feed, evaluator = _prepare_images(config, layout)
     else:
@@ -157,11 +160,13 @@ def new_state(config: Config, layout: Layout) -> TrainState:
     """Returns the state before the first step, placed on the devices."""
 
     # Without the plan: its values would be constants of the program, to compile for every plan.
-    def init() -> TrainState:
-        return init_state(config).replace(plan=None)
+    def init() -> dict[str, Any]:
+        state = init_state(config)
+        names = [field.name for field in dataclasses.fields(state) if field.name != 'plan']
+        return {name: getattr(state, name) for name in names}
 
     state = jax.jit(init, out_shardings=layout.replicated)()
-    return state.replace(plan=placed_plan(config, layout))
+    return TrainState(**state, plan=placed_plan(config, layout))
 
 
 def placed_plan(config: Config, layout: Layout) -> optimizers.Plan:

@@ -1,5 +1,6 @@
 """The starting state of a run: its newest checkpoint, another run's weights, or random weights."""
 
+import dataclasses
 import functools
 import logging
 from pathlib import Path
@@ -51,7 +52,7 @@ def starting_state(config: Config, checkpoints: Checkpoints, layout: Layout) -> 
         _log.info('Starting from random weights.')
     if variables is not None:
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
-        state = state.replace(variables=variables, ema=ema)
+        state = dataclasses.replace(state, variables=variables, ema=ema)
     return state
 
 

@@ -194,7 +194,7 @@ class Run:
         if now != before:
             self._meta['config'] = dataclasses.asdict(changed)
             plan = placed_plan(changed, self._prepared.layout)
-            self._state = self._state.replace(plan=plan)
+            self._state = dataclasses.replace(self._state, plan=plan)
             self._log.progress.end_at(now)
 
     def stopped_early(self) -> str:

@@ -62,9 +62,7 @@ def init_state(config: Config) -> TrainState:
 Gradients = Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, Any, Any]]
 
 
-def make_train_step(
-    config: Config, task: Task, feed: Feed, layout: Layout
-) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, jax.Array]]]:
+def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> jax.stages.Wrapped:
     """Returns the jitted step: (state, feed.constants, feed.inputs(...)) -> (state, metrics (K,)).
 
     It does one update for each step of the inputs. The state is donated.
@@ -76,7 +74,7 @@ def make_train_step(
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         progress = state.step * state.plan.per_step
-        denoise = functools.partial(model.apply, state.variables)
+        denoise = functools.partial(models.denoise, model, state.variables)
         now = Moment(config.seed, state.step, progress, denoise)
         pair = task.pair(feed.batch(constants, inputs), now)
         old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}

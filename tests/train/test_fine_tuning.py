@@ -58,7 +58,7 @@ def test_weights_of_a_run_that_saw_its_images_otherwise_are_said_to_be_a_worse_s
     theirs = tiny_config(**units, **{'model.noise': old}).model
     ours = tiny_config(**units, **{'model.noise': new, 'model.init_from': str(tmp_path)})
     run = types.SimpleNamespace(
-        last_step=3, config=lambda step: types.SimpleNamespace(model=theirs)
+        newest_step=3, config=lambda step: types.SimpleNamespace(model=theirs)
     )
     monkeypatch.setattr(fine_tuning, 'open_for_reading', lambda _: contextlib.nullcontext(run))
     weights = first_variables(theirs)

@@ -49,9 +49,9 @@ def _draw_text(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     while np.asarray(covered).mean() < 0.25 * 255:
         font = ImageFont.load_default(size=int(rng.integers(10, 31)))
         words = ''.join(rng.choice(letters, int(rng.integers(10, 25))))
-        corner = tuple(int(v) for v in rng.integers(-20, picture.size[0], 2))
-        draw.text(corner, words, tuple(int(v) for v in rng.integers(0, 256, 3)), font=font)
-        draw_covered.text(corner, words, 255, font=font)
+        left, top = (int(v) for v in rng.integers(-20, picture.size[0], 2))
+        draw.text((left, top), words, tuple(int(v) for v in rng.integers(0, 256, 3)), font=font)
+        draw_covered.text((left, top), words, 255, font=font)
     return np.asarray(picture, np.float32) / 255
 
 

@@ -88,7 +88,8 @@ def _find_without(captures_NHWC: np.ndarray, excluded: set[int]) -> shared_noise
     found = shared_noise.find(captures_NHWC[kept])
     if found is None:
         return None
-    return dataclasses.replace(found, pair=tuple(kept[k] for k in found.pair))
+    first, second = found.pair
+    return dataclasses.replace(found, pair=(kept[first], kept[second]))
 
 
 def _misplaced_captures(view: View) -> set[int]:

@@ -263,6 +263,9 @@ def _legend(scenes: Sequence[audit.SceneAudit]) -> str:
 
 
 def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
+    noise, autocorrelation_LL = scene.noise, scene.autocorrelation_LL
+    assert noise is not None  # else there are no pictures
+    assert autocorrelation_LL is not None
     n, h, w, c = scene.shape
     what = f'{n} captures, {w}x{h}, {"gray" if c == 1 else "color"}, {scene.kind}'
     findings = ''.join(
@@ -284,9 +287,9 @@ def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
             'deviations. It should show noise and nothing of the scene.',
         ),
         _figure(
-            _noise_plot(scene),
+            _noise_plot(noise),
             'Noise variance over signal, and the fitted line of photon and read noise: '
-            f'{line_in_words(scene.noise)}.',
+            f'{line_in_words(noise)}.',
         ),
         _figure(
             _histogram(shown),
@@ -294,7 +297,7 @@ def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
             'clipping.',
         ),
         _figure(
-            _autocorrelation_map(scene),
+            svg.cells(autocorrelation_LL.tolist(), title='autocorrelation of the noise'),
             'Autocorrelation of the noise up to five pixels away, centered. Noise that is '
             'independent between pixels shows a single dark cell.',
         ),
@@ -325,9 +328,7 @@ def line_in_words(model: NoiseModel) -> str:
     )
 
 
-def _noise_plot(scene: audit.SceneAudit) -> str:
-    model = scene.noise
-    assert model is not None  # else there is no page of the scene
+def _noise_plot(model: NoiseModel) -> str:
     signal, variance = model.signal_B, model.variance_B
     x = float(signal.min()), float(signal.max())
     top = float(variance.max()) * 1.1 or 1.0
@@ -353,9 +354,3 @@ def _histogram(shown: Pictures) -> str:
         y_label='square root of the count',
         title='histogram of all captures',
     )
-
-
-def _autocorrelation_map(scene: audit.SceneAudit) -> str:
-    lags = scene.autocorrelation_LL
-    assert lags is not None  # else there is no page of the scene
-    return svg.cells(lags.tolist(), title='autocorrelation of the noise')

@@ -49,9 +49,9 @@ def measured_part(
         mask_HWC = ~measured_HWC
     if not mask_HWC.any():
         return MeasuredPart(captures_NHWC)
-    mask_HW = mask_HWC.any(axis=-1)
+    mask_HW = np.asarray(mask_HWC.any(axis=-1))
     if mask_HW.all():  # no pixel was measured in all channels: only crop those without any
-        mask_HW = mask_HWC.all(axis=-1)
+        mask_HW = np.asarray(mask_HWC.all(axis=-1))
     rows, columns = _rectangle(mask_HW)
     part_NHWC, left_HWC = captures_NHWC[:, rows, columns], mask_HWC[rows, columns]
     if not left_HWC.any():
@@ -89,9 +89,9 @@ def _rectangle(mask_HW: np.ndarray) -> tuple[slice, slice]:
     that it holds at least half of what was measured.
     """
     measured_HW = ~mask_HW
-    bounds = tuple(
-        slice(int(np.argmax(line)), len(line) - int(np.argmax(line[::-1])))
-        for line in (measured_HW.any(axis=1), measured_HW.any(axis=0))
+    bounds = (
+        _from_first_to_last(np.asarray(measured_HW.any(axis=1))),
+        _from_first_to_last(np.asarray(measured_HW.any(axis=0))),
     )
     inside_HW = mask_HW[bounds]
     if not measured_HW.any() or inside_HW.mean() <= _MOST_FILLED:
@@ -101,13 +101,18 @@ def _rectangle(mask_HW: np.ndarray) -> tuple[slice, slice]:
     masked_RK = np.add.reduceat(np.add.reduceat(inside_HW, rows, 0, dtype=int), columns, 1)
     free_RK = masked_RK <= _MOST_FILLED * side**2
     top, bottom, left, right = (side * k for k in _largest_rectangle(free_RK))
-    origin = bounds[0].start, bounds[1].start
-    chosen = slice(origin[0] + top, origin[0] + bottom), slice(origin[1] + left, origin[1] + right)
-    chosen = tuple(
-        slice(one.start, min(one.stop, bound.stop))
-        for one, bound in zip(chosen, bounds, strict=True)
-    )
+    chosen = _part(bounds[0], top, bottom), _part(bounds[1], left, right)
     return chosen if measured_HW[chosen].sum() >= measured_HW.sum() / 2 else bounds
+
+
+def _from_first_to_last(line: np.ndarray) -> slice:
+    """Returns the slice from the first True to the last."""
+    return slice(int(np.argmax(line)), len(line) - int(np.argmax(line[::-1])))
+
+
+def _part(whole: slice, start: int, stop: int) -> slice:
+    """Returns a slice that is counted from the start of another one, and ends where that does."""
+    return slice(whole.start + start, min(whole.start + stop, whole.stop))
 
 
 def _largest_rectangle(free_RK: np.ndarray) -> tuple[int, int, int, int]:

@@ -348,8 +348,11 @@ def _solve(bands: list[_Equations]) -> tuple[np.ndarray, np.ndarray, float]:
     largest = max(band.variance for band in bands)
     # Weighted by noise and number of independent values; identical captures have no noise.
     weights = [band.independent / max(band.variance, 1e-12 * largest, 1e-30) for band in bands]
-    matrix_22B = sum(weight * band.matrix_22B for weight, band in zip(weights, bands, strict=True))
-    right_2B = sum(weight * band.right_2B for weight, band in zip(weights, bands, strict=True))
+    matrix_22B = np.zeros_like(bands[0].matrix_22B)
+    right_2B = np.zeros_like(bands[0].right_2B)
+    for weight, band in zip(weights, bands, strict=True):
+        matrix_22B = matrix_22B + weight * band.matrix_22B
+        right_2B = right_2B + weight * band.right_2B
     values_D, directions_2D = np.linalg.eigh(matrix_22B.sum(axis=-1))
     # Variance of the matrix along each direction if there were only noise.
     chance_D = np.zeros(2)

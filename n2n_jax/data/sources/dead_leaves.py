@@ -354,7 +354,8 @@ def _stripes(rng: np.random.Generator, leaf_HW: np.ndarray, num_leaves: int) -> 
 def _box_down(fine_HWC: np.ndarray) -> np.ndarray:
     """Averages blocks of the supersampling factor, which antialiases the edges."""
     s = _SUPERSAMPLING
-    return sum(fine_HWC[y::s, x::s] for y in range(s) for x in range(s)) / s**2
+    parts = [fine_HWC[y::s, x::s] for y in range(s) for x in range(s)]
+    return sum(parts, start=np.zeros_like(parts[0])) / s**2
 
 
 def _focus(rng: np.random.Generator, image_HWC: np.ndarray, near_HWC: np.ndarray) -> np.ndarray:

@@ -206,7 +206,7 @@ class TiffReader:
 
 def _axes_and_shape(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
     """Returns all axes, including those of length 1, which early versions of tifffile drop."""
-    if hasattr(series, 'get_axes'):
+    if hasattr(series, 'get_axes') and hasattr(series, 'get_shape'):
         return series.get_axes(False), series.get_shape(False)
     return series.axes, series.shape
 

@@ -20,7 +20,10 @@ _SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff'}
 ImageFiles = list[tuple[str, Path]]
 
 
-class ImageSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ImageSet(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg] # TFDS has no types
+):
     """A small, fixed set of images, read from a local folder or downloaded.
 
     The default methods suit a set with one split, 'test', and one URL per image.
