@@ -83,7 +83,7 @@ def read_mean(reads: Sequence[Read], scale: PixelRange, start: int, stop: int) -
       The mean in the range of the network, (h, W, C); NaN where no capture measured it.
     """
     total_hWC = scale.to_network(reads[0](start, stop))
-    num_hWC = np.int32(~np.isnan(total_hWC))
+    num_hWC = (~np.isnan(total_hWC)).astype(np.int32)
     total_hWC[num_hWC == 0] = 0
     for read in reads[1:]:
         part_hWC = scale.to_network(read(start, stop))

@@ -137,8 +137,9 @@ def _blur(image_BHWC: jax.Array) -> jax.Array:
     kernel = np.exp(-(offsets**2) / (2 * _BLUR**2))
     taps = [float(tap) for tap in kernel / kernel.sum()]
     padded_BHWC = _padded(image_BHWC, _RADIUS)
-    rows_BHWC = sum(tap * padded_BHWC[:, i : i + h] for i, tap in enumerate(taps))
-    return sum(tap * rows_BHWC[:, :, i : i + w] for i, tap in enumerate(taps))
+    zero = jnp.zeros((), image_BHWC.dtype)
+    rows_BHWC = sum((tap * padded_BHWC[:, i : i + h] for i, tap in enumerate(taps)), start=zero)
+    return sum((tap * rows_BHWC[:, :, i : i + w] for i, tap in enumerate(taps)), start=zero)
 
 
 def _median_3x3(image_BHWC: jax.Array) -> jax.Array:
