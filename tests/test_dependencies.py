@@ -27,6 +27,7 @@ NOT_IMPORTED = {
     'imagecodecs': 'tifffile decodes with it',
     'importlib-resources': 'tensorflow-datasets imports it without declaring it',
     'jupyterlab': 'opens notebooks/',
+    'mypy': 'a command',
     'pytest-xdist': 'pytest -n',
     'ruff': 'a command',
     'setuptools': 'builds the wheel in tests/test_wheel.py',

@@ -103,6 +103,14 @@ def test_a_checkpoint_that_is_gone_is_not_called_damaged(tmp_path):
             checkpoints.meta(4)
 
 
+def test_a_run_whose_checkpoints_are_all_gone_says_so(tmp_path):
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(FileNotFoundError, match='checkpoints holds no checkpoint any more'),
+    ):
+        _ = checkpoints.newest_step
+
+
 @pytest.mark.parametrize(
     ('error', 'words'),
     [

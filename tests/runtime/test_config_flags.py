@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from n2n_jax.runtime import config_flags
-from n2n_jax.runtime.config import fields
+from n2n_jax.runtime import config_flags, config_table
+from n2n_jax.runtime.config import ModelConfig, fields
 from n2n_jax.runtime.errors import UserError
 
 CONFIG = str(Path(__file__).parents[2] / 'configs' / 'unet_gauss.py')
@@ -188,3 +188,9 @@ def test_a_config_file_that_imports_what_is_not_installed_is_no_config_file(tmp_
 def test_a_mistake_in_a_config_file_is_said_with_its_line(tmp_path, lines, message):
     with pytest.raises(UserError, match=message):
         parse(config=write(tmp_path, *lines))
+
+
+def test_the_help_does_without_docstrings(monkeypatch):
+    """As with `python -OO`."""
+    monkeypatch.setattr(ModelConfig, '__doc__', None)
+    assert 'model: model\n' in config_table.help_text(80)
