@@ -28,19 +28,18 @@ def psnr(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(mse(image_BHWC, clean_BHWC))
 
 
-def _window_means(image_BHWC: jax.Array | np.ndarray) -> jax.Array:
+def _window_means(image_BHWC: jax.Array) -> jax.Array:
     """Averages under the Gaussian window, at every position where it fits."""
     offsets = np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1)
     weights = np.exp(-0.5 * (offsets / _SSIM_SIGMA) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
-    means_BHWC = jnp.asarray(image_BHWC)
     for axis in (1, 2):
-        n = means_BHWC.shape[axis] - 2 * _SSIM_RADIUS
-        means_BHWC = sum(
-            weight * jax.lax.slice_in_dim(means_BHWC, i, i + n, axis=axis)
+        n = image_BHWC.shape[axis] - 2 * _SSIM_RADIUS
+        image_BHWC = sum(
+            weight * jax.lax.slice_in_dim(image_BHWC, i, i + n, axis=axis)
             for i, weight in enumerate(weights)
         )
-    return means_BHWC
+    return image_BHWC
 
 
 def ssim(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
@@ -57,7 +56,7 @@ def ssim(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
     return jnp.mean(ssim_map(image_BHWC, clean_BHWC), axis=(1, 2, 3))
 
 
-def ssim_map(image_BHWC: jax.Array | np.ndarray, clean_BHWC: jax.Array | np.ndarray) -> jax.Array:
+def ssim_map(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
     """Computes SSIM at each position where the window fits, (B, H - 10, W - 10, C)."""
     mean_x, mean_y = _window_means(image_BHWC), _window_means(clean_BHWC)
     var_x = _window_means(image_BHWC**2) - mean_x**2
