@@ -48,7 +48,7 @@ def imported(folder, *, at_start=False):
       folder: with Python files, at any depth.
       at_start: only those that are imported as soon as their module is.
     """
-    own = {'n2n_jax', 'configs', 'tests', *(path.stem for path in (ROOT / 'tests').glob('*.py'))}
+    own = {'n2n_jax', 'configs', 'tests', *(path.stem for path in (ROOT / 'tests').rglob('*.py'))}
     found = {}
     for path in sorted(folder.rglob('*.py')):
         nodes = list(_nodes(ast.parse(path.read_text('utf-8')), at_start))
