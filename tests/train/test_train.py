@@ -32,7 +32,9 @@ def loop_config(image_folder, **changes):
     )
 
 
-@pytest.mark.parametrize('feed', ['device', 'stream'])
+@pytest.mark.parametrize(
+    'feed', ['device', pytest.param('stream', marks=pytest.mark.eight_devices)]
+)
 def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, feed):
     config = loop_config(
         image_folder, **{'data.feed': feed, 'model.norm': 'batch', 'train.steps': 6}
@@ -61,6 +63,7 @@ def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, feed)
     assert [row['step'] for row in rows[0]] == [2, 4, 6]
 
 
+@pytest.mark.eight_devices
 def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
     caplog.set_level('INFO')
     config = loop_config(image_folder)
