@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2n_jax.images.open_files import OpenFiles
+from n2n_jax.images.file_cache import OpenFiles
 from n2n_jax.runtime.errors import UserError
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from n2n_jax.denoise.denoiser import Read
 from n2n_jax.denoise.jobs import Job
 from n2n_jax.images import row_writer
-from n2n_jax.images.open_files import FewFiles, ReopenedFile
+from n2n_jax.images.file_cache import FewFiles, ReopenedFile
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.images.row_writer import Frame, Source
 from n2n_jax.runtime.errors import UserError

@@ -13,7 +13,7 @@ from n2n_jax.captures.find import find_scenes
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.denoise.files import Options, denoise_files
 from n2n_jax.denoise.jobs import Job, jobs_of_scenes
-from n2n_jax.images import image_io, open_files
+from n2n_jax.images import image_io, file_cache
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_scene_may_have_more_captures_than_files_may_be_open(
     for path, image in zip(paths, stack, strict=True):
         image_io.write_pixels(path, image)
     num_open, most = 0, 0
-    real = open_files.open_image
+    real = file_cache.open_image
 
     @contextlib.contextmanager
     def counted(path):
@@ -185,7 +185,7 @@ def test_a_scene_may_have_more_captures_than_files_may_be_open(
             yield image
         num_open -= 1
 
-    monkeypatch.setattr(open_files, 'open_image', counted)
+    monkeypatch.setattr(file_cache, 'open_image', counted)
     job = Job(tuple(paths), (0,) * 40, tmp_path / f'out{suffix}')
     assert denoise_files(identity(), [job], Options(combine=combine)) == []
     written = image_io.read_image(job.target).pixels

@@ -22,7 +22,7 @@ from n2n_jax import images
 from n2n_jax.captures.find import find_scenes
 from n2n_jax.captures.scene_files import Capture, Scene, read_scene, read_scenes
 from n2n_jax.data.sources.folder import FolderSource
-from n2n_jax.images import image_io, open_files, row_writer, stacks
+from n2n_jax.images import image_io, file_cache, row_writer, stacks
 from n2n_jax.runtime import host_memory
 from n2n_jax.runtime.errors import UserError
 
@@ -378,7 +378,7 @@ def test_files_are_closed_after_reading(tmp_path):
 
 
 def test_more_stacks_than_files_may_be_open_are_read_side_by_side(tmp_path, monkeypatch):
-    monkeypatch.setattr(open_files, '_MOST_OPEN', 2)
+    monkeypatch.setattr(file_cache, '_MOST_OPEN', 2)
     paths = [tmp_path / f'{k}.tif' for k in range(5)]
     for k, path in enumerate(paths):
         odd_files.pages(path, odd_files.DEEP[:3] + np.uint16(k))
