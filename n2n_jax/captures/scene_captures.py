@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from n2n_jax.captures.find import find_scenes, find_single_images
+from n2n_jax.captures.grouping import find_scenes, find_single_images
 from n2n_jax.captures.measure import measured_part
 from n2n_jax.captures.scene_files import Scene, read_scenes
 from n2n_jax.images import constant_areas
@@ -59,7 +59,7 @@ def find(config: CapturesConfig) -> list[Scene]:
     """Finds the scenes of a config without reading them.
 
     Raises:
-      UserError: as `n2n_jax.captures.find`; or options are mutually exclusive.
+      UserError: as `n2n_jax.captures.grouping`; or options are mutually exclusive.
     """
     paths = path_list.parted(config.paths)
     if config.single:
@@ -82,7 +82,7 @@ def load(config: CapturesConfig) -> list[SceneCaptures]:
     """Reads all captures of a config.
 
     Raises:
-      UserError: as `n2n_jax.captures.find`; scenes differ in channels or type; values are not
+      UserError: as `n2n_jax.captures.grouping`; scenes differ in channels or type; values are not
         finite or all the same; too many channels.
     """
     found = find(config)

@@ -224,7 +224,7 @@ def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
     output = jobs.Output(*arguments.output)
     if not arguments.combine:
         return jobs.jobs_of_files(paths, output, maps=_maps(arguments))
-    from n2n_jax.captures.find import find_scenes
+    from n2n_jax.captures.grouping import find_scenes
 
     scenes = find_scenes(
         paths, pattern=arguments.pattern or None, interleaved=arguments.interleaved

@@ -5,7 +5,7 @@ import json
 import pytest
 from image_files import names, save
 
-from n2n_jax.captures.find import find_scenes
+from n2n_jax.captures.grouping import find_scenes
 from n2n_jax.runtime.errors import UserError
 
 

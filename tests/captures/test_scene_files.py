@@ -8,7 +8,7 @@ import tifffile
 from image_files import image, noise
 from PIL import Image
 
-from n2n_jax.captures.find import find_scenes
+from n2n_jax.captures.grouping import find_scenes
 from n2n_jax.captures.scene_files import read_scene, read_scenes
 from n2n_jax.images import image_io, stacks
 from n2n_jax.images.codecs.tiff_reader import TiffReader

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from n2n_jax.captures import find, scene_captures, scene_files, single_images
+from n2n_jax.captures import grouping, scene_captures, scene_files, single_images
 from n2n_jax.cli import n2n as cli
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator
 from n2n_jax.images import image_io
@@ -178,7 +178,7 @@ def test_every_image_of_every_file_is_a_scene(tmp_path):
         image_io.write_pixels(folder / 'deep' / f'{name}.png', noisy(40))
     stack = np.random.default_rng(0).integers(0, 255, (3, 40, 40)).astype(np.uint8)
     tifffile.imwrite(tmp_path / 'stack.tif', stack, photometric='minisblack')
-    found = find.find_single_images([folder, tmp_path / 'stack.tif'])
+    found = grouping.find_single_images([folder, tmp_path / 'stack.tif'])
     assert [scene.name for scene in found] == [
         'a_2.png', 'a_10.png', 'b.png', 'stack.tif 1', 'stack.tif 2', 'stack.tif 3',
     ]  # fmt: skip
@@ -186,9 +186,9 @@ def test_every_image_of_every_file_is_a_scene(tmp_path):
     assert all(len(scene.captures) == 1 for scene in found)
     (tmp_path / 'list.csv').write_text('scene,path\n')
     with pytest.raises(UserError, match='is not an image'):
-        find.find_single_images([tmp_path / 'list.csv'])
+        grouping.find_single_images([tmp_path / 'list.csv'])
     with pytest.raises(UserError, match='no such file'):
-        find.find_single_images([tmp_path / 'c.png'])
+        grouping.find_single_images([tmp_path / 'c.png'])
 
 
 @pytest.mark.parametrize('changes', [{'pattern': 'a'}, {'interleaved': 2}, {'pairing': '1:X'}])

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from n2n_jax.captures import scene_captures
-from n2n_jax.captures.find import find_scenes
+from n2n_jax.captures.grouping import find_scenes
 from n2n_jax.cli import options
 from n2n_jax.runtime.errors import UserError
 

@@ -9,11 +9,11 @@ from command_line import n2n as command
 from PIL import Image
 from small_files import identity, pixels, random_network
 
-from n2n_jax.captures.find import find_scenes
+from n2n_jax.captures.grouping import find_scenes
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.denoise.files import Options, denoise_files
 from n2n_jax.denoise.jobs import Job, jobs_of_scenes
-from n2n_jax.images import image_io, file_cache
+from n2n_jax.images import file_cache, image_io
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from small_files import pixels
 
-from n2n_jax.captures.find import find_scenes
+from n2n_jax.captures.grouping import find_scenes
 from n2n_jax.denoise.jobs import Output, jobs_of_files, jobs_of_scenes
 from n2n_jax.runtime.errors import UserError
 

@@ -19,10 +19,10 @@ import tifffile
 from PIL import Image
 
 from n2n_jax import images
-from n2n_jax.captures.find import find_scenes
+from n2n_jax.captures.grouping import find_scenes
 from n2n_jax.captures.scene_files import Capture, Scene, read_scene, read_scenes
 from n2n_jax.data.sources.folder import FolderSource
-from n2n_jax.images import image_io, file_cache, row_writer, stacks
+from n2n_jax.images import file_cache, image_io, row_writer, stacks
 from n2n_jax.runtime import host_memory
 from n2n_jax.runtime.errors import UserError
 

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from image_files import names, noise, save
 
-from n2n_jax.captures.find import find_scenes, find_single_images
+from n2n_jax.captures.grouping import find_scenes, find_single_images
 from n2n_jax.captures.scene_files import read_scene
 from n2n_jax.runtime.errors import UserError
 
