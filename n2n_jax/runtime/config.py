@@ -12,8 +12,8 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from n2n_jax.runtime import config_checks, config_fields
-from n2n_jax.runtime.config_fields import Bounds, above, at_least, field
+from n2n_jax.runtime import config_checks, config_field
+from n2n_jax.runtime.config_field import Bounds, above, at_least, field
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
 CLEAN = 'clean'  # as noise.target
@@ -301,8 +301,8 @@ def flatten(config: Config) -> dict[str, Any]:
     return flat
 
 
-def fields() -> Iterator[tuple[str, config_fields.Field]]:
-    """Yields each key, such as 'data.crop', with its field, see `config_fields.field`."""
+def fields() -> Iterator[tuple[str, config_field.Field]]:
+    """Yields each key, such as 'data.crop', with its field, see `config_field.field`."""
     for item in dataclasses.fields(Config):
         if dataclasses.is_dataclass(item.type):
             for inner in dataclasses.fields(item.type):
@@ -327,7 +327,7 @@ def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:  # not isinstance, for which a bool is an int
-            raise config_fields.wrong_type(name, value, known[key])
+            raise config_field.wrong_type(name, value, known[key])
         arguments[key] = value
     return cls(**arguments)
 
@@ -352,5 +352,5 @@ def check(config: Config) -> None:
     """
     values = flatten(config)
     for key, its_field in fields():
-        config_fields.check_value(key, values[key], its_field)
+        config_field.check_value(key, values[key], its_field)
     config_checks.check_together(config)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from n2n_jax.runtime import config_fields, config_file, config_table
+from n2n_jax.runtime import config_field, config_file, config_table
 from n2n_jax.runtime.config import RENAMED, Config, fields, from_config_dict
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
@@ -66,7 +66,7 @@ def _overrides(flags: argparse.Namespace) -> dict[str, Any]:
     for key, its_field in fields():
         if hasattr(flags, key):
             section, _, name = key.rpartition('.')
-            value = config_fields.from_text(key, getattr(flags, key), its_field)
+            value = config_field.from_text(key, getattr(flags, key), its_field)
             (values.setdefault(section, {}) if section else values)[name] = value
     return values
 

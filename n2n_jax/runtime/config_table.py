@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator
 
 from n2n_jax.runtime.config import RENAMED, Config, fields
-from n2n_jax.runtime.config_fields import Field
+from n2n_jax.runtime.config_field import Field
 from n2n_jax.runtime.config_identity import may_change
 
 _NO_BREAK = '\N{NO-BREAK SPACE}'  # between words that must stay on one line

@@ -1,4 +1,7 @@
-"""The fields of a config: each with its default, its help, and its valid values."""
+"""How a field of a config is declared, checked and parsed.
+
+The fields themselves are in config.py.
+"""
 
 import dataclasses
 import math
