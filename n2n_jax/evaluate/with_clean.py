@@ -2,9 +2,8 @@
 
 B batch, H height, W width, C channels.
 
-The protocol is fixed and printed with every number. The noise depends only on the evaluation seed,
-the image's pixels and the replica: every model, on any machine and in any batch, sees the same
-noisy images, whatever their files are called. Only scores against a clean image are called PSNR.
+The protocol is fixed and printed with every number (see `protocol_text`), and the noise is always the same (see
+`evaluation_noise`). Only scores against a clean image are called PSNR.
 """
 
 import dataclasses
@@ -22,11 +21,11 @@ from n2n_jax import corruptions, models
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.sources import open_named_sets
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
-from n2n_jax.evaluate import metrics, protocol
+from n2n_jax.evaluate import evaluation_noise, metrics, protocol_text
 from n2n_jax.evaluate.report import Report
 from n2n_jax.images import pictures
-from n2n_jax.images.pixel_hash import key_words, pixel_hash
-from n2n_jax.runtime import result_rows, streams
+from n2n_jax.images.pixel_hash import pixel_hash
+from n2n_jax.runtime import result_rows
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
@@ -155,7 +154,7 @@ class Evaluator:
             (
                 images.name,
                 corruptor.spec,
-                protocol.in_words(self._config, self._channels, corruptor),
+                protocol_text.in_words(self._config, self._channels, corruptor),
                 len(images.names),
             )
             in known
@@ -189,7 +188,7 @@ class Evaluator:
         }
         per_image = columns['psnr'].reshape(len(images.names), -1).mean(axis=1)
         hashes = sorted(images.hashes())
-        protocol_text = protocol.in_words(self._config, self._channels, corruptor)
+        protocol = protocol_text.in_words(self._config, self._channels, corruptor)
         return {
             'set': images.name,
             'noise': corruptor.spec,
@@ -197,11 +196,11 @@ class Evaluator:
             'ci95': list(metrics.bootstrap_interval(per_image)),
             'n': len(images.names),
             'replicas': self._config.replicas,
-            'protocol': protocol_text,
+            'protocol': protocol,
             'seed': self._config.seed,
             **({'realizations': self._realizations} if self._realizations else {}),
             'images_sha256': hashlib.sha256(''.join(hashes).encode()).hexdigest(),
-            'id': result_rows.row_id(images.name, corruptor.spec, protocol_text, hashes),
+            'id': result_rows.row_id(images.name, corruptor.spec, protocol, hashes),
         }
 
     def _triptych(
@@ -227,7 +226,8 @@ class Evaluator:
         filled = [*items, *items[:1] * (self._config.batch_size - len(items))]
         clean_BHWC = np.stack([images.read(item.image) for item in filled])
         identity_B3 = np.array(
-            [[*key_words(images.hash(item.image)), item.replica] for item in filled], np.uint32
+            [evaluation_noise.identity(images.hash(item.image), item.replica) for item in filled],
+            np.uint32,
         )
         outputs = self._score(
             variables,
@@ -273,11 +273,7 @@ def _score(
     seed: int,
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
     """Returns the scores of each noisy image, the noisy images and the denoised ones."""
-    root = streams.stream(seed, streams.EVALUATION)
-    keys_B = jax.vmap(lambda words_3: functools.reduce(jax.random.fold_in, words_3, root))(
-        identity_B3
-    )
-    noisy_BHWC = corruptor.sample_with_keys(keys_B, clean_BHWC).image_BHWC
+    noisy_BHWC = evaluation_noise.draw(corruptor, seed, clean_BHWC, identity_B3)
     denoised_BHWC = models.denoise(model, variables, noisy_BHWC)
     rounded_BHWC = metrics.round_to_uint8(denoised_BHWC)
     clamped_BHWC = denoised_BHWC.clip(0, 1)

@@ -10,7 +10,7 @@ import pytest
 from tiny import first_variables, tiny_config
 
 from n2n_jax import corruptions
-from n2n_jax.evaluate import follow, protocol, with_clean
+from n2n_jax.evaluate import follow, protocol_text, with_clean
 from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.evaluate.report import origin, record
 from n2n_jax.images import image_io
@@ -175,7 +175,7 @@ def test_another_pixel_is_another_noise(tmp_path):
     ],
 )
 def test_the_protocol_says_what_was_done_to_the_noise(spec, words):
-    text = protocol.in_words(tiny_config().eval, 3, corruptions.parse(spec))
+    text = protocol_text.in_words(tiny_config().eval, 3, corruptions.parse(spec))
     assert words in text
     assert ('not clipped nor rounded' in text) == ('not clipped nor rounded' in words)
 
