@@ -2,8 +2,8 @@
 
 B batch, H height, W width, C channels.
 
-The protocol is fixed and printed with every number (see `protocol_text`), and the noise is always the same (see
-`evaluation_noise`). Only scores against a clean image are called PSNR.
+The noise is fixed (see `evaluation_noise`), and the protocol is printed with every number (see
+`protocol_text`). Only scores against a clean image are called PSNR.
 """
 
 import dataclasses
