@@ -17,6 +17,7 @@ import numpy as np
 from n2n_jax import models
 from n2n_jax.captures.measure.measured_part import far, fill
 from n2n_jax.denoise import tiles
+from n2n_jax.denoise.orientations import ORIENTATIONS, oriented, oriented_back
 from n2n_jax.denoise.scale_check import ScaleCheck
 from n2n_jax.images import image_io
 from n2n_jax.images.pixel_range import PixelRange
@@ -255,7 +256,7 @@ class Denoiser:
                 f'{name} has {channels} channel{"s" * (channels > 1)}, but the model was trained '
                 f'on {self.config.channels}.'
             )
-        orientations = tiles.ORIENTATIONS if tta else range(1)
+        orientations = ORIENTATIONS if tta else range(1)
         core, done = self.core, 0
         while done < height:
             core, (tile_h, tile_w) = self._fit_tiles(height, width, core, name)
@@ -307,8 +308,8 @@ class Denoiser:
             )
             constant_hwC = np.isnan(tile_hwC[core])
             for orientation in orientations:
-                denoised_hwC = self._denoise_tile(tiles.oriented(tile_hwC, orientation))
-                core_hwC = tiles.oriented_back(denoised_hwC, orientation)[core]
+                denoised_hwC = self._denoise_tile(oriented(tile_hwC, orientation))
+                core_hwC = oriented_back(denoised_hwC, orientation)[core]
                 yield columns, orientation, np.where(constant_hwC, 0, core_hwC), constant_hwC
 
     def _denoise_tile(self, noisy_HWC: np.ndarray) -> np.ndarray:

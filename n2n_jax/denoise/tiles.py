@@ -8,6 +8,9 @@ rules make the cores together equal to the output for the whole image, without b
   at a side of the image, which the network pads in the same way in both cases.
 
 All tiles of an image have the same shape, so that only one program is compiled.
+
+This module is the geometry alone; the loops over tiles are `Denoiser.bands` (down the image, with
+smaller tiles when memory runs out) and `Denoiser._denoised_cores` (across).
 """
 
 import dataclasses
@@ -88,24 +91,3 @@ def reflected(length: int, stride: int) -> np.ndarray:
     Pads by reflection at the far side, as the network itself does (`n2n_jax.models.Restorer`).
     """
     return np.pad(np.arange(length), (0, padded(length, stride) - length), mode='reflect')
-
-
-ORIENTATIONS = range(8)
-
-
-def oriented(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Returns one of the 8 flips and rotations of (H, W, C); from 4 on the shape is (W, H, C)."""
-    if orientation & 1:
-        image = image[::-1]
-    if orientation & 2:
-        image = image[:, ::-1]
-    return image.swapaxes(0, 1) if orientation & 4 else image
-
-
-def oriented_back(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Inverts `oriented`."""
-    if orientation & 4:
-        image = image.swapaxes(0, 1)
-    if orientation & 2:
-        image = image[:, ::-1]
-    return image[::-1] if orientation & 1 else image
