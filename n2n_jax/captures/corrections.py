@@ -9,23 +9,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax.captures import scene_captures
-from n2n_jax.captures.measure import brightness, regions, registration
+from n2n_jax.captures.measure import brightness, registration
 from n2n_jax.captures.measure.measured_part import fill, measured_part
-from n2n_jax.captures.measure.near_copies import near_copies, single_capture_noise
-from n2n_jax.captures.measure.noise_model import mean_squares
 from n2n_jax.captures.scene_captures import SceneCaptures
-from n2n_jax.captures.scene_files import Scene
 from n2n_jax.images import constant_areas
 from n2n_jax.images.channel_names import channel_names
-from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
 _MOST_ROUNDS = 3
 _NEGLIGIBLE = 0.05  # pixels, the largest shift that needs no cropping
 _LARGEST_SHIFT = 0.25  # of a side; more would crop away too much
 _LARGEST_VALUE = 1e37
-_LOSSY = ('.jpg', '.jpeg', '.webp')  # formats that lose some of the noise
 _MARGIN = 32  # pixels of mirror padding, as the Fourier transform is periodic
 
 
@@ -212,100 +206,6 @@ def parse(text: str) -> list[str]:
         if name not in REGISTRY:
             raise UserError(f"Unknown fix '{name}'. {did_you_mean(name, REGISTRY)}")
     return [name for name in REGISTRY if name in names]
-
-
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """The captures of a config.
-
-    Attributes:
-      raw: as read, without copies.
-      fixed: with the corrections of the config.
-      notes: sentences for the log: what was removed, what was corrected, warnings.
-    """
-
-    raw: list[SceneCaptures]
-    fixed: list[SceneCaptures]
-    notes: list[str]
-
-
-def load(config: CapturesConfig) -> Loaded:
-    """Reads captures, removes copies and near copies, and applies the corrections of the config.
-
-    Raises:
-      UserError: as `scene_captures.load`; all captures of a scene are copies; an unknown fix.
-    """
-    parse(config.fix)
-    read = scene_captures.load(config)
-    pairs_by_scene, warnings = find_near_copies(read)
-    removed: list[str] = []
-    if pairs_by_scene:
-        read, removed = _remove_near_copies(read, pairs_by_scene, scene_captures.find(config))
-    raw, copies = scene_captures.without_copies(read)
-    fixed, changed = fix(raw, config.fix)
-    removed += [f'Not used: {copy}.' for copy in copies]
-    return Loaded(raw, fixed, removed + warnings + changed)
-
-
-def find_near_copies(
-    scenes: Sequence[SceneCaptures],
-) -> tuple[dict[str, list[tuple[int, int]]], list[str]]:
-    """Finds captures that were saved again with losses, such as a JPEG next to its TIFF.
-
-    Returns:
-      Pairs by scene, the capture with more of its noise first; and warnings about scenes in which
-      fewer than two captures would remain.
-    """
-    found: dict[str, list[tuple[int, int]]] = {}
-    warnings = []
-    for scene in scenes:
-        part_NHWC = regions.sample(_measured(scene))
-        num = len(part_NHWC)
-        if num < 2:
-            continue
-        with np.errstate(over='ignore'):  # captures that differ so much are not copies
-            differences_NN = mean_squares(part_NHWC)
-        pairs = near_copies(part_NHWC, differences_NN)
-        if pairs and num - len({j for _, j in pairs}) < 2:
-            if any(differences_NN[pair] > 0 for pair in pairs):
-                warnings.append(
-                    f'All captures of {scene.name} are nearly the same image: a network would '
-                    'mostly learn to copy their noise.'
-                )
-            continue
-        pairs = [pair for pair in pairs if differences_NN[pair] > 0]
-        if pairs:
-            noise_N = [single_capture_noise(capture) for capture in part_NHWC]
-            found[scene.name] = [(i, j) if noise_N[i] >= noise_N[j] else (j, i) for i, j in pairs]
-    return found, warnings
-
-
-def _remove_near_copies(
-    scenes: Sequence[SceneCaptures],
-    pairs_by_scene: dict[str, list[tuple[int, int]]],
-    files: Sequence[Scene],
-) -> tuple[list[SceneCaptures], list[str]]:
-    """Removes the second capture of each pair; returns the scenes, and a sentence per removal."""
-    remaining, sentences = [], []
-    for scene, of_scene in zip(scenes, files, strict=True):
-        removed: set[int] = set()
-        for kept, copy in pairs_by_scene.get(scene.name, []):
-            paths = [of_scene.captures[k].path for k in (kept, copy)]
-            if paths[0].suffix.lower() in _LOSSY and paths[1].suffix.lower() not in _LOSSY:
-                kept, copy = copy, kept
-                paths.reverse()
-            if copy in removed or kept in removed:
-                continue
-            removed.add(copy)
-            names = [str(path) for path in paths]
-            if paths[0] == paths[1]:
-                names = [f'capture {k + 1} of {scene.name}' for k in (kept, copy)]
-            sentences.append(f'Not used: {names[1]} is nearly the same image as {names[0]}.')
-        if removed:
-            kept_N = [k for k in range(len(scene.captures_NHWC)) if k not in removed]
-            scene = dataclasses.replace(scene, captures_NHWC=scene.captures_NHWC[kept_N])
-        remaining.append(scene)
-    return remaining, sentences
 
 
 def fix(scenes: Sequence[SceneCaptures], text: str) -> tuple[list[SceneCaptures], list[str]]:

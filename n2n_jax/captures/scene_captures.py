@@ -4,9 +4,7 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import dataclasses
-import hashlib
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -133,33 +131,3 @@ def without_constants(scene: SceneCaptures) -> SceneCaptures:
     )
     filled_NHWC = measured_part.fill(scene.captures_NHWC, mask_HWC)
     return SceneCaptures(scene.name, filled_NHWC, ~mask_HWC, constants)
-
-
-def without_copies(
-    scenes: Sequence[SceneCaptures],
-) -> tuple[list[SceneCaptures], list[str]]:
-    """Removes captures identical to another, as a network would learn to copy their noise.
-
-    Returns:
-      The scenes, and a clause per removed capture.
-
-    Raises:
-      UserError: all captures of a scene are identical.
-    """
-    remaining, removed = [], []
-    for scene in scenes:
-        captures_NHWC = scene.captures_NHWC
-        first_of: dict[bytes, int] = {}
-        for i, capture in enumerate(captures_NHWC):
-            first = first_of.setdefault(hashlib.sha256(capture.tobytes()).digest(), i)
-            if first != i:
-                removed.append(f'capture {i + 1} of {scene.name} is a copy of capture {first + 1}')
-        if len(first_of) == 1 < len(captures_NHWC):
-            raise UserError(
-                f'All captures of {scene.name} are the same image, so a network would learn to '
-                'copy their noise: remove the scene, or find the other captures.'
-            )
-        if len(first_of) < len(captures_NHWC):
-            scene = dataclasses.replace(scene, captures_NHWC=captures_NHWC[list(first_of.values())])
-        remaining.append(scene)
-    return remaining, removed

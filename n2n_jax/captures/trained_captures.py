@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from n2n_jax.captures import corrections, hold_out
+from n2n_jax.captures import hold_out, loading
 from n2n_jax.captures.recognition import (
     Anchor,
     Record,
@@ -28,7 +28,7 @@ from n2n_jax.runtime.errors import UserError
 FILE = 'captures.json'  # in the folder of a run
 
 
-def record(loaded: corrections.Loaded, config: Config) -> list[TrainedScene]:
+def record(loaded: loading.Loaded, config: Config) -> list[TrainedScene]:
     """Returns the anchors of the captures that a run with this config trains on.
 
     Args:
@@ -127,7 +127,7 @@ def _of_run(run: Path, config: Config, after: tuple[Path, ...]) -> Record:
     if not paths:  # trained on clean images
         return started
     try:
-        found = record(corrections.load(located(run, config.captures)), config)
+        found = record(loading.load(located(run, config.captures)), config)
     except UserError:
         found = []
         doubt = (

@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax.captures import corrections, network_range, scene_captures
+    from n2n_jax.captures import corrections, loading, network_range, scene_captures
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import (
         baselines,
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     options.check_no_input([arguments.json], scene_captures.find(captures))
     _log.info('Reading the captures.')
     # Read as for training: without copies of a capture, such as a JPEG file beside a TIFF file.
-    loaded = corrections.load(dataclasses.replace(captures, fix=''))
+    loaded = loading.load(dataclasses.replace(captures, fix=''))
     raw = loaded.raw
     for sentence in [*loaded.notes, *_other_fix(captures.fix, config)]:
         _log.info('%s', sentence)

@@ -26,7 +26,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import ndimage
 
-from n2n_jax.captures import corrections, hold_out, trained_captures
+from n2n_jax.captures import hold_out, loading, trained_captures
 from n2n_jax.captures.measure.measured_part import fill
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
@@ -340,7 +340,7 @@ def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
         raise UserError(f'{run} was not trained on captures.')
     if config.captures.single:
         raise UserError(f'{run} was trained on single images and held nothing out.')
-    scenes = corrections.load(trained_captures.located(run, config.captures)).fixed
+    scenes = loading.load(trained_captures.located(run, config.captures)).fixed
     _, held_out = hold_out.split(scenes, config.captures.held_out, crop=config.data.crop)
     return evaluated_regions.in_range(dataclasses.replace(config, model=denoiser.config), held_out)
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.captures import corrections, hold_out, network_range, single_images, trained_captures
+from n2n_jax.captures import hold_out, loading, network_range, single_images, trained_captures
 from n2n_jax.captures.recognition import TrainedScene
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.data.feeds import Feed, make_feed
@@ -85,11 +85,11 @@ def steps_per_dispatch(config: Config) -> int:
     return config.train.steps_per_dispatch or default
 
 
-def load(config: Config) -> corrections.Loaded:
+def load(config: Config) -> loading.Loaded:
     """Reads the captures of a config, and logs what was skipped or corrected."""
     fix = config.captures.fix
     with heartbeat(f'Reading captures and fixing {fix}' if fix else 'Reading captures'):
-        loaded = corrections.load(config.captures)
+        loaded = loading.load(config.captures)
     for sentence in loaded.notes:
         _log.info('%s', sentence)
     return loaded
@@ -98,7 +98,7 @@ def load(config: Config) -> corrections.Loaded:
 def prepare(
     config: Config,
     *,
-    loaded: corrections.Loaded | None = None,
+    loaded: loading.Loaded | None = None,
     check: Callable[[Config], None] = lambda config: None,
 ) -> Prepared:
     """Opens the data of a config and makes its evaluator; compiles nothing yet.
@@ -176,7 +176,7 @@ def placed_plan(config: Config, layout: Layout) -> optimizers.Plan:
     )
 
 
-def _check_single(loaded: corrections.Loaded, config: Config) -> None:
+def _check_single(loaded: loading.Loaded, config: Config) -> None:
     with heartbeat('Measuring whether the noise of neighboring pixels is independent'):
         warnings = single_images.check(loaded.raw, config.captures, crop=config.data.crop)
     _log.info('%s', single_images.ASSUMPTION)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax.captures import corrections, hold_out
+from n2n_jax.captures import hold_out, loading
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
@@ -176,7 +176,7 @@ def _with_plan(config: Config, steps: int, every: int, *, area: int) -> Config:
     )
 
 
-def _timed_plan(config: Config, loaded: corrections.Loaded, options: Options) -> Planned:
+def _timed_plan(config: Config, loaded: loading.Loaded, options: Options) -> Planned:
     """Plans as many steps as fit into the minutes."""
     one_region = dataclasses.replace(config, eval=_with_one_region(config))
     prepared = prepare(one_region, loaded=loaded, check=fine_tuning.check_start)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command_line import n2n
 
-from n2n_jax.captures import corrections, trained_captures
+from n2n_jax.captures import loading, trained_captures
 from n2n_jax.captures.recognition import Recognized, Record
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise import uncertainty
@@ -32,7 +32,7 @@ def scenes_of(num, *, captures=2, h=96, w=120, levels=4096, seed=0):
 
 def record_of(scenes, **captures):
     config = Config(captures=CapturesConfig(paths='x', held_out=0.2, **captures))
-    return Record(trained_captures.record(corrections.Loaded(scenes, scenes, []), config))
+    return Record(trained_captures.record(loading.Loaded(scenes, scenes, []), config))
 
 
 def test_a_trained_scene_is_recognized_in_any_type_order_and_number_of_captures():
@@ -186,7 +186,7 @@ def test_captures_of_the_initial_weights_count_as_trained_on(trained, tmp_path):
     model = config.model.__class__(init_from=str(trained / 'run'))
     config = config.__class__(captures=config.captures, model=model)
     trained_captures.write(
-        tmp_path, trained_captures.record(corrections.Loaded(new, new, []), config), config
+        tmp_path, trained_captures.record(loading.Loaded(new, new, []), config), config
     )
     record = trained_captures.of_run(tmp_path, config)
     for scene in (*new, *scenes_of(2)):
@@ -205,7 +205,7 @@ def test_a_run_that_started_from_an_older_one_keeps_its_uncertainty(trained, tmp
     config = dataclasses.replace(
         config, model=dataclasses.replace(config.model, init_from=str(old))
     )
-    record = trained_captures.record(corrections.Loaded(new, new, []), config)
+    record = trained_captures.record(loading.Loaded(new, new, []), config)
     monkeypatch.chdir(trained)  # where the captures of the old run are
     (tmp_path / 'there').mkdir()
     trained_captures.write(tmp_path / 'there', record, config)
