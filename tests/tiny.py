@@ -18,7 +18,7 @@ from n2n_jax.runtime.config import (
     from_config_dict,
     to_config_dict,
 )
-from n2n_jax.train import recipe
+from n2n_jax.train import planning
 from n2n_jax.train.tasks import Moment
 
 
@@ -71,7 +71,7 @@ def zero_variables(config: ModelConfig) -> dict[str, Any]:
 
 def planned_config(captures: CapturesConfig, **options) -> Config:
     """Returns the config that `n2n train` derives for captures."""
-    return recipe.plan(captures, recipe.Options(**options)).prepared.config
+    return planning.plan(captures, planning.Options(**options)).prepared.config
 
 
 def moment(step=0, *, progress=0.0, denoise=lambda x_BHWC: x_BHWC):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from n2n_jax.runtime.config import CapturesConfig, Config
     from n2n_jax.runtime.workdir import Workdir
+    from n2n_jax.train.planning import Planned
     from n2n_jax.train.prepared import Prepared
-    from n2n_jax.train.recipe import Planned
 
 _log = logging.getLogger(__name__)
 
@@ -119,9 +119,9 @@ def _planned(
 ) -> 'Planned':
     """Returns a new plan, or that of the run in the workdir; exits quietly on Ctrl-C."""
     from n2n_jax.runtime.config import Config
-    from n2n_jax.train import recipe
+    from n2n_jax.train import planning
+    from n2n_jax.train.planning import Options, Planned
     from n2n_jax.train.prepared import prepare
-    from n2n_jax.train.recipe import Options, Planned
 
     workdir.check_free()
     if (workdir.path / 'config.json').exists():
@@ -139,7 +139,7 @@ def _planned(
     if not ('steps' in given or 'minutes' in given):
         _log.info('Training for %g minutes; --minutes changes that.', Options().minutes)
     try:
-        planned = recipe.plan(captures, Options(**given))
+        planned = planning.plan(captures, Options(**given))
     except KeyboardInterrupt:
         _log.info('Stopped while planning. Nothing was written; the same command starts over.')
         sys.exit(console.EXIT_INTERRUPTED)

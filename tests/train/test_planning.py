@@ -16,7 +16,7 @@ from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop, prepared, recipe
+from n2n_jax.train import loop, planning, prepared
 from n2n_jax.train.pace import Pace
 
 
@@ -63,22 +63,22 @@ def test_ctrl_c_before_anything_is_timed_leaves_nothing(captures, monkeypatch, c
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipe, '_timed', stop)
+    monkeypatch.setattr(planning, '_timed', stop)
     assert n2n(*command(captures, '--minutes', '1')) == 130
     assert 'Stopped while planning. Nothing was written' in capsys.readouterr().err
     assert not (captures.parent / 'run').exists()
 
 
 def test_ctrl_c_once_the_step_is_timed_keeps_the_plan(captures, monkeypatch, capsys):
-    real = recipe.CaptureEvaluator.__call__
+    real = planning.CaptureEvaluator.__call__
 
     def stop(self, variables, step):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(recipe.CaptureEvaluator, '__call__', stop)
+        patch.setattr(planning.CaptureEvaluator, '__call__', stop)
         assert n2n(*command(captures, '--minutes', '0.02')) == 130
-    assert recipe.CaptureEvaluator.__call__ is real
+    assert planning.CaptureEvaluator.__call__ is real
     assert 'The plan is saved in' in capsys.readouterr().err
     planned = Workdir(captures.parent / 'run').config()
     # It is a plan: another day's timing does not change it.

@@ -19,7 +19,7 @@ from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop, recipe
+from n2n_jax.train import loop, planning
 
 
 def captures_of(folder, *, num=2, side=48, low=1000, high=3000, sigma=200, seed=0):
@@ -84,8 +84,8 @@ def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_me
     x_NHW = np.random.default_rng(0).normal(1000, 50, (3, 64, 80)).astype(np.float32)
     x_NHW[..., 60:] = -9999
     tifffile.imwrite(tmp_path / 'a.tif', x_NHW, photometric='minisblack')
-    planned = recipe.plan(
-        CapturesConfig(paths=str(tmp_path)), recipe.Options(model='tiny', steps=6)
+    planned = planning.plan(
+        CapturesConfig(paths=str(tmp_path)), planning.Options(model='tiny', steps=6)
     )
     prepared = planned.prepared
     assert prepared.config.data.crop == 48 // 32 * 32
@@ -96,7 +96,7 @@ def test_images_with_a_quarter_of_no_data_at_the_right_are_judged_by_what_was_me
 
 def test_a_crop_fits_into_captures_of_two_columns():
     scenes = [scene_captures.SceneCaptures('s', np.zeros((2, 8, 2, 1), np.uint8))]
-    crop = recipe._crop(scenes, CapturesConfig(held_out=0.2))
+    crop = planning._crop(scenes, CapturesConfig(held_out=0.2))
     train_scenes, _ = hold_out.split(scenes, 0.2, crop=crop)
     assert train_scenes[0].captures_NHWC.shape[2] == 1
 

@@ -1,4 +1,4 @@
-"""Derives a training config from the user's captures and the time that a run may take."""
+"""Plans a run of `n2n train`: its config, from the user's captures and the time it may take."""
 
 import dataclasses
 import logging
