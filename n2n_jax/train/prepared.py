@@ -72,7 +72,7 @@ class Prepared:
         return steps_per_dispatch(self.config)
 
     def settled(self, config: Config) -> 'Prepared':
-        """Returns this for a config that differs only in its plan, cadences or evaluation."""
+        """Returns this for a config that differs only in its schedule, cadences or evaluation."""
         evaluator = self.evaluator
         if self.held_out and config.eval != self.config.eval:
             evaluator = _capture_evaluator(config, self.held_out)
@@ -159,20 +159,20 @@ def _cached_compile(
 def new_state(config: Config, layout: Layout) -> TrainState:
     """Returns the state before the first step, placed on the devices."""
 
-    # Without the plan: its values would be constants of the program, to compile for every plan.
+    # Without the schedule: its values would be constants of the program, compiled for each anew.
     def init() -> dict[str, Any]:
         state = init_state(config)
-        names = [field.name for field in dataclasses.fields(state) if field.name != 'plan']
+        names = [field.name for field in dataclasses.fields(state) if field.name != 'schedule']
         return {name: getattr(state, name) for name in names}
 
     state = jax.jit(init, out_shardings=layout.replicated)()
-    return TrainState(**state, plan=placed_plan(config, layout))
+    return TrainState(**state, schedule=placed_schedule(config, layout))
 
 
-def placed_plan(config: Config, layout: Layout) -> optimizers.Plan:
+def placed_schedule(config: Config, layout: Layout) -> optimizers.Schedule:
     """Returns the rate and the length of a run, placed on the devices."""
     return jax.tree.map(
-        lambda x: layout.place(np.asarray(x), batch_axis=None), optimizers.make_plan(config)
+        lambda x: layout.place(np.asarray(x), batch_axis=None), optimizers.make_schedule(config)
     )
 
 

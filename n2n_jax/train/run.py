@@ -21,7 +21,7 @@ from n2n_jax.train.curves import Writer, write_report
 from n2n_jax.train.divergence import give_up
 from n2n_jax.train.interrupt import Interrupt
 from n2n_jax.train.pace import Pace
-from n2n_jax.train.prepared import Prepared, placed_plan
+from n2n_jax.train.prepared import Prepared, placed_schedule
 from n2n_jax.train.restore import items
 from n2n_jax.train.run_time import RunTime
 from n2n_jax.train.step import TrainState
@@ -193,8 +193,8 @@ class Run:
         self.config = changed
         if now != before:
             self._meta['config'] = dataclasses.asdict(changed)
-            plan = placed_plan(changed, self._prepared.layout)
-            self._state = dataclasses.replace(self._state, plan=plan)
+            schedule = placed_schedule(changed, self._prepared.layout)
+            self._state = dataclasses.replace(self._state, schedule=schedule)
             self._log.progress.end_at(now)
 
     def stopped_early(self) -> str:

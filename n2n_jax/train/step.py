@@ -33,8 +33,8 @@ class TrainState:
       failed: True after a loss or gradient that was not finite. From then on the weights, the step
         and the optimizer's counters are frozen: `step` tells which weights are bad, and good ones
         are those of earlier checkpoints.
-      plan: rate and length of the run; a step reads it and never changes it. Not part of a
-        checkpoint, as it follows from the config.
+      schedule: rate and length of the run; a step reads it and never changes it. Not part of a
+        checkpoint, because it follows from the config.
     """
 
     step: jax.Array
@@ -42,20 +42,20 @@ class TrainState:
     ema: Any
     opt_state: Any
     failed: jax.Array
-    plan: optimizers.Plan
+    schedule: optimizers.Schedule
 
 
 def init_state(config: Config) -> TrainState:
     """Returns the state before the first step; jittable."""
     variables = models.init(config.model, streams.stream(config.seed, streams.INIT))
-    plan = jax.tree.map(jnp.asarray, optimizers.make_plan(config))
+    schedule = jax.tree.map(jnp.asarray, optimizers.make_schedule(config))
     return TrainState(
         step=jnp.int32(0),
         variables=variables,
         ema=jax.tree.map(jnp.copy, variables) if config.optim.ema_decay > 0 else None,
-        opt_state=optimizers.optimizer(config, plan).init(variables['params']),
+        opt_state=optimizers.optimizer(config, schedule).init(variables['params']),
         failed=jnp.bool_(False),
-        plan=plan,
+        schedule=schedule,
     )
 
 
@@ -73,7 +73,7 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
     def one_step(
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        progress = state.step * state.plan.per_step
+        progress = state.step * state.schedule.per_step
         denoise = functools.partial(models.denoise, model, state.variables)
         now = Moment(config.seed, state.step, progress, denoise)
         pair = task.pair(feed.batch(constants, inputs), now)
@@ -83,15 +83,15 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
         grad_norm = optax.tree.norm(grads)
         failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
 
-        optimizer = optimizers.optimizer(config, state.plan)
+        optimizer = optimizers.optimizer(config, state.schedule)
         params, opt_state = _updated(optimizer, params, grads, state.opt_state, failed)
         rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
         variables = {'params': params, **rest}
         ema = _averaged(state, variables, failed, decay=config.optim.ema_decay)
-        rate = optimizers.learning_rate_schedule(state.plan)(state.step)
+        rate = optimizers.learning_rate(state.schedule)(state.step)
         metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
         step = state.step + jnp.where(failed, 0, 1)
-        return TrainState(step, variables, ema, opt_state, failed, state.plan), metrics
+        return TrainState(step, variables, ema, opt_state, failed, state.schedule), metrics
 
     def steps(
         state: TrainState, constants: Any, inputs: Any

@@ -200,7 +200,7 @@ def test_the_schedule_is_the_official_one():
         **{'train.steps': 1000, 'optim.warmup_steps': 100, 'optim.ramp_down': 0.5,
            'optim.learning_rate': 1e-3}
     )  # fmt: skip
-    rate = optimizers.learning_rate_schedule(optimizers.make_plan(config))
+    rate = optimizers.learning_rate(optimizers.make_schedule(config))
     assert float(rate(0)) == pytest.approx(1e-5)
     assert float(rate(99)) == float(rate(500)) == pytest.approx(1e-3)
     assert float(rate(750)) == pytest.approx(1e-3 * 0.25, rel=1e-5)
