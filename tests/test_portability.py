@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 
 NOT_ON_WINDOWS = ('fcntl', 'grp', 'pwd', 'resource', 'termios')
 MODULES = (
@@ -26,5 +26,5 @@ def test_it_loads_without_the_modules_of_unix():
 
 def test_a_system_that_does_not_tell_its_memory_is_taken_to_have_enough(monkeypatch):
     monkeypatch.delattr(os, 'sysconf')
-    assert memory.device_bytes() > 0
-    assert memory.available_bytes() > 0
+    assert device_memory.device_bytes() > 0
+    assert device_memory.available_bytes() > 0

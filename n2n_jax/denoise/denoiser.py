@@ -23,7 +23,7 @@ from n2n_jax.images import image_io
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.models import weights
 from n2n_jax.models.noise_units import NoiseUnits
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
@@ -348,14 +348,14 @@ class Denoiser:
         while True:
             shape = tiles.tile_shape(height, width, core, self._geometry)
             _, needed = _compiled(self.config, (*shape, self.config.channels))
-            available = memory.available_bytes()
+            available = device_memory.available_bytes()
             if needed <= _MEMORY_SHARE * available:
                 return core, shape
             core = self._smaller_core(
                 core,
                 f'{name} ({width}x{height})',
-                f'a tile needs {memory.readable(needed)} of memory, and '
-                f'{memory.readable(available)} are free',
+                f'a tile needs {device_memory.readable(needed)} of memory, and '
+                f'{device_memory.readable(available)} are free',
             )
 
     def _smaller_core(self, core: int, name: str, why: str) -> int:
@@ -378,7 +378,7 @@ def _compiled(config: ModelConfig, shape_HWC: tuple[int, ...]) -> tuple[Any, int
     variables = jax.eval_shape(functools.partial(models.init, config), jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *shape_HWC), np.float32)
     compiled = jax.jit(model.apply).lower(variables, image).compile()
-    return compiled, memory.program_bytes(compiled)
+    return compiled, device_memory.program_bytes(compiled)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

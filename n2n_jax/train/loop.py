@@ -18,13 +18,13 @@ from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train.curves import Writer, make_writers
 from n2n_jax.train.fine_tuning import check_start
-from n2n_jax.train.interrupt import Interrupt
 from n2n_jax.train.pace import Pace
 from n2n_jax.train.prepared import Prepared, prepare
 from n2n_jax.train.restore import items, starting_state
 from n2n_jax.train.run import Output, Run, next_stop
 from n2n_jax.train.run_checks import check_new
 from n2n_jax.train.step_profile import StepProfile
+from n2n_jax.train.stop_request import StopRequest
 from n2n_jax.train.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def train(
         on_main_process(lambda: stack.enter_context(workdir.failure_marked()))
         on_main_process(lambda: _keep_captures(prepared, workdir))
         _describe(config, prepared.task, prepared.layout)
-        interrupt = stack.enter_context(Interrupt())
+        stop_request = stack.enter_context(StopRequest())
         checkpoints = stack.enter_context(
             Checkpoints(path, keep=max(1, config.train.keep_checkpoints))
         )
@@ -93,7 +93,7 @@ def train(
         progress = stack.enter_context(ProgressLine('step', config.train.steps))
         profile = StepProfile(config.train.profile_steps, path / 'profile')
         output = Output(workdir, checkpoints, best, writers, stack.enter_context(profile))
-        run = Run(prepared, state, output, progress=progress, interrupt=interrupt, pace=pace)
+        run = Run(prepared, state, output, progress=progress, stop_request=stop_request, pace=pace)
         return _loop(run)
 
 

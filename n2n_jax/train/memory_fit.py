@@ -15,8 +15,8 @@ import jax
 from n2n_jax.data.feeds import Feed
 from n2n_jax.runtime.checkpoint import abstract_like
 from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.device_memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.parallel import Layout
 from n2n_jax.train.step import init_state, make_train_step
 from n2n_jax.train.tasks import Task

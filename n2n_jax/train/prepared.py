@@ -26,8 +26,8 @@ from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator, center_crops
 from n2n_jax.evaluate.with_clean import Evaluator
 from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.device_memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.heartbeat import heartbeat
-from n2n_jax.runtime.memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.parallel import Layout, make_layout
 from n2n_jax.train import optimizers
 from n2n_jax.train.memory_fit import compile_step

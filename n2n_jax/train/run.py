@@ -19,13 +19,13 @@ from n2n_jax.train import early_stopping
 from n2n_jax.train.best import keep_best, say_what_ships
 from n2n_jax.train.curves import Writer, write_report
 from n2n_jax.train.divergence import give_up
-from n2n_jax.train.interrupt import Interrupt
 from n2n_jax.train.pace import Pace
 from n2n_jax.train.prepared import Prepared, placed_schedule
 from n2n_jax.train.restore import items
-from n2n_jax.train.run_time import RunTime
 from n2n_jax.train.step import TrainState
 from n2n_jax.train.step_profile import StepProfile
+from n2n_jax.train.stop_request import StopRequest
+from n2n_jax.train.time_spent import TimeSpent
 from n2n_jax.train.training_log import TrainingLog
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Run:
       state: the state to start from.
       output: where to write results.
       progress: the line that shows the step.
-      interrupt: tells whether the user wants the run to stop.
+      stop_request: tells whether the user wants the run to stop.
       pace: adapts the number of steps to a time limit; None for no limit.
 
     Attributes:
@@ -73,11 +73,11 @@ class Run:
         output: Output,
         *,
         progress: ProgressLine,
-        interrupt: Interrupt,
+        stop_request: StopRequest,
         pace: Pace | None,
     ) -> None:
         self._prepared, self._state, self._output = prepared, state, output
-        self._interrupt, self._pace = interrupt, pace
+        self._stop_request, self._pace = stop_request, pace
         self.config: Config = prepared.config
         self.step = self._first_step = int(state.step)
         self._log = TrainingLog(self.config, output.writers, progress)
@@ -88,7 +88,7 @@ class Run:
         self._evaluated = {row['step'] for row in self._rows}
         self._meta = {'config': dataclasses.asdict(self.config), 'provenance': provenance()}
         resumed = checkpoints.last_step is not None
-        self._run_time = RunTime(checkpoints.meta(self.step) if resumed else None)
+        self._time_spent = TimeSpent(checkpoints.meta(self.step) if resumed else None)
         self._in_flight: list[dict[str, jax.Array]] = []  # metrics of the last dispatches
         self._num_dispatched = 0  # steps of the last dispatch
         self._asked_up_to = self.step - 1
@@ -116,7 +116,7 @@ class Run:
             for step in range(self._asked_up_to + 1, self.step + 1)
         ]
         self._asked_up_to = self.step
-        return self._interrupt.wanted or any(asked)
+        return self._stop_request.wanted or any(asked)
 
     def save_is_due(self) -> bool:
         """Checks whether this step needs a checkpoint, by its cadence or for an evaluation."""
@@ -134,12 +134,12 @@ class Run:
             return
         self._wait()
         with self._log.throughput.pause():
-            meta = {**self._meta, **self._run_time.as_dict()}
+            meta = {**self._meta, **self._time_spent.as_dict()}
             self._output.checkpoints.save(self.step, items(self._state), meta)
 
     def leave(self) -> None:
         """Waits for the save under way, and logs that the run can be resumed."""
-        self._interrupt.heeded = True
+        self._stop_request.heeded = True
         self._output.checkpoints.wait()
         self._log.progress.clear()
         _log.info('Stopped and saved at step %d; the same command resumes there.', self.step)
@@ -290,7 +290,7 @@ class Run:
             self._check_last_weights()
         # A run that was complete before keeps the command, commit and date of its training.
         meta = (
-            {**self._meta, **self._run_time.as_dict()}
+            {**self._meta, **self._time_spent.as_dict()}
             if trained
             else output.checkpoints.meta(self.step)
         )

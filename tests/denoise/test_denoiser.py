@@ -17,7 +17,7 @@ from n2n_jax.data import sources as data
 from n2n_jax.denoise import denoiser
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.images import image_io
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loop
@@ -167,7 +167,7 @@ def test_wrong_arrays_are_refused():
 
 
 def test_an_image_too_large_for_the_memory_is_refused_before_it_is_tried(monkeypatch):
-    monkeypatch.setattr(memory, 'available_bytes', lambda: 1 << 10)
+    monkeypatch.setattr(device_memory, 'available_bytes', lambda: 1 << 10)
     with pytest.raises(UserError, match=r'image \(512x512\) cannot .* a tile needs .* of memory'):
         random_network()(np.zeros((512, 512, 3), np.uint8))
 

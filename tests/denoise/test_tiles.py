@@ -12,7 +12,7 @@ from n2n_jax.denoise import denoiser as denoiser_module
 from n2n_jax.denoise import tiles
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.denoise.orientations import ORIENTATIONS, oriented, oriented_back
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
@@ -173,10 +173,10 @@ def test_tiles_become_smaller_where_the_memory_is_short(monkeypatch):
         return compiled(config, shape)
 
     monkeypatch.setattr(denoiser_module, '_compiled', watched)
-    monkeypatch.setattr(memory, 'available_bytes', lambda: needed // 2)
+    monkeypatch.setattr(device_memory, 'available_bytes', lambda: needed // 2)
     np.testing.assert_allclose(network.denoise(noisy_HWC), want_HWC, atol=1e-5)
     assert max(np.prod(shape) for shape in seen[2:]) < 96 * 80 / 1.5
-    monkeypatch.setattr(memory, 'available_bytes', lambda: 1 << 10)
+    monkeypatch.setattr(device_memory, 'available_bytes', lambda: 1 << 10)
     with pytest.raises(UserError, match=r'image \(80x96\).*memory'):
         network.denoise(noisy_HWC)
 

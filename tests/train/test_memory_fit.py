@@ -8,8 +8,8 @@ from tiny import tiny_config
 
 from n2n_jax.data.feeds import make_feed
 from n2n_jax.data.sources import open_source
+from n2n_jax.runtime.device_memory import program_bytes, readable
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.memory import program_bytes, readable
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.train import memory_fit
 from n2n_jax.train.tasks import make_task

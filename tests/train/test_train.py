@@ -21,7 +21,7 @@ from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.errors import CheckpointError, UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
-from n2n_jax.train import loop, optimizers, run_time
+from n2n_jax.train import loop, optimizers, time_spent
 from n2n_jax.train import step as steps
 from n2n_jax.train.tasks import make_task
 
@@ -222,17 +222,17 @@ def test_a_complete_run_is_not_trained_again_and_keeps_its_history(
 
 def test_the_time_of_a_resumed_run_counts_all_its_parts(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(run_time.time, 'monotonic', lambda: now[0])
-    first = run_time.RunTime()
+    monkeypatch.setattr(time_spent.time, 'monotonic', lambda: now[0])
+    first = time_spent.TimeSpent()
     now[0] += 60
     saved = first.as_dict()
-    monkeypatch.setattr(run_time, 'devices', lambda: '1 x H100')
-    second = run_time.RunTime(saved)
+    monkeypatch.setattr(time_spent, 'devices', lambda: '1 x H100')
+    second = time_spent.TimeSpent(saved)
     now[0] += 5
     assert second.as_dict() == {
         'wall_seconds': 65.0, 'devices': [f'{jax.device_count()} x cpu', '1 x H100']
     }  # fmt: skip
-    of_an_early_version = run_time.RunTime({'config': {}})
+    of_an_early_version = time_spent.TimeSpent({'config': {}})
     assert of_an_early_version.as_dict()['wall_seconds'] is None
 
 

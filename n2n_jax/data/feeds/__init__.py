@@ -12,7 +12,7 @@ from n2n_jax.data.feeds.base import DEVICE_SHARE, MAX_DEVICE_PIXELS, Batch, Feed
 from n2n_jax.data.feeds.device import DeviceFeed
 from n2n_jax.data.feeds.stream import StreamFeed
 from n2n_jax.data.sources.source import ImageSource
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
@@ -35,7 +35,7 @@ def make_feed(
     num_pixels = sum(int(np.prod(source.size(i))) for i in range(len(source.names)))
     kind = config.feed
     if kind == 'auto':
-        limit = DEVICE_SHARE * memory.device_bytes()
+        limit = DEVICE_SHARE * device_memory.device_bytes()
         num_values = num_pixels * channels
         # The whole set is float32 if one image is: they are looked at where that would be too much.
         fits = 4 * num_values <= limit or (num_values <= limit and _all_8_bit(source))

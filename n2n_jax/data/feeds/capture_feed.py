@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from n2n_jax.data.feeds.base import MAX_DEVICE_PIXELS, Batch, PlannedFeed, cut_crops
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.config import DataConfig
+from n2n_jax.runtime.device_memory import readable
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
 
@@ -72,10 +73,10 @@ class CaptureFeed(PlannedFeed):
             # A mean is observed where all captures are.
             masks = [mask.min(axis=0) for mask in masks]
         num_bytes = (num_pixels + num_sums) * channels * 4 + sum(m.size for m in masks or ())
-        if num_pixels > MAX_DEVICE_PIXELS or num_bytes > memory.device_bytes():
+        if num_pixels > MAX_DEVICE_PIXELS or num_bytes > device_memory.device_bytes():
             raise UserError(
-                f'The captures take {memory.readable(num_bytes)} for {num_pixels} pixels; a device '
-                f'has {memory.readable(memory.device_bytes())} and holds at most '
+                f'The captures take {readable(num_bytes)} for {num_pixels} pixels; a device '
+                f'has {readable(device_memory.device_bytes())} and holds at most '
                 f'{MAX_DEVICE_PIXELS} pixels: train on part of them.'
             )
         pixels_PC = _aligned((num_pixels, channels))
@@ -100,7 +101,7 @@ class CaptureFeed(PlannedFeed):
         self.description = (
             f'{len(scenes)} scene{"s" * (len(scenes) > 1)} of {_range_text(self._num_captures_S)} '
             'captures on the device, '
-            f'{memory.readable(num_bytes)}'
+            f'{readable(num_bytes)}'
         )
 
     def _plan(self, step: int) -> np.ndarray:

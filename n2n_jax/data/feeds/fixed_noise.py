@@ -16,8 +16,9 @@ from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feeds.base import DEVICE_SHARE, MAX_DEVICE_PIXELS
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
-from n2n_jax.runtime import memory, streams
+from n2n_jax.runtime import device_memory, streams
 from n2n_jax.runtime.config import CLEAN, Config
+from n2n_jax.runtime.device_memory import readable
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
 from n2n_jax.runtime.progress import ProgressLine
@@ -74,7 +75,7 @@ def realization_feed(source: ImageSource, config: Config, layout: Layout) -> Cap
     num_bytes = sum(array.nbytes for array in jax.tree.leaves(feed.constants))
     feed.description = (
         f'{num_images} images, {num} fixed noisy version{"s" * (num > 1)} of each on the device, '
-        f'{memory.readable(num_bytes)}'
+        f'{readable(num_bytes)}'
     )
     return feed
 
@@ -108,11 +109,11 @@ def _check_fits(
     area = sum(int(np.prod(source.size(i))) for i in range(len(source.names)))
     num_pixels = area * (num + num_targets)
     num_bytes = num_pixels * channels * (5 if masked else 4)
-    limit = int(DEVICE_SHARE * memory.device_bytes())
+    limit = int(DEVICE_SHARE * device_memory.device_bytes())
     if num_bytes > limit or num_pixels > MAX_DEVICE_PIXELS:
         raise UserError(
             f'noise.realizations={num} of {len(source.names)} images take '
-            f'{memory.readable(num_bytes)} ({num_bytes} bytes, {num_pixels} pixels); on a device '
-            f'there is room for {memory.readable(limit)} and {MAX_DEVICE_PIXELS} pixels of them: '
+            f'{readable(num_bytes)} ({num_bytes} bytes, {num_pixels} pixels); on a device '
+            f'there is room for {readable(limit)} and {MAX_DEVICE_PIXELS} pixels of them: '
             'write fewer realizations, or fewer images in data.train.'
         )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
@@ -118,8 +118,8 @@ def test_a_mask_of_the_scene_is_cut_where_its_captures_are(pairing):
 
 def test_masks_count_where_captures_have_to_fit_on_the_device(monkeypatch):
     num_bytes = 4 * sum(scene.size for scene in scenes())
-    monkeypatch.setattr(memory, 'device_bytes', lambda: num_bytes)
+    monkeypatch.setattr(device_memory, 'device_bytes', lambda: num_bytes)
     with pytest.raises(UserError, match='The captures take'):
         masked_feed('1:1')
-    monkeypatch.setattr(memory, 'device_bytes', lambda: num_bytes + 12 * 20 + 16 * 9)
+    monkeypatch.setattr(device_memory, 'device_bytes', lambda: num_bytes + 12 * 20 + 16 * 9)
     masked_feed('1:1')

@@ -150,12 +150,12 @@ class Mixed:
 def test_one_image_of_16_bits_counts_for_the_size_of_the_whole_set(deep, kind, monkeypatch):
     # Room for the values in 8 bits, not for four times as much.
     limit = 2 * 4 * 32 * 32 * 3 / feeds.DEVICE_SHARE
-    monkeypatch.setattr(feeds.memory, 'device_bytes', lambda: limit)
+    monkeypatch.setattr(feeds.device_memory, 'device_bytes', lambda: limit)
     layout = make_layout(8, jax.devices()[:1])
     config = DataConfig(crop=16, batch_size=8)
     feed = make_feed(Mixed(deep), config, channels=3, seed=0, layout=layout)
     assert type(feed) is kind
-    monkeypatch.setattr(feeds.memory, 'device_bytes', lambda: 3 * limit)
+    monkeypatch.setattr(feeds.device_memory, 'device_bytes', lambda: 3 * limit)
     feed = make_feed(Mixed(deep), config, channels=3, seed=0, layout=layout)
     assert type(feed) is DeviceFeed
 

@@ -7,7 +7,7 @@ from tiny import moment, tiny_config
 
 from n2n_jax.data.feeds.fixed_noise import realization_feed
 from n2n_jax.data.sources.source import ArraySource
-from n2n_jax.runtime import memory
+from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
@@ -168,7 +168,7 @@ def test_what_cannot_be_is_refused(changes, words):
 
 
 def test_too_many_for_the_memory_are_refused_with_the_bytes(monkeypatch):
-    monkeypatch.setattr(memory, 'device_bytes', lambda: 40_000)
+    monkeypatch.setattr(device_memory, 'device_bytes', lambda: 40_000)
     layout = make_layout(8, jax.devices()[:1])
     # 24 x 24 x 3 values of 4 bytes, 2 versions of 3 images.
     with pytest.raises(UserError, match=r'realizations=2 of 3 images take 0 MiB \(41472 bytes'):

@@ -6,7 +6,7 @@ from typing import Any
 from n2n_jax.runtime.workdir import devices
 
 
-class RunTime:
+class TimeSpent:
     """Continues the count of the last checkpoint; steps that a crash has lost do not count.
 
     Args:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP during a run."""
+"""The request to stop a run that Ctrl-C, SIGTERM and SIGHUP make."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from n2n_jax.runtime import interrupts
 _log = logging.getLogger(__name__)
 
 
-class Interrupt:
+class StopRequest:
     """Turns a signal into a request that the loop polls; a second Ctrl-C ends at once.
 
     With several processes SIGTERM is left to JAX, which makes them agree on the step to stop at
