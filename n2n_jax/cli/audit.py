@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     found = scene_captures.find(options.captures(arguments))
     if not found:
         raise UserError(f'There are no images in {", ".join(map(str, arguments.paths))}.')
-    options.check_no_input([arguments.json, arguments.html], found)
+    options.check_report_files([arguments.json, arguments.html], found)
     details = html_page.Details()
     scenes, first = [], None
     with ProgressLine('auditing', len(found)) as progress:

@@ -128,7 +128,7 @@ def check_free(file: Path | None, option: str, arguments: argparse.Namespace) ->
         raise UserError(f'{file} cannot be written: choose another {option}.')
 
 
-def check_no_input(files: 'Sequence[Path | None]', scenes: 'Sequence[Scene]') -> None:
+def check_report_files(files: 'Sequence[Path | None]', scenes: 'Sequence[Scene]') -> None:
     """Refuses to overwrite a capture (even with --force) or to write two reports to one file.
 
     Raises:

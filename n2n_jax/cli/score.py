@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = _scorable_config(arguments, denoiser)
     captures = options.captures(arguments)
     corrections.parse(captures.fix)
-    options.check_no_input([arguments.json], scene_captures.find(captures))
+    options.check_report_files([arguments.json], scene_captures.find(captures))
     _log.info('Reading the captures.')
     # Read as for training: without copies of a capture, such as a JPEG file beside a TIFF file.
     loaded = loading.load(dataclasses.replace(captures, fix=''))

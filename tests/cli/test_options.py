@@ -90,8 +90,8 @@ def test_names_of_run_folders_must_be_utf_8():
 def test_reports_never_overwrite_captures(tmp_path):
     np.save(tmp_path / 's.npy', np.zeros((2, 8, 8), np.uint8))
     scenes = find_scenes([tmp_path / 's.npy'])
-    options.check_no_input([None, tmp_path / 'a.json', tmp_path / 'a.html'], scenes)
+    options.check_report_files([None, tmp_path / 'a.json', tmp_path / 'a.html'], scenes)
     with pytest.raises(UserError, match='s.npy is one of the captures'):
-        options.check_no_input([tmp_path / 'x' / '..' / 's.npy'], scenes)
+        options.check_report_files([tmp_path / 'x' / '..' / 's.npy'], scenes)
     with pytest.raises(UserError, match='a.json is named twice'):
-        options.check_no_input([tmp_path / 'a.json', tmp_path / 'a.json'], scenes)
+        options.check_report_files([tmp_path / 'a.json', tmp_path / 'a.json'], scenes)
