@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         score_table,
         scored_scenes,
         truth_images,
+        verdict,
     )
     from n2n_jax.runtime import json_files
     from n2n_jax.runtime.atomic_files import write_text
@@ -130,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_text(arguments.json, json_files.dumps(rows, indent=1))
         _log.info('%s', arguments.json)
-    warning = score_table.verdict(rows).warning()
+    warning = verdict.from_scores(rows).warning()
     if warning:
         _log.warning('%s', warning)
 

@@ -6,7 +6,6 @@ from typing import Any
 from n2n_jax.evaluate import truth_noise, validity
 from n2n_jax.evaluate.methods import MODEL, ON_THE_MEAN
 from n2n_jax.evaluate.truth_noise import TruthNoise
-from n2n_jax.evaluate.verdict import Verdict, surely_below
 from n2n_jax.runtime import result_rows
 
 _AVERAGED = {
@@ -78,29 +77,6 @@ def protocol(overall: Sequence[dict[str, Any]], *, held_out: bool) -> str:
             'measured pixels.'
         )
     return text
-
-
-def verdict(rows: Sequence[dict[str, Any]]) -> Verdict:
-    """Returns the verdict on the model.
-
-    Args:
-      rows: see `n2n_jax.evaluate.score.score`.
-    """
-    row = next(row for row in rows if row['method'] == MODEL and not row['scene'])
-    if row['why']:
-        return Verdict(None, None, unknown=row['why'])
-    worse = tuple(
-        channel['channel']
-        for channel in row['channels'] or ()
-        if surely_below(0, channel.get('over_captures'), channel.get('over_captures_ci95'))
-    )
-    return Verdict(
-        row.get('over_captures'),
-        row.get('over_nlm'),
-        row.get('over_captures_ci95'),
-        row.get('over_nlm_ci95'),
-        worse_channels=worse,
-    )
 
 
 def suggested_fixes(whys: Sequence[str], fix: str) -> list[str]:

@@ -9,12 +9,14 @@ import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate import baselines, without_clean
 from n2n_jax.evaluate.baselines import Restore
+from n2n_jax.evaluate.methods import MODEL
 from n2n_jax.images.channel_names import channel_names
 
 # Least gain in dB over the unprocessed captures; useful denoisers gain 3 to 15.
@@ -91,6 +93,29 @@ def surely_below(least: float, value: float | None, ci95: Interval | None = None
     if ci95 is None:
         return value is not None and value < least
     return ci95[1] is not None and ci95[1] < least
+
+
+def from_scores(rows: Sequence[dict[str, Any]]) -> Verdict:
+    """Returns the verdict on a model from its scores.
+
+    Args:
+      rows: see `n2n_jax.evaluate.score.score`.
+    """
+    row = next(row for row in rows if row['method'] == MODEL and not row['scene'])
+    if row['why']:
+        return Verdict(None, None, unknown=row['why'])
+    worse = tuple(
+        channel['channel']
+        for channel in row['channels'] or ()
+        if surely_below(0, channel.get('over_captures'), channel.get('over_captures_ci95'))
+    )
+    return Verdict(
+        row.get('over_captures'),
+        row.get('over_nlm'),
+        row.get('over_captures_ci95'),
+        row.get('over_nlm_ci95'),
+        worse_channels=worse,
+    )
 
 
 def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:

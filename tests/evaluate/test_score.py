@@ -10,7 +10,7 @@ from scipy import ndimage
 from n2n_jax.captures import corrections
 from n2n_jax.captures.scene_captures import SceneCaptures, without_constants
 from n2n_jax.data.sources import photos
-from n2n_jax.evaluate import methods, score, score_table, scored_scenes, truth_images
+from n2n_jax.evaluate import methods, score, score_table, scored_scenes, truth_images, verdict
 from n2n_jax.runtime.errors import UserError
 
 
@@ -247,7 +247,7 @@ def test_a_model_far_behind_is_told_though_one_scene_is_too_good_to_be_measured(
     assert behind > 1
     assert found[methods.MODEL]['over_captures'] == pytest.approx(-behind)
     assert found[methods.MODEL]['over_captures_ci95'][1] < 0
-    assert 'no better than the captures' in score_table.verdict(rows).warning()
+    assert 'no better than the captures' in verdict.from_scores(rows).warning()
 
 
 def test_pixels_without_a_photon_are_not_left_out_as_clipped():
@@ -294,7 +294,7 @@ def test_a_dim_channel_that_the_model_wipes_out_is_told(clean_HWC):
         return result_HWC
 
     rows, good, words = scored(raw)
-    assert not score_table.verdict(rows).worse_channels
+    assert not verdict.from_scores(rows).worse_channels
     rows, bad, words = scored(raw, wipes)
     hidden = good[methods.MODEL]['psnr_estimate'] - bad[methods.MODEL]['psnr_estimate']
     assert abs(hidden) < 0.3  # one peak for all hides it
@@ -303,7 +303,7 @@ def test_a_dim_channel_that_the_model_wipes_out_is_told(clean_HWC):
     assert of_dim['over_captures'] < -5
     assert 'by channel, in dB: channel 1 +' in words
     assert (
-        score_table.verdict(rows)
+        verdict.from_scores(rows)
         .warning()
         .startswith(
             'The model is not worth using yet: in channel 2 it is no better than the captures'
@@ -381,7 +381,7 @@ def test_no_verdict_on_a_model_by_captures_that_cannot_be_trusted_but_the_cure(c
     raw = [SceneCaptures('s', (np.stack(moved) + noise).astype(np.float32))]
     rows, _, words = scored(raw, lambda x: x)
     assert 'shift' in rows[0]['why']
-    assert score_table.verdict(rows).warning() == (
+    assert verdict.from_scores(rows).warning() == (
         'No verdict on the model: no scene can be trusted.'
     )
     assert 'shift: n2n score --fix shift corrects that.' in words
