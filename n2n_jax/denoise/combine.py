@@ -12,24 +12,23 @@ import numpy as np
 
 from n2n_jax.denoise.denoiser import Read
 from n2n_jax.denoise.jobs import Job
-from n2n_jax.images import row_writer
+from n2n_jax.images import Frame, ImageFile, open_image, row_writer
 from n2n_jax.images.file_cache import FewFiles, ReopenedFile
 from n2n_jax.images.pixel_range import PixelRange
-from n2n_jax.images.row_writer import Frame, Source
 from n2n_jax.runtime.errors import UserError
 
 Combine = Literal['', 'results', 'captures']
 
 
 @contextlib.contextmanager
-def open_captures(job: Job) -> Iterator[list[tuple[Source, int | None]]]:
+def open_captures(job: Job) -> Iterator[list[tuple[ImageFile, int | None]]]:
     """Opens the captures of a job: (file, index of the image or None) for each, see `Job`."""
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(FewFiles())
-        opened: dict[Path, Source] = {}
+        opened: dict[Path, ImageFile] = {}
         for path in job.sources:
             if not opened:  # the first stays open: the output takes its format and metadata
-                opened[path] = stack.enter_context(row_writer.open_source(path))
+                opened[path] = stack.enter_context(open_image(path))
             elif path not in opened:
                 opened[path] = ReopenedFile(files, path)
         sources = [opened[path] for path in job.sources]

@@ -22,10 +22,10 @@ from n2n_jax.denoise.combine import Combine
 from n2n_jax.denoise.denoiser import Band, Denoiser
 from n2n_jax.denoise.jobs import ERROR, INTERVAL, SPREAD, Job
 from n2n_jax.denoise.uncertainty import Calibration
-from n2n_jax.images import row_writer
+from n2n_jax.images import Frame, ImageFile, open_image, row_writer
 from n2n_jax.images.folders import why_no_file
 from n2n_jax.images.pixel_range import PixelRange
-from n2n_jax.images.row_writer import Frame, Source, name_of
+from n2n_jax.images.row_writer import name_of
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.progress import ProgressLine
@@ -149,7 +149,7 @@ def _num_pixels(job: Job, options: Options) -> int:
         if why := why_no_file(path):
             raise UserError(f'{path} cannot be read: {why}.')
     path, only = job.sources[0], job.frames[0]
-    with row_writer.open_source(path) as source:
+    with open_image(path) as source:
         frames = source.frames if only is None else [source.frames[only]]
         count = sum(frame.height * frame.width for frame in frames)
     return count * (len(job.sources) if options.combine == 'results' else 1)
@@ -192,7 +192,7 @@ def _warn(doubts: Mapping[Path, Sequence[str]]) -> None:
         _log.warning('%s%s', first, more)
 
 
-def _check(denoiser: Denoiser, source: Source, index: int, first: Frame) -> str:
+def _check(denoiser: Denoiser, source: ImageFile, index: int, first: Frame) -> str:
     """Checks all values of an image before time is spent on denoising.
 
     Returns:
@@ -219,7 +219,7 @@ def _check(denoiser: Denoiser, source: Source, index: int, first: Frame) -> str:
 
 def _denoise_frame(
     denoiser: Denoiser,
-    captures: Sequence[tuple[Source, int]],
+    captures: Sequence[tuple[ImageFile, int]],
     index: int,
     target: row_writer.Target,
     maps: Mapping[str, row_writer.Target],
@@ -264,7 +264,7 @@ def _denoise_frame(
 
 
 def _as_stored(
-    scale: PixelRange, source: Source, index: int, band: Band, rows: slice
+    scale: PixelRange, source: ImageFile, index: int, band: Band, rows: slice
 ) -> np.ndarray:
     """Converts some rows of a band to pixels; keeps the source's constants and extra samples."""
     frame, name = source.frames[index], name_of(source, index)
@@ -287,7 +287,7 @@ def _map_function(
     return {ERROR: calibration.standard_error, INTERVAL: calibration.half_width}[kind]
 
 
-def _read_colors(source: Source, index: int, start: int, stop: int) -> np.ndarray:
+def _read_colors(source: ImageFile, index: int, start: int, stop: int) -> np.ndarray:
     return source.read(index, start, stop)[..., : source.frames[index].channels]
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from n2n_jax import images
 from n2n_jax.captures.scene_files import Scene
-from n2n_jax.images import row_writer, stacks
+from n2n_jax.images import stacks
 from n2n_jax.images.folders import readable_files
-from n2n_jax.images.suffixes import either
+from n2n_jax.images.suffixes import EXR_SUFFIX, NUMPY_SUFFIXES, TIFF_SUFFIXES, either
 from n2n_jax.runtime.errors import UserError
 
 SPREAD, ERROR, INTERVAL = 'spread', 'error', 'interval'
@@ -219,10 +219,10 @@ def _check_kind(source: Path, target: Path) -> None:
             f'{target} cannot be written: its name must end in {either(images.SUFFIXES)}; write '
             f'{target}/ for a folder.'
         )
-    for kinds in (row_writer.NUMPY_SUFFIXES, (row_writer.EXR_SUFFIX,)):
+    for kinds in (NUMPY_SUFFIXES, (EXR_SUFFIX,)):
         if new in kinds and old not in kinds:
             raise UserError(
                 f'{source} cannot be written as {target}: only {" and ".join(kinds)} files can '
                 f'be written as {new}. Choose a name that ends in {old}'
-                + ('.' if old in row_writer.TIFF_SUFFIXES else ' or .tif.')
+                + ('.' if old in TIFF_SUFFIXES else ' or .tif.')
             )

@@ -16,9 +16,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from n2n_jax import images
-from n2n_jax.images import Frame, image_io
-from n2n_jax.images import ImageFile as Source
-from n2n_jax.images import open_image as open_source
+from n2n_jax.images import Frame, ImageFile, image_io
 from n2n_jax.images.codecs import exr, tiff, tiff_reader
 from n2n_jax.images.codecs.damage import named_in_errors
 from n2n_jax.images.codecs.tiff_writer import Page, TiffWriter
@@ -29,24 +27,11 @@ from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.runtime.atomic_files import replacing
 from n2n_jax.runtime.errors import UserError
 
-__all__ = [
-    'EXR_SUFFIX',
-    'NUMPY_SUFFIXES',
-    'TIFF_SUFFIXES',
-    'Frame',
-    'OneChannel',
-    'Source',
-    'Target',
-    'name_of',
-    'open_source',
-    'open_target',
-]
-
 _NOT_ALPHA = 0  # ExtraSamples: unspecified
 _ALPHA = 2
 
 
-class OneChannel(images.ImageFile):
+class OneChannel(ImageFile):
     """One channel of an image, as a single-image file.
 
     Attributes:
@@ -55,7 +40,7 @@ class OneChannel(images.ImageFile):
       channel: which channel of that image.
     """
 
-    def __init__(self, source: Source, index: int, channel: int) -> None:
+    def __init__(self, source: ImageFile, index: int, channel: int) -> None:
         super().__init__(source.path)
         self.source, self.index, self.channel = source, index, channel
         frame = source.frames[index]
@@ -82,7 +67,7 @@ class Target(Protocol):
 
 @contextlib.contextmanager
 def open_target(
-    path: Path, source: Source, *, only: int | None = None, is_map: bool = False
+    path: Path, source: ImageFile, *, only: int | None = None, is_map: bool = False
 ) -> Iterator[Target]:
     """Opens a file for writing; it appears complete if the body succeeds, otherwise not at all.
 
@@ -142,7 +127,7 @@ def _counted(num_images: int) -> str:
     return 'image' if num_images == 1 else f'{num_images} images'
 
 
-def name_of(source: Source, index: int) -> str:
+def name_of(source: ImageFile, index: int) -> str:
     """Returns the name of an image in a file, for messages."""
     if len(source.frames) == 1:
         return str(source.path)
@@ -150,7 +135,7 @@ def name_of(source: Source, index: int) -> str:
 
 
 class _TiffTarget:
-    def __init__(self, file: BinaryIO, source: Source, indices: Sequence[int], *, is_map: bool):
+    def __init__(self, file: BinaryIO, source: ImageFile, indices: Sequence[int], *, is_map: bool):
         self._is_map = is_map
         if isinstance(source, TiffFile):
             order = source.tiff.order
@@ -213,7 +198,7 @@ def _written_dtype(source: NumpyFile) -> np.dtype:
 
 
 class _ArrayTarget:
-    def __init__(self, source: Source, indices: Sequence[int]):
+    def __init__(self, source: ImageFile, indices: Sequence[int]):
         self._rows: dict[int, list[np.ndarray]] = {index: [] for index in indices}
 
     def write(self, index: int, rows_hWC: np.ndarray) -> None:
@@ -240,7 +225,7 @@ def _write_npz(file: BinaryIO, key: str, array: np.ndarray) -> None:
         np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _mode(source: Source, index: int) -> str:
+def _mode(source: ImageFile, index: int) -> str:
     """Returns the mode of an image; raises if it is neither gray nor RGB."""
     frame = source.frames[index]
     mode = image_io.mode_of(frame)
@@ -270,7 +255,7 @@ def _page_of_channel(source: TiffFile, one: OneChannel) -> Page:
     return dataclasses.replace(page, samples=1, rgb=False, extra=())
 
 
-def _plain_page(source: Source, index: int) -> Page:
+def _plain_page(source: ImageFile, index: int) -> Page:
     frame, metadata = source.frames[index], source.metadata(index)
     rgb = frame.channels == 3
     num_extra = 0 if rgb else frame.channels - 1

@@ -564,7 +564,7 @@ def test_gray_planes_are_not_taken_for_colors(tmp_path):
     with pytest.raises(UserError, match='holds 3 images'):
         image_io.read_image(tmp_path / 'c.tif')
     with (
-        row_writer.open_source(tmp_path / 'c.tif') as source,
+        images.open_image(tmp_path / 'c.tif') as source,
         pytest.raises(UserError, match='only TIFF can hold them'),
         row_writer.open_target(tmp_path / 'c.png', source),
     ):

@@ -36,7 +36,7 @@ def by_training(path):
 
 def by_denoising(path):
     """Reads every image in blocks of seven rows, without alpha."""
-    with row_writer.open_source(path) as source:
+    with images.open_image(path) as source:
         found = []
         for index, frame in enumerate(source.frames):
             rows = [
@@ -95,7 +95,7 @@ def test_all_readers_refuse_a_file_with_the_same_error(name, tmp_path):
 def copied(source_path, target_path):
     """Returns what `n2n denoise` writes if it changes no pixel."""
     with (
-        row_writer.open_source(source_path) as source,
+        images.open_image(source_path) as source,
         row_writer.open_target(target_path, source) as target,
     ):
         for index, frame in enumerate(source.frames):
