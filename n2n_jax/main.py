@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> int:
     with console.errors_in_one_sentence():
         config, workdir, mode = config_flags.parse(argv, __doc__)
         _silence_libraries()
-        # Here, as it takes seconds, in which Ctrl-C shall end in a sentence too.
+        # Imported here because it takes seconds, and Ctrl-C during that time must also end with a
+        # one-line message.
         from n2n_jax.evaluate import follow
         from n2n_jax.runtime import parallel
         from n2n_jax.train import loop

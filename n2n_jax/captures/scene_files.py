@@ -1,4 +1,4 @@
-"""Where the captures of a scene are on disk, and reading them.
+"""Locates a scene's captures on disk and reads them.
 
 N captures of a scene, H height, W width, C channels.
 """

@@ -328,6 +328,9 @@ def _coverage(
     shares = uncertainty.coverage(calibration, in_range, restore)
     words = uncertainty.coverage_in_words(shares)
     if training:
-        words += ' They were calibrated on part of these captures, so this is not a proof.'
+        words += (
+            ' They were calibrated on part of these captures, so this does not verify them '
+            'independently.'
+        )
     _log.info('%s', words)
     return shares

@@ -165,8 +165,8 @@ def _drift_text(of_model: Sequence[dict[str, Any]]) -> list[str]:
         for row in drifting
     ]
     return [
-        'Brightness drifts between captures, and so few do not determine the brightness of the '
-        f'clean image; intervals include that uncertainty: {"; ".join(listed)}.'
+        'Brightness drifts between captures, and this few captures cannot determine how bright the '
+        f'clean image is; intervals include that uncertainty: {"; ".join(listed)}.'
     ]
 
 
@@ -200,8 +200,8 @@ def combining_text(overall: Sequence[dict[str, Any]]) -> str:
     row = next((row for row in overall if row['method'] == ON_THE_MEAN), None)
     if row is None:
         return (
-            'Whether to combine two captures before or after denoising takes a third capture of a '
-            'scene to judge.'
+            'Judging whether to combine two captures before or after denoising requires a third '
+            'capture of the scene.'
         )
     value, ci95 = row['over_mean_of_results'], row['over_mean_of_results_ci95']
     if value is None or None in ci95:

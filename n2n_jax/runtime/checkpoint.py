@@ -322,7 +322,7 @@ class _AbandonedReadsSilenced:
 
 @contextlib.contextmanager
 def _orbax_notices_hidden() -> Iterator[None]:
-    """Hides what Orbax warns of whenever a folder is opened for reading only: that it is."""
+    """Hides the warning that Orbax prints whenever a folder is opened read-only."""
     logger = logging.getLogger('absl')
     level = logger.level
     logger.setLevel(max(level, logging.ERROR))

@@ -32,8 +32,8 @@ class ModelConfig:
     name: str = field('unet', 'network: unet or resnet50')
     channels: int = field(
         3,
-        'channels of an image: 3 for color, 1 for gray, to which images are converted, other '
-        'numbers for captures alone',
+        'channels of an image: 3 (color) or 1 (gray), and images are converted to match; other '
+        'numbers only for captures',
         Bounds(1, MOST_CHANNELS),
     )
     norm: str = field(
@@ -68,7 +68,7 @@ class ModelConfig:
     noise: str = field(
         '',
         'standard deviation of the noise of captures, in units of white - black, one number or '
-        'one per channel with commas; empty to measure it, none not to scale the values by it',
+        'one per channel with commas; empty: measure it; none: do not scale by noise',
     )
     center: str = field('', 'middle of the values of captures, written as model.noise is')
     contrast: str = field('', 'extent of the values of captures, written as model.noise is')
@@ -196,7 +196,7 @@ class TrainConfig:
     log_every: int = field(25, 'steps between lines of the log', at_least(1))
     checkpoint_every: int = field(250, 'steps between checkpoints', at_least(1))
     keep_checkpoints: int = field(
-        2, 'earlier checkpoints to keep besides the last one, where 0 counts as 1', at_least(0)
+        2, 'earlier checkpoints to keep besides the last one (at least 1 is kept)', at_least(0)
     )
     patience: int = field(
         0,

@@ -1,4 +1,8 @@
-"""The best checkpoint of a run on captures, selected by the estimated error."""
+"""The best checkpoint of a run on captures, selected by the estimated error.
+
+The criterion is `early_stopping.better`. Whoever loads a run gets this checkpoint, because
+`n2n_jax.runtime.checkpoint.open_for_reading` prefers it to the others.
+"""
 
 import logging
 from typing import Any

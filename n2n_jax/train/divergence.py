@@ -1,4 +1,9 @@
-"""Diverging runs: warns of an exploding loss, and ends a run whose loss is not finite."""
+"""Diverging runs: warns of an exploding loss, and ends a run whose loss is not finite.
+
+A loss or gradient that is not finite is detected by the training step on the device, which sets
+`TrainState.failed` (`step.make_train_step`). `Run` reads that flag, and `TrainingLog.write` checks
+the mean of each logged metric.
+"""
 
 import logging
 import math

@@ -15,8 +15,9 @@ from n2n_jax.runtime.errors import UserError
 _log = logging.getLogger(__name__)
 
 # The keys that both runs must share. The range of the pixel values is not one of them: weights only
-# see values in network range. With a range found from the new captures, these fill it as the old
-# old ones did, whatever their bit depth, exposure or units; with the old one all could be near 0.
+# see values in network range. With a range measured on the new captures, their values fill the
+# network's range just as the old captures' did, whatever their bit depth, exposure or units; with
+# the old range they could all be near 0.
 _SHARED_KEYS = ('name', 'channels', 'norm', 'residual')
 
 

@@ -184,8 +184,8 @@ class Run:
             return
         before, now = self.config.train.steps, changed.train.steps
         _log.info(
-            'Steps take %s than when the run was planned: it will have %d instead of %d.',
-            'longer' if now < before else 'less time',
+            'Steps are %s than planned: the run will have %d steps instead of %d.',
+            'slower' if now < before else 'faster',
             now,
             before,
         )
