@@ -57,7 +57,7 @@ def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
     table = score_table.markdown(rows)
     assert 'PSNR, estimated' in table
     assert '| PSNR against the clean image |' not in table
-    assert 'takes a third capture' in table
+    assert 'requires a third capture' in table
     assert table.count('Protocol:') == 1
 
 
