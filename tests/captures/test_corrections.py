@@ -2,23 +2,13 @@
 
 import numpy as np
 import pytest
+from noisy_photograph import NOISE, noisy
 
 from n2n_jax.captures import corrections
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.data.sources import photos
 from n2n_jax.images.constant_areas import constant_mask
 from n2n_jax.runtime.errors import UserError
-
-NOISE = 8.0
-
-
-@pytest.fixture(scope='module')
-def scene_HWC():
-    return photos.photos()['chelsea'][:200, :220, :1].astype(np.float64)
-
-
-def noisy(image_HWC, seed):
-    return image_HWC + NOISE * np.random.default_rng(seed).standard_normal(image_HWC.shape)
 
 
 def test_a_whole_pixel_is_moved_exactly(scene_HWC):

@@ -1,25 +1,13 @@
 """N captures, H height, W width, C channels."""
 
 import numpy as np
-import pytest
 import tifffile
+from noisy_photograph import noisy
 from PIL import Image
 
 from n2n_jax.captures import deduplication, loading
 from n2n_jax.captures.scene_captures import SceneCaptures
-from n2n_jax.data.sources import photos
 from n2n_jax.runtime.config import CapturesConfig
-
-NOISE = 8.0
-
-
-@pytest.fixture(scope='module')
-def scene_HWC():
-    return photos.photos()['chelsea'][:200, :220, :1].astype(np.float64)
-
-
-def noisy(image_HWC, seed):
-    return image_HWC + NOISE * np.random.default_rng(seed).standard_normal(image_HWC.shape)
 
 
 def test_the_jpeg_beside_a_tiff_is_not_trained_on(scene_HWC, tmp_path):
