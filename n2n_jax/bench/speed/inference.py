@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from n2n_jax import models
 from n2n_jax.bench.speed.report import Row
-from n2n_jax.bench.speed.timing import medians_in_turns
+from n2n_jax.bench.speed.timing import calls_per_wait, medians_in_turns
 from n2n_jax.runtime.config import ModelConfig
 
 _SIZE = (512, 768)  # rows, columns
@@ -19,7 +19,12 @@ def _ours(name: str, dtype: str) -> Callable[[], None]:
     variables = jax.jit(lambda: models.init(config, jax.random.key(0)))()
     apply = jax.jit(model.apply)
     image_BHWC = jnp.full((1, *_SIZE, 3), 0.5)
-    return lambda: apply(variables, image_BHWC).block_until_ready()
+
+    def run() -> None:
+        answers = [apply(variables, image_BHWC) for _ in range(calls_per_wait())]
+        answers[-1].block_until_ready()
+
+    return run
 
 
 def _theirs(name: str, dtype: str, *, compiled: bool) -> Callable[[], None]:
@@ -35,7 +40,8 @@ def _theirs(name: str, dtype: str, *, compiled: bool) -> Callable[[], None]:
     def run() -> None:
         enabled = dtype == 'bfloat16'
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=enabled):
-            forward(image)
+            for _ in range(calls_per_wait()):
+                forward(image)
         if device == 'cuda':
             torch.cuda.synchronize()
 
@@ -44,7 +50,7 @@ def _theirs(name: str, dtype: str, *, compiled: bool) -> Callable[[], None]:
 
 def rows(quick: bool) -> Iterator[Row]:
     """Measures megapixels per second of both sides."""
-    megapixels = _SIZE[0] * _SIZE[1] / 1e6
+    megapixels = calls_per_wait() * _SIZE[0] * _SIZE[1] / 1e6
     for dtype in ('float32',) if jax.default_backend() == 'cpu' else ('float32', 'bfloat16'):
         for name in ('unet', 'resnet50'):
             sides = {'ours': _ours(name, dtype)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from n2n_jax.bench.speed import training
 from n2n_jax.bench.speed.report import Row
-from n2n_jax.bench.speed.timing import medians_in_turns
+from n2n_jax.bench.speed.timing import calls_per_wait, medians_in_turns
 from n2n_jax.data.sources import dead_leaves
 from n2n_jax.images import image_io
 
@@ -42,7 +42,7 @@ def _theirs(folder: Path) -> tuple[Callable[[], None], int]:
         multiprocessing_context='spawn',  # forking a process with JAX's threads may hang
     )
     batches = iter(loader)
-    num_steps = _DISPATCHES * training.steps_per_dispatch()
+    num_steps = _DISPATCHES * calls_per_wait()
 
     def run() -> None:
         for _ in range(num_steps):

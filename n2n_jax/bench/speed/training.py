@@ -14,18 +14,13 @@ import jax.numpy as jnp
 from n2n_jax import models
 from n2n_jax.bench.speed import peaks
 from n2n_jax.bench.speed.report import Row
-from n2n_jax.bench.speed.timing import medians_in_turns
+from n2n_jax.bench.speed.timing import calls_per_wait, medians_in_turns
 from n2n_jax.data.feeds import make_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.runtime.config import Config, from_config_dict, to_config_dict
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.train.step import init_state, make_train_step
 from n2n_jax.train.tasks import make_task
-
-
-def steps_per_dispatch() -> int:
-    """Returns the number of steps between two waits for the device."""
-    return 1 if jax.default_backend() == 'cpu' else 10
 
 
 def benchmark_config(name: str, batch_size: int, crop: int, dtype: str) -> Config:
@@ -52,7 +47,7 @@ def our_step(config: Config, dispatches: int = 1) -> tuple[Callable[[], None], i
     source = open_source(config.data.train)
     feed = make_feed(source, config.data, channels=3, seed=0, layout=layout)
     train_step = make_train_step(config, make_task(config), feed, layout)
-    num_steps = steps_per_dispatch()
+    num_steps = calls_per_wait()
     state = jax.jit(lambda: init_state(config), out_shardings=layout.replicated)()
     holder = {'state': state, 'step': 0}
 
@@ -82,7 +77,7 @@ def their_step(
         torch.rand(batch_size, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
         for _ in range(2)
     )
-    num_steps = steps_per_dispatch()
+    num_steps = calls_per_wait()
 
     def run() -> None:
         for _ in range(num_steps):
