@@ -91,11 +91,12 @@ def test_a_convolution_is_that_of_flax(plain):
     assert_close(got, value_and_gradients(flax_conv, grad_BHWO, params, x_BHWI))
 
 
-@pytest.mark.parametrize('plain', [False, True])
+@pytest.mark.parametrize('form', ['plain', 'cpu', 'gpu'])
 @pytest.mark.parametrize('size', [(4, 6), (1, 1)])
-def test_upsampling_folds_into_the_convolution(size, plain):
+def test_upsampling_folds_into_the_convolution(size, form, monkeypatch):
+    monkeypatch.setattr(convolutions, '_platform', lambda: form)
     h, w = size
-    layer = UpConv(6, plain=plain)
+    layer = UpConv(6, plain=form == 'plain')
     low_BHWI, skip_BHWI = draw(0, 2, h, w, 4), draw(1, 2, 2 * h, 2 * w, 3)
     params = jax.jit(layer.init)(jax.random.key(0), low_BHWI, skip_BHWI)['params']
     params['bias'] = draw(2, 6)
