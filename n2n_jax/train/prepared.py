@@ -16,7 +16,7 @@ from n2n_jax import models
 from n2n_jax.captures import hold_out, loading, network_range, single_images, trained_captures
 from n2n_jax.captures.recognition import TrainedScene
 from n2n_jax.captures.scene_captures import SceneCaptures
-from n2n_jax.data.feeds import Feed, make_feed
+from n2n_jax.data.feeds import Feed, make_feed, placed_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.feeds.fixed_noise import realization_feed
 from n2n_jax.data.sources import open_source
@@ -229,15 +229,14 @@ def _prepare_single_images(
 def _capture_feed(
     config: Config, scenes: Sequence[SceneCaptures], layout: Layout, *, held: str
 ) -> CaptureFeed:
-    feed = CaptureFeed(
+    placed = placed_captures.place(
         [scene.captures_NHWC for scene in scenes],
-        config.data,
+        layout,
         pairing=config.captures.pairing,
-        seed=config.seed,
-        layout=layout,
         masks=network_range.masks(scenes),
         write=lambda s, out: network_range.to_network_range(scenes[s], config.model, out=out),
     )
+    feed = CaptureFeed(placed, config.data, seed=config.seed, layout=layout)
     feed.description += f'; held out: {held}'
     return feed
 

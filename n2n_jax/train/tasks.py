@@ -126,7 +126,7 @@ class CapturePairs:
 
     Attributes:
       loss_name: a name in `losses.REGISTRY`.
-      pairing: value of captures.pairing, see `n2n_jax.data.feeds.capture_feed`.
+      pairing: value of captures.pairing, see `n2n_jax.data.feeds.placed_captures`.
     """
 
     loss_name: str

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from command_line import n2n as run
 
-from n2n_jax.data.feeds.capture_feed import CaptureFeed
+from n2n_jax.data.feeds import placed_captures
 from n2n_jax.images import image_io
 
 _SIDE = 48
@@ -116,13 +116,13 @@ def test_the_right_captures_are_paired(form, tmp_path, capsys, monkeypatch):
     (tmp_path / 'in').mkdir()
     arguments, want = form(tmp_path / 'in')
     trained = []
-    real = CaptureFeed.__init__
+    real = placed_captures.place
 
-    def noted(self, scenes, *rest, **options):
+    def noted(scenes, *rest, **options):
         trained.extend(scene[:, 0, 0, 0].astype(int).tolist() for scene in scenes)
-        real(self, scenes, *rest, **options)
+        return real(scenes, *rest, **options)
 
-    monkeypatch.setattr(CaptureFeed, '__init__', noted)
+    monkeypatch.setattr(placed_captures, 'place', noted)
     workdir = tmp_path / 'run'
     options = ['--workdir', workdir, '--steps', '2', '--model', 'tiny', '--batch-size', '8']
     assert run('train', *arguments, *options) == 0, capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from tiny import moment, tiny_config
 
 from n2n_jax import models
+from n2n_jax.data.feeds import placed_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.runtime import streams
 from n2n_jax.runtime.config import DataConfig
@@ -102,7 +103,12 @@ def single_config(**changes):
 def setup(config, num_devices=1):
     images = np.random.default_rng(0).random((3, 1, 40, 30, 1), np.float32)
     layout = make_layout(config.data.batch_size, jax.devices()[:num_devices])
-    feed = CaptureFeed(list(images), config.data, pairing='1:1', seed=0, layout=layout)
+    feed = CaptureFeed(
+        placed_captures.place(list(images), layout, pairing='1:1'),
+        config.data,
+        seed=0,
+        layout=layout,
+    )
     return feed, layout
 
 
@@ -158,7 +164,9 @@ def test_the_feed_gives_single_captures():
     data = DataConfig(crop=8, batch_size=4)
     layout = make_layout(4, jax.devices()[:1])
     image = np.arange(12 * 10, dtype=np.float32).reshape(1, 12, 10, 1)
-    feed = CaptureFeed([image], data, pairing='1:1', seed=0, layout=layout)
+    feed = CaptureFeed(
+        placed_captures.place([image], layout, pairing='1:1'), data, seed=0, layout=layout
+    )
     crops = np.asarray(feed.batch(feed.constants, feed.inputs(0, 1)[0]).input_BHWC)
     assert crops.shape == (4, 8, 8, 1)
     assert np.isin(crops, image).all()

@@ -11,6 +11,7 @@ from command_line import n2n
 from small_runs import captures_config, done, interrupted_before, write_captures
 
 from n2n_jax.captures import network_range, scene_captures
+from n2n_jax.data.feeds import placed_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.config import DataConfig
@@ -165,10 +166,8 @@ def test_captures_of_8_bits_are_not_held_at_full_width_twice():
         network_range.to_network(scene, 0.0, 255.0, out=out)
 
     tracemalloc.start()
-    feed = CaptureFeed(
-        [scene], DataConfig(crop=16, batch_size=8), pairing='1:X', seed=0, layout=layout,
-        write=write,
-    )  # fmt: skip
+    placed = placed_captures.place([scene], layout, pairing='1:X', write=write)
+    feed = CaptureFeed(placed, DataConfig(crop=16, batch_size=8), seed=0, layout=layout)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1.25 * full + 2 * 8 * 2**20 + 2**20  # with the sum, and two blocks of float64

@@ -10,7 +10,7 @@ from flax import linen as nn
 from tiny import TinyNet, moment, tiny_config
 
 from n2n_jax import models
-from n2n_jax.data.feeds import Batch, DeviceFeed
+from n2n_jax.data.feeds import Batch, DeviceFeed, placed_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
@@ -224,10 +224,9 @@ def test_pairs_of_single_images_are_of_pixels_that_were_measured():
     rng = np.random.default_rng(0)
     masks = [(rng.random((24, 24, 1)) < 0.6).astype(np.uint8)]
     captures = [np.where(masks[0], rng.random((1, 24, 24, 1)), -1.0).astype(np.float32)]
-    feed = CaptureFeed(
-        captures, config.data, pairing='1:1', seed=0, layout=make_layout(8, jax.devices()[:1]),
-        masks=masks,
-    )  # fmt: skip
+    layout = make_layout(8, jax.devices()[:1])
+    placed = placed_captures.place(captures, layout, pairing='1:1', masks=masks)
+    feed = CaptureFeed(placed, config.data, seed=0, layout=layout)
     batch = feed.batch(feed.constants, feed.inputs(0, 1)[0])
     noisy, target, mask = make_task(config).pair(batch, moment())
     np.testing.assert_array_equal(mask, (noisy >= 0) & (target >= 0))

@@ -1,7 +1,8 @@
 """Ways to feed one training step with the same batches.
 
 `DeviceFeed` keeps a small set on every device and cuts it there, `StreamFeed` reads a large one
-through Grain, `CaptureFeed` (in `capture_feed`) cuts pairs of captures.
+through Grain, `CaptureFeed` (in `capture_feed`) cuts pairs of captures, which `placed_captures` has
+laid out.
 """
 
 from concurrent import futures

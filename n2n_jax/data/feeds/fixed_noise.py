@@ -13,6 +13,7 @@ import numpy as np
 
 from n2n_jax import corruptions
 from n2n_jax.corruptions import Corruptor
+from n2n_jax.data.feeds import placed_captures
 from n2n_jax.data.feeds.base import DEVICE_SHARE, MAX_DEVICE_PIXELS
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
@@ -63,15 +64,9 @@ def realization_feed(source: ImageSource, config: Config, layout: Layout) -> Cap
             if masked:
                 masks.append(np.stack(observed))
             progress.update(i + 1)
-    feed = CaptureFeed(
-        scenes,
-        config.data,
-        pairing='1:1',
-        seed=config.seed,
-        layout=layout,
-        num_inputs=0 if same else num,
-        masks=masks if masked else None,
-    )
+    placed = placed_captures.place(scenes, layout, pairing='1:1', masks=masks if masked else None)
+    num_inputs = 0 if same else num
+    feed = CaptureFeed(placed, config.data, seed=config.seed, layout=layout, num_inputs=num_inputs)
     num_bytes = sum(array.nbytes for array in jax.tree.leaves(feed.constants))
     feed.description = (
         f'{num_images} images, {num} fixed noisy version{"s" * (num > 1)} of each on the device, '

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from n2n_jax.data.feeds import placed_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.runtime import device_memory
 from n2n_jax.runtime.config import DataConfig
@@ -26,7 +27,8 @@ def scenes():
 def batches(pairing='1:1', *, steps=40, first=0, augment=True, devices=None):
     layout = make_layout(DATA.batch_size, devices or jax.devices()[:1])
     data = DataConfig(crop=8, batch_size=16, augment=augment)
-    feed = CaptureFeed(scenes(), data, pairing=pairing, seed=3, layout=layout)
+    placed = placed_captures.place(scenes(), layout, pairing=pairing)
+    feed = CaptureFeed(placed, data, seed=3, layout=layout)
     batch = jax.jit(feed.batch)
     made = [
         jax.device_get(batch(feed.constants, feed.inputs(first + k, 1)[0])[:2])
@@ -89,16 +91,15 @@ def test_no_noise_is_added_to_captures():
     assert np.isin(noisy, known).all()
 
 
-def masked_feed(pairing, **changes):
+def masked_feed(pairing):
     """Measured: the even rows of the first scene, the odd columns of the second."""
     first, second = scenes()
     masks = [np.zeros(scene.shape[1:], np.uint8) for scene in (first, second)]
     masks[0][::2] = 1
     masks[1][:, 1::2] = 1
-    return CaptureFeed(
-        [first, second], DATA, pairing=pairing, seed=3, layout=make_layout(16, jax.devices()[:1]),
-        masks=masks, **changes,
-    )  # fmt: skip
+    layout = make_layout(16, jax.devices()[:1])
+    placed = placed_captures.place([first, second], layout, pairing=pairing, masks=masks)
+    return CaptureFeed(placed, DATA, seed=3, layout=layout)
 
 
 @pytest.mark.parametrize('pairing', ['1:1', '1:X', 'X:1'])
