@@ -167,7 +167,7 @@ def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
     )  # fmt: skip
     config = dataclasses.replace(
         config,
-        optim=dataclasses.replace(config.optim, learning_rate=5e-3 if model == 'tiny' else 1.2e-3),
+        optim=dataclasses.replace(config.optim, learning_rate=5e-3 if model == 'tiny' else 6e-4),
         train=dataclasses.replace(config.train, log_every=steps, tensorboard=False),
         eval=dataclasses.replace(config.eval, every=steps),
     )
@@ -195,6 +195,7 @@ def compare_forms(tmp_path, names, **settings):
     assert all(abs(off_dB[name]) <= 0.01 for name in names), str(off_dB)
     # Other pixels give other gradients: the result may be slightly better by chance, but not worse.
     assert all(-0.5 <= off_dB[name] <= 0.2 for name in ('bright', 'border')), str(off_dB)
+    return errors['float32']
 
 
 def test_a_run_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
@@ -204,7 +205,11 @@ def test_a_run_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
 @pytest.mark.slow
 def test_the_u_net_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
     names = [name for name in FORMS if name != 'negated']
-    compare_forms(tmp_path, names, model='unet', steps=100)
+    # Few steps: training magnifies rounding, and after 100 steps at twice the rate, inputs that
+    # differ by 1e-7 lead to errors a decibel apart.
+    error = compare_forms(tmp_path, names, model='unet', steps=20)
+    noise = np.std(integer_captures() - clean_image())
+    assert error < 0.99 * noise
 
 
 def test_dim_counts_of_eight_bits_are_learned(tmp_path):
