@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax import corruptions
     from n2n_jax.data.sources import photos
     from n2n_jax.images import image_io, pictures
-    from n2n_jax.runtime import streams
+    from n2n_jax.runtime import random_keys
 
     corruptors = [corruptions.parse(spec) for spec in arguments.specs]
     options.check_free(arguments.output, '-o', arguments)
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         images = photos.photos()
         clean = {name: images[name][:256, :256] / 255.0 for name in ('chelsea', 'astronaut')}
-    key = streams.stream(arguments.seed, streams.EVALUATION)
+    key = random_keys.key_for(arguments.seed, random_keys.EVALUATION)
     rows = []
     for name, clean_HWC in clean.items():
         row = [(name, clean_HWC)]

@@ -12,7 +12,7 @@ import jax
 
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.images.pixel_hash import key_words
-from n2n_jax.runtime import streams
+from n2n_jax.runtime import random_keys
 
 
 def identity(pixel_hash: str, replica: int) -> tuple[int, int, int]:
@@ -36,7 +36,7 @@ def draw(
       clean_BHWC: the images, in [0, 1].
       identity_B3: the `identity` of each noisy image, uint32.
     """
-    root = streams.stream(seed, streams.EVALUATION)
+    root = random_keys.key_for(seed, random_keys.EVALUATION)
     keys_B = jax.vmap(lambda words_3: functools.reduce(jax.random.fold_in, words_3, root))(
         identity_B3
     )

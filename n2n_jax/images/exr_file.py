@@ -1,4 +1,4 @@
-"""EXR files as `ImageFile`: one image, decoded on first read.
+"""EXR files as `OpenedFile`: one image, decoded on first read.
 
 H height, W width, C channels.
 """
@@ -9,11 +9,11 @@ import numpy as np
 
 from n2n_jax.images.codecs import exr
 from n2n_jax.images.frames import Frame
-from n2n_jax.images.image_file import ImageFile
+from n2n_jax.images.image_file import OpenedFile
 from n2n_jax.runtime.host_memory import check_fits
 
 
-class ExrFile(ImageFile):
+class ExrFile(OpenedFile):
     """An EXR file; keeps its image in memory once decoded."""
 
     def __init__(self, path: Path):

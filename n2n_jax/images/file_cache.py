@@ -15,7 +15,7 @@ import numpy as np
 
 from n2n_jax.images.alpha import AlphaWatch
 from n2n_jax.images.frames import Metadata
-from n2n_jax.images.image_file import ImageFile, open_image
+from n2n_jax.images.image_file import ImageFile, OpenedFile, open_image
 
 _MOST_OPEN = 32
 _MOST_DECODED = 8  # formats such as PNG keep their pixels in memory while open
@@ -31,7 +31,7 @@ class FewFiles:
     def __init__(self, most: int = _MOST_DECODED):
         self._most = most
         # Least recently used first.
-        self._opened: dict[Path, tuple[ImageFile, contextlib.ExitStack]] = {}
+        self._opened: dict[Path, tuple[OpenedFile, contextlib.ExitStack]] = {}
         self._watches: dict[Path, AlphaWatch] = {}
 
     def __enter__(self) -> Self:
@@ -40,7 +40,7 @@ class FewFiles:
     def __exit__(self, *_: object) -> None:
         self.close(self.paths)
 
-    def opened(self, path: Path) -> ImageFile:
+    def opened(self, path: Path) -> OpenedFile:
         """Returns a file, opened if necessary; valid until the next call.
 
         Raises:

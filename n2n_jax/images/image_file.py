@@ -3,6 +3,7 @@
 H height, W width, C channels; h a block of rows.
 """
 
+import abc
 import contextlib
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +21,11 @@ from n2n_jax.runtime.host_memory import check_fits
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
-class ImageFile:
-    """An open image file.
+class ImageFile(abc.ABC):
+    """An image file, or a view of one.
 
     Attributes:
       path: the file, named in errors.
-      alpha_watch: warns of captures that the file marks as alpha.
       frames: its images, at least one, in the order of the file's axes: for TIFF, every position
         along all axes but rows, columns and channels (so time and depth); for a NumPy array, its
         first axis.
@@ -36,14 +36,41 @@ class ImageFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self.alpha_watch = AlphaWatch(path)
 
+    @abc.abstractmethod
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns rows `start` to `stop` (default: all) of an image, (h, W, C), extra samples last.
 
         Raises:
           UserError: the file is damaged, or the rows do not fit into memory.
         """
+
+    def read_channels(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Returns the rows of `read` without the extra samples."""
+        return self.read(index, start, stop)[..., : self.frames[index].channels]
+
+    @abc.abstractmethod
+    def metadata(self, index: int = 0) -> Metadata:
+        """Returns the metadata that a denoised copy of an image inherits.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+
+
+class OpenedFile(ImageFile):
+    """An open file of one format; a format implements `_read` and, if it has any, `_metadata`.
+
+    Attributes:
+      alpha_watch: warns of captures that the file marks as alpha.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.alpha_watch = AlphaWatch(path)
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Reads the rows, checks them against the header and adds the file's name to errors."""
         frame = self.frames[index]
         with named_in_errors(self.path):
             stop = frame.height if stop is None else stop
@@ -56,34 +83,26 @@ class ImageFile:
             self.alpha_watch.check(rows_hWC, frame.channels)
         return rows_hWC
 
-    def read_channels(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Returns the rows of `read` without the extra samples."""
-        return self.read(index, start, stop)[..., : self.frames[index].channels]
-
     def metadata(self, index: int = 0) -> Metadata:
-        """Returns the metadata that a denoised copy of an image inherits.
-
-        Raises:
-          UserError: the file is damaged.
-        """
+        """Reads the metadata and adds the file's name to errors."""
         with named_in_errors(self.path):
             return self._metadata(index)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; formats that keep none open have nothing to close."""
+
+    @abc.abstractmethod
+    def _read(self, index: int, start: int, stop: int) -> np.ndarray:
+        """Implements `read`; errors are raised without the file name ('is damaged ...')."""
 
     def _metadata(self, index: int) -> Metadata:
         """Implements `metadata`; errors are raised without the file name ('is damaged ...')."""
         del index
         return Metadata()
 
-    def _read(self, index: int, start: int, stop: int) -> np.ndarray:
-        """Implements `read`; errors are raised without the file name ('is damaged ...')."""
-        raise NotImplementedError
-
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[ImageFile]:
+def open_image(path: Path) -> Iterator[OpenedFile]:
     """Opens a file, reads its header and checks that it is complete.
 
     Raises:
@@ -95,7 +114,7 @@ def open_image(path: Path) -> Iterator[ImageFile]:
         yield image
 
 
-def _kind_of(path: Path) -> Callable[[Path], ImageFile]:
+def _kind_of(path: Path) -> Callable[[Path], OpenedFile]:
     # Imported on demand: each needs a library of its own.
     if suffix_of(path) in NUMPY_SUFFIXES:
         from n2n_jax.images.numpy_file import NumpyFile
@@ -114,7 +133,7 @@ def _kind_of(path: Path) -> Callable[[Path], ImageFile]:
     return PictureFile
 
 
-def _open_by_format(path: Path) -> ImageFile:
+def _open_by_format(path: Path) -> OpenedFile:
     # The format is detected by magic bytes, but the suffix must be known too: a camera raw file,
     # for one, is a TIFF whose first image is a thumbnail.
     mode = path.stat().st_mode

@@ -1,4 +1,4 @@
-"""NumPy files as `ImageFile`.
+"""NumPy files as `OpenedFile`.
 
 N images, H height, W width, C channels; h a block of rows.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from n2n_jax.images.codecs.damage import decoding
 from n2n_jax.images.frames import Frame
-from n2n_jax.images.image_file import ImageFile
+from n2n_jax.images.image_file import OpenedFile
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.host_memory import check_fits
 
@@ -26,7 +26,7 @@ _HEADERS = {
 }
 
 
-class NumpyFile(ImageFile):
+class NumpyFile(OpenedFile):
     """A file with one array: (H, W), (H, W, up to 4), (N, H, W) or (N, H, W, C).
 
     Booleans become uint8 0 and 255, as 1-bit images do.

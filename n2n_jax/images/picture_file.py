@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and WebP files as `ImageFile`: one image, decoded on first read.
+"""PNG, JPEG, BMP and WebP files as `OpenedFile`: one image, decoded on first read.
 
 H height, W width, C samples.
 """
@@ -9,13 +9,13 @@ import numpy as np
 
 from n2n_jax.images.codecs import pillow
 from n2n_jax.images.frames import Frame, Metadata
-from n2n_jax.images.image_file import ImageFile
+from n2n_jax.images.image_file import OpenedFile
 from n2n_jax.runtime.host_memory import check_fits
 
 _CHANNELS = {'gray': 1, 'gray+alpha': 1, 'rgb': 3, 'rgba': 3}
 
 
-class PictureFile(ImageFile):
+class PictureFile(OpenedFile):
     """An image file that Pillow decodes; keeps its image in memory once decoded."""
 
     def __init__(self, path: Path):

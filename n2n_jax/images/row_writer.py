@@ -46,7 +46,6 @@ class OneChannel(ImageFile):
         frame = source.frames[index]
         self.frames = [dataclasses.replace(frame, channels=1, extra=0, axes='YX', planes=1)]
 
-    # Overrides `read`, not `_read`: errors of the source already name the file.
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns rows of the channel, (h, W, 1)."""
         rows_hWC = self.source.read(self.index, start, stop)

@@ -1,4 +1,4 @@
-"""TIFF files as `ImageFile`."""
+"""TIFF files as `OpenedFile`."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import numpy as np
 from n2n_jax.images.alpha import AlphaWatch
 from n2n_jax.images.codecs.tiff_reader import TiffReader
 from n2n_jax.images.frames import Frame, Metadata, num_extra
-from n2n_jax.images.image_file import ImageFile
+from n2n_jax.images.image_file import OpenedFile
 
 _WITHOUT_ALPHA = "without alpha (tifffile.imwrite(..., photometric='minisblack'))"
 
 
-class TiffFile(ImageFile):
+class TiffFile(OpenedFile):
     """A TIFF file; an image is one page, or one page per channel.
 
     Attributes:

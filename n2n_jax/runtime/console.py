@@ -60,17 +60,17 @@ def errors_in_one_sentence() -> Iterator[None]:
 
     Ctrl-C, SIGTERM and SIGHUP are handled likewise, after half-written files are cleaned up.
     """
-    with interrupts.stoppable() as stop:
+    with interrupts.stoppable() as interruption:
         try:
             yield
         except Exception as error:
-            if stop.wanted:  # some libraries turn an interrupt into an error of their own
+            if interruption.wanted:  # some libraries turn an interrupt into an error of their own
                 _end('Stopped.', EXIT_INTERRUPTED)
             _end_with_sentence(error)
         except KeyboardInterrupt:
             _end('Stopped.', EXIT_INTERRUPTED)
         except SystemExit as end:  # stopped on request: no further signal may disturb the end
-            stop.wanted = stop.wanted or end.code == EXIT_INTERRUPTED
+            interruption.wanted |= end.code == EXIT_INTERRUPTED
             raise
 
 

@@ -15,8 +15,8 @@ NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name
 _PATIENCE = 2.0  # seconds in which more signals count as the first
 
 
-class Stop:
-    """Whether the program has been asked to stop.
+class Interruption:
+    """Whether a signal has asked the program to stop.
 
     Attributes:
       wanted: true from the first signal on.
@@ -43,35 +43,37 @@ class Stop:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-_active: list[Stop] = []  # one for each `stoppable` that is running
+_active: list[Interruption] = []  # one for each `stoppable` that is running
 
 
 def wanted() -> bool:
     """Checks whether this program was asked to stop, even if its KeyboardInterrupt was lost."""
-    return any(stop.wanted for stop in _active)
+    return any(interruption.wanted for interruption in _active)
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[Stop]:
+def stoppable() -> Iterator[Interruption]:
     """Makes the signals raise KeyboardInterrupt in the main thread, once if it has an effect.
 
     Signals that the parent process ignores, as nohup does, stay ignored. After a stop all are
     ignored, so that nothing disturbs the end of the program; otherwise all handlers are restored.
     """
-    stop = Stop()
-    _active.append(stop)
+    interruption = Interruption()
+    _active.append(interruption)
     previous = {}
     if is_main_thread():
         for number in NUMBERS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 hangs_up = number == getattr(signal, 'SIGHUP', None)
-                previous[number] = signal.signal(number, stop.hang_up if hangs_up else stop.handle)
+                previous[number] = signal.signal(
+                    number, interruption.hang_up if hangs_up else interruption.handle
+                )
     try:
-        yield stop
+        yield interruption
     finally:
-        _active.remove(stop)
+        _active.remove(interruption)
         for number, handler in previous.items():
-            signal.signal(number, signal.SIG_IGN if stop.wanted else handler)
+            signal.signal(number, signal.SIG_IGN if interruption.wanted else handler)
 
 
 @contextlib.contextmanager

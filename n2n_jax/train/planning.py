@@ -15,10 +15,11 @@ from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.runtime.config import CapturesConfig, Config, EvalConfig, ModelConfig, check
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.heartbeat import heartbeat
-from n2n_jax.train import fine_tuning, pace
-from n2n_jax.train.pace import Pace, Timing
+from n2n_jax.train import fine_tuning, time_division
+from n2n_jax.train.pace import Pace
 from n2n_jax.train.prepared import Prepared, load, new_state, prepare, steps_per_dispatch
 from n2n_jax.train.step import TrainState
+from n2n_jax.train.time_division import Timing
 
 _log = logging.getLogger(__name__)
 
@@ -152,9 +153,9 @@ def _crop(scenes: list[SceneCaptures], captures: CapturesConfig) -> int:
 
 def _with_steps(config: Config, steps: int) -> Config:
     """Plans a given number of steps: ten evaluations, of an area proportional to the steps."""
-    every = -(-steps // pace.MOST_EVALUATIONS)
+    every = -(-steps // time_division.MOST_EVALUATIONS)
     trained = steps * config.data.batch_size * config.data.crop**2 * _TRAINING_PER_EVALUATION
-    area = pace.EVALUATING * trained / pace.MOST_EVALUATIONS
+    area = time_division.EVALUATING * trained / time_division.MOST_EVALUATIONS
     return _with_plan(config, steps, every, area=max(_LEAST_AREA, int(area)))
 
 
@@ -183,18 +184,18 @@ def _timed_plan(config: Config, loaded: loading.Loaded, options: Options) -> Pla
     timing, interrupted = _measure(prepared)
     seconds, multiple = 60 * options.minutes, prepared.per_dispatch
     regions = evaluated_regions.in_order(prepared.held_out, config) if prepared.held_out else []
-    division = pace.divide(seconds, timing, len(regions), multiple=multiple)
-    for level, sentence in pace.in_words(division, timing, seconds):
+    division = time_division.divide(seconds, timing, len(regions), multiple=multiple)
+    for level, sentence in time_division.in_words(division, timing, seconds):
         _log.log(level, '%s', sentence)
     area = sum(evaluated_regions.pixels(region) for region in regions[: division.regions])
     planned = _with_plan(prepared.config, division.steps, division.every, area=area)
-    run_pace = Pace(
+    pace = Pace(
         max(seconds, division.total),
         division.after,
         evaluation=timing.region * division.regions,
         multiple=multiple,
     )
-    return Planned(prepared.settled(planned), run_pace, interrupted)
+    return Planned(prepared.settled(planned), pace, interrupted)
 
 
 def _with_one_region(config: Config) -> EvalConfig:

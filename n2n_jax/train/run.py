@@ -159,23 +159,31 @@ class Run:
 
     def evaluate(self) -> None:
         """Scores the weights, saves them if they are the best, and adapts the number of steps."""
-        assert self._prepared.evaluator is not None
         self._log.rest(self.step)
         self._evaluated.add(self.step)
-        state, output = self._state, self._output
+        state = self._state
         variables = state.variables if state.ema is None else state.ema
         with self._log.throughput.pause():
-            with contextlib.nullcontext() if self._pace is None else self._pace.evaluating():
-                report: Report = self._prepared.evaluator(variables, self.step)
-            if output.best is not None:  # before the row, which marks this evaluation as done
-                keep_best(output.best, report, self.step, state, self._meta)
-            record(report, self.step, output.workdir, origin(self.config, variables))
-            self._rows += report.rows  # as results.json has them
-            if output.best is not None and output.best.last_step != self.step:
-                _log.info('The best estimate is still that of step %d.', output.best.last_step)
-            write_report(report, self.step, output.writers)
+            report = self._score(variables)
+            self._record(report, variables)
         if self._pace is not None:
             self._adapt_to_pace(self._pace)
+
+    def _score(self, variables: Any) -> Report:
+        assert self._prepared.evaluator is not None
+        with contextlib.nullcontext() if self._pace is None else self._pace.evaluating():
+            return self._prepared.evaluator(variables, self.step)
+
+    def _record(self, report: Report, variables: Any) -> None:
+        """Writes a report of the current step, after a checkpoint if it is the best so far."""
+        output = self._output
+        if output.best is not None:  # before the row, which marks this evaluation as done
+            keep_best(output.best, report, self.step, self._state, self._meta)
+        record(report, self.step, output.workdir, origin(self.config, variables))
+        self._rows += report.rows  # as results.json has them
+        if output.best is not None and output.best.last_step != self.step:
+            _log.info('The best estimate is still that of step %d.', output.best.last_step)
+        write_report(report, self.step, output.writers)
 
     def _adapt_to_pace(self, pace: Pace) -> None:
         """Changes the number of steps to as many as fit into the time, and logs that."""

@@ -14,7 +14,7 @@ import optax
 
 from n2n_jax import models
 from n2n_jax.data.feeds import Batch, Feed
-from n2n_jax.runtime import streams
+from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import Layout
 from n2n_jax.train import losses, optimizers
@@ -47,7 +47,7 @@ class TrainState:
 
 def init_state(config: Config) -> TrainState:
     """Returns the state before the first step; jittable."""
-    variables = models.init(config.model, streams.stream(config.seed, streams.INIT))
+    variables = models.init(config.model, random_keys.key_for(config.seed, random_keys.INIT))
     schedule = jax.tree.map(jnp.asarray, optimizers.make_schedule(config))
     return TrainState(
         step=jnp.int32(0),

@@ -13,7 +13,7 @@ import jax
 from n2n_jax import corruptions
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feeds import Batch
-from n2n_jax.runtime import streams
+from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loss_choice, losses, neighbor_pairs
@@ -90,11 +90,11 @@ class SyntheticNoise:
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
         """Corrupts the clean crops twice, independently."""
-        key = streams.stream(now.seed, streams.CORRUPTION_INPUT, now.step)
+        key = random_keys.key_for(now.seed, random_keys.CORRUPTION_INPUT, now.step)
         noisy_BHWC = self.input_corruptor.sample(key, batch.input_BHWC).image_BHWC
         if self.target_corruptor is None:
             return Batch(noisy_BHWC, batch.target_BHWC)
-        key = streams.stream(now.seed, streams.CORRUPTION_TARGET, now.step)
+        key = random_keys.key_for(now.seed, random_keys.CORRUPTION_TARGET, now.step)
         target = self.target_corruptor.sample(key, batch.target_BHWC)
         return Batch(noisy_BHWC, target.image_BHWC, target.mask_BHWC)
 
@@ -154,7 +154,7 @@ class SingleImages:
     def pair(self, batch: Batch, now: Moment) -> Batch:
         """Returns two images of half the size; the target is corrected for its other position."""
         noisy_BHWC, mask_BHWC = batch.input_BHWC, batch.mask_BHWC
-        key = streams.stream(now.seed, streams.NEIGHBORS, now.step)
+        key = random_keys.key_for(now.seed, random_keys.NEIGHBORS, now.step)
         choice_Bhw = neighbor_pairs.choose(key, *noisy_BHWC.shape[:3])
         first_BhwC, second_BhwC = neighbor_pairs.split(noisy_BHWC, choice_Bhw)
         denoised_first, denoised_second = neighbor_pairs.split(now.denoise(noisy_BHWC), choice_Bhw)

@@ -9,7 +9,7 @@ from tiny import moment, tiny_config
 from n2n_jax import models
 from n2n_jax.data.feeds import placed_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
-from n2n_jax.runtime import streams
+from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
@@ -121,7 +121,7 @@ def test_the_step_has_the_gradient_of_equation_6_and_none_through_the_denoised_i
     model = models.build(config.model)
     gamma = neighbor_pairs.gamma_at(0.5)
     noisy = feed.batch(feed.constants, inputs[0]).input_BHWC
-    key = streams.stream(config.seed, streams.NEIGHBORS, 2)
+    key = random_keys.key_for(config.seed, random_keys.NEIGHBORS, 2)
     choice = neighbor_pairs.choose(key, *noisy.shape[:3])
 
     def loss(params, held):

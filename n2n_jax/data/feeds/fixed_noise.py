@@ -17,7 +17,7 @@ from n2n_jax.data.feeds import placed_captures
 from n2n_jax.data.feeds.base import DEVICE_SHARE, MAX_DEVICE_PIXELS
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
-from n2n_jax.runtime import device_memory, streams
+from n2n_jax.runtime import device_memory, random_keys
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.device_memory import readable
 from n2n_jax.runtime.errors import UserError
@@ -51,12 +51,12 @@ def realization_feed(source: ImageSource, config: Config, layout: Layout) -> Cap
     with ProgressLine('drawing noise', num_images) as progress:
         for i in range(num_images):
             clean_HWC = to_float(with_channels(source.read(i), channels))
-            key = streams.stream(config.seed, streams.CORRUPTION_INPUT, i)
+            key = random_keys.key_for(config.seed, random_keys.CORRUPTION_INPUT, i)
             versions, observed = _draw(of_input, key, clean_HWC, num)
             if of_target is None:
                 versions.append(clean_HWC)
             elif not same:
-                key = streams.stream(config.seed, streams.CORRUPTION_TARGET, i)
+                key = random_keys.key_for(config.seed, random_keys.CORRUPTION_TARGET, i)
                 more_versions, more_observed = _draw(of_target, key, clean_HWC, num)
                 versions += more_versions
                 observed += more_observed
