@@ -108,11 +108,6 @@ class Evaluator:
         self._model = models.build(config.model)
         shared = config.eval.batch_size % layout.num_devices == 0
         self._batch_axis = 0 if shared else None
-        self._score = jax.jit(
-            functools.partial(_score, self._model),
-            static_argnames=('corruptor', 'seed'),
-            out_shardings=layout.replicated,  # every process reads all of it
-        )
 
     def __call__(self, variables: Any, step: int) -> Report:
         """Scores the weights of `step` on every set under every noise."""
@@ -229,14 +224,12 @@ class Evaluator:
             [evaluation_noise.identity(images.hash(item.image), item.replica) for item in filled],
             np.uint32,
         )
-        outputs = self._score(
-            variables,
-            self._layout.place(clean_BHWC, batch_axis=self._batch_axis),
-            self._layout.place(identity_B3, batch_axis=self._batch_axis),
-            corruptor=corruptor,
-            seed=self._config.seed,
-        )
-        return jax.device_get(outputs)
+        placed_BHWC = self._layout.place(clean_BHWC, batch_axis=self._batch_axis)
+        placed_B3 = self._layout.place(identity_B3, batch_axis=self._batch_axis)
+        noisy_BHWC = _drawn(corruptor, self._config.seed, placed_BHWC, placed_B3)
+        denoised_BHWC = _denoised(self._model, variables, noisy_BHWC)
+        score = _scorer(self._layout.replicated)
+        return jax.device_get(score(noisy_BHWC, denoised_BHWC, placed_BHWC))
 
 
 def _parse_noises(specs: str) -> list[Corruptor]:
@@ -263,18 +256,22 @@ def _worst_median_best(
         yield word, items[order[rank]]
 
 
+# Three programs, shared by all evaluators of this process: the network is compiled once per image
+# size, not once per noise, and the metrics not once per network.
+_drawn = jax.jit(evaluation_noise.draw, static_argnums=(0, 1))
+_denoised = jax.jit(models.denoise, static_argnums=0)
+
+
+@functools.cache
+def _scorer(replicated: jax.sharding.Sharding) -> jax.stages.Wrapped:
+    """Returns the jitted `_score`; every process reads all of its results."""
+    return jax.jit(_score, out_shardings=replicated)
+
+
 def _score(
-    model: models.Restorer,
-    variables: Any,
-    clean_BHWC: jax.Array,
-    identity_B3: jax.Array,
-    *,
-    corruptor: Corruptor,
-    seed: int,
+    noisy_BHWC: jax.Array, denoised_BHWC: jax.Array, clean_BHWC: jax.Array
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-    """Returns the scores of each noisy image, the noisy images and the denoised ones."""
-    noisy_BHWC = evaluation_noise.draw(corruptor, seed, clean_BHWC, identity_B3)
-    denoised_BHWC = models.denoise(model, variables, noisy_BHWC)
+    """Returns the scores of each image, the noisy images and the denoised ones."""
     rounded_BHWC = metrics.round_to_uint8(denoised_BHWC)
     clamped_BHWC = denoised_BHWC.clip(0, 1)
     values = {

@@ -5,6 +5,7 @@ N captures, H height, W width, C channels.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -153,11 +154,11 @@ def test_a_network_that_starts_at_zero_gives_back_its_input():
     config = ModelConfig(channels=1, noise='0.01', center='0.5', contrast='1')
     noisy_BHWC = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
     variables = first_variables(config)
-    denoised_BHWC = models.build(config).apply(variables, noisy_BHWC)
+    denoised_BHWC = jax.jit(models.build(config).apply)(variables, noisy_BHWC)
     np.testing.assert_array_equal(denoised_BHWC, noisy_BHWC)
 
 
-def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
+def error_after(folder, x_NHW, back, *, model='tiny', steps=60, border=0):
     """Trains, and returns the RMS error of the denoised first capture in the original units."""
     folder.mkdir()
     np.save(folder / 'captures.npy', x_NHW)
@@ -168,7 +169,9 @@ def error_after(folder, x_NHW, back, *, model='tiny', steps=150, border=0):
     config = dataclasses.replace(
         config,
         optim=dataclasses.replace(config.optim, learning_rate=5e-3 if model == 'tiny' else 6e-4),
-        train=dataclasses.replace(config.train, log_every=steps, tensorboard=False),
+        train=dataclasses.replace(
+            config.train, log_every=steps, checkpoint_every=steps, tensorboard=False
+        ),
         eval=dataclasses.replace(config.eval, every=steps),
     )
     assert loop.train(config, folder / 'run')

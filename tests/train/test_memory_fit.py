@@ -17,7 +17,8 @@ from n2n_jax.train.tasks import make_task
 
 def prepared(image_folder, **changes):
     """The arguments of `compile_step`, on one device."""
-    config = tiny_config(**{'data.train': f'folder:{image_folder}', **changes})
+    fast = {'noise.input': 'quantize:8', 'optim.loss': 'l2'}  # a noise that compiles quickly
+    config = tiny_config(**{'data.train': f'folder:{image_folder}', **fast, **changes})
     layout = make_layout(config.data.batch_size, jax.devices()[:1])
     source = open_source(config.data.train)
     feed = make_feed(
