@@ -3,7 +3,8 @@
 B batch, H height, W width, C channels.
 
 The noise is fixed (see `evaluation_noise`), and the protocol is printed with every number (see
-`protocol_text`). Only scores against a clean image are called PSNR.
+`protocol_text`). 'PSNR' alone always means a score against a clean image; any other is called an
+estimate.
 """
 
 import dataclasses
@@ -59,11 +60,11 @@ class _CleanImages:
         self.names = source.names[:num_images]
         self.sizes = [source.size(i) for i in range(num_images)]
         self._hashes: dict[int, str] = {}
-        for image, (height, width) in zip(self.names, self.sizes, strict=True):
+        for image_name, (height, width) in zip(self.names, self.sizes, strict=True):
             if min(height, width) < metrics.SSIM_WINDOW:
                 raise UserError(
-                    f'{image} of the evaluation set {name} is {width}x{height}, but SSIM needs at '
-                    f'least {metrics.SSIM_WINDOW} pixels a side: remove it from the set.'
+                    f'{image_name} of the evaluation set {name} is {width}x{height}, but SSIM '
+                    f'needs at least {metrics.SSIM_WINDOW} pixels a side: remove it from the set.'
                 )
 
     def read(self, i: int) -> np.ndarray:
@@ -143,19 +144,16 @@ class Evaluator:
           rows: rows of results.json.
           step: step of the checkpoint.
         """
-        names = 'set', 'noise', 'protocol', 'n'
-        known = {tuple(row.get(name) for name in names) for row in rows if row['step'] == step}
+        known = {row.get('id') for row in rows if row['step'] == step}
         return all(
-            (
-                images.name,
-                corruptor.spec,
-                protocol_text.in_words(self._config, self._channels, corruptor),
-                len(images.names),
-            )
-            in known
+            self._row_id(images, corruptor) in known
             for images in self._sets
             for corruptor in self._corruptors
         )
+
+    def _row_id(self, images: _CleanImages, corruptor: Corruptor) -> str:
+        protocol = protocol_text.in_words(self._config, self._channels, corruptor)
+        return result_rows.row_id(images.name, corruptor.spec, protocol, images.hashes())
 
     def _score_set(
         self, variables: Any, images: _CleanImages, corruptor: Corruptor
@@ -165,7 +163,8 @@ class Evaluator:
         scores: dict[Item, dict[str, float]] = {}
         with ProgressLine(f'evaluating {images.name}', len(items)) as progress:
             for batch in _batches(items, images, self._config.batch_size):
-                values, _, _ = self._score_items(variables, images, batch, corruptor)
+                clean, noisy, denoised = self._denoised(variables, images, batch, corruptor)
+                values = jax.device_get(_scorer(self._layout.replicated)(clean, noisy, denoised))
                 for b, item in enumerate(batch):
                     scores[item] = {name: float(value[b]) for name, value in values.items()}
                 progress.update(len(scores))
@@ -195,7 +194,7 @@ class Evaluator:
             'seed': self._config.seed,
             **({'realizations': self._realizations} if self._realizations else {}),
             'images_sha256': hashlib.sha256(''.join(hashes).encode()).hexdigest(),
-            'id': result_rows.row_id(images.name, corruptor.spec, protocol, hashes),
+            'id': self._row_id(images, corruptor),
         }
 
     def _triptych(
@@ -206,7 +205,8 @@ class Evaluator:
         item: Item,
         scores: dict[str, float],
     ) -> np.ndarray:
-        _, noisy_BHWC, denoised_BHWC = self._score_items(variables, images, [item], corruptor)
+        batch = self._denoised(variables, images, [item], corruptor)
+        _, noisy_BHWC, denoised_BHWC = jax.device_get(_replicate(self._layout.replicated)(batch))
         row = [
             (f'noisy {scores["psnr_input"]:.2f} dB', noisy_BHWC[0]),
             (f'denoised {scores["psnr"]:.2f} dB', denoised_BHWC[0]),
@@ -214,22 +214,26 @@ class Evaluator:
         ]
         return pictures.grid([row])
 
-    def _score_items(
+    def _denoised(
         self, variables: Any, images: _CleanImages, items: list[Item], corruptor: Corruptor
-    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        # Pad a short batch, so that each image size compiles only once.
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the clean, noisy and denoised images of a batch, on the devices.
+
+        A short batch is padded, so that each image size compiles only once.
+        """
+        clean_HWC = {item.image: images.read(item.image) for item in items}
         filled = [*items, *items[:1] * (self._config.batch_size - len(items))]
-        clean_BHWC = np.stack([images.read(item.image) for item in filled])
-        identity_B3 = np.array(
-            [evaluation_noise.identity(images.hash(item.image), item.replica) for item in filled],
-            np.uint32,
+        identities = [
+            evaluation_noise.identity(images.hash(item.image), item.replica) for item in filled
+        ]
+        clean_BHWC = self._layout.place(
+            np.stack([clean_HWC[item.image] for item in filled]), batch_axis=self._batch_axis
         )
-        placed_BHWC = self._layout.place(clean_BHWC, batch_axis=self._batch_axis)
-        placed_B3 = self._layout.place(identity_B3, batch_axis=self._batch_axis)
-        noisy_BHWC = _drawn(corruptor, self._config.seed, placed_BHWC, placed_B3)
-        denoised_BHWC = _denoised(self._model, variables, noisy_BHWC)
-        score = _scorer(self._layout.replicated)
-        return jax.device_get(score(noisy_BHWC, denoised_BHWC, placed_BHWC))
+        identity_B3 = self._layout.place(
+            np.array(identities, np.uint32), batch_axis=self._batch_axis
+        )
+        noisy_BHWC = _draw(corruptor, self._config.seed, clean_BHWC, identity_B3)
+        return clean_BHWC, noisy_BHWC, _denoise(self._model, variables, noisy_BHWC)
 
 
 def _parse_noises(specs: str) -> list[Corruptor]:
@@ -256,10 +260,10 @@ def _worst_median_best(
         yield word, items[order[rank]]
 
 
-# Three programs, shared by all evaluators of this process: the network is compiled once per image
-# size, not once per noise, and the metrics not once per network.
-_drawn = jax.jit(evaluation_noise.draw, static_argnums=(0, 1))
-_denoised = jax.jit(models.denoise, static_argnums=0)
+# Programs that all evaluators of this process share: the network is compiled once per image size,
+# not once per noise, and the metrics not once per network.
+_draw = jax.jit(evaluation_noise.draw, static_argnums=(0, 1))
+_denoise = jax.jit(models.denoise, static_argnums=0)
 
 
 @functools.cache
@@ -268,13 +272,19 @@ def _scorer(replicated: jax.sharding.Sharding) -> jax.stages.Wrapped:
     return jax.jit(_score, out_shardings=replicated)
 
 
+@functools.cache
+def _replicate(replicated: jax.sharding.Sharding) -> jax.stages.Wrapped:
+    """Returns a jitted function that copies arrays to every device."""
+    return jax.jit(lambda arrays: arrays, out_shardings=replicated)
+
+
 def _score(
-    noisy_BHWC: jax.Array, denoised_BHWC: jax.Array, clean_BHWC: jax.Array
-) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-    """Returns the scores of each image, the noisy images and the denoised ones."""
+    clean_BHWC: jax.Array, noisy_BHWC: jax.Array, denoised_BHWC: jax.Array
+) -> dict[str, jax.Array]:
+    """Returns the scores of each image, (B,)."""
     rounded_BHWC = metrics.round_to_uint8(denoised_BHWC)
     clamped_BHWC = denoised_BHWC.clip(0, 1)
-    values = {
+    return {
         'psnr': metrics.psnr(rounded_BHWC, clean_BHWC),
         'psnr_float': metrics.psnr(clamped_BHWC, clean_BHWC),
         'psnr_input': metrics.psnr(noisy_BHWC, clean_BHWC),
@@ -283,7 +293,6 @@ def _score(
         'mse': metrics.mse(rounded_BHWC, clean_BHWC),
         'mse_input': metrics.mse(noisy_BHWC, clean_BHWC),
     }
-    return values, noisy_BHWC, denoised_BHWC
 
 
 def _batches(items: list[Item], images: _CleanImages, batch_size: int) -> list[list[Item]]:

@@ -62,7 +62,7 @@ class OpenedFile(ImageFile):
     """An open file of one format; a format implements `_read` and, if it has any, `_metadata`.
 
     Attributes:
-      alpha_watch: warns of captures that the file marks as alpha.
+      alpha_watch: warns if samples that are marked as alpha look like a capture.
     """
 
     def __init__(self, path: Path):
@@ -76,8 +76,9 @@ class OpenedFile(ImageFile):
             stop = frame.height if stop is None else stop
             check_fits((stop - start) * frame.width * frame.samples * frame.dtype.itemsize)
             rows_hWC = self._read(index, start, stop)
-            if rows_hWC.dtype != frame.dtype or rows_hWC.shape[1:] != (frame.width, frame.samples):
-                found = f'{rows_hWC.dtype}, {rows_hWC.shape[1]}x{rows_hWC.shape[2]}'
+            expected = stop - start, frame.width, frame.samples
+            if rows_hWC.dtype != frame.dtype or rows_hWC.shape != expected:
+                found = f'{rows_hWC.dtype}, {"x".join(map(str, rows_hWC.shape))}'
                 raise UserError(f'is damaged: its pixels ({found}) do not match its header.')
         if frame.extra:
             self.alpha_watch.check(rows_hWC, frame.channels)
@@ -114,7 +115,7 @@ def open_image(path: Path) -> Iterator[OpenedFile]:
         yield image
 
 
-def _kind_of(path: Path) -> Callable[[Path], OpenedFile]:
+def _format_of(path: Path) -> Callable[[Path], OpenedFile]:
     # Imported on demand: each needs a library of its own.
     if suffix_of(path) in NUMPY_SUFFIXES:
         from n2n_jax.images.numpy_file import NumpyFile
@@ -134,8 +135,8 @@ def _kind_of(path: Path) -> Callable[[Path], OpenedFile]:
 
 
 def _open_by_format(path: Path) -> OpenedFile:
-    # The format is detected by magic bytes, but the suffix must be known too: a camera raw file,
-    # for one, is a TIFF whose first image is a thumbnail.
+    # NumPy and EXR files are recognized by their suffix, TIFF by its magic bytes. The suffix must
+    # be known in any case: a camera raw file, for one, is a TIFF whose first image is a thumbnail.
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise UserError('is a folder, not an image.')
@@ -143,7 +144,7 @@ def _open_by_format(path: Path) -> OpenedFile:
         raise UserError(f'cannot be read: its name must end in {either(SUFFIXES)}.')
     if not stat.S_ISREG(mode):
         raise UserError('is a pipe or a device, not a file.')
-    image = _kind_of(path)(path)
+    image = _format_of(path)(path)
     try:
         _check_frames(image.frames)
     except UserError:
@@ -163,8 +164,7 @@ def _magic_bytes(path: Path) -> bytes:
 def _check_frames(frames: Sequence[Frame]) -> None:
     if not frames:
         raise UserError('holds no images.')
-    for frame in {(frame.dtype, frame.height, frame.width, frame.channels) for frame in frames}:
-        dtype, *shape = frame
+    for dtype, *shape in {(f.dtype, f.height, f.width, f.channels) for f in frames}:
         if dtype.name not in KINDS:
             raise UserError(
                 f'holds {dtype.name} values: save it as integers of up to 32 bits or as floats.'

@@ -18,13 +18,14 @@ _MOST_TIMES = 4
 
 
 def displayed(image_HWC: np.ndarray) -> np.ndarray:
-    """Converts an image in [0, 1] to 8-bit color, (H, W, 3); values outside are clipped.
+    """Converts an image in [0, 1] to 8-bit color, (H, W, 3); others are clipped, NaN is black.
 
     Images that are neither gray nor RGB are shown by their first channel.
     """
     if image_HWC.shape[-1] not in (1, 3):
         image_HWC = image_HWC[..., :1]
-    pixels = np.rint(np.clip(np.asarray(image_HWC, np.float32), 0, 1) * 255).astype(np.uint8)
+    finite_HWC = np.nan_to_num(np.asarray(image_HWC, np.float32), posinf=1, neginf=0)
+    pixels = np.rint(np.clip(finite_HWC, 0, 1) * 255).astype(np.uint8)
     return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
 

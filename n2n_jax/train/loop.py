@@ -53,19 +53,20 @@ def train(
 
     def check(resolved: Config) -> None:
         on_main_process(lambda: workdir.check(resolved))
-        if not from_main_process(lambda: workdir.has_checkpoints):  # else it has started already
+        if not from_main_process(lambda: workdir.has_checkpoints):  # a run that resumes was checked
             check_new(resolved)
             check_start(resolved)
 
     on_main_process(workdir.check_free)
     if prepared is None:
         prepared = prepare(config, check=check)
-        prepared = prepared.settled(prepared.config)
+        prepared = prepared.settled(prepared.config)  # drops captures that are not needed again
     else:
         check(prepared.config)
     config = prepared.config
     _log.info('Data: %s', prepared.feed.description)
     if not from_main_process(lambda: workdir.done):
+        # Compiled here, so that a step that does not fit into memory leaves no workdir behind.
         prepared.step_of(min(prepared.per_dispatch, next_stop(0, config)))
     with contextlib.ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(workdir.claimed(config)))
@@ -83,13 +84,13 @@ def train(
             best = stack.enter_context(Checkpoints(path, keep=0, folder=BEST_FOLDER))
         writers: list[Writer] = []
 
-        def write_beginning() -> None:
+        def write_overview_and_open_writers() -> None:
             first_step = int(state.step)
             _write_overview(state.variables, path / 'parameters.txt')
             made = make_writers(path, first_step=first_step, tensorboard=config.train.tensorboard)
             writers.extend(made)
 
-        on_main_process(write_beginning)
+        on_main_process(write_overview_and_open_writers)
         progress = stack.enter_context(ProgressLine('step', config.train.steps))
         profile = StepProfile(config.train.profile_steps, path / 'profile')
         output = Output(workdir, checkpoints, best, writers, stack.enter_context(profile))
@@ -103,13 +104,14 @@ def _loop(run: Run) -> bool:
     The order is a contract. At step i the state holds i updates, and the log, the checkpoint and
     the evaluation of step i all refer to that state:
 
-    1. The log comes first: a loss that is not finite ends the run before anything is saved.
+    1. The interval of the log ends first, so that saving, which waits for all steps, writes it.
+       There a loss that is not finite is noticed, before anything is saved.
     2. The checkpoint precedes the evaluation, which may fail and must not cost the run.
     3. A run that is asked to stop does so once it is saved; the evaluation follows on resuming.
-    4. The evaluation may change the number of steps, so completion is checked after it.
+    4. The end comes last: whether to stop early depends on the evaluation.
     """
     while True:
-        run.log()
+        run.end_log_interval()
         leaving = run.should_leave()
         if leaving or run.save_is_due():
             run.save()
@@ -118,7 +120,7 @@ def _loop(run: Run) -> bool:
             return False
         if run.evaluation_is_due():
             run.evaluate()
-        early = '' if run.complete else run.stopped_early()
+        early = '' if run.complete else run.early_stop_reason()
         if run.complete or early:
             run.finish(early)
             return True
@@ -138,7 +140,7 @@ def _keep_captures(prepared: Prepared, workdir: Workdir) -> None:
         if changed:
             raise UserError(
                 f'The captures of {changed[0]} are not those that the run in {workdir.path} was '
-                'trained on: restore those, or choose another --workdir.'
+                'trained on: restore the original files, or choose another --workdir.'
             )
     trained_captures.write(workdir.path, prepared.trained, prepared.config)
 

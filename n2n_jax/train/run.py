@@ -80,10 +80,11 @@ class Run:
         self._stop_request, self._pace = stop_request, pace
         self.config: Config = prepared.config
         self.step = self._first_step = int(state.step)
-        self._log = TrainingLog(self.config, output.writers, progress)
+        self._training_log = TrainingLog(self.config, output.writers, progress)
         workdir, checkpoints = output.workdir, output.checkpoints
         # Rows decide about evaluating and stopping, which all processes must do together.
         rows = from_main_process(workdir.rows)
+        self._was_complete = from_main_process(lambda: workdir.done)
         self._rows: list[dict[str, Any]] = [r for r in rows if r['step'] <= self.step]
         self._evaluated = {row['step'] for row in self._rows}
         self._meta = {'config': dataclasses.asdict(self.config), 'provenance': provenance()}
@@ -101,12 +102,12 @@ class Run:
         """True once all steps are done."""
         return self.step >= self.config.train.steps
 
-    def log(self) -> None:
+    def end_log_interval(self) -> None:
         """Ends an interval of the curves if one ends here; it is written one dispatch later."""
         if self.step > self._first_step and (
             self.step % self.config.train.log_every == 0 or self.complete
         ):
-            self._log.end_interval(self.step)
+            self._training_log.end_interval(self.step)
 
     def should_leave(self) -> bool:
         """Checks whether Ctrl-C or the cluster has asked the run to stop."""
@@ -133,7 +134,7 @@ class Run:
         if self.step == self._output.checkpoints.last_step:
             return
         self._wait()
-        with self._log.throughput.pause():
+        with self._training_log.throughput.pause():
             meta = {**self._meta, **self._time_spent.as_dict()}
             self._output.checkpoints.save(self.step, items(self._state), meta)
 
@@ -141,7 +142,7 @@ class Run:
         """Waits for the save under way, and logs that the run can be resumed."""
         self._stop_request.heeded = True
         self._output.checkpoints.wait()
-        self._log.progress.clear()
+        self._training_log.progress.clear()
         _log.info('Stopped and saved at step %d; the same command resumes there.', self.step)
 
     def evaluation_is_due(self) -> bool:
@@ -159,11 +160,11 @@ class Run:
 
     def evaluate(self) -> None:
         """Scores the weights, saves them if they are the best, and adapts the number of steps."""
-        self._log.rest(self.step)
+        self._training_log.rest(self.step)
         self._evaluated.add(self.step)
         state = self._state
         variables = state.variables if state.ema is None else state.ema
-        with self._log.throughput.pause():
+        with self._training_log.throughput.pause():
             report = self._score(variables)
             self._record(report, variables)
         if self._pace is not None:
@@ -192,20 +193,19 @@ class Run:
             return
         before, now = self.config.train.steps, changed.train.steps
         _log.info(
-            'Steps are %s than planned: the run will have %d steps instead of %d.',
+            'The run is %s than planned: it will have %d steps instead of %d.',
             'slower' if now < before else 'faster',
             now,
             before,
         )
         self._output.workdir.keep(changed)
         self.config = changed
-        if now != before:
-            self._meta['config'] = dataclasses.asdict(changed)
-            schedule = placed_schedule(changed, self._prepared.layout)
-            self._state = dataclasses.replace(self._state, schedule=schedule)
-            self._log.progress.end_at(now)
+        self._meta['config'] = dataclasses.asdict(changed)
+        schedule = placed_schedule(changed, self._prepared.layout)
+        self._state = dataclasses.replace(self._state, schedule=schedule)
+        self._training_log.progress.end_at(now)
 
-    def stopped_early(self) -> str:
+    def early_stop_reason(self) -> str:
         """Returns why the run ends before its last step; '' if it does not."""
         if not self.config.train.patience:
             return ''
@@ -226,13 +226,13 @@ class Run:
         num_steps = self._num_dispatched = min(
             self._prepared.per_dispatch, next_stop(self.step, self.config) - self.step
         )
-        with self._log.throughput.fetching(self._in_flight[-1:]):
+        with self._training_log.throughput.fetching(self._in_flight[-1:]):
             inputs = self._prepared.feed.inputs(self.step, num_steps)
         self._output.profile.before(self.step, self._in_flight)
         with jax.transfer_guard('disallow'):  # no implicit transfers between host and device
             step = self._prepared.step_of(num_steps)
             self._state, metrics = step(self._state, self._prepared.feed.constants, inputs)
-        self._log.add(metrics)
+        self._training_log.add(metrics)
         self._in_flight = [*self._in_flight[-1:], metrics]
         self.step += num_steps
         self._output.profile.after(self.step, self._in_flight)
@@ -241,13 +241,13 @@ class Run:
         jax.block_until_ready(self._in_flight[:-1])
         # At the end of an interval the line is shown with its metrics instead.
         if self.step % self.config.train.log_every and not self.complete:
-            self._log.show(self.step)
+            self._training_log.show(self.step)
 
     def _begin(self) -> None:
-        """Marks a complete run that is extended as incomplete."""
+        """Removes the completion mark of a run that is being extended."""
         if not is_main_process():
             return
-        if self._output.workdir.done:
+        if self._was_complete:
             _log.info(
                 'The run was complete at step %d. It is extended to step %d and keeps its '
                 'optimizer state; the learning rate follows the schedule of the longer run.',
@@ -264,7 +264,7 @@ class Run:
         self._in_flight = []
 
     def _write_log(self) -> None:
-        if not self._log.write():
+        if not self._training_log.write():
             self._give_up()
 
     def _give_up(self) -> None:
@@ -282,7 +282,7 @@ class Run:
           FloatingPointError: the loss of the last weights is not finite.
         """
         output = self._output
-        self._log.progress.clear()
+        self._training_log.progress.clear()
         if early:
             steps = self.config.train.steps
             _log.info(
@@ -294,7 +294,7 @@ class Run:
         output.checkpoints.wait()
         digest = weights_hash(self._state.variables)
         trained = self.step > self._first_step
-        if trained:
+        if trained or not self._was_complete:  # or was it killed before it came to this
             self._check_last_weights()
         # A run that was complete before keeps the command, commit and date of its training.
         meta = (
@@ -307,7 +307,7 @@ class Run:
             done = {'step': self.step, 'ended': ended, 'weights_sha256': digest, **meta}
             output.workdir.mark_done(done)
         _log.info(
-            'Trained %d steps in %s. Weights %s.\nRun: %s',
+            'Trained %d steps in %s. Last weights (not averaged) %s.\nRun: %s',
             self.step - self._first_step,
             duration(time.monotonic() - self._start),
             digest[:16],
@@ -317,8 +317,9 @@ class Run:
             say_what_ships(output.best.last_step, self._rows)
 
     def _check_last_weights(self) -> None:
-        """Checks the last weights by one more step, whose result is discarded."""
-        num_steps = self._num_dispatched  # the step is already compiled for that many
+        """Checks the last weights by one more dispatch, whose result is discarded."""
+        # A number of steps that is already compiled, if there is one.
+        num_steps = self._num_dispatched or self._prepared.per_dispatch
         inputs = self._prepared.feed.inputs(self.step, num_steps)
         step = self._prepared.step_of(num_steps)
         beyond, _ = step(self._state, self._prepared.feed.constants, inputs)

@@ -237,7 +237,7 @@ def test_an_evaluation_that_is_there_is_known(tmp_path):
     rows = evaluator(variables, 2).rows
     assert evaluator.has_scored(rows, 2)
     assert not evaluator.has_scored(rows, 4)
-    assert not evaluator.has_scored([{**rows[0], 'protocol': 'another'}], 2)
+    assert not evaluator.has_scored([{**rows[0], 'id': 'of other images or protocol'}], 2)
     assert not evaluator.has_scored([], 2)
 
 

@@ -23,6 +23,7 @@ from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train import loop, optimizers, time_spent
 from n2n_jax.train import step as steps
+from n2n_jax.train.run import Run
 from n2n_jax.train.tasks import make_task
 
 
@@ -253,6 +254,10 @@ def exploding(monkeypatch, step):
     monkeypatch.setattr(optimizers, 'optimizer', explode)
 
 
+def killed(*_):
+    raise KeyboardInterrupt
+
+
 def finite(tree):
     return all(np.isfinite(x).all() for x in jax.tree.leaves(tree))
 
@@ -290,6 +295,22 @@ def test_a_run_that_diverged_resumes_at_a_state_whose_loss_was_finite(
     assert loop.train(config, tmp_path / 'run')  # say, on a machine that computes right
     loop.train(config, tmp_path / 'straight')
     assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
+
+
+def test_a_run_killed_before_its_last_weights_were_checked_checks_them_on_resuming(
+    image_folder, tmp_path, monkeypatch
+):
+    config = loop_config(image_folder, **{'train.steps': 4, 'train.keep_checkpoints': 9})
+    exploding(monkeypatch, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, 'finish', killed)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config, tmp_path / 'run')
+    with pytest.raises(FloatingPointError, match='weights of step 4 was not finite'):
+        loop.train(config, tmp_path / 'run')
+    assert not Workdir(tmp_path / 'run').done
+    with Checkpoints(tmp_path / 'run') as checkpoints:
+        assert checkpoints.last_step == 2
 
 
 def test_the_counters_of_adam_stop_with_the_weights(monkeypatch):
