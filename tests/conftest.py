@@ -42,9 +42,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 @pytest.fixture(autouse=True)
 def _tiny_network(monkeypatch):
-    monkeypatch.setitem(
-        models.REGISTRY, 'tiny', lambda config, dtype: TinyNet(config.channels, config.norm)
-    )
+    monkeypatch.setitem(models.REGISTRY, 'tiny', TinyNet)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 B batch, H height, W width, C channels, F features.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class TinyNet(nn.Module):
     """Two convolutions, which compile quickly."""
 
     out_channels: int
-    norm: str = 'none'
+    norm: Literal['none', 'batch'] = 'none'
     stride = 4
     halo = 4
 

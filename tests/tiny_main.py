@@ -4,5 +4,5 @@ from n2n_jax import main, models
 from tests.tiny import TinyNet
 
 if __name__ == '__main__':
-    models.REGISTRY['tiny'] = lambda config, dtype: TinyNet(config.channels, config.norm)
+    models.REGISTRY['tiny'] = TinyNet
     main.run()

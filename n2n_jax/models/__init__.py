@@ -2,15 +2,19 @@
 
 B batch, H height, W width, C channels.
 
-To add a network, write a Linen module and add it to `REGISTRY`. It needs an attribute `stride` and
-`__call__(x_BHWC, *, train)`, which maps inputs centered on 0, with sides that are multiples of
-`stride`, to outputs of the same size. Two attributes are optional: with `halo`, large images are
-denoised in tiles (see `n2n_jax.models.geometry.Geometry`); `last_layer` names the layer whose
-weights may start at zero.
+To add a network, write a Linen module and add it to `REGISTRY`. It needs a field `out_channels`, an
+attribute `stride` and `__call__(x_BHWC, *, train)`, which maps inputs centered on 0, with sides
+that are multiples of `stride`, to outputs of the same size. Its other fields of simple types are
+options of `model.name`, as in `dncnn:depth=17` (see `n2n_jax.runtime.choices`), except for `dtype`,
+`plain` and `remat`, which the keys `model.dtype`, `model.convolutions` and `model.remat` set where
+a network has them. Two attributes are optional: with `halo`, large images are denoised in tiles
+(see `n2n_jax.models.geometry.Geometry`); `last_layer` names the layer whose weights may start at
+zero.
 """
 
+import dataclasses
+import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +26,16 @@ from flax import linen as nn
 from n2n_jax.models import pretrained
 from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.noise_units import REACH, NoiseUnits
-from n2n_jax.models.resnet50 import NORMS, ResNet50UNet
+from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
+from n2n_jax.runtime import choices
 from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import ModelConfig
-from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.runtime.errors import UserError
 
-REGISTRY: dict[str, Callable[[ModelConfig, jax.typing.DTypeLike], nn.Module]] = {
-    'unet': lambda config, dtype: UNet(
-        config.channels,
-        dtype=dtype,
-        plain=config.convolutions == 'plain',
-        remat=config.remat,
-    ),
-    'resnet50': lambda config, dtype: ResNet50UNet(
-        config.channels,
-        norm=NORMS[config.norm],
-        dtype=dtype,
-        plain=config.convolutions == 'plain',
-        remat=config.remat,
-    ),
+REGISTRY: dict[str, choices.Maker] = {
+    'unet': UNet,
+    'resnet50': ResNet50UNet,
 }
 
 
@@ -78,15 +72,58 @@ def build(config: ModelConfig) -> Restorer:
     """Builds the network that a config names.
 
     Raises:
-      UserError: the name is unknown.
+      UserError: the name or one of its options is unknown or invalid.
     """
-    if config.name not in REGISTRY:
-        raise UserError(
-            f"Unknown model.name '{config.name}'. {did_you_mean(config.name, REGISTRY)}"
-        )
-    dtype = jnp.dtype(config.dtype)
-    network = REGISTRY[config.name](config, dtype)
+    maker, _ = choices.find('model.name', config.name, REGISTRY)
+    settings = {
+        'out_channels': config.channels,
+        'dtype': jnp.dtype(config.dtype),
+        'plain': config.convolutions == 'plain',
+        'remat': config.remat,
+    }
+    known = _fields(maker)
+    network = choices.make(
+        'model.name',
+        config.name,
+        REGISTRY,
+        settings={name: value for name, value in settings.items() if name in known},
+    )
     return Restorer(network, residual=config.residual, units=NoiseUnits.of(config))
+
+
+def _fields(maker: choices.Maker) -> set[str]:
+    kind: Any = maker.func if isinstance(maker, functools.partial) else maker
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def check_settings(config: ModelConfig) -> None:
+    """Checks whether the network can do what the keys besides its name ask for.
+
+    Raises:
+      UserError: it would ignore one of them, or it is unknown.
+    """
+    network = build(config).network
+    for key, default, field in (
+        ('dtype', 'float32', 'dtype'),
+        ('convolutions', 'auto', 'plain'),
+        ('remat', False, 'remat'),
+    ):
+        value = getattr(config, key)
+        if value != default and not hasattr(network, field):
+            raise UserError(
+                f'model.{key}={value} does not apply to model.name={config.name}: write '
+                f'model.{key}={default}.'
+            )
+    if config.encoder_weights and not getattr(network, 'takes_imagenet_weights', False):
+        raise UserError(
+            'model.encoder_weights needs a network with a ResNet encoder and batch norm, such as '
+            f'model.name=resnet50:norm=batch, not {config.name}.'
+        )
+
+
+def has_batch_norm(config: ModelConfig) -> bool:
+    """Checks whether the network normalizes by the statistics of the batch."""
+    return 'batch_stats' in jax.eval_shape(functools.partial(init, config), jax.random.key(0))
 
 
 def geometry_of(config: ModelConfig) -> Geometry:

@@ -44,7 +44,7 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
     if 'encoder' not in params or 'encoder' not in variables.get('batch_stats', {}):
         raise UserError(
             'Pretrained weights need the batch norm that they were trained with: set '
-            'model.name=resnet50 and model.norm=batch.'
+            'model.name=resnet50:norm=batch.'
         )
     arrays = _read(path)
     collections = {name: variables[name]['encoder'] for name in ('params', 'batch_stats')}

@@ -20,7 +20,6 @@ from n2n_jax.models.layers import (
 )
 
 Norm = Literal['batch', 'group', 'none']
-NORMS: dict[str, Norm] = {'batch': 'batch', 'group': 'group', 'none': 'none'}
 
 _MAX_MATMUL_SIDE = 4  # pixels; maps up to this size are convolved by a matrix product
 
@@ -220,7 +219,7 @@ class ResNet50UNet(nn.Module):
     """
 
     out_channels: int
-    norm: Norm = 'batch'
+    norm: Norm = 'none'
     decoder_widths: tuple[int, int, int, int, int] = (128, 96, 64, 64, 32)
     dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
@@ -229,6 +228,11 @@ class ResNet50UNet(nn.Module):
     stride = 32  # sides of the input must be multiples of this
     # No `last_layer`: if it starts at zero, like the residual branches, runs diverge within 500
     # steps from half the best learning rate on.
+
+    @property
+    def takes_imagenet_weights(self) -> bool:
+        """Whether the encoder is that of torchvision's weights."""
+        return self.norm == 'batch'
 
     @property
     def halo(self) -> int | None:

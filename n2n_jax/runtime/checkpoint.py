@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from n2n_jax.runtime import interrupts
-from n2n_jax.runtime.config import Config, from_config_dict
+from n2n_jax.runtime.config import Config, from_saved
 from n2n_jax.runtime.errors import CheckpointError, UserError
 
 FOLDER = 'checkpoints'  # inside the workdir
@@ -98,7 +98,7 @@ class Checkpoints:
         Args:
           step: number of updates that the items hold.
           items: pytrees of arrays by name.
-          meta: JSON-serializable values, with the resolved config under 'config'.
+          meta: JSON-serializable values, among them `config.to_saved` of the resolved config.
 
         Raises:
           CheckpointError: the disk is too full for it, or the previous save failed.
@@ -186,7 +186,7 @@ class Checkpoints:
 
     def config(self, step: int) -> Config:
         """Returns the resolved config of the run; raises as `meta` does."""
-        return from_config_dict(self.meta(step)['config'], saved=True)
+        return from_saved(self.meta(step))
 
     def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         """Returns the items named in `abstract`.

@@ -7,13 +7,14 @@ prints them. Durations are in steps (one update of the weights each) unless the 
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import config_dict
 
-from n2n_jax.runtime import config_checks, config_field
+from n2n_jax.runtime import config_checks, config_field, config_versions
 from n2n_jax.runtime.config_field import Bounds, above, at_least, field
+from n2n_jax.runtime.config_versions import RENAMED, REPLACED
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
 CLEAN = 'clean'  # as noise.target
@@ -29,17 +30,14 @@ _DECAY = Bounds(0, 1, open_high=True)
 class ModelConfig:
     """The network."""
 
-    name: str = field('unet', 'network: unet or resnet50')
+    name: str = field(
+        'unet', 'network, with options after a colon: unet, resnet50[:norm=none|batch|group]'
+    )
     channels: int = field(
         3,
         'channels of an image: 3 (color) or 1 (gray), and images are converted to match; other '
         'numbers only for captures',
         Bounds(1, MOST_CHANNELS),
-    )
-    norm: str = field(
-        'none',
-        'normalization layers of resnet50 (unet has none)',
-        choices=('batch', 'group', 'none'),
     )
     residual: bool = field(True, 'predict the noise instead of the image')
     dtype: str = field(
@@ -257,32 +255,46 @@ class Config:
         return self.noise.input if self.noise.target == 'same' else self.noise.target
 
 
-# Renamed keys, which are accepted under their old names too: {old: new}.
-RENAMED = {'noise.realisations': 'noise.realizations'}
-
-
 def to_config_dict(config: Config) -> config_dict.ConfigDict:
     """Returns a locked ConfigDict with the values of `config`, to be changed key by key."""
     return config_dict.ConfigDict(dataclasses.asdict(config)).lock()
 
 
-def from_config_dict(values: Any, *, saved: bool = False) -> Config:
-    """Freezes and checks a ConfigDict or a nested dict, such as one read from JSON.
+def from_config_dict(values: Any) -> Config:
+    """Freezes and checks a ConfigDict or a nested dict.
 
     Args:
       values: the value of each key.
-      saved: whether the values are those of an existing run. They are not checked then: the weights
-        of a run stay usable even if today's checks would refuse to start it.
 
     Raises:
       UserError: unknown key, wrong type or invalid value; names the key and what to write.
     """
     if hasattr(values, 'to_dict'):
         values = values.to_dict()
-    config = _from_dict(Config, values, prefix='')
-    if not saved:
-        check(config)
-        return config
+    config: Config = _from_dict(Config, values, prefix='')
+    check(config)
+    return config
+
+
+def to_saved(config: Config) -> dict[str, Any]:
+    """Returns a config as a run saves it, with the version of its keys; serializable as JSON."""
+    return {'version': config_versions.VERSION, 'config': dataclasses.asdict(config)}
+
+
+def from_saved(content: Mapping[str, Any]) -> Config:
+    """Returns the config that `to_saved` of this or an earlier version has saved.
+
+    Its values are not checked: the weights of a run stay usable even if today's checks would refuse
+    to start it.
+
+    Args:
+      content: holds 'config' and, unless it is of version 1, 'version'; other keys are ignored.
+
+    Raises:
+      UserError: unknown key or wrong type, or a later version has saved it.
+    """
+    values = config_versions.upgraded(content['config'], content.get('version', 1))
+    config: Config = _from_dict(Config, values, prefix='')
     model = config.model
     if config.captures.paths and model.black != model.white and not model.noise:
         # Saved before noise was measured: resuming must not start to measure it.
@@ -318,6 +330,8 @@ def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
     arguments = {}
     for key, value in _with_new_names(values, prefix).items():
         name = prefix + key
+        if name in REPLACED:
+            raise UserError(f"Config key '{name}' is gone: {REPLACED[name]}.")
         if key not in known:
             raise UserError(f"Unknown config key '{name}'. {did_you_mean(key, known)}")
         kind = known[key].type

@@ -47,11 +47,6 @@ def _check_model(config: 'Config') -> None:
         raise UserError(
             'model.encoder_weights and model.init_from are mutually exclusive: set only one.'
         )
-    if model.encoder_weights and (model.name, model.norm) != ('resnet50', 'batch'):
-        raise UserError(
-            'model.encoder_weights needs model.name=resnet50 and model.norm=batch, not '
-            f'{model.name} and {model.norm}.'
-        )
 
 
 def _check_realizations(config: 'Config') -> None:

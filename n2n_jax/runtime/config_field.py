@@ -114,7 +114,7 @@ def wrong_type(name: str, value: Any, its_field: Field) -> UserError:
     )
 
 
-_BOOLEANS = {
+BOOLEANS = {
     **dict.fromkeys(('true', 't', '1', 'yes', 'y', 'on'), True),
     **dict.fromkeys(('false', 'f', '0', 'no', 'n', 'off'), False),
 }
@@ -122,7 +122,7 @@ _PARSERS: dict[object, Callable[[str], Any]] = {
     int: int,
     float: float,
     str: str,
-    bool: lambda text: _BOOLEANS[text.lower()],
+    bool: lambda text: BOOLEANS[text.lower()],
 }
 _TYPE_NAMES: dict[object, str] = {
     int: 'a whole number',

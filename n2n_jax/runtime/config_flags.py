@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from n2n_jax.runtime import config_field, config_file, config_table
-from n2n_jax.runtime.config import RENAMED, Config, fields, from_config_dict
+from n2n_jax.runtime.config import Config, fields, from_config_dict
+from n2n_jax.runtime.config_versions import RENAMED, REPLACED
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
 MODES = ('train', 'evaluate', 'follow')
@@ -121,6 +122,8 @@ def _unknown_argument(word: str) -> UserError:
         return UserError(f"Unknown argument '{word}': write --config FILE --workdir DIR.")
     if name.startswith(_KEY):
         key, keys = name.removeprefix(_KEY), [key for key, _ in fields()]
+        if key in REPLACED:
+            return UserError(f"Config key '{key}' is gone: {REPLACED[key]}.")
         return UserError(f"Unknown config key '{key}'. {did_you_mean(key, keys)}")
     known = ('config', 'workdir', 'mode', 'help')
     return UserError(f"Unknown flag '--{name}'. {did_you_mean(name, known)} See --help.")

@@ -4,7 +4,8 @@ import hashlib
 import json
 from typing import Any
 
-from n2n_jax.runtime.config import RENAMED, Config, flatten
+from n2n_jax.runtime.config import Config, flatten
+from n2n_jax.runtime.config_versions import RENAMED
 
 # Sections and keys that may differ when a run is resumed: they do not affect the weights. (On
 # accelerators the cadences decide how many steps a dispatch has, which may change the last bits.)

@@ -8,9 +8,10 @@ import itertools
 import textwrap
 from collections.abc import Iterator
 
-from n2n_jax.runtime.config import RENAMED, Config, fields
+from n2n_jax.runtime.config import Config, fields
 from n2n_jax.runtime.config_field import Field
 from n2n_jax.runtime.config_identity import may_change
+from n2n_jax.runtime.config_versions import RENAMED
 
 _NO_BREAK = '\N{NO-BREAK SPACE}'  # between words that must stay on one line
 _TYPES: dict[object, str] = {

@@ -14,7 +14,6 @@ FAILED.json       why the run ended with an error; removed when it is started ag
 """
 
 import contextlib
-import dataclasses
 import os
 import platform
 import re
@@ -30,7 +29,7 @@ import jax
 
 from n2n_jax.runtime import config_file, file_locks, json_files, result_rows
 from n2n_jax.runtime.atomic_files import is_temporary, write_text, wrong_kind
-from n2n_jax.runtime.config import Config, from_config_dict
+from n2n_jax.runtime.config import Config, from_saved, to_saved
 from n2n_jax.runtime.config_identity import changes_on_resume
 from n2n_jax.runtime.errors import UserError
 
@@ -194,7 +193,7 @@ class Workdir:
 
     def keep(self, config: Config) -> None:
         """Writes the config of the run, replacing an earlier one; call `check` before."""
-        content = {'config': dataclasses.asdict(config), 'provenance': provenance()}
+        content = {**to_saved(config), 'provenance': provenance()}
         write_text(self.path / 'config.json', json_files.dumps(content, indent=2))
         if config.captures.paths:
             write_text(self.path / 'config.py', config_file.source(config))
@@ -207,10 +206,10 @@ class Workdir:
         """
         file = self.path / 'config.json'
         try:
-            content = json_files.read(file, way_out='choose another --workdir.')['config']
-            if not isinstance(content, dict):
+            content = json_files.read(file, way_out='choose another --workdir.')
+            if not isinstance(content['config'], dict):
                 raise TypeError
-            return from_config_dict(content, saved=True)
+            return from_saved(content)
         except FileNotFoundError:
             raise UserError(f'There is no run in {self.path}: {file.name} is missing.') from None
         except NotADirectoryError:

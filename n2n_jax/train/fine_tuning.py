@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 # see values in network range. With a range measured on the new captures, their values fill the
 # network's range just as the old captures' did, whatever their bit depth, exposure or units; with
 # the old range they could all be near 0.
-_SHARED_KEYS = ('name', 'channels', 'norm', 'residual')
+_SHARED_KEYS = ('name', 'channels', 'residual')
 
 
 def check_start(config: Config) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 
+from n2n_jax import models
 from n2n_jax.data.feeds import Feed
 from n2n_jax.runtime.checkpoint import abstract_like
 from n2n_jax.runtime.config import Config
@@ -79,7 +80,7 @@ def _suggest_what_fits(
     per_device = batch_size // devices
     num_parts = [n for n in range(per_device, 0, -1) if per_device % n == 0]
     parts = largest_that_fits(num_parts, lambda n: bytes_with(batch_size, n), limit)
-    if parts is not None and config.model.norm != 'batch':  # see run_checks
+    if parts is not None and not models.has_batch_norm(config.model):  # see run_checks
         ways.append(f'optim.accumulate={parts} trains with the same batch, part by part')
     batches = list(range(devices, batch_size, devices))
     largest = largest_that_fits(batches, lambda n: bytes_with(n, 1), limit)

@@ -11,7 +11,7 @@ import jax
 from n2n_jax.evaluate.report import Report, origin, record
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.checkpoint import Checkpoints
-from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.config import Config, to_saved
 from n2n_jax.runtime.parallel import from_main_process, is_main_process
 from n2n_jax.runtime.progress import ProgressLine, duration
 from n2n_jax.runtime.workdir import Workdir, provenance
@@ -87,7 +87,7 @@ class Run:
         self._was_complete = from_main_process(lambda: workdir.done)
         self._rows: list[dict[str, Any]] = [r for r in rows if r['step'] <= self.step]
         self._evaluated = {row['step'] for row in self._rows}
-        self._meta = {'config': dataclasses.asdict(self.config), 'provenance': provenance()}
+        self._meta = {**to_saved(self.config), 'provenance': provenance()}
         resumed = checkpoints.last_step is not None
         self._time_spent = TimeSpent(checkpoints.meta(self.step) if resumed else None)
         self._in_flight: list[dict[str, jax.Array]] = []  # metrics of the last dispatches
@@ -200,7 +200,7 @@ class Run:
         )
         self._output.workdir.keep(changed)
         self.config = changed
-        self._meta['config'] = dataclasses.asdict(changed)
+        self._meta.update(to_saved(changed))
         schedule = placed_schedule(changed, self._prepared.layout)
         self._state = dataclasses.replace(self._state, schedule=schedule)
         self._training_log.progress.end_at(now)

@@ -11,15 +11,11 @@ def check_new(config: Config) -> None:
     Raises:
       UserError: the network ignores an option, or a combination would change the run's result.
     """
-    norm, accumulate = config.model.norm, config.optim.accumulate
-    if norm != 'none' and not hasattr(models.build(config.model).network, 'norm'):
+    models.check_settings(config.model)
+    accumulate = config.optim.accumulate
+    if accumulate > 1 and models.has_batch_norm(config.model):
         raise UserError(
-            f'model.norm={norm} does not apply to model.name={config.model.name}, which has no '
-            'normalization layers: write model.norm=none.'
-        )
-    if norm == 'batch' and accumulate > 1:
-        raise UserError(
-            f'optim.accumulate={accumulate} with model.norm=batch would normalize each part of a '
-            'batch separately, which gives other weights than the whole batch: write '
-            'model.norm=group, optim.accumulate=1, or a smaller data.batch_size.'
+            f'optim.accumulate={accumulate} with batch norm ({config.model.name}) would normalize '
+            'each part of a batch separately, which gives other weights than the whole batch: '
+            'write optim.accumulate=1, a smaller data.batch_size, or a network without batch norm.'
         )

@@ -130,7 +130,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('trained')
     save(scenes_of(2), folder / 'cells')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.REGISTRY, 'tiny', lambda c, d: TinyNet(c.channels, c.norm))
+        patch.setitem(models.REGISTRY, 'tiny', TinyNet)
         patch.chdir(folder)
         assert n2n('train', 'cells', '--workdir', 'run', '--steps', 1, '--model', 'tiny') == 0
     return folder

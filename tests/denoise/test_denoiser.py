@@ -257,7 +257,7 @@ def test_denoising_does_not_import_tensorflow(run_folder, image_folder, tmp_path
         'import sys\n'
         'from tiny import TinyNet\n'
         'from n2n_jax.cli import n2n as cli; from n2n_jax import models\n'
-        "models.REGISTRY['tiny'] = lambda config, dtype: TinyNet(config.channels, config.norm)\n"
+        "models.REGISTRY['tiny'] = TinyNet\n"
         'cli.main(sys.argv[1:])\n'
         "assert 'tensorflow' not in sys.modules\n"
         'import tensorflow\n'  # proves that the fake can be found

@@ -36,7 +36,7 @@ def linear_like(config):
     ('config', 'width'),
     [
         (ModelConfig(name='unet', channels=1), 640),
-        (ModelConfig(name='resnet50', channels=1, norm='none'), 1280),
+        (ModelConfig(name='resnet50', channels=1), 1280),
         (ModelConfig(name='tiny', channels=1), 64),
     ],
 )
@@ -65,7 +65,7 @@ def test_halo_is_what_the_network_depends_on(config, width):
 
 
 def test_group_norm_depends_on_all_of_an_image():
-    assert models.geometry_of(ModelConfig(name='resnet50', norm='group')).halo is None
+    assert models.geometry_of(ModelConfig(name='resnet50:norm=group')).halo is None
 
 
 @pytest.mark.parametrize('geometry', [tiles.Geometry(32, 128), tiles.Geometry(4, 4)])

@@ -104,7 +104,7 @@ def weights():
 def variables():
     # Zeros instead of `init`, which takes half a minute to compile its random draws.
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    shapes = jax.eval_shape(ResNet50UNet(3).init, jax.random.key(0), image)
+    shapes = jax.eval_shape(ResNet50UNet(3, norm='batch').init, jax.random.key(0), image)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
 
 
@@ -174,7 +174,7 @@ def test_network_without_batch_norm_is_refused(npz, norm):
     shapes = jax.eval_shape(
         ResNet50UNet(3, norm=norm).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )
-    with pytest.raises(UserError, match='model.norm=batch'):
+    with pytest.raises(UserError, match='resnet50:norm=batch'):
         load_encoder(npz, shapes)
 
 
@@ -204,7 +204,7 @@ def test_an_error_about_missing_safetensors_names_the_extra(variables, tmp_path,
 
 
 def test_the_encoder_of_a_whole_model_is_replaced_and_nothing_else(tmp_path):
-    config = ModelConfig(name='resnet50', norm='batch')
+    config = ModelConfig(name='resnet50:norm=batch')
     shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     weights = _random_torch_weights()

@@ -36,8 +36,8 @@ def test_without_norm_each_scale_and_bias_becomes_one_bias():
 
 
 def test_total_parameters():
-    assert _count(_init_shapes(ResNet50UNet(3))['params']) == 24_975_171
-    assert _count(_init_shapes(ResNet50UNet(3, norm='none'))['params']) == 24_948_611
+    assert _count(_init_shapes(ResNet50UNet(3, norm='batch'))['params']) == 24_975_171
+    assert _count(_init_shapes(ResNet50UNet(3))['params']) == 24_948_611
 
 
 def test_stage_depths_and_widths():

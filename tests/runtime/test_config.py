@@ -11,7 +11,8 @@ from tiny import tiny_config
 
 from n2n_jax import corruptions, models
 from n2n_jax.runtime import config as config_lib
-from n2n_jax.runtime.config import Config, from_config_dict, to_config_dict
+from n2n_jax.runtime import config_flags
+from n2n_jax.runtime.config import Config, from_config_dict, from_saved, to_config_dict, to_saved
 from n2n_jax.runtime.config_identity import changes_on_resume, config_hash
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
@@ -53,7 +54,6 @@ def test_a_config_survives_json():
     [
         ({'train.steps': 0}, 'write 1 or more'),
         ({'data.batch_size': -1}, 'write 1 or more'),
-        ({'model.norm': 'layer'}, 'batch, group, none'),
         ({'model.channels': 2}, '1 for gray images or 3 for color'),
         ({'optim.learning_rate': 0.0}, 'above 0'),
         ({'optim.b2': 1.0}, 'write 0 or more and below 1.'),
@@ -71,7 +71,6 @@ def test_a_config_survives_json():
         ({'model.channels': 9}, 'write between 1 and 8.'),
         ({'optim.ramp_down': 1.5}, 'write between 0 and 1.'),
         ({'optim.warmup_steps': 4}, 'fewer'),
-        ({'model.encoder_weights': 'x.npz'}, 'model.name=resnet50'),
     ],
 )
 def test_impossible_values_are_refused(changes, word):
@@ -115,15 +114,21 @@ def test_a_run_of_a_config_that_is_refused_today_can_still_be_read():
     values['optim']['clip_norm'] = float('inf')
     with pytest.raises(UserError, match='clip_norm'):
         from_config_dict(values)
-    assert from_config_dict(values, saved=True).optim.clip_norm == float('inf')
+    assert from_saved({'version': 2, 'config': values}).optim.clip_norm == float('inf')
 
 
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'model.name': 'unet', 'model.norm': 'batch'}, 'model.name=unet, which has no norm'),
-        ({'model.name': 'unet', 'model.norm': 'group'}, 'write model.norm=none'),
-        ({'model.norm': 'batch', 'optim.accumulate': 4}, 'each part of a batch separately'),
+        ({'model.name': 'unet:norm=batch'}, "'unet' has no option 'norm'"),
+        ({'model.name': 'tiny:norm=layer'}, 'choose from none, batch'),
+        ({'model.remat': True}, 'model.remat=True does not apply to model.name=tiny'),
+        ({'model.dtype': 'bfloat16'}, 'write model.dtype=float32'),
+        ({'model.encoder_weights': 'x.npz'}, 'such as model.name=resnet50:norm=batch, not tiny'),
+        (
+            {'model.name': 'tiny:norm=batch', 'optim.accumulate': 4},
+            'each part of a batch separately',
+        ),
     ],
 )
 def test_options_that_would_be_ignored_or_misread_start_no_run(changes, words):
@@ -134,8 +139,8 @@ def test_options_that_would_be_ignored_or_misread_start_no_run(changes, words):
 def test_options_that_go_together_start_a_run():
     for changes in (
         {'model.name': 'unet'},
-        {'model.name': 'resnet50', 'model.norm': 'batch'},
-        {'model.name': 'resnet50', 'model.norm': 'group', 'optim.accumulate': 4},
+        {'model.name': 'resnet50:norm=batch', 'model.encoder_weights': 'x.npz'},
+        {'model.name': 'resnet50:norm=group', 'optim.accumulate': 4},
         {'optim.accumulate': 4},
     ):
         check_new(tiny_config(**changes))
@@ -176,6 +181,7 @@ def test_only_what_enters_the_weights_keeps_a_run_from_resuming():
 def as_first_written(config):
     """A config as early versions saved it: noise.realizations has its first name."""
     values = dataclasses.asdict(config)
+    values['model']['norm'] = 'none'
     values['noise']['realisations'] = values['noise'].pop('realizations')
     return values
 
@@ -205,10 +211,33 @@ def test_the_hash_of_a_config_is_that_of_the_first_names_of_its_keys():
     for key in ('log_every', 'checkpoint_every', 'keep_checkpoints', 'patience', 'patience_from',
                 'profile_steps', 'tensorboard', 'distributed'):  # fmt: skip
         del flat[f'train.{key}']
-    del flat['model.remat']
+    del flat['model.remat'], flat['model.norm']  # an option of model.name since
     expected = hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
     assert config_hash(config) == expected
-    assert config_hash(from_config_dict(as_first_written(config))) == expected
+    assert config_hash(from_saved({'config': as_first_written(config)})) == expected
+
+
+@pytest.mark.parametrize(
+    ('name', 'norm', 'today'),
+    [
+        ('resnet50', 'batch', 'resnet50:norm=batch'),
+        ('resnet50', 'none', 'resnet50'),
+        ('unet', 'group', 'unet'),  # which ignored it
+    ],
+)
+def test_the_norm_of_an_early_run_becomes_an_option_of_its_network(name, norm, today):
+    values = as_first_written(tiny_config())
+    values['model'].update(name=name, norm=norm)
+    assert from_saved({'config': values}).model.name == today
+    with pytest.raises(UserError, match=r"'model.norm' is gone: .* model.name=resnet50:norm=b"):
+        from_config_dict(values)
+    with pytest.raises(UserError, match="'model.norm' is gone"):
+        config_flags.parse(['--config', 'x.py', '--workdir', 'x', '--config.model.norm=batch'], '')
+
+
+def test_a_run_of_a_later_version_says_so(tmp_path):
+    with pytest.raises(UserError, match='saved by a later version of n2n_jax'):
+        from_saved({**to_saved(tiny_config()), 'version': 99})
 
 
 def test_a_key_is_not_set_under_both_of_its_names():

@@ -86,7 +86,10 @@ def test_resuming_does_not_load_it_again(old_run, tmp_path):
             {'model.name': 'unet'},
             r'old has model.name=tiny, but this run has unet: write model.name=tiny',
         ),
-        ({'model.norm': 'batch'}, r'old has model.norm=none, but this run has batch'),
+        (
+            {'model.name': 'tiny:norm=batch'},
+            r'old has model.name=tiny, but this run has tiny:norm=b',
+        ),
         (
             {'channels': 3},
             r'old has model.channels=1, but this run has 3: start from a run on images',

@@ -76,7 +76,7 @@ def test_parts_are_not_advised_where_they_would_be_another_run(monkeypatch):
     )
     layout = make_layout(8, jax.devices()[:1])
     for norm, advised in (('none', True), ('batch', False)):
-        config = tiny_config(**{'model.norm': norm})
+        config = tiny_config(**{'model.name': f'tiny:norm={norm}'})
         words = memory_fit._suggest_what_fits(config, None, None, layout, 24, 12)
         assert ('optim.accumulate=2' in words) == advised
         assert 'data.batch_size=4' in words

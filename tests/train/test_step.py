@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
 
 @pytest.mark.parametrize(('noise', 'norm'), [('gaussian:0-50', 'batch'), ('poisson:5-50', 'none')])
 def test_eight_devices_equal_one(noise, norm):
-    config = tiny_config(**{'noise.input': noise, 'model.norm': norm})
+    config = tiny_config(**{'noise.input': noise, 'model.name': f'tiny:norm={norm}'})
     task = make_task(config)
     pairs = []
     for num_devices in (1, 8):

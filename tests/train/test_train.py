@@ -38,7 +38,7 @@ def loop_config(image_folder, **changes):
 )
 def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, feed):
     config = loop_config(
-        image_folder, **{'data.feed': feed, 'model.norm': 'batch', 'train.steps': 6}
+        image_folder, **{'data.feed': feed, 'model.name': 'tiny:norm=batch', 'train.steps': 6}
     )
     assert loop.train(config, tmp_path / 'straight')
     # Ctrl-C after three steps: in the middle between two checkpoints.
