@@ -22,7 +22,6 @@ NOT_MEASURED = 'none'  # as model.noise
 MOST_CHANNELS = 8  # of captures: colors, or the channels of a microscope
 
 _SEEDS = Bounds(0, 2**63 - 1)
-_SHARE = Bounds(0, 1)
 _DECAY = Bounds(0, 1, open_high=True)
 
 
@@ -152,22 +151,26 @@ class NoiseConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Adam, with a learning rate that falls to 0 at the end."""
+    """The loss, and how the weights follow it."""
 
     loss: str = field(
         'auto',
         'l2, l1, l0, masked_l2, masked_l1, masked_l0, or auto for what suits the noise of the '
         'targets',
     )
+    name: str = field(
+        'adam',
+        'optimizer: adam, adamw, lion, muon, schedule_free or sgd, with options after a colon, as '
+        'in sgd:momentum=0.9,nesterov',
+    )
     learning_rate: float = field(1e-3, 'largest learning rate', above(0))
-    b1: float = field(0.9, "decay per step of Adam's running mean of the gradients", _DECAY)
-    b2: float = field(0.99, "decay per step of Adam's running mean of their squares", _DECAY)
-    eps: float = field(1e-8, 'number that Adam adds to the denominator of an update', above(0))
+    schedule: str = field(
+        'ramp_down:0.7',
+        'learning rate over the run: ramp_down:SHARE (falls to 0 over that share at the end), '
+        'cosine, one_cycle or constant',
+    )
     warmup_steps: int = field(
         50, 'steps over which the learning rate rises from 0, fewer than train.steps', at_least(0)
-    )
-    ramp_down: float = field(
-        0.7, 'share of the run, at its end, over which the learning rate falls to 0', _SHARE
     )
     clip_norm: float = field(0.0, 'largest global gradient norm, 0 for no clipping', at_least(0))
     ema_decay: float = field(

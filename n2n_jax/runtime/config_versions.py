@@ -17,6 +17,10 @@ RENAMED = {'noise.realisations': 'noise.realizations'}
 # Keys that are gone, and what to write in their place.
 REPLACED = {
     'model.norm': 'it is an option of the network now, such as model.name=resnet50:norm=batch',
+    'optim.b1': 'it is an option of the optimizer now, such as optim.name=adam:b1=0.9',
+    'optim.b2': 'it is an option of the optimizer now, such as optim.name=adam:b2=0.99',
+    'optim.eps': 'it is an option of the optimizer now, such as optim.name=adam:eps=1e-8',
+    'optim.ramp_down': 'it is a schedule now, such as optim.schedule=ramp_down:0.7',
 }
 
 
@@ -40,12 +44,18 @@ def upgraded(values: dict[str, Any], version: object) -> dict[str, Any]:
 
 
 def _to_version_2(values: dict[str, Any]) -> dict[str, Any]:
-    """The norm became an option of the networks that have one."""
+    """Options went to the network or the optimizer that has them."""
     model = dict(values.get('model', {}))
     norm = model.pop('norm', 'none')
     if norm != 'none' and model.get('name', 'unet') != 'unet':  # which ignored it
         model['name'] = f'{model["name"]}:norm={norm}'
-    return {**values, 'model': model}
+    optim = dict(values.get('optim', {}))
+    of_adam = {'b1': 0.9, 'b2': 0.99, 'eps': 1e-8}
+    found = {key: optim.pop(key, default) for key, default in of_adam.items()}
+    options = [f'{key}={found[key]}' for key in of_adam if found[key] != of_adam[key]]
+    optim['name'] = f'adam:{",".join(options)}' if options else 'adam'
+    optim['schedule'] = f'ramp_down:{optim.pop("ramp_down", 0.7)}'
+    return {**values, 'model': model, 'optim': optim}
 
 
 _UPGRADES: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_to_version_2]

@@ -29,8 +29,8 @@ from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.device_memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.runtime.parallel import Layout, make_layout
-from n2n_jax.train import optimizers
 from n2n_jax.train.memory_fit import compile_step
+from n2n_jax.train.schedules import Schedule, make_schedule
 from n2n_jax.train.step import TrainState, init_state
 from n2n_jax.train.tasks import Task, make_task
 
@@ -169,10 +169,10 @@ def new_state(config: Config, layout: Layout) -> TrainState:
     return TrainState(**state, schedule=placed_schedule(config, layout))
 
 
-def placed_schedule(config: Config, layout: Layout) -> optimizers.Schedule:
+def placed_schedule(config: Config, layout: Layout) -> Schedule:
     """Returns the rate and the length of a run, placed on the devices."""
     return jax.tree.map(
-        lambda x: layout.place(np.asarray(x), batch_axis=None), optimizers.make_schedule(config)
+        lambda x: layout.place(np.asarray(x), batch_axis=None), make_schedule(config)
     )
 
 

@@ -3,6 +3,7 @@
 from n2n_jax import models
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
+from n2n_jax.train import optimizers, schedules
 
 
 def check_new(config: Config) -> None:
@@ -12,6 +13,12 @@ def check_new(config: Config) -> None:
       UserError: the network ignores an option, or a combination would change the run's result.
     """
     models.check_settings(config.model)
+    schedules.shape_of(config)
+    if optimizers.averages(config) and config.optim.ema_decay > 0:
+        raise UserError(
+            f'optim.ema_decay={config.optim.ema_decay} does not apply to optim.name='
+            f'{config.optim.name}, which averages the weights by itself: write optim.ema_decay=0.'
+        )
     accumulate = config.optim.accumulate
     if accumulate > 1 and models.has_batch_norm(config.model):
         raise UserError(

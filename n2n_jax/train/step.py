@@ -17,7 +17,8 @@ from n2n_jax.data.feeds import Batch, Feed
 from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import Layout
-from n2n_jax.train import losses, optimizers
+from n2n_jax.train import losses, optimizers, schedules
+from n2n_jax.train.schedules import Schedule
 from n2n_jax.train.tasks import Moment, Task
 
 
@@ -28,7 +29,7 @@ class TrainState:
     Attributes:
       step: updates done, int32.
       variables: {'params': ..., 'batch_stats': ... if the network has any}, float32.
-      ema: running average of the variables; None if optim.ema_decay is 0.
+      ema: running average of the variables, of optim.ema_decay or the optimizer's own; or None.
       opt_state: state of the optimizer.
       failed: True after a loss or gradient that was not finite. From then on the weights, the step
         and the optimizer's counters are frozen: `step` tells which weights are bad, and good ones
@@ -42,18 +43,19 @@ class TrainState:
     ema: Any
     opt_state: Any
     failed: jax.Array
-    schedule: optimizers.Schedule
+    schedule: Schedule
 
 
 def init_state(config: Config) -> TrainState:
     """Returns the state before the first step; jittable."""
     variables = models.init(config.model, random_keys.key_for(config.seed, random_keys.INIT))
-    schedule = jax.tree.map(jnp.asarray, optimizers.make_schedule(config))
+    keeps_average = config.optim.ema_decay > 0 or optimizers.averages(config)
+    schedule = jax.tree.map(jnp.asarray, schedules.make_schedule(config))
     return TrainState(
         step=jnp.int32(0),
         variables=variables,
-        ema=jax.tree.map(jnp.copy, variables) if config.optim.ema_decay > 0 else None,
-        opt_state=optimizers.optimizer(config, schedule).init(variables['params']),
+        ema=jax.tree.map(jnp.copy, variables) if keeps_average else None,
+        opt_state=optimizers.transformation(config, schedule).init(variables['params']),
         failed=jnp.bool_(False),
         schedule=schedule,
     )
@@ -67,7 +69,7 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
 
     It does one update for each step of the inputs. The state is donated.
     """
-    model = models.build(config.model)
+    model, shape = models.build(config.model), schedules.shape_of(config)
     gradients = _make_gradients(model, losses.REGISTRY[task.loss_name], config.optim.accumulate)
 
     def one_step(
@@ -83,12 +85,16 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
         grad_norm = optax.tree.norm(grads)
         failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
 
-        optimizer = optimizers.optimizer(config, state.schedule)
+        optimizer = optimizers.transformation(config, state.schedule)
         params, opt_state = _updated(optimizer, params, grads, state.opt_state, failed)
         rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
         variables = {'params': params, **rest}
-        ema = _averaged(state, variables, failed, decay=config.optim.ema_decay)
-        rate = optimizers.learning_rate(state.schedule)(state.step)
+        average = optimizers.average(config, opt_state, params)
+        if average is None:
+            ema = _averaged(state, variables, failed, decay=config.optim.ema_decay)
+        else:
+            ema = {**variables, 'params': average}
+        rate = schedules.learning_rate(shape, state.schedule)(state.step)
         metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
         step = state.step + jnp.where(failed, 0, 1)
         return TrainState(step, variables, ema, opt_state, failed, state.schedule), metrics

@@ -95,7 +95,10 @@ def test_the_first_name_of_noise_realizations_is_understood():
         (['--config.train=5'], "Unknown config key 'train'"),
         (['--config.train.steps=many'], "'train.steps' takes a whole number, not 'many'"),
         (['--config.train.steps=1.5'], "'train.steps' takes a whole number, not '1.5'"),
-        (['--config.optim.b1=x'], "'optim.b1' takes a number, not 'x' .default: 0.9"),
+        (
+            ['--config.optim.ema_decay=x'],
+            "'optim.ema_decay' takes a number, not 'x' .default: 0.99",
+        ),
         (['--config.optim.clip_norm=nan'], 'optim.clip_norm=nan is invalid'),
         (['--config.train.tensorboard=5'], "'train.tensorboard' takes True or False, not '5'"),
         (['--config.train.steps'], 'config.train.steps: expected one argument. See --help'),

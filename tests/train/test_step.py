@@ -16,7 +16,7 @@ from n2n_jax.data.sources.photos import photos
 from n2n_jax.data.sources.source import ArraySource
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.parallel import make_layout
-from n2n_jax.train import losses, optimizers
+from n2n_jax.train import losses, schedules
 from n2n_jax.train import step as steps
 from n2n_jax.train.tasks import make_task
 
@@ -113,7 +113,7 @@ def test_the_step_tells_the_network_its_devices_not_those_of_the_machine(num_dev
             seen.append(jax.sharding.get_abstract_mesh().size)
             return x_BHWC + self.param('bias', nn.initializers.zeros, ())
 
-    monkeypatch.setitem(models.REGISTRY, 'tiny', lambda config, dtype: Network(config.channels))
+    monkeypatch.setitem(models.REGISTRY, 'tiny', Network)
     state, train_step, feed = setup(tiny_config(), num_devices)
     seen.clear()
     train_step.lower(state, feed.constants, feed.inputs(0, 2))
@@ -197,10 +197,10 @@ def test_clipping_and_the_average_change_what_they_should():
 
 def test_the_schedule_is_the_official_one():
     config = tiny_config(
-        **{'train.steps': 1000, 'optim.warmup_steps': 100, 'optim.ramp_down': 0.5,
+        **{'train.steps': 1000, 'optim.warmup_steps': 100, 'optim.schedule': 'ramp_down:0.5',
            'optim.learning_rate': 1e-3}
     )  # fmt: skip
-    rate = optimizers.learning_rate(optimizers.make_schedule(config))
+    rate = schedules.learning_rate(schedules.shape_of(config), schedules.make_schedule(config))
     assert float(rate(0)) == pytest.approx(1e-5)
     assert float(rate(99)) == float(rate(500)) == pytest.approx(1e-3)
     assert float(rate(750)) == pytest.approx(1e-3 * 0.25, rel=1e-5)

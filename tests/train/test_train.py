@@ -239,7 +239,7 @@ def test_the_time_of_a_resumed_run_counts_all_its_parts(monkeypatch):
 
 def exploding(monkeypatch, step):
     """Makes the weights of `step` infinite, by the update before it."""
-    real = optimizers.optimizer
+    real = optimizers.transformation
 
     def explode(*arguments):
         optimizer = real(*arguments)
@@ -251,7 +251,7 @@ def exploding(monkeypatch, step):
 
         return optax.GradientTransformation(optimizer.init, update)
 
-    monkeypatch.setattr(optimizers, 'optimizer', explode)
+    monkeypatch.setattr(optimizers, 'transformation', explode)
 
 
 def killed(*_):

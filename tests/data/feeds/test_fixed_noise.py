@@ -146,7 +146,7 @@ def test_a_run_says_how_many_and_differs_from_fresh_noise(image_folder, tmp_path
             (tmp_path / str(num) / 'DONE.json').read_text().split('weights_sha256')[1][:70]
         )
     assert hashes[0] != hashes[2]
-    assert 'input gaussian:0-50, target gaussian:0-50, 2 fixed noisy versions of' in caplog.text
+    assert 'input gaussian:25, target gaussian:25, 2 fixed noisy versions of' in caplog.text
     assert '5 images, 2 fixed noisy versions of each on the device' in caplog.text
     assert Workdir(tmp_path / '2').rows()[0]['realizations'] == 2
     assert 'Trained on 2 fixed noisy' in (tmp_path / '2/results.md').read_text()
