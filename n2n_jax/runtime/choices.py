@@ -147,7 +147,8 @@ def options_of(maker: Maker, reserved: Collection[str] = ()) -> dict[str, Option
         kind, taken = maker.func, taken | set(maker.keywords)
     hints = typing.get_type_hints(kind, include_extras=True)
     found = {}
-    for item in dataclasses.fields(kind):
+    # A field for keywords only, which a base class may have, comes after the options of its own.
+    for item in sorted(dataclasses.fields(kind), key=lambda item: item.kw_only is True):
         if item.name in taken or not item.init or item.default is dataclasses.MISSING:
             continue
         hint, bounds = hints[item.name], Bounds()

@@ -155,8 +155,11 @@ class OptimConfig:
 
     loss: str = field(
         'auto',
-        'l2, l1, l0, masked_l2, masked_l1, masked_l0, or auto for what suits the noise of the '
-        'targets',
+        'auto for what suits the noise of the targets, or a weighted sum such as l2*100+vgg of l2, '
+        'l1, l0, masked_l2, masked_l1, masked_l0, charbonnier, hdr, cross_entropy, fourier, vgg',
+    )
+    loss_weights: str = field(
+        '', 'file of the weights of a VGG-16 for the loss vgg (.npz, names of torchvision or Keras)'
     )
     name: str = field(
         'adam',

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.corruptions.statistics import clean_statistics
 from n2n_jax.runtime.config import CLEAN
-from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import losses
-from n2n_jax.train.losses import Loss
+from n2n_jax.train.losses import Objective
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _CANDIDATES = range(-64, 320)  # of 255
 
 
 def choose(name: str, target: Corruptor | None) -> str:
-    """Returns the name of the loss to train with, a key of `losses.REGISTRY`.
+    """Returns the loss to train with, see `losses.make`.
 
     A loss that is given by name is used, with a warning if it does not learn the clean image.
 
@@ -46,11 +46,11 @@ def choose(name: str, target: Corruptor | None) -> str:
         if suitable is None:
             raise UserError(_why_none_suits(target))
         return suitable
-    if not suits(losses.REGISTRY[name], target):
+    if not suits(losses.make(name), target):
         _log.warning(
             'optim.loss=%s %s %s',
             name,
-            _describe_learned(losses.REGISTRY[name], target),
+            _describe_learned(losses.make(name), target),
             f'No loss learns the clean image from these targets: write noise.target={CLEAN}.'
             if suitable is None
             else f'optim.loss={suitable} suits them.',
@@ -59,12 +59,12 @@ def choose(name: str, target: Corruptor | None) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raises UserError if there is no such loss."""
-    if name not in (AUTO, *losses.REGISTRY):
-        raise UserError(f"Unknown optim.loss '{name}'. {did_you_mean(name, losses.REGISTRY)}")
+    """Raises UserError if there is no such loss; its weights are not read yet."""
+    if name != AUTO:
+        losses.make(name)
 
 
-def suits(loss: Loss, target: Corruptor | None) -> bool:
+def suits(loss: Objective, target: Corruptor | None) -> bool:
     """Checks whether the loss learns the clean image from such targets; None: clean targets."""
     if target is None:
         return True
@@ -77,7 +77,8 @@ def suitable_loss(target: Corruptor | None) -> str | None:
     if target is None:
         return _FOR_CLEAN
     for statistic in target.clean_statistics.observed:
-        for name, loss in losses.REGISTRY.items():
+        for name in losses.REGISTRY:
+            loss = losses.make(name)
             if loss.statistic == statistic and loss.uses_mask == target.masks:
                 return name
     return None
@@ -99,32 +100,33 @@ def _why_none_suits(target: Corruptor) -> str:
     )
 
 
-def _describe_learned(loss: Loss, target: Corruptor) -> str:
+def _describe_learned(loss: Objective, target: Corruptor) -> str:
     values = 'the observed values of the targets' if loss.uses_mask else 'the targets'
     learned_statistic = f'the {loss.statistic or "some other statistic"} of {values}'
     if target.masks and not loss.uses_mask:
         learned_statistic += ', including missing values'
-    value, learned = worst_shift(loss, target)
     example = ''
-    if abs(learned - value) >= 1:
-        example = f': a clean {value} of 255 becomes {learned}'
+    if loss.statistic and loss.has_minimum:
+        value, learned = worst_shift(loss, target)
+        if abs(learned - value) >= 1:
+            example = f': a clean {value} of 255 becomes {learned}'
     return (
         f"learns {learned_statistic}, and with '{target.spec}' that is not the clean image"
         f'{example}.'
     )
 
 
-def worst_shift(loss: Loss, target: Corruptor) -> tuple[int, int]:
+def worst_shift(loss: Objective, target: Corruptor) -> tuple[int, int]:
     """Returns the clean value with the largest error and the value learned instead, of 255."""
     pairs = [(value, best_constant(loss, target, value)) for value in _CLEAN_VALUES]
     return max(pairs, key=lambda pair: abs(pair[1] - pair[0]))
 
 
-def best_constant(loss: Loss, target: Corruptor, value: int, *, seed: int = 0) -> int:
+def best_constant(loss: Objective, target: Corruptor, value: int, *, seed: int = 0) -> int:
     """Returns the constant that minimizes a loss over captures of a flat image, of 255.
 
     Args:
-      loss: a value of `losses.REGISTRY`, taken at the end of the run (progress 1).
+      loss: one that has a minimum and needs no arrays, taken at the end of the run (progress 1).
       target: the noise of the captures.
       value: pixel value of the flat clean image, of 255.
       seed: seed of the noise.
@@ -143,7 +145,7 @@ def _flat_captures(
 
 @functools.partial(jax.jit, static_argnames='loss')
 def _best_candidate(
-    target_BHWC: jax.Array, mask_BHWC: jax.Array | None, *, loss: Loss
+    target_BHWC: jax.Array, mask_BHWC: jax.Array | None, *, loss: Objective
 ) -> jax.Array:
     def value(candidate: jax.Array) -> jax.Array:
         constant_BHWC = jnp.full_like(target_BHWC, candidate)

@@ -31,7 +31,7 @@ from n2n_jax.runtime.heartbeat import heartbeat
 from n2n_jax.runtime.parallel import Layout, make_layout
 from n2n_jax.train.memory_fit import compile_step
 from n2n_jax.train.schedules import Schedule, make_schedule
-from n2n_jax.train.step import TrainState, init_state
+from n2n_jax.train.step import TrainState, init_state, loss_arrays
 from n2n_jax.train.tasks import Task, make_task
 
 _log = logging.getLogger(__name__)
@@ -159,14 +159,19 @@ def _cached_compile(
 def new_state(config: Config, layout: Layout) -> TrainState:
     """Returns the state before the first step, placed on the devices."""
 
-    # Without the schedule: its values would be constants of the program, compiled for each anew.
+    # Without what is placed: its values would be constants of the program, compiled for each anew.
     def init() -> dict[str, Any]:
         state = init_state(config)
-        names = [field.name for field in dataclasses.fields(state) if field.name != 'schedule']
+        placed = 'schedule', 'loss_arrays'
+        names = [field.name for field in dataclasses.fields(state) if field.name not in placed]
         return {name: getattr(state, name) for name in names}
 
     state = jax.jit(init, out_shardings=layout.replicated)()
-    return TrainState(**state, schedule=placed_schedule(config, layout))
+    return TrainState(
+        **state,
+        schedule=placed_schedule(config, layout),
+        loss_arrays=placed_loss_arrays(config, layout),
+    )
 
 
 def placed_schedule(config: Config, layout: Layout) -> Schedule:
@@ -174,6 +179,11 @@ def placed_schedule(config: Config, layout: Layout) -> Schedule:
     return jax.tree.map(
         lambda x: layout.place(np.asarray(x), batch_axis=None), make_schedule(config)
     )
+
+
+def placed_loss_arrays(config: Config, layout: Layout) -> Any:
+    """Returns what the loss reads besides images, placed on the devices."""
+    return jax.tree.map(lambda x: layout.place(np.asarray(x), batch_axis=None), loss_arrays(config))
 
 
 def _check_single(loaded: loading.Loaded, config: Config) -> None:

@@ -15,7 +15,7 @@ from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import Layout
 from n2n_jax.train.fine_tuning import starting_weights
-from n2n_jax.train.prepared import new_state, placed_schedule
+from n2n_jax.train.prepared import new_state, placed_loss_arrays, placed_schedule
 from n2n_jax.train.step import TrainState, init_state
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ def starting_state(config: Config, checkpoints: Checkpoints, layout: Layout) -> 
             ema=restored.get('ema'),
             failed=layout.place(np.array(False), batch_axis=None),
             schedule=placed_schedule(config, layout),
+            loss_arrays=placed_loss_arrays(config, layout),
             **restored['optimizer'],
         )
     state = new_state(config, layout)

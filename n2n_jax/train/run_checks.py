@@ -3,7 +3,8 @@
 from n2n_jax import models
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.train import optimizers, schedules
+from n2n_jax.train import losses, optimizers, schedules
+from n2n_jax.train.tasks import make_task
 
 
 def check_new(config: Config) -> None:
@@ -20,6 +21,12 @@ def check_new(config: Config) -> None:
             f'{config.optim.name}, which averages the weights by itself: write optim.ema_decay=0.'
         )
     accumulate = config.optim.accumulate
+    if accumulate > 1 and losses.make(make_task(config).loss_name).mixes_masks:
+        raise UserError(
+            f'optim.accumulate={accumulate} with optim.loss={config.optim.loss}, of which one part '
+            'uses the mask of the targets and another does not, would weight the parts of a batch '
+            'wrongly: write optim.accumulate=1, or a loss of one kind.'
+        )
     if accumulate > 1 and models.has_batch_norm(config.model):
         raise UserError(
             f'optim.accumulate={accumulate} with batch norm ({config.model.name}) would normalize '

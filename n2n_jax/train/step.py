@@ -3,6 +3,7 @@
 K steps of a dispatch, B batch, H height, W width, C channels.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from n2n_jax.data.feeds import Batch, Feed
 from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import Layout
-from n2n_jax.train import losses, optimizers, schedules
+from n2n_jax.train import loss_choice, losses, optimizers, schedules
 from n2n_jax.train.schedules import Schedule
 from n2n_jax.train.tasks import Moment, Task
 
@@ -36,6 +37,7 @@ class TrainState:
         are those of earlier checkpoints.
       schedule: rate and length of the run; a step reads it and never changes it. Not part of a
         checkpoint, because it follows from the config.
+      loss_arrays: what the loss reads besides images, such as the weights of a VGG; likewise.
     """
 
     step: jax.Array
@@ -44,10 +46,22 @@ class TrainState:
     opt_state: Any
     failed: jax.Array
     schedule: Schedule
+    loss_arrays: Any
+
+
+def loss_arrays(config: Config) -> Any:
+    """Returns what the loss reads besides images, on the host; raises as `init_state`."""
+    if config.optim.loss == loss_choice.AUTO:  # none of its choices needs any
+        return ()
+    return losses.make(config.optim.loss).arrays(config.optim.loss_weights)
 
 
 def init_state(config: Config) -> TrainState:
-    """Returns the state before the first step; jittable."""
+    """Returns the state before the first step; jittable.
+
+    Raises:
+      UserError: the loss needs weights that are not given, or are of another network.
+    """
     variables = models.init(config.model, random_keys.key_for(config.seed, random_keys.INIT))
     keeps_average = config.optim.ema_decay > 0 or optimizers.averages(config)
     schedule = jax.tree.map(jnp.asarray, schedules.make_schedule(config))
@@ -58,10 +72,11 @@ def init_state(config: Config) -> TrainState:
         opt_state=optimizers.transformation(config, schedule).init(variables['params']),
         failed=jnp.bool_(False),
         schedule=schedule,
+        loss_arrays=loss_arrays(config),
     )
 
 
-Gradients = Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, Any, Any]]
+Gradients = Callable[[Any, Any, Batch, jax.Array, Any], tuple[jax.Array, Any, Any]]
 
 
 def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> jax.stages.Wrapped:
@@ -70,7 +85,7 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
     It does one update for each step of the inputs. The state is donated.
     """
     model, shape = models.build(config.model), schedules.shape_of(config)
-    gradients = _make_gradients(model, losses.REGISTRY[task.loss_name], config.optim.accumulate)
+    gradients = _make_gradients(model, losses.make(task.loss_name), config.optim.accumulate)
 
     def one_step(
         state: TrainState, constants: Any, inputs: Any
@@ -81,7 +96,7 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
         pair = task.pair(feed.batch(constants, inputs), now)
         old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
         params = state.variables['params']
-        loss, rest, grads = gradients(params, old_rest, pair, progress)
+        loss, rest, grads = gradients(params, old_rest, pair, progress, state.loss_arrays)
         grad_norm = optax.tree.norm(grads)
         failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
 
@@ -97,7 +112,10 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
         rate = schedules.learning_rate(shape, state.schedule)(state.step)
         metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
         step = state.step + jnp.where(failed, 0, 1)
-        return TrainState(step, variables, ema, opt_state, failed, state.schedule), metrics
+        state = dataclasses.replace(
+            state, step=step, variables=variables, ema=ema, opt_state=opt_state, failed=failed
+        )
+        return state, metrics
 
     def steps(
         state: TrainState, constants: Any, inputs: Any
@@ -112,17 +130,19 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
     return jax.jit(steps, donate_argnums=0, out_shardings=(layout.replicated, layout.replicated))
 
 
-def _make_gradients(model: models.Restorer, loss_fn: losses.Loss, num_parts: int) -> Gradients:
-    """Returns (params, other variables, pair, progress) -> (loss, other variables, gradients).
+def _make_gradients(
+    model: models.Restorer, objective: losses.Objective, num_parts: int
+) -> Gradients:
+    """Returns a function that computes the loss, the other variables and the gradients.
 
     Args:
       model: the network.
-      loss_fn: of its answers.
+      objective: the loss of its answers.
       num_parts: how many parts a batch is cut into to save memory.
     """
 
     def loss_and_stats(
-        params: Any, rest: Any, pair: Batch, progress: jax.Array
+        params: Any, rest: Any, pair: Batch, progress: jax.Array, arrays: Any
     ) -> tuple[jax.Array, Any]:
         noisy_BHWC, target_BHWC, mask_BHWC = pair
         denoised_BHWC, rest = model.apply(
@@ -133,21 +153,21 @@ def _make_gradients(model: models.Restorer, loss_fn: losses.Loss, num_parts: int
             mask_BHWC = weights_BHWC if mask_BHWC is None else mask_BHWC * weights_BHWC
             denoised_BHWC = model.units.in_units(denoised_BHWC)
             target_BHWC = model.units.in_units(target_BHWC)
-        loss, num_values = loss_fn(denoised_BHWC, target_BHWC, mask_BHWC, progress)
+        loss, num_values = objective(denoised_BHWC, target_BHWC, mask_BHWC, progress, arrays)
         return loss, (num_values, rest)
 
     grad_fn = jax.value_and_grad(loss_and_stats, has_aux=True)
 
     def gradients(
-        params: Any, rest: Any, pair: Batch, progress: jax.Array
+        params: Any, rest: Any, pair: Batch, progress: jax.Array, arrays: Any
     ) -> tuple[jax.Array, Any, Any]:
         if num_parts == 1:
-            (loss, (_, rest)), grads = grad_fn(params, rest, pair, progress)
+            (loss, (_, rest)), grads = grad_fn(params, rest, pair, progress, arrays)
             return loss, rest, grads
 
         def add_part(carry: Any, part: Batch) -> tuple[Any, None]:
             sums, total, rest = carry
-            (loss, (num_values, rest)), grads = grad_fn(params, rest, part, progress)
+            (loss, (num_values, rest)), grads = grad_fn(params, rest, part, progress, arrays)
             sums = jax.tree.map(lambda a, b: a + num_values * b, sums, (loss, grads))
             return (sums, total + num_values, rest), None
 

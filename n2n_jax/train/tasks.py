@@ -42,7 +42,7 @@ class Task(Protocol):
     """Turns the batches of a feed into noisy pairs.
 
     Attributes:
-      loss_name: a name in `losses.REGISTRY`.
+      loss_name: a loss, see `losses.make`.
       description: phrase for the log.
       target_is_noisy: whether the loss has a lower bound above 0.
     """
@@ -70,7 +70,7 @@ class SyntheticNoise:
     Attributes:
       input_corruptor: makes the network's input.
       target_corruptor: makes its target; None for clean targets.
-      loss_name: a name in `losses.REGISTRY`.
+      loss_name: a loss, see `losses.make`.
     """
 
     input_corruptor: Corruptor
@@ -125,7 +125,7 @@ class CapturePairs:
     """Pairs of captures of the same scene.
 
     Attributes:
-      loss_name: a name in `losses.REGISTRY`.
+      loss_name: a loss, see `losses.make`.
       pairing: value of captures.pairing, see `n2n_jax.data.feeds.placed_captures`.
     """
 
@@ -182,6 +182,11 @@ def make_task(config: Config) -> Task:
             raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
         return SingleImages()
     if config.captures.paths:
+        if loss_name != loss_choice.AUTO and losses.make(loss_name).arrays_needed:
+            raise UserError(
+                f'optim.loss={loss_name} compares pictures in [0, 1], but captures have units of '
+                'their own: write optim.loss=l2.'
+            )
         loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
         _warn_of_captures(loss_name)
         # Masked losses exclude values that were not measured, and weight the others.
@@ -198,7 +203,7 @@ def make_task(config: Config) -> Task:
 
 def _warn_of_captures(loss_name: str) -> None:
     """Warns of a loss that does not learn the mean: of captures, only the mean is known to suit."""
-    statistic = losses.REGISTRY[loss_name].statistic
+    statistic = losses.make(loss_name).statistic
     if statistic != 'mean':
         _log.warning(
             'optim.loss=%s learns the %s of the captures, which is their mean only where their '
