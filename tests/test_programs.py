@@ -125,11 +125,18 @@ def test_missing_flags_are_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('noise', ['gauss', 'poisson', 'bernoulli', 'impulse', 'text'])
-@pytest.mark.parametrize('model', ['unet', 'resnet50'])
-def test_every_quick_config_trains_and_scores(model, noise, tmp_path):
+@pytest.mark.parametrize(
+    'name',
+    [
+        *(f'{model}_{noise}' for model in ('unet', 'resnet50')
+          for noise in ('gauss', 'poisson', 'bernoulli', 'impulse', 'text')),
+        'dncnn_gauss',
+        'red30_gauss',
+    ],
+)  # fmt: skip
+def test_every_quick_config_trains_and_scores(name, tmp_path):
     status, output = run(
-        '--config', f'configs/{model}_{noise}.py:quick', '--workdir', tmp_path / 'run',
+        '--config', f'configs/{name}.py:quick', '--workdir', tmp_path / 'run',
         '--config.data.train=dead_leaves:4', '--config.train.steps=2', '--config.eval.max_images=1',
         '--config.optim.warmup_steps=0', '--config.eval.every=0',
         N2N_JAX_CACHE=str(tmp_path),

@@ -65,7 +65,10 @@ def add_parser(commands: Any) -> None:
         help='share of the scenes (or of each scene, if there are few) to keep out of training '
         'and score the model on (default: 0.2)',
     )  # fmt: skip
-    parser.add_argument('--model', default='', metavar='NAME', help='unet (default) or resnet50')
+    parser.add_argument(
+        '--model', default='', metavar='NAME',
+        help='network: unet (default), resnet50, dncnn or red30, with options as in dncnn:depth=12',
+    )  # fmt: skip
     parser.add_argument(
         '--init-from', type=options.run_folder, metavar='OLD_RUN',
         help='fine-tune: start from the weights of the run in this folder',

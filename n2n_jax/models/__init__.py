@@ -24,8 +24,10 @@ import numpy as np
 from flax import linen as nn
 
 from n2n_jax.models import pretrained
+from n2n_jax.models.dncnn import DnCNN
 from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.noise_units import REACH, NoiseUnits
+from n2n_jax.models.red30 import RED30
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.unet import UNet
 from n2n_jax.runtime import choices
@@ -36,6 +38,8 @@ from n2n_jax.runtime.errors import UserError
 REGISTRY: dict[str, choices.Maker] = {
     'unet': UNet,
     'resnet50': ResNet50UNet,
+    'dncnn': DnCNN,
+    'red30': RED30,
 }
 
 

@@ -23,17 +23,19 @@ _BLOCK_PIXELS = 4096  # per block of the weight gradient; its operands then fit 
 
 
 class Conv(nn.Module):
-    """A 3x3 convolution with zero padding and a bias; the parameters are those of `nn.Conv`.
+    """A 3x3 convolution with zero padding; the parameters are those of `nn.Conv`.
 
     Attributes:
       num_features: output channels.
       kernel_init: initializer of the weights.
+      use_bias: whether to add a bias.
       dtype: type of the computation; parameters stay float32.
       plain: use the plain convolution, without the optimizations of this file.
     """
 
     num_features: int
     kernel_init: nn.initializers.Initializer = he_normal
+    use_bias: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
 
@@ -42,9 +44,12 @@ class Conv(nn.Module):
         """(B, H, W, I) -> (B, H, W, O)."""
         shape = (3, 3, x_BHWI.shape[-1], self.num_features)
         kernel_HWIO = self.param('kernel', self.kernel_init, shape).astype(self.dtype)
-        bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
         function = _convolve if self.plain else convolve
-        return function(x_BHWI.astype(self.dtype), kernel_HWIO) + bias_O.reshape(1, 1, 1, -1)
+        y_BHWO = function(x_BHWI.astype(self.dtype), kernel_HWIO)
+        if not self.use_bias:
+            return y_BHWO
+        bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
+        return y_BHWO + bias_O.reshape(1, 1, 1, -1)
 
 
 class UpConv(nn.Module):

@@ -30,7 +30,9 @@ class ModelConfig:
     """The network."""
 
     name: str = field(
-        'unet', 'network, with options after a colon: unet, resnet50[:norm=none|batch|group]'
+        'unet',
+        'network, with options after a colon: unet, resnet50[:norm=none|batch|group], '
+        'dncnn[:depth=17,width=64,norm=batch|none], red30[:depth=30,width=128]',
     )
     channels: int = field(
         3,

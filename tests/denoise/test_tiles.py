@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from random_variables import random_variables
 from tiny import first_variables
 
 from n2n_jax import models
@@ -38,6 +39,9 @@ def linear_like(config):
         (ModelConfig(name='unet', channels=1), 640),
         (ModelConfig(name='resnet50', channels=1), 1280),
         (ModelConfig(name='tiny', channels=1), 64),
+        (ModelConfig(name='dncnn:depth=5,width=4', channels=1), 32),
+        (ModelConfig(name='red30:depth=6,width=4', channels=1), 32),
+        (ModelConfig(name='red30:depth=8,width=4', channels=1), 32),
     ],
 )
 def test_halo_is_what_the_network_depends_on(config, width):
@@ -127,6 +131,21 @@ def test_tiles_make_up_the_whole_of_a_unet(shape, core):
     # A smaller halo would not be enough.
     network.__dict__['_geometry'] = tiles.Geometry(32, 64)
     assert np.abs(network.denoise(noisy_HWC) - whole_HWC).max() > 1e-4
+
+
+@pytest.mark.parametrize('name', ['dncnn:depth=5,width=8', 'red30:depth=6,width=8'])
+@pytest.mark.parametrize('shape', [(37, 50), (3, 171)])
+def test_tiles_make_up_the_whole_of_a_network_at_full_resolution(name, shape):
+    config = ModelConfig(name=name, channels=1)
+    variables, noisy_HWC = random_variables(config), step_image(*shape)
+    direct = jax.jit(models.build(config).apply)
+    whole_HWC = np.asarray(direct(variables, noisy_HWC[None]))[0]
+    assert np.std(whole_HWC - noisy_HWC) > 0.05
+    tiled = Denoiser(config, variables, step=0, core=9)
+    np.testing.assert_allclose(tiled.denoise(noisy_HWC), whole_HWC, atol=1e-5)
+    # A smaller halo would not be enough.
+    tiled.__dict__['_geometry'] = tiles.Geometry(1, 3)
+    assert np.abs(tiled.denoise(noisy_HWC) - whole_HWC).max() > 1e-4
 
 
 def tiny(channels=1, **changes):

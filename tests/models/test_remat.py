@@ -19,7 +19,10 @@ def _loss(model, params, rest, noisy_BHWC):
     return jnp.mean(jnp.square(output_BHWC)), rest
 
 
-@pytest.mark.parametrize('name', ['unet', 'resnet50:norm=batch'])
+SMALL = ['dncnn:depth=4,width=8', 'red30:depth=6,width=8']
+
+
+@pytest.mark.parametrize('name', ['unet', 'resnet50:norm=batch', *SMALL])
 def test_remat_recomputes_part_of_the_network(name, monkeypatch):
     monkeypatch.setattr(resnet50, 'STAGE_DEPTHS', (1, 1, 1, 1))  # more would only take longer
     noisy_BHWC = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
@@ -34,8 +37,11 @@ def test_remat_recomputes_part_of_the_network(name, monkeypatch):
     assert num_convolutions[True] > num_convolutions[False]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', ['unet', 'resnet50:norm=batch'])
+@pytest.mark.parametrize(
+    'name',
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ('unet', 'resnet50:norm=batch')),
+     *SMALL],
+)  # fmt: skip
 def test_gradients_equal_those_without_remat(name):
     noisy_BHWC = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
     results = {}
