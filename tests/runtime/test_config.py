@@ -30,7 +30,7 @@ def test_every_config_file_describes_a_possible_run(name, variant):
     config = from_config_dict(importlib.import_module(f'configs.{name}').get_config(variant))
     task = make_task(config)
     assert (task.target_corruptor is None) == ('clean' in variant)
-    models.build(config.model)
+    assert models.build(config.model).network.stride in (1, 32)
     assert corruptions.parse(config.eval.noise)
     assert ('dead_leaves' in config.data.train) == ('quick' in variant)
     if name != 'default':
