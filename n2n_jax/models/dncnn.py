@@ -104,9 +104,9 @@ class DnCNN(nn.Module):
 def _first_scales(
     key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
 ) -> jax.Array:
-    """Draws the first scales of a batch norm, as the source does: small, of either sign, never 0.
+    """Draws the first scales of a batch norm, as the code of the source does.
 
-    With scales of 1, a step of Adam would change the output of the network by more than the noise.
+    They are drawn like the weights of a layer, hence small and of either sign, but kept off 0.
     """
     scales_F = he_normal(key, (3, 3, *shape, 1), dtype)[0, 0, :, 0]
     sizes_F = jnp.maximum(jnp.abs(scales_F), _SMALLEST_SCALE)
