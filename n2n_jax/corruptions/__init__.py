@@ -7,6 +7,7 @@ A spec string names a corruption and its level; `+` chains several, applied left
   gaussian:25              fixed level
   gaussian:0-50            level drawn uniformly, once per image
   blur:1.6+gaussian:10     blur, then noise
+  brown:25,bandwidth=4     options follow the level, with commas
 
 To add a corruption, write a module and add it to `REGISTRY`.
 """
@@ -21,17 +22,43 @@ import jax.numpy as jnp
 from n2n_jax.corruptions.base import Corrupted, Corruption
 from n2n_jax.corruptions.bernoulli import BERNOULLI
 from n2n_jax.corruptions.blur import BLUR
+from n2n_jax.corruptions.brown import BROWN
 from n2n_jax.corruptions.camera import CLIP, QUANTIZE
+from n2n_jax.corruptions.fixed_pattern import FIXED_PATTERN
 from n2n_jax.corruptions.gaussian import GAUSSIAN
 from n2n_jax.corruptions.impulse import IMPULSE
+from n2n_jax.corruptions.motion_blur import MOTION_BLUR
+from n2n_jax.corruptions.pixelated import PIXELATED
 from n2n_jax.corruptions.poisson import POISSON
+from n2n_jax.corruptions.poisson_gaussian import POISSON_GAUSSIAN
+from n2n_jax.corruptions.rows import ROWS
+from n2n_jax.corruptions.salt_pepper import SALT_PEPPER
+from n2n_jax.corruptions.speckle import SPECKLE
 from n2n_jax.corruptions.statistics import CleanStatistics, Stage, clean_statistics
 from n2n_jax.corruptions.text import TEXT
+from n2n_jax.runtime import choices
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
 REGISTRY: dict[str, Corruption] = {
     corruption.name: corruption
-    for corruption in (GAUSSIAN, POISSON, BERNOULLI, IMPULSE, TEXT, BLUR, CLIP, QUANTIZE)
+    for corruption in (
+        GAUSSIAN,
+        BROWN,
+        SPECKLE,
+        POISSON,
+        POISSON_GAUSSIAN,
+        ROWS,
+        FIXED_PATTERN,
+        BERNOULLI,
+        IMPULSE,
+        SALT_PEPPER,
+        TEXT,
+        BLUR,
+        MOTION_BLUR,
+        PIXELATED,
+        CLIP,
+        QUANTIZE,
+    )
 }
 
 # Spellings of early versions. They keep their name in protocols, and with it the ids of old rows.
@@ -40,7 +67,11 @@ _EARLIER = {'quantise': dataclasses.replace(QUANTIZE, name='quantise')}
 _FULLY_OBSERVED = 0.999  # least share of a mixed value that comes from observed values
 
 _NUMBER = r'\d+(?:\.\d*)?|\.\d+'
-_STAGE = re.compile(rf'(?P<name>[a-z_0-9]+)(?::(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?)?')
+_OPTION = re.compile(r'\s*[a-z_]+\s*=')  # where an option starts
+_STAGE = re.compile(
+    rf'(?P<name>[a-z_0-9]+)(?::(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?)?'
+    r'(?P<options>(?:\s*,\s*[a-z_]+\s*=[^,=]+)*)'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +106,9 @@ class Corruptor:
             level = jnp.float32(stage.low)
             if stage.low != stage.high:
                 level = jax.random.uniform(key_level, minval=stage.low, maxval=stage.high)
-            image_HWC, observed_HWC = stage.corruption.sample_image(key_noise, image_HWC, level)
+            image_HWC, observed_HWC = stage.corruption.draw(key_noise, image_HWC, level)
             if stage.corruption.mixes and mask_HWC is not None:
-                share_HWC, _ = stage.corruption.sample_image(key_noise, mask_HWC, level)
+                share_HWC, _ = stage.corruption.draw(key_noise, mask_HWC, level)
                 mask_HWC = (share_HWC > _FULLY_OBSERVED).astype(mask_HWC.dtype)
             if observed_HWC is not None:
                 mask_HWC = observed_HWC if mask_HWC is None else mask_HWC * observed_HWC
@@ -105,21 +136,52 @@ def parse(spec: str) -> Corruptor:
     return Corruptor(spec, tuple(_parse_stage(part.strip(), spec) for part in spec.split('+')))
 
 
+def parse_list(specs: str) -> list[Corruptor]:
+    """Parses spec strings with commas between them: 'gaussian:25,brown:25,bandwidth=4,text:0.25'.
+
+    Raises:
+      UserError: one of them cannot be parsed, or a level is out of bounds.
+    """
+    found: list[str] = []
+    for item in specs.split(','):
+        if found and _OPTION.match(item):  # of the noise before it
+            found[-1] += f',{item.strip()}'
+        else:
+            found.append(item.strip())
+    return [parse(spec) for spec in found]
+
+
 def _parse_stage(part: str, spec: str) -> Stage:
     match = _STAGE.fullmatch(part)
     if match is None:
         raise UserError(
             f"Noise '{spec}' cannot be parsed at '{part}': write NAME:LEVEL or NAME:LOW-HIGH, "
-            "such as 'gaussian:25' or 'poisson:5-50'."
+            "such as 'gaussian:25' or 'poisson:5-50', and options as ',KEY=VALUE' after that."
         )
     name = match['name']
     corruption = REGISTRY.get(name) or _EARLIER.get(name)
     if corruption is None:
         raise UserError(f"Unknown noise '{name}' in '{spec}'. {did_you_mean(name, REGISTRY)}")
+    if match['options']:
+        corruption = _with_options(corruption, match['options'].lstrip(' ,'))
+    return Stage(corruption, *_levels(match, corruption, spec))
+
+
+def _with_options(corruption: Corruption, text: str) -> Corruption:
+    name = corruption.name
+    if corruption.options is None:
+        raise UserError(f"Noise '{name}' takes no options: leave out '{text}'.")
+    registry = {name: type(corruption.options)}
+    return dataclasses.replace(corruption, options=choices.make('noise', f'{name}:{text}', registry))
+
+
+def _levels(match: re.Match[str], corruption: Corruption, spec: str) -> tuple[float, float]:
+    """Returns the smallest and the largest level."""
+    name, part = corruption.name, match[0]
     if not corruption.level:
         if match['low'] is not None:
             raise UserError(f"'{name}' takes no level: write '{name}' instead of '{part}'.")
-        return Stage(corruption, 0.0, 0.0)
+        return 0.0, 0.0
     if match['low'] is None:
         raise UserError(
             f"'{part}' in '{spec}' needs a level: write {name}:LEVEL, the {corruption.level}."
@@ -136,4 +198,4 @@ def _parse_stage(part: str, spec: str) -> Stage:
             f"Level out of range in '{part}': the {corruption.level} must be between "
             f'{smallest:g} and {largest:g}.'
         )
-    return Stage(corruption, low, high)
+    return low, high

@@ -6,14 +6,16 @@ that range, because a clipped target has the wrong mean (Lehtinen et al. 2018, s
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
 Statistic = Literal['mean', 'median', 'mode']
 
-# (key, image_HWC, level) -> (image_HWC, mask_HWC or None)
-SampleImage = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]]
+# (key, image_HWC, level) -> (image_HWC, mask_HWC or None). The options come last, if there are any;
+# so they do in a share.
+SampleImage = Callable[..., tuple[jax.Array, jax.Array | None]]
+Share = Callable[..., float]  # level -> share
 
 
 class Corrupted(NamedTuple):
@@ -28,15 +30,15 @@ class Corrupted(NamedTuple):
     mask_BHWC: jax.Array | None
 
 
-def none_of_them(level: float) -> float:
+def none_of_them(level: float, *options: object) -> float:
     """Returns a share of 0 for every level."""
-    del level
+    del level, options
     return 0.0
 
 
-def all_of_them(level: float) -> float:
+def all_of_them(level: float, *options: object) -> float:
     """Returns a share of 1 for every level."""
-    del level
+    del level, options
     return 1.0
 
 
@@ -55,11 +57,18 @@ class Corruption:
       bounds: smallest and largest sensible level.
       sample_image: draws one corrupted image; jittable, fixed shapes.
       statistics: the statistics of an observed value, over many captures, that equal the clean
-        value, the preferred one first. All three mean that the noise is symmetric about the clean
-        value with a single peak. If `untouched` is given, the median only counts where more than
-        half of the values are untouched, and the mode where any are.
+        value, the preferred one first; or a function of the options that returns them. All three
+        mean that the noise is symmetric about the clean value with a single peak. If `untouched` is
+        given, the median only counts where more than half of the values are untouched, and the mode
+        where any are; see also `at_one_end`.
+      options: what can be set besides the level, with the defaults: an instance of a frozen
+        dataclass, as `n2n_jax.runtime.choices` reads them. None: nothing.
       untouched: share of the observed values that are left exactly as they were, given the level.
       observed: share of the values that the mask marks as observed, given the level.
+      at_one_end: for noise whose wrong values are all black or white: the share of the values that
+        it makes black, or the share that it makes white, whichever is larger, given the level.
+      scales: True if the width of the noise depends on the value it meets, so that it is symmetric
+        only about exact values.
       monotone: True for a fixed, nondecreasing function of each value, which preserves medians.
       rectifies: True if values below 0 are treated as 0, which loses the mean after stages that
         produce such values.
@@ -74,11 +83,25 @@ class Corruption:
     level: str
     bounds: tuple[float, float]
     sample_image: SampleImage
-    statistics: tuple[Statistic, ...]
-    untouched: Callable[[float], float] = none_of_them
-    observed: Callable[[float], float] = all_of_them
+    statistics: tuple[Statistic, ...] | Callable[[Any], tuple[Statistic, ...]]
+    options: Any = None
+    untouched: Share = none_of_them
+    observed: Share = all_of_them
+    at_one_end: Share = none_of_them
+    scales: bool = False
     monotone: bool = False
     rectifies: bool = False
     nonnegative: bool = False
     mixes: bool = False
     cuts: str = ''
+
+    def draw(
+        self, key: jax.Array, image_HWC: jax.Array, level: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Draws one corrupted image with these options, and its mask of observed values."""
+        return self.sample_image(key, image_HWC, level, *self.last_argument)
+
+    @property
+    def last_argument(self) -> tuple[Any, ...]:
+        """The options, as the functions of a level take them; () if there are none."""
+        return () if self.options is None else (self.options,)

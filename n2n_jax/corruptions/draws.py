@@ -40,6 +40,15 @@ def normal(key: jax.Array, count: int) -> jax.Array:
     return np.float32(math.sqrt(2)) * jnp.concatenate(halves)
 
 
+def rounded(product: jax.Array) -> jax.Array:
+    """Returns a product, or a sum of products, that is rounded before anything is added to it.
+
+    Otherwise XLA fuses product and sum into one rounding, but only for some shapes. The noise of an
+    image must be bit-identical on any number of devices.
+    """
+    return jax.lax.optimization_barrier(product)
+
+
 def bits(key: jax.Array, counters_N: jax.Array) -> jax.Array:
     """Draws (N,) uint32: the two words of Threefry-2x32-20 (Salmon et al. 2011), xored.
 

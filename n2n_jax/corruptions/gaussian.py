@@ -15,10 +15,7 @@ def sample_image(
     key: jax.Array, image_HWC: jax.Array, sigma: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
     """Draws x + n, n ~ N(0, (sigma / 255)^2) per value (Lehtinen et al. 2018, section 3.1)."""
-    noise = sigma / 255.0 * draws.normal(key, image_HWC.size)
-    # Without the barrier XLA fuses product and sum into one rounding, but only for some shapes. The
-    # noise of an image must be bit-identical on any number of devices.
-    noise = jax.lax.optimization_barrier(noise)
+    noise = draws.rounded(sigma / 255.0 * draws.normal(key, image_HWC.size))
     return image_HWC + noise.reshape(image_HWC.shape), None
 
 

@@ -6,19 +6,21 @@ In a chain of stages they are preserved as follows:
 
   mean    by stages that all preserve it, unless one rectifies negative values
   median  by symmetric noise after symmetric noise, and by monotone functions after either; also
-          while more than half of the values are exactly clean
-  mode    while some values are exactly clean, and by symmetric noise; with impulses, at black and
-          white, only up to a fraction of the noise's standard deviation
+          while more than half of the values are exactly clean, and by black and white impulses on
+          exact values while neither makes up half of all
+  mode    while some values are exactly clean, and more than are black or white by mistake; and by
+          symmetric noise; with impulses, at black and white, only up to a fraction of the noise's
+          standard deviation
 
 A statistic not known to be preserved counts as lost: asymmetric noise after noise loses all but the
-mean.
+mean. Noise that scales with the value counts as symmetric on exact values alone.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from n2n_jax.corruptions.base import Corruption, Statistic, none_of_them
+from n2n_jax.corruptions.base import Corruption, Share, Statistic, none_of_them
 
 _STATISTICS: tuple[Statistic, ...] = ('mean', 'median', 'mode')
 _NUM_LEVELS = 100  # sampled from a range of levels
@@ -36,9 +38,15 @@ class Stage:
     def spec(self) -> str:
         """The stage in the notation of spec strings."""
         name, low, high = self.corruption.name, self.low, self.high
-        if not self.corruption.level:
-            return name
-        return f'{name}:{low:g}' if low == high else f'{name}:{low:g}-{high:g}'
+        if self.corruption.level:
+            name = f'{name}:{low:g}' if low == high else f'{name}:{low:g}-{high:g}'
+        return ','.join([name, *self._options_set()])
+
+    @property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """The statistics of its corruption, with the options set."""
+        of = self.corruption.statistics
+        return of(self.corruption.options) if callable(of) else of
 
     @property
     def untouched(self) -> float:
@@ -50,12 +58,32 @@ class Stage:
         """Share of the values that are observed."""
         return self._mean(self.corruption.observed)
 
-    def _mean(self, share: Callable[[float], float]) -> float:
+    @property
+    def at_one_end(self) -> float:
+        """Share of the values that become black, or white, whichever is larger."""
+        return self._mean(self.corruption.at_one_end)
+
+    def _mean(self, share: Share) -> float:
         """Averages a share over the levels; the level of a target is random like its noise."""
+        last = self.corruption.last_argument
         if self.low == self.high:
-            return share(self.low)
+            return share(self.low, *last)
         width = (self.high - self.low) / _NUM_LEVELS
-        return sum(share(self.low + (i + 0.5) * width) for i in range(_NUM_LEVELS)) / _NUM_LEVELS
+        levels = (self.low + (i + 0.5) * width for i in range(_NUM_LEVELS))
+        return sum(share(level, *last) for level in levels) / _NUM_LEVELS
+
+    def _options_set(self) -> list[str]:
+        """Returns the options that differ from their defaults, in the notation of spec strings."""
+        options = self.corruption.options
+        if options is None:
+            return []
+        values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
+        defaults = dataclasses.asdict(type(options)())
+        return [
+            f'{key}={value:g}' if isinstance(value, float) else f'{key}={value}'
+            for key, value in values.items()
+            if value != defaults[key]
+        ]
 
 
 class CleanStatistics(NamedTuple):
@@ -73,25 +101,30 @@ class CleanStatistics(NamedTuple):
 def clean_statistics(stages: Sequence[Stage]) -> CleanStatistics:
     """Returns the statistics that a chain of stages preserves."""
     kept, symmetric, negative = set(_STATISTICS), True, False
-    untouched = observed = 1.0
+    untouched, observed, at_one_end = 1.0, 1.0, 0.0
     for stage in stages:
         noise, exact = stage.corruption, untouched
         untouched, observed = untouched * stage.untouched, observed * stage.observed
-        names = set(noise.statistics)
+        at_one_end = at_one_end * stage.untouched + stage.at_one_end
+        names = set(stage.statistics)
         keeps_all = names == set(_STATISTICS)
         if untouched == 1 or (keeps_all and stage.untouched == 1):
             continue  # leaves observed values unchanged
         if keeps_all:
-            median, mode = symmetric, True
+            mode = exact == 1 or not noise.scales
+            median = symmetric = symmetric and mode
         elif noise.untouched is not none_of_them:
-            median, mode = noise.monotone and stage.untouched == 1, stage.untouched > 0
+            outvoted = at_one_end > 0 and at_one_end >= untouched
+            mode = stage.untouched > 0 and not outvoted
+            at_ends = exact == 1 and untouched > 0 and 0 < at_one_end < 0.5
+            median = at_ends or (noise.monotone and stage.untouched == 1)
         else:  # other noise: its statistics are only known for clean input
             median = mode = exact == 1
         holds = {'mean': not (noise.rectifies and negative), 'median': median, 'mode': mode}
         kept &= {name for name in names if holds[name]}
         symmetric = symmetric and keeps_all
         negative = negative or not noise.nonnegative
-    kept |= _from_untouched(untouched)
+    kept |= _from_untouched(untouched, at_one_end)
     everywhere = kept
     if observed < 1:  # missing values, all 0, must not outnumber the clean ones
         everywhere = _from_untouched(untouched * observed) if untouched * observed > 0.5 else set()
@@ -102,17 +135,22 @@ def clean_statistics(stages: Sequence[Stage]) -> CleanStatistics:
     )
 
 
-def _from_untouched(share: float) -> set[Statistic]:
-    """Returns the statistics that equal the clean value if this share of the values does."""
+def _from_untouched(share: float, at_one_end: float = 0.0) -> set[Statistic]:
+    """Returns the statistics that equal the clean value if this share of the values does.
+
+    Args:
+      share: share of the values that equal the clean one.
+      at_one_end: share of the values that equal one wrong value.
+    """
     if share == 1:
         return set(_STATISTICS)
     if share > 0.5:
         return {'median', 'mode'}
-    return {'mode'} if share > 0 else set()
+    return {'mode'} if share > at_one_end else set()
 
 
 def _order(stages: Sequence[Stage]) -> tuple[Statistic, ...]:
     """Returns the order of preference of the first stage that does not preserve the mean."""
-    moving = [s.corruption.statistics for s in stages if 'mean' not in s.corruption.statistics]
+    moving = [s.statistics for s in stages if 'mean' not in s.statistics]
     first = next((names for names in moving if names), _STATISTICS)
     return (*first, *(name for name in _STATISTICS if name not in first))

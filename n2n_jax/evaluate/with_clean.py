@@ -243,8 +243,7 @@ def _parse_noises(specs: str) -> list[Corruptor]:
       UserError: a noise is unknown or listed twice.
     """
     found: list[Corruptor] = []
-    for spec in specs.split(','):
-        corruptor = corruptions.parse(spec.strip())
+    for corruptor in corruptions.parse_list(specs):
         if any(corruptor.stages == other.stages for other in found):
             raise UserError(f'eval.noise={specs} lists {corruptor.spec} twice: list it once.')
         found.append(corruptor)

@@ -1,0 +1,67 @@
+"""Motion blur along a random curved stroke.
+
+H height, W width, C channels; T points of a stroke, K side of a kernel.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from n2n_jax.corruptions.base import Corruption
+
+_LONGEST = 30  # pixels
+_RADIUS = _LONGEST // 2 + 1  # pixels on each side: no point is farther from the center of gravity
+_SIDE = 2 * _RADIUS + 1
+_POINTS = 128
+_TURNING = 1.0  # radians: standard deviation of the change of direction from end to end
+
+
+def sample_image(
+    key: jax.Array, image_HWC: jax.Array, length: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """Convolves with a random stroke of this length in pixels; repeats edge pixels."""
+    kernel_KK = stroke(key, length)
+    h, w, _ = image_HWC.shape
+    padded = jnp.pad(image_HWC, ((_RADIUS, _RADIUS), (_RADIUS, _RADIUS), (0, 0)), mode='edge')
+
+    def add_row(i: jax.Array, sum_HWC: jax.Array) -> jax.Array:
+        rows = jax.lax.dynamic_slice_in_dim(padded, i, h, axis=0)
+        return sum_HWC + sum(
+            (kernel_KK[i, j] * jax.lax.slice_in_dim(rows, j, j + w, axis=1) for j in range(_SIDE)),
+            start=jnp.zeros((), image_HWC.dtype),
+        )
+
+    return jax.lax.fori_loop(0, _SIDE, add_row, jnp.zeros_like(image_HWC)), None
+
+
+def stroke(key: jax.Array, length: jax.Array) -> jax.Array:
+    """Draws the path of a camera that shakes while it exposes: a kernel, (K, K), with sum 1.
+
+    It moves at constant speed. Its direction is random at first, then turns at a rate that changes
+    smoothly. The center of gravity is the center of the kernel, so images do not move.
+    """
+    key_direction, key_turns = jax.random.split(key)
+    direction = 2 * math.pi * jax.random.uniform(key_direction)
+    time_T = (jnp.arange(_POINTS) + 0.5) / _POINTS
+    bend, swing = _TURNING * jax.random.normal(key_turns, (2,))
+    angle_T = direction + bend * time_T + swing * jnp.sin(2 * math.pi * time_T)
+    path_T2 = jnp.stack([jnp.sin(angle_T), jnp.cos(angle_T)], axis=1).cumsum(axis=0)
+    path_T2 = length / _POINTS * (path_T2 - path_T2.mean(axis=0))
+    # Each point is shared by the four pixels around it, in proportion to their closeness.
+    offsets_K = jnp.arange(-_RADIUS, _RADIUS + 1)
+    share_TK2 = jnp.maximum(1 - jnp.abs(path_T2[:, None] - offsets_K[:, None]), 0)
+    kernel_KK = (share_TK2[:, :, None, 0] * share_TK2[:, None, :, 1]).sum(axis=0)
+    return kernel_KK / kernel_KK.sum()
+
+
+MOTION_BLUR = Corruption(
+    name='motion_blur',
+    level='length of the stroke in pixels',
+    bounds=(0.0, float(_LONGEST)),
+    sample_image=sample_image,
+    statistics=(),  # no statistic of blurred captures is the clean image
+    untouched=lambda length: float(length == 0),
+    nonnegative=True,
+    mixes=True,
+)
