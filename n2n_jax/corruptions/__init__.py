@@ -172,7 +172,9 @@ def _with_options(corruption: Corruption, text: str) -> Corruption:
     if corruption.options is None:
         raise UserError(f"Noise '{name}' takes no options: leave out '{text}'.")
     registry = {name: type(corruption.options)}
-    return dataclasses.replace(corruption, options=choices.make('noise', f'{name}:{text}', registry))
+    return dataclasses.replace(
+        corruption, options=choices.make('noise', f'{name}:{text}', registry)
+    )
 
 
 def _levels(match: re.Match[str], corruption: Corruption, spec: str) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def sample_image(
     h, w, c = image_HWC.shape
     keys_H = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(options.sensor), jnp.arange(h))
     # A generator's first numbers are the same however many are drawn.
-    pattern = jax.vmap(lambda key_row: draws.normal(key_row, w * c))(keys_H)
+    pattern = draws.rounded(jax.vmap(lambda key_row: draws.normal(key_row, w * c))(keys_H))
     return image_HWC + draws.rounded(sigma / 255.0 * pattern.reshape(image_HWC.shape)), None
 
 

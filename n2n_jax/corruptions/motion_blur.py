@@ -7,7 +7,9 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from n2n_jax.corruptions import draws
 from n2n_jax.corruptions.base import Corruption
 
 _LONGEST = 30  # pixels
@@ -42,17 +44,23 @@ def stroke(key: jax.Array, length: jax.Array) -> jax.Array:
     smoothly. The center of gravity is the center of the kernel, so images do not move.
     """
     key_direction, key_turns = jax.random.split(key)
-    direction = 2 * math.pi * jax.random.uniform(key_direction)
-    time_T = (jnp.arange(_POINTS) + 0.5) / _POINTS
+    direction = draws.rounded(2 * math.pi * jax.random.uniform(key_direction))
+    time_T = (np.arange(_POINTS, dtype=np.float32) + 0.5) / _POINTS
     bend, swing = _TURNING * jax.random.normal(key_turns, (2,))
-    angle_T = direction + bend * time_T + swing * jnp.sin(2 * math.pi * time_T)
-    path_T2 = jnp.stack([jnp.sin(angle_T), jnp.cos(angle_T)], axis=1).cumsum(axis=0)
-    path_T2 = length / _POINTS * (path_T2 - path_T2.mean(axis=0))
+    swings_T = np.sin(2 * math.pi * time_T)
+    turned_T = draws.rounded(bend * time_T) + draws.rounded(swing * swings_T)
+    angle_T = draws.rounded(direction + turned_T)
+    steps_T2 = jnp.stack([jnp.sin(angle_T), jnp.cos(angle_T)], axis=1)
+    # Sums are of whole numbers: those of floats depend on their order, and that on the batch size.
+    path_T2 = jnp.round(2**16 * steps_T2).astype(jnp.int32).cumsum(axis=0)
+    path_T2 = (_POINTS * path_T2 - path_T2.sum(axis=0, keepdims=True)).astype(jnp.float32)
+    path_T2 = draws.rounded(length / (2**16 * _POINTS**2) * path_T2)
     # Each point is shared by the four pixels around it, in proportion to their closeness.
     offsets_K = jnp.arange(-_RADIUS, _RADIUS + 1)
-    share_TK2 = jnp.maximum(1 - jnp.abs(path_T2[:, None] - offsets_K[:, None]), 0)
+    share_TK2 = jnp.maximum(1 - jnp.abs(path_T2[:, None] - offsets_K[None, :, None]), 0)
+    share_TK2 = jnp.round(2**11 * share_TK2).astype(jnp.int32)
     kernel_KK = (share_TK2[:, :, None, 0] * share_TK2[:, None, :, 1]).sum(axis=0)
-    return kernel_KK / kernel_KK.sum()
+    return draws.rounded(kernel_KK.astype(jnp.float32) / kernel_KK.sum())
 
 
 MOTION_BLUR = Corruption(

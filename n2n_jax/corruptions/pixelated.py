@@ -6,6 +6,7 @@ H height, W width, C channels.
 import jax
 import jax.numpy as jnp
 
+from n2n_jax.corruptions import draws
 from n2n_jax.corruptions.base import Corruption
 
 _MOST = 32  # pixels along the side of a block
@@ -19,18 +20,19 @@ def sample_image(
     The grid of blocks starts at a random pixel. The mean of many captures is blurred. The images of
     the course EE-559 at EPFL are known as "downsampled, pixelated"; how they were made is not.
     """
-    side = jnp.round(side).astype(jnp.int32)
+    side = jnp.round(side)
     key_grid, key_pixel = jax.random.split(key)
     h, w, _ = image_HWC.shape
-    start_2 = jax.random.randint(key_grid, (2,), 0, side)
+    start_2 = (side * draws.uniform(key_grid, 2)).astype(jnp.int32)
+    shift_HW2 = side * draws.uniform(key_pixel, h * w * 2).reshape(h, w, 2)
+    side = side.astype(jnp.int32)
     block_H, block_W = (
         (jnp.arange(n) + start) // side for n, start in zip((h, w), start_2, strict=True)
     )
-    shift_HW2 = jax.random.randint(key_pixel, (h + 1, w + 1, 2), 0, side)
-    shift_HW2 = shift_HW2[block_H[:, None], block_W]
+    shift_HW2 = shift_HW2.astype(jnp.int32)[block_H[:, None], block_W[None]]
     # Blocks at the border are cut, and repeat the pixels there.
     y_HW = block_H[:, None] * side - start_2[0] + shift_HW2[..., 0]
-    x_HW = block_W * side - start_2[1] + shift_HW2[..., 1]
+    x_HW = block_W[None] * side - start_2[1] + shift_HW2[..., 1]
     return image_HWC[jnp.clip(y_HW, 0, h - 1), jnp.clip(x_HW, 0, w - 1)], None
 
 

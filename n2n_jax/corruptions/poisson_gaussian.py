@@ -4,7 +4,6 @@ H height, W width, C channels.
 """
 
 import dataclasses
-import math
 from typing import Annotated
 
 import jax

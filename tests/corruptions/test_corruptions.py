@@ -1,5 +1,7 @@
 """Samplers: mean, variance, independence, levels, spec strings."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +18,17 @@ def flat(value, *, n=4, channels=3):
     return jnp.full((n, SIDE, SIDE, channels), value, jnp.float32)
 
 
+@functools.cache
+def sampler(spec):
+    return optimized.jit(corruptions.parse(spec).sample)
+
+
 def draw(spec, clean_BHWC, seed=0):
-    sampler = optimized.jit(corruptions.parse(spec).sample)
-    return sampler(jax.random.key(seed), clean_BHWC)
+    return sampler(spec)(jax.random.key(seed), clean_BHWC)
+
+
+# How many values take part in one draw, where noise is correlated.
+CORRELATED = {'brown:25': 4 * np.pi * 2**2, 'rows:10': SIDE * 3, 'rows:10,axis=columns': SIDE * 3}
 
 
 @pytest.mark.parametrize('value', [0.0, 128 / 255, 1.0])
@@ -30,15 +40,22 @@ def draw(spec, clean_BHWC, seed=0):
         ('poisson:30', lambda x: x / 30),
         ('poisson:0.5', lambda x: x / 0.5),
         ('poisson:250', lambda x: x / 250),
+        ('poisson_gaussian:30,read=10', lambda x: x / 30 + (10 / 255) ** 2),
+        ('speckle:0.2', lambda x: (0.2 * x) ** 2),
+        ('brown:25', lambda x: (25 / 255) ** 2),
+        ('rows:10', lambda x: (10 / 255) ** 2),
+        ('rows:10,axis=columns', lambda x: (10 / 255) ** 2),
     ],
 )
 def test_zero_mean_noise_has_the_clean_mean_and_its_variance(spec, variance, value):
-    noisy = np.asarray(draw(spec, flat(value)).image_BHWC, np.float64)
-    want = variance(value)
+    noisy, mask = draw(spec, flat(value))
+    noisy = np.asarray(noisy, np.float64)
+    want, num = variance(value), noisy.size / CORRELATED.get(spec, 1)
     assert 'mean' in corruptions.parse(spec).clean_statistics.observed
-    assert abs(noisy.mean() - value) <= 4 * np.sqrt(want / noisy.size) + 1e-7
+    assert abs(noisy.mean() - value) <= 4 * np.sqrt(want / num) + 1e-7
     # The standard error of a variance is about sqrt(2 / n) of it, more for skewed Poisson counts.
-    assert noisy.var() == pytest.approx(want, rel=0.02, abs=1e-12)
+    assert noisy.var() == pytest.approx(want, rel=max(0.02, 4 * np.sqrt(2 / num)), abs=1e-12)
+    assert mask is None
 
 
 def test_poisson_counts_are_whole():
@@ -46,11 +63,18 @@ def test_poisson_counts_are_whole():
     np.testing.assert_allclose(noisy, np.rint(noisy), atol=1e-4)
 
 
-@pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30', 'bernoulli:0.5', 'impulse:0.5'])
+@pytest.mark.parametrize(
+    'spec',
+    [
+        *('gaussian:25', 'poisson:30', 'bernoulli:0.5', 'impulse:0.5', 'salt_pepper:0.4'),
+        *('speckle:0.2', 'poisson_gaussian:30,read=10', 'brown:25', 'rows:10'),
+    ],
+)
 def test_two_captures_are_independent(spec):
     clean = flat(0.5)
     a, b = (np.asarray(draw(spec, clean, seed).image_BHWC).ravel() for seed in (1, 2))
-    assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(a.size / 3)  # a third: pixels, not values
+    num = a.size / CORRELATED.get(spec, 3)  # a third: pixels, not values
+    assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(num)
 
 
 @pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30', 'impulse:0.5', 'text:0.25'])
@@ -120,10 +144,17 @@ def test_a_range_draws_one_level_per_image():
     assert abs(np.corrcoef(sigmas, again)[0, 1]) < 0.25  # input and target levels are independent
 
 
-def test_an_image_does_not_depend_on_its_batch():
-    clean = flat(0.5, n=4)
-    whole = draw('gaussian:0-50', clean).image_BHWC
-    np.testing.assert_array_equal(draw('gaussian:0-50', clean[:2]).image_BHWC, whole[:2])
+@pytest.mark.parametrize(
+    'spec',
+    [
+        *('gaussian:0-50', 'brown:0-50', 'speckle:0-1', 'poisson_gaussian:3-50', 'rows:0-9'),
+        *('fixed_pattern:0-9', 'salt_pepper:0-1', 'motion_blur:0-20', 'pixelated:2-8'),
+    ],
+)
+def test_an_image_does_not_depend_on_its_batch(spec):
+    clean = jax.random.uniform(jax.random.key(0), (4, 48, 56, 3))
+    whole = draw(spec, clean).image_BHWC
+    np.testing.assert_array_equal(draw(spec, clean[:1]).image_BHWC, whole[:1])
 
 
 def test_composition_runs_from_left_to_right():

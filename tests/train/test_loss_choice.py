@@ -11,6 +11,7 @@ from tiny import tiny_config
 
 from n2n_jax import corruptions
 from n2n_jax.corruptions.base import Corruption
+from n2n_jax.corruptions.statistics import Stage
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loss_choice, losses
 from n2n_jax.train.losses.pointwise import L1
@@ -43,6 +44,14 @@ SUITABLE = {
     'bernoulli:0.6+poisson:2.5': ('masked_l2', 'masked_l2'),
     'gaussian:5+bernoulli:0.6': ('masked_l2', 'masked_l2 masked_l1 masked_l0'),
     'impulse:0.4+gaussian:5': ('l0', 'l0'),
+    'brown:5,bandwidth=1': ('l2', 'l2 l1 l0'),
+    'rows:3': ('l2', 'l2 l1 l0'),
+    'speckle:0.05': ('l2', 'l2 l1 l0'),
+    'poisson_gaussian:0.5,read=2': ('l2', 'l2'),
+    'salt_pepper:0.3': ('l1', 'l1 l0'),
+    'salt_pepper:0.6': ('l1', 'l1 l0'),
+    'salt_pepper:0.8': ('l1', 'l1'),
+    'salt_pepper:0.55,white=1': (None, ''),
 }
 
 
@@ -66,15 +75,33 @@ def test_a_loss_suits_a_noise_if_and_only_if_it_learns_the_clean_image(spec):
 
 
 def test_flat_images_do_not_show_that_a_blur_changes_the_image_but_we_know():
-    for spec in ('blur:1', 'blur:1.6+gaussian:10', 'gaussian:10+blur:1', 'bernoulli:0.3+blur:1'):
+    blurred = ('blur:1', 'blur:1.6+gaussian:10', 'gaussian:10+blur:1', 'bernoulli:0.3+blur:1')
+    for spec in (*blurred, 'motion_blur:9', 'pixelated:2', 'gaussian:5+pixelated:4'):
         target = corruptions.parse(spec)
         assert loss_choice.suitable_loss(target) is None
         assert not any(loss_choice.suits(losses.make(name), target) for name in losses.REGISTRY)
 
 
+def test_captures_share_a_fixed_pattern_so_no_loss_can_tell_it_from_the_image(caplog):
+    for spec in ('fixed_pattern:5', 'gaussian:25+fixed_pattern:5', 'fixed_pattern:5+poisson:30'):
+        with pytest.raises(UserError, match='No loss learns the clean image from targets with'):
+            make_task(tiny_config(**{'noise.input': spec}))
+        make_task(tiny_config(**{'noise.input': spec, 'optim.loss': 'l2'}))
+        assert 'No loss learns the clean image' in caplog.records[-1].message
+    assert loss_choice.suitable_loss(corruptions.parse('fixed_pattern:0')) == 'l2'
+
+
 @pytest.mark.parametrize(
     ('spec', 'loss'),
     [
+        ('brown:0-50,bandwidth=4', 'l2'),
+        ('motion_blur:0', 'l2'),
+        ('pixelated:1', 'l2'),
+        ('salt_pepper:0.9+clip', 'l1'),
+        ('salt_pepper:0.4+gaussian:5', 'l0'),  # the peak at the clean value is the highest
+        ('salt_pepper:0.8+gaussian:5', None),
+        ('gaussian:5+salt_pepper:0.4', None),  # no value is exactly clean
+        ('salt_pepper:1', None),
         ('gaussian:0-50', 'l2'),
         ('poisson:0.001-50', 'l2'),
         ('text:0-0.5', 'l1'),  # the published recipes keep their losses
@@ -103,13 +130,14 @@ def test_every_corruption_says_which_values_it_leaves_and_which_it_marks_as_miss
         if level < low:
             continue
         clean_BHWC = jnp.full((4, 64, 64, 1), 128 / 255)
-        draw = jax.jit(jax.vmap(corruption.sample_image, (0, 0, None)))
+        draw = jax.jit(jax.vmap(corruption.draw, (0, 0, None)))
+        stage = Stage(corruption, level, level)
         image_BHWC, mask_BHWC = draw(jax.random.split(jax.random.key(0), 4), clean_BHWC, level)
         seen = np.ones(clean_BHWC.shape, bool) if mask_BHWC is None else np.asarray(mask_BHWC) > 0
-        assert seen.mean() == pytest.approx(corruption.observed(level), abs=0.03)
+        assert seen.mean() == pytest.approx(stage.observed, abs=0.03)
         same = np.abs(np.asarray(image_BHWC) - 128 / 255)[seen] < 1e-6
-        if name != 'blur':  # which leaves flat images as they are
-            assert same.mean() >= corruption.untouched(level) - 0.03
+        if not corruption.mixes:  # which leaves flat images as they are
+            assert same.mean() >= stage.untouched - 0.03
         if corruption.nonnegative:
             assert np.asarray(image_BHWC).min() >= 0
 
@@ -187,13 +215,13 @@ def test_a_new_noise_and_a_new_loss_are_one_entry_each(monkeypatch, caplog):
     def log_normal(key, image_HWC, sigma):  # its median is the clean value, its mean is not
         return image_HWC * jnp.exp(sigma * jax.random.normal(key, image_HWC.shape)), None
 
-    speckle = Corruption('speckle', 'sigma of the logarithm', (0.0, 3.0), log_normal, ('median',))
-    monkeypatch.setitem(corruptions.REGISTRY, 'speckle', speckle)
-    assert make_task(tiny_config(**{'noise.input': 'speckle:1'})).loss_name == 'l1'
-    missing = {'noise.input': 'speckle:1+bernoulli:0.5'}
+    glare = Corruption('glare', 'sigma of the logarithm', (0.0, 3.0), log_normal, ('median',))
+    monkeypatch.setitem(corruptions.REGISTRY, 'glare', glare)
+    assert make_task(tiny_config(**{'noise.input': 'glare:1'})).loss_name == 'l1'
+    missing = {'noise.input': 'glare:1+bernoulli:0.5'}
     assert make_task(tiny_config(**missing)).loss_name == 'masked_l1'
-    behind = {'noise.input': 'gaussian:5+speckle:1'}
-    with pytest.raises(UserError, match="from 'speckle:1' on"):
+    behind = {'noise.input': 'gaussian:5+glare:1'}
+    with pytest.raises(UserError, match="from 'glare:1' on"):
         make_task(tiny_config(**behind))
 
     class Huber(L1):
@@ -203,3 +231,15 @@ def test_a_new_noise_and_a_new_loss_are_one_entry_each(monkeypatch, caplog):
     monkeypatch.setitem(losses.REGISTRY, 'huber', Huber)
     make_task(tiny_config(**{'noise.input': 'poisson:2.5', 'optim.loss': 'huber'}))
     assert 'optim.loss=huber learns the median' in caplog.text
+
+
+def test_noise_that_scales_with_noisy_values_is_no_longer_symmetric():
+    for spec in ('gaussian:50+speckle:1', 'speckle:0.5+speckle:0.5'):
+        assert corruptions.parse(spec).clean_statistics.observed == ('mean',)
+    symmetric = corruptions.parse('speckle:0.5+gaussian:50').clean_statistics.observed
+    assert symmetric == ('mean', 'median', 'mode')
+    # The mean of the noise's third power is 6 x^2 (50/255)^2, where that of symmetric noise is 0.
+    sampler = jax.jit(corruptions.parse('gaussian:50+speckle:1').sample)
+    noisy = sampler(jax.random.key(0), jnp.ones((4, 256, 256, 1))).image_BHWC
+    third = ((np.asarray(noisy, np.float64) - 1) ** 3).mean()
+    assert third == pytest.approx(6 * (50 / 255) ** 2, abs=0.04)
