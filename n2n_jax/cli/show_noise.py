@@ -7,6 +7,28 @@ from typing import Any
 
 from n2n_jax.cli import options
 
+# A test checks that every noise and every option is named.
+_NOISES = """noises, with the meaning of the number in a spec:
+  gaussian:25                 standard deviation, of 255
+  brown:25,bandwidth=2        the same, correlated over that many pixels
+  rows:10,axis=rows           offsets of rows, or of columns: axis=columns
+  speckle:0.2                 standard deviation, as a share of the value
+  poisson:30                  expected count of a white pixel
+  poisson_gaussian:30,read=5  with read noise, of 255
+  fixed_pattern:5,sensor=0    standard deviation, of 255; the same in every capture of a sensor
+  bernoulli:0.5               probability that a pixel is missing
+  impulse:0.5                 probability that a pixel gets a random color
+  salt_pepper:0.3,white=0.5   probability of black or white, and the share of white
+  text:0.25                   share of the pixels that is covered
+  blur:1.6                    standard deviation in pixels
+  motion_blur:9               length of a random stroke in pixels
+  pixelated:4                 side of a block in pixels
+  clip                        clipped to [0, 1]
+  quantize:8                  the same, and rounded to 8 bits
+
+LOW-HIGH instead of a number draws one for each image. + chains noises, from left to right.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -16,6 +38,8 @@ def add_parser(commands: Any) -> None:
         'show-noise',
         help='draw a contact sheet of noise specs',
         description='Draws images beside the same images with each kind of noise.',
+        epilog=_NOISES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         'specs', nargs='+', metavar='SPEC', help='noise to add, such as gaussian:25 or text:0.25'

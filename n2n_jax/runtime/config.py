@@ -139,7 +139,9 @@ class NoiseConfig:
     """The noise that the two captures of a pair are made with, as spec strings."""
 
     input: str = field(
-        'gaussian:0-50', 'noise of the input, such as gaussian:25 or blur:1.6+poisson:5-50'
+        'gaussian:0-50',
+        'noise of the input, such as gaussian:25, brown:25,bandwidth=2 or blur:1.6+poisson:5-50; '
+        'n2n show-noise --help lists all',
     )
     target: str = field(
         'same', 'noise of the target: same as the input, clean for supervised training, or a spec'

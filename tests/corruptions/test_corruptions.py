@@ -147,7 +147,7 @@ def test_a_range_draws_one_level_per_image():
 @pytest.mark.parametrize(
     'spec',
     [
-        *('gaussian:0-50', 'brown:0-50', 'speckle:0-1', 'poisson_gaussian:3-50', 'rows:0-9'),
+        *('gaussian:0-50', 'brown:0-50', 'speckle:0-1', 'rows:0-9'),
         *('fixed_pattern:0-9', 'salt_pepper:0-1', 'motion_blur:0-20', 'pixelated:2-8'),
     ],
 )

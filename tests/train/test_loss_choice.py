@@ -47,7 +47,7 @@ SUITABLE = {
     'brown:5,bandwidth=1': ('l2', 'l2 l1 l0'),
     'rows:3': ('l2', 'l2 l1 l0'),
     'speckle:0.05': ('l2', 'l2 l1 l0'),
-    'poisson_gaussian:0.5,read=2': ('l2', 'l2'),
+    'poisson_gaussian:2.5,read=2': ('l2', 'l2'),
     'salt_pepper:0.3': ('l1', 'l1 l0'),
     'salt_pepper:0.6': ('l1', 'l1 l0'),
     'salt_pepper:0.8': ('l1', 'l1'),
@@ -86,8 +86,8 @@ def test_captures_share_a_fixed_pattern_so_no_loss_can_tell_it_from_the_image(ca
     for spec in ('fixed_pattern:5', 'gaussian:25+fixed_pattern:5', 'fixed_pattern:5+poisson:30'):
         with pytest.raises(UserError, match='No loss learns the clean image from targets with'):
             make_task(tiny_config(**{'noise.input': spec}))
-        make_task(tiny_config(**{'noise.input': spec, 'optim.loss': 'l2'}))
-        assert 'No loss learns the clean image' in caplog.records[-1].message
+    make_task(tiny_config(**{'noise.input': 'fixed_pattern:5', 'optim.loss': 'l2'}))
+    assert 'No loss learns the clean image' in caplog.text
     assert loss_choice.suitable_loss(corruptions.parse('fixed_pattern:0')) == 'l2'
 
 
@@ -125,12 +125,12 @@ def test_auto_takes_the_loss_that_suits_what_is_left(spec, loss):
 @pytest.mark.parametrize('name', corruptions.REGISTRY)
 def test_every_corruption_says_which_values_it_leaves_and_which_it_marks_as_missing(name):
     corruption = corruptions.REGISTRY[name]
+    draw = jax.jit(jax.vmap(corruption.draw, (0, 0, None)))
     low, high = corruption.bounds
     for level in {low, 0.25, 0.5, min(high, 8.0)} & {x for x in (low, 0.25, 0.5, 8.0) if x <= high}:
         if level < low:
             continue
         clean_BHWC = jnp.full((4, 64, 64, 1), 128 / 255)
-        draw = jax.jit(jax.vmap(corruption.draw, (0, 0, None)))
         stage = Stage(corruption, level, level)
         image_BHWC, mask_BHWC = draw(jax.random.split(jax.random.key(0), 4), clean_BHWC, level)
         seen = np.ones(clean_BHWC.shape, bool) if mask_BHWC is None else np.asarray(mask_BHWC) > 0
