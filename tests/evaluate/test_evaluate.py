@@ -191,7 +191,8 @@ def test_every_stage_that_cuts_values_says_so():
 
 def test_the_same_noise_twice_is_refused(image_folder):
     sets = {'eval.sets': f'folder:{image_folder}'}
-    for twice in ('gaussian:25,gaussian:25', 'poisson:3, poisson:3.0'):
+    with_option = 'brown:5, bandwidth=2.0, gaussian:1, brown:5'  # 2 is the default
+    for twice in ('gaussian:25,gaussian:25', 'poisson:3, poisson:3.0', with_option):
         with pytest.raises(UserError, match='twice: list it once'):
             on_one_device(**sets, **{'eval.noise': twice})
 
