@@ -29,6 +29,8 @@ from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.noise_units import REACH, NoiseUnits
 from n2n_jax.models.red30 import RED30
 from n2n_jax.models.resnet50 import ResNet50UNet
+from n2n_jax.models.resunet import ResUNet
+from n2n_jax.models.resunet_epfl import EPFLResUNet
 from n2n_jax.models.unet import UNet
 from n2n_jax.runtime import choices
 from n2n_jax.runtime.channel_numbers import numbers
@@ -40,6 +42,8 @@ REGISTRY: dict[str, choices.Maker] = {
     'resnet50': ResNet50UNet,
     'dncnn': DnCNN,
     'red30': RED30,
+    'resunet': ResUNet,
+    'resunet_epfl': EPFLResUNet,
 }
 
 

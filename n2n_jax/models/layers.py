@@ -13,6 +13,8 @@ from flax import linen as nn
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 # For the last layer: no activation follows it, hence gain 1 instead of sqrt(2).
 unit_gain_normal = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+# For the end of a residual branch: 16 of them one after another triple the variance, not more.
+branch_normal = nn.initializers.variance_scaling(1 / 16, 'fan_in', 'normal')
 
 
 @jax.custom_vjp

@@ -32,7 +32,8 @@ class ModelConfig:
     name: str = field(
         'unet',
         'network, with options after a colon: unet, resnet50[:norm=none|batch|group], '
-        'dncnn[:depth=17,width=64,norm=batch|none], red30[:depth=30,width=128]',
+        'dncnn[:depth=17,width=64,norm=batch|none], red30[:depth=30,width=128], '
+        'resunet[:width=16,levels=4], resunet_epfl[:relu_output]',
     )
     channels: int = field(
         3,

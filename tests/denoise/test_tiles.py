@@ -38,6 +38,10 @@ def linear_like(config):
     [
         (ModelConfig(name='unet', channels=1), 640),
         (ModelConfig(name='resnet50', channels=1), 1280),
+        (ModelConfig(name='resunet:width=2', channels=1), 640),
+        (ModelConfig(name='resunet:width=2,levels=2', channels=1), 192),
+        (ModelConfig(name='resunet:width=2,levels=5,up=plain', channels=1), 1024),
+        (ModelConfig(name='resunet_epfl', channels=1), 640),
         (ModelConfig(name='tiny', channels=1), 64),
         (ModelConfig(name='dncnn:depth=5,width=4', channels=1), 32),
         (ModelConfig(name='red30:depth=6,width=4', channels=1), 32),
@@ -55,7 +59,7 @@ def test_halo_is_what_the_network_depends_on(config, width):
     before, after = [], []
     for place in {0, 1, stride - 1}:
         spot_BHWC = gray_BHWC.copy()
-        spot_BHWC[:, :, middle + place] = 1e9
+        spot_BHWC[:, :, middle + place] = 1e30  # what reaches the farthest output is not lost
         changed = np.asarray(apply(variables, spot_BHWC)) != np.asarray(apply(variables, gray_BHWC))
         columns = np.flatnonzero(changed.any(axis=(0, 1, 3)))
         assert columns[0] > 0  # otherwise the strip is too short to see the whole halo

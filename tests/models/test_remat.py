@@ -19,7 +19,9 @@ def _loss(model, params, rest, noisy_BHWC):
     return jnp.mean(jnp.square(output_BHWC)), rest
 
 
-SMALL = ['dncnn:depth=4,width=8', 'red30:depth=6,width=8']
+SMALL = [
+    'dncnn:depth=4,width=8', 'red30:depth=6,width=8', 'resunet:width=4,levels=2', 'resunet_epfl',
+]  # fmt: skip
 
 
 @pytest.mark.parametrize('name', ['unet', 'resnet50:norm=batch', *SMALL])

@@ -1,0 +1,22 @@
+r"""The ResUNet of Zhou, Liu and Zhang on Gaussian noise (sigma up to 50/255).
+
+From noisy pairs only.
+
+python -m n2n_jax.main --config configs/resunet_gauss.py --workdir runs/resunet_gauss
+python -m n2n_jax.main --config configs/resunet_gauss.py:quick --workdir runs/quick_resunet_gauss
+
+Expected score: not measured yet. The authors train on clean targets, one network per sigma (32x32
+patches of BSDS300, batch 64, Adam at 1e-3, 15 epochs), and report 30.11 dB on BSDS300 at sigma
+25.5, not clamped; their U-Net has 29.31 dB.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import unet_gauss
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = unet_gauss.get_config(variant)
+    config.model.name = 'resunet'
+    config.model.residual = True
+    return config
