@@ -26,6 +26,7 @@ from flax import linen as nn
 from n2n_jax.models import pretrained
 from n2n_jax.models.dncnn import DnCNN
 from n2n_jax.models.geometry import Geometry, padded
+from n2n_jax.models.nafnet import NAFNET_M, NAFNET_S, NAFNET_XS, NAFNet
 from n2n_jax.models.noise_units import REACH, NoiseUnits
 from n2n_jax.models.red30 import RED30
 from n2n_jax.models.resnet50 import ResNet50UNet
@@ -44,6 +45,10 @@ REGISTRY: dict[str, choices.Maker] = {
     'red30': RED30,
     'resunet': ResUNet,
     'resunet_epfl': EPFLResUNet,
+    'nafnet': NAFNet,
+    'nafnet_xs': NAFNET_XS,
+    'nafnet_s': NAFNET_S,
+    'nafnet_m': NAFNET_M,
 }
 
 
