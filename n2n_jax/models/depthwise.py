@@ -67,7 +67,8 @@ def _sum_of_nine(x_BHWC: jax.Array, kernel_331C: jax.Array) -> jax.Array:
     y_BHWC = jnp.zeros_like(x_BHWC)
     for i in range(3):
         for j in range(3):
-            y_BHWC += padded_BHWC[:, i : i + h, j : j + w] * kernel_331C[i, j, 0]
+            kernel_111C = kernel_331C[i : i + 1, j : j + 1]
+            y_BHWC += padded_BHWC[:, i : i + h, j : j + w] * kernel_111C
     return y_BHWC
 
 

@@ -266,7 +266,8 @@ class Downsample(nn.Module):
         bias_O = self.param('bias', nn.initializers.zeros, (2 * num_features,)).astype(self.dtype)
         x_BHVWUC = x_BHWC.astype(self.dtype).reshape(b, h // 2, 2, w // 2, 2, num_features)
         blocks_BHWI = x_BHVWUC.swapaxes(2, 3).reshape(b, h // 2, w // 2, 4 * num_features)
-        return blocks_BHWI @ kernel_HWIO.reshape(4 * num_features, -1) + bias_O
+        y_BHWO = blocks_BHWI @ kernel_HWIO.reshape(4 * num_features, -1)
+        return y_BHWO + bias_O.reshape(1, 1, 1, -1)
 
 
 class Upsample(nn.Module):
