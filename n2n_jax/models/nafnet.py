@@ -74,7 +74,7 @@ class NAFNet(nn.Module):
         super().__post_init__()
         if len(self.encoder) != len(self.decoder) or len(self.encoder) > _MOST_LEVELS:
             counts = [
-                f"{name}={'-'.join(map(str, blocks))}"
+                f'{name}={"-".join(map(str, blocks))}'
                 for name, blocks in (('encoder', self.encoder), ('decoder', self.decoder))
             ]
             raise UserError(
@@ -175,9 +175,7 @@ class NAFBlock(nn.Module):
 
         def linear(y_BHWC: jax.Array, num_outputs: int, name: str) -> jax.Array:
             # A 1x1 convolution; XLA:CPU differentiates the matrix product faster.
-            layer = nn.Dense(
-                num_outputs, kernel_init=unit_gain_normal, dtype=self.dtype, name=name
-            )
+            layer = nn.Dense(num_outputs, kernel_init=unit_gain_normal, dtype=self.dtype, name=name)
             return layer(y_BHWC)
 
         def normalize(y_BHWC: jax.Array, name: str) -> jax.Array:

@@ -32,8 +32,8 @@ class ModelConfig:
     name: str = field(
         'unet',
         'network, with options after a colon: unet, resnet50[:norm=none|batch|group], '
-        'dncnn[:depth=17,width=64,norm=batch|none], red30[:depth=30,width=128], '
-        'resunet[:width=16,levels=4], resunet_epfl[:relu_output]',
+        'dncnn[:depth=17,width=64,norm=batch|none], red30[:depth=30], resunet[:width=16], '
+        'resunet_epfl, nafnet[:pool=64], nafnet_xs, nafnet_s, nafnet_m',
     )
     channels: int = field(
         3,

@@ -76,6 +76,39 @@ def test_group_norm_depends_on_all_of_an_image():
     assert models.geometry_of(ModelConfig(name='resnet50:norm=group')).halo is None
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'nafnet:width=2,encoder=1-1,middle=1,decoder=1-1,pool=16',
+        'nafnet:width=2,encoder=1-0-2,middle=0,decoder=1-1-0,pool=10',
+        'nafnet:width=2,encoder=2,middle=1,decoder=1,pool=1',
+    ],
+)
+def test_halo_is_what_a_nafnet_depends_on(name):
+    # Its layer norm would hide a change of all channels, but passes on what is not a number.
+    config = ModelConfig(name=name, channels=1, residual=False)
+    model, geometry = models.build(config), models.geometry_of(config)
+    stride, halo = geometry.stride, geometry.halo
+    apply = jax.jit(model.apply)
+    variables = first_variables(config)
+    middle = 2 * halo // stride * stride
+    needed = []
+    for place in range(stride):
+        spot_BHWC = np.zeros((1, stride, 2 * middle, 1), np.float32)
+        spot_BHWC[:, :, middle + place] = np.nan
+        changed = np.isnan(apply(variables, spot_BHWC))
+        columns = np.flatnonzero(changed.any(axis=(0, 1, 3)))
+        assert columns[0] > 0
+        assert columns[-1] < 2 * middle - 1
+        first, last = columns[0] // stride * stride, columns[-1] // stride * stride
+        needed += [middle + place + 1 - (first + stride), last - (middle + place)]
+    assert halo - stride < max(needed) <= halo
+
+
+def test_a_mean_over_the_whole_image_has_no_tiles():
+    assert models.geometry_of(ModelConfig(name='nafnet:pool=0')).halo is None
+
+
 @pytest.mark.parametrize('geometry', [tiles.Geometry(32, 128), tiles.Geometry(4, 4)])
 def test_cores_cover_an_axis_once_and_keep_their_distance(geometry):
     stride, halo = geometry.stride, geometry.halo
@@ -150,6 +183,22 @@ def test_tiles_make_up_the_whole_of_a_network_at_full_resolution(name, shape):
     # A smaller halo would not be enough.
     tiled.__dict__['_geometry'] = tiles.Geometry(1, 3)
     assert np.abs(tiled.denoise(noisy_HWC) - whole_HWC).max() > 1e-4
+
+
+def test_tiles_make_up_the_whole_of_a_nafnet():
+    config = ModelConfig(name='nafnet:width=4,encoder=1-1,middle=1,decoder=1-1,pool=8', channels=1)
+    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda leaf: np.float32(rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)), shapes
+    )
+    noisy_HWC = step_image(133, 190)
+    whole_HWC = Denoiser(config, variables, step=0).denoise(noisy_HWC)
+    assert np.std(whole_HWC - noisy_HWC) > 0.05
+    tiled = Denoiser(config, variables, step=0, core=16)
+    np.testing.assert_allclose(tiled.denoise(noisy_HWC), whole_HWC, rtol=1e-4, atol=1e-4)
+    tiled.__dict__['_geometry'] = tiles.Geometry(4, 8)  # too small a halo
+    assert np.abs(tiled.denoise(noisy_HWC) - whole_HWC).max() > 1e-2
 
 
 def tiny(channels=1, **changes):
