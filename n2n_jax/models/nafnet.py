@@ -97,7 +97,7 @@ class NAFNet(nn.Module):
             return None
         reach = 1  # of the last convolution
         levels = range(len(self.encoder))
-        for level, blocks in [*zip(levels, reversed(self.decoder), strict=True)]:
+        for level, blocks in zip(levels, reversed(self.decoder), strict=True):
             reach = padded(reach, 2**level) + blocks * self._reach_of_block(level)
         reach = padded(reach, self.stride) + self.middle * self._reach_of_block(len(levels))
         for level, blocks in reversed([*zip(levels, self.encoder, strict=True)]):
@@ -233,14 +233,14 @@ def _window_sums(x: jax.Array, size: int, *, axis: int) -> jax.Array:
         return jax.lax.slice_in_dim(x, start, start + length, axis=axis)
 
     num_sums = x.shape[axis] - size + 1
-    total, done, width, sums = None, 0, 1, x  # `sums` are of `width` elements
+    parts: list[jax.Array] = []
+    done, width, sums = 0, 1, x  # `sums` are of `width` elements
     while True:
         if size & width:
-            part = cut(sums, done, num_sums)
-            total = part if total is None else total + part
+            parts.append(cut(sums, done, num_sums))
             done += width
         if done == size:
-            return total
+            return functools.reduce(jnp.add, parts)
         length = sums.shape[axis] - width
         sums = cut(sums, 0, length) + cut(sums, width, length)
         width *= 2

@@ -177,7 +177,7 @@ def test_down_and_upsampling_are_those_of_the_library():
         np.testing.assert_allclose(up_BHWC[:, i::2, j::2], want_BHWC, atol=1e-5)
 
 
-@pytest.mark.parametrize('shape', [(2, 8, 6, 4), (1, 7, 5, 3), (3, 1, 2, 2), (1, 34, 3, 2)])
+@pytest.mark.parametrize('shape', [(2, 18, 6, 4), (1, 7, 5, 3), (34, 1, 2, 2)])
 def test_the_fast_depthwise_convolution_is_that_of_the_library(shape):
     x_BHWC, grad_BHWC = draw(0, *shape), draw(1, *shape)
     library = nn.Conv(shape[-1], (3, 3), feature_group_count=shape[-1])
