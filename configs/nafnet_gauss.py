@@ -1,6 +1,7 @@
 r"""NAFNet on Gaussian noise (sigma up to 50/255), from noisy pairs only.
 
-Chen et al. 2022; the learning rate is theirs. Quick trains the smallest size, nafnet_xs.
+Chen et al. 2022; the learning rate of the full recipe is theirs. Quick trains the smallest size,
+nafnet_xs.
 
 python -m n2n_jax.main --config configs/nafnet_gauss.py --workdir runs/nafnet_gauss
 python -m n2n_jax.main --config configs/nafnet_gauss.py:quick --workdir runs/quick_nafnet_gauss

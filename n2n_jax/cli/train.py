@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--model', default='', metavar='NAME',
-        help='network: unet (default), resnet50, dncnn or red30, with options as in dncnn:depth=12',
+        help='network (default: unet), any of model.name, with options as in dncnn:depth=12',
     )  # fmt: skip
     parser.add_argument(
         '--init-from', type=options.run_folder, metavar='OLD_RUN',

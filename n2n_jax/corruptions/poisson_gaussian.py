@@ -7,6 +7,7 @@ import dataclasses
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 
 from n2n_jax.corruptions import gaussian, poisson
 from n2n_jax.corruptions.base import Corruption
@@ -30,7 +31,7 @@ def sample_image(
     """
     key_shot, key_read = jax.random.split(key)
     image_HWC, _ = poisson.sample_image(key_shot, image_HWC, peak)
-    return gaussian.sample_image(key_read, image_HWC, options.read)
+    return gaussian.sample_image(key_read, image_HWC, jnp.float32(options.read))
 
 
 POISSON_GAUSSIAN = Corruption(

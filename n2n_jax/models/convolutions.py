@@ -155,18 +155,18 @@ def convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
     Returns:
       (B, H + 3 - size, W + 3 - size, O).
     """
-    if _platform() == 'cpu':
+    if platform() == 'cpu':
         return _convolve_with_product(x_BHWI, kernel_HWIO)
     return (_convolve_2x2 if kernel_HWIO.shape[0] == 2 else _convolve)(x_BHWI, kernel_HWIO)
 
 
-def _platform() -> str:
+def platform() -> str:
     """Returns the platform that the traced program is for, if it is traced under a mesh."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
 
 
-def _num_devices() -> int:
+def num_devices() -> int:
     """Returns how many devices the traced program is for; 1 without a mesh."""
     return jax.sharding.get_abstract_mesh().size or 1
 
@@ -245,9 +245,9 @@ def weight_gradient(x_BHWI: jax.Array, grad_BHWO: jax.Array, *, size: int) -> ja
     b, h, w, num_in = x_BHWI.shape
     out_h, out_w, num_out = grad_BHWO.shape[1:]
     images, rows = b, h
-    if _num_devices() == 1:  # slicing a batch sharded over devices would gather it
-        images = _divisor(b, _BLOCK_PIXELS // (h * w))
-        rows = _divisor(h, _BLOCK_PIXELS // w)
+    if num_devices() == 1:  # slicing a batch sharded over devices would gather it
+        images = largest_divisor(b, _BLOCK_PIXELS // (h * w))
+        rows = largest_divisor(h, _BLOCK_PIXELS // w)
     # A block of rows needs the gradient's rows around it; around a whole image these are zero.
     grad_rows, margin = out_h, 1
     if rows < h:
@@ -288,6 +288,6 @@ def _shift(x: jax.Array, offset: int, length: int, *, axis: int) -> jax.Array:
     return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _divisor(number: int, limit: int) -> int:
+def largest_divisor(number: int, limit: int) -> int:
     """Returns the largest divisor of `number` up to `limit`; at least 1."""
     return next(d for d in range(max(1, min(number, limit)), 0, -1) if number % d == 0)

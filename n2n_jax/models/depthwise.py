@@ -45,7 +45,7 @@ class DepthwiseConv(nn.Module):
         num_features = x_BHWC.shape[-1]
         kernel_331C = self.param('kernel', unit_gain_normal, (3, 3, 1, num_features))
         bias_C = self.param('bias', nn.initializers.zeros, (num_features,)).astype(self.dtype)
-        on_cpu = not self.plain and convolutions._platform() == 'cpu'
+        on_cpu = not self.plain and convolutions.platform() == 'cpu'
         function = _sum_of_nine if on_cpu else _convolve
         y_BHWC = function(x_BHWC.astype(self.dtype), kernel_331C.astype(self.dtype))
         return y_BHWC + bias_C.reshape(1, 1, 1, -1)
@@ -105,7 +105,7 @@ def _weight_gradient(x_BHWC: jax.Array, grad_BHWC: jax.Array) -> jax.Array:
     dtype = jnp.promote_types(x_BHWC.dtype, jnp.float32)
     _, h, w, num_features = x_BHWC.shape
     padded_BHWC = _padded(x_BHWC)
-    rows = h // convolutions._divisor(h, _MOST_TERMS)
+    rows = h // convolutions.largest_divisor(h, _MOST_TERMS)
     maps = [
         sum(
             padded_BHWC[:, top + i : top + i + rows, j : j + w].astype(dtype)
@@ -116,7 +116,7 @@ def _weight_gradient(x_BHWC: jax.Array, grad_BHWC: jax.Array) -> jax.Array:
         for j in range(3)
     ]
     # Slicing a batch sharded over devices would gather it.
-    for axis in (1, 0) if convolutions._num_devices() == 1 else (1,):
+    for axis in (1, 0) if convolutions.num_devices() == 1 else (1,):
         maps = jax.lax.optimization_barrier(maps)  # keeps the steps apart
         maps = [_added_up(y, axis) for y in maps]
     maps = jax.lax.optimization_barrier(maps)
@@ -127,7 +127,7 @@ def _weight_gradient(x_BHWC: jax.Array, grad_BHWC: jax.Array) -> jax.Array:
 def _added_up(y: jax.Array, axis: int) -> jax.Array:
     """Adds blocks of an axis, which becomes shorter by their number."""
     length = y.shape[axis]
-    size = length // convolutions._divisor(length, 2 * _MOST_TERMS)
+    size = length // convolutions.largest_divisor(length, 2 * _MOST_TERMS)
     starts = range(0, length, size)
     blocks = [jax.lax.slice_in_dim(y, start, start + size, axis=axis) for start in starts]
     return functools.reduce(jnp.add, blocks)

@@ -31,9 +31,8 @@ class ModelConfig:
 
     name: str = field(
         'unet',
-        'network, with options after a colon: unet, resnet50[:norm=none|batch|group], '
-        'dncnn[:depth=17,width=64,norm=batch|none], red30[:depth=30], resunet[:width=16], '
-        'resunet_epfl, nafnet[:pool=64], nafnet_xs, nafnet_s, nafnet_m',
+        'network: unet, resnet50, dncnn, red30, resunet, resunet_epfl, nafnet_xs, nafnet_s, '
+        'nafnet_m or nafnet; with options after a colon, as in dncnn:depth=20,width=64',
     )
     channels: int = field(
         3,

@@ -94,7 +94,7 @@ def test_a_convolution_is_that_of_flax(plain):
 @pytest.mark.parametrize('form', ['plain', 'cpu', 'gpu'])
 @pytest.mark.parametrize('size', [(4, 6), (1, 1)])
 def test_upsampling_folds_into_the_convolution(size, form, monkeypatch):
-    monkeypatch.setattr(convolutions, '_platform', lambda: form)
+    monkeypatch.setattr(convolutions, 'platform', lambda: form)
     h, w = size
     layer = UpConv(6, plain=form == 'plain')
     low_BHWI, skip_BHWI = draw(0, 2, h, w, 4), draw(1, 2, 2 * h, 2 * w, 3)

@@ -201,7 +201,7 @@ def test_the_fast_depthwise_convolution_is_that_of_the_library(shape):
     ('platform', 'plain', 'want'), [('cpu', False, 0), ('gpu', False, 1), ('cpu', True, 1)]
 )
 def test_the_sum_of_nine_is_for_cpus(platform, plain, want, monkeypatch):
-    monkeypatch.setattr(convolutions, '_platform', lambda: platform)
+    monkeypatch.setattr(convolutions, 'platform', lambda: platform)
     x_BHWC = draw(0, 1, 4, 4, 2)
     layer = DepthwiseConv(plain=plain)
     text = jax.jit(layer.apply).lower(shapes_of(layer, x_BHWC), x_BHWC).as_text()
