@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from n2n_jax.runtime.config import Config, flatten
+from n2n_jax.runtime.config_versions import REPLACED
 from n2n_jax.runtime.errors import UserError
 
 
@@ -47,8 +48,17 @@ def load(file_and_variant: str) -> ConfigDict:
         raise
     except Exception as error:
         where = f'line {_line(error, file)}, ' if _line(error, file) else ''
-        raise UserError(f'{file}: get_config() failed ({where}{_describe(error)}).') from None
+        problem = _replaced_key(error) or _describe(error)
+        raise UserError(f'{file}: get_config() failed ({where}{problem}).') from None
     return _as_config_dict(values, file)
+
+
+def _replaced_key(error: Exception) -> str:
+    """Returns what to write instead of a key that is gone; '' if the error is another one."""
+    for key, words in REPLACED.items():  # ConfigDict says 'Key "norm" does not exist'
+        if f'Key "{key.partition(".")[2]}" does not exist' in str(error):
+            return f"config key '{key}' is gone: {words}"
+    return ''
 
 
 def _describe(error: Exception) -> str:
