@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from n2n_jax.models import pretrained
+from n2n_jax.models import initializers, pretrained
 from n2n_jax.models.dncnn import DnCNN
 from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.nafnet import NAFNET_M, NAFNET_S, NAFNET_XS, NAFNet
@@ -163,7 +163,8 @@ def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     """Draws initial variables: {'params': ...}, and 'batch_stats' if the network has any."""
     model = build(config)
     side = model.network.stride
-    variables = dict(model.init(key, jnp.zeros((1, side, side, config.channels))))
+    with initializers.law(config.init):
+        variables = dict(model.init(key, jnp.zeros((1, side, side, config.channels))))
     last = getattr(model.network, 'last_layer', '')
     if config.zero_last and config.residual and last:
         network = variables['params']['network']

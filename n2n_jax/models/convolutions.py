@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from n2n_jax.models.layers import he_normal, upsample_2x
+from n2n_jax.models.initializers import relu_gain
+from n2n_jax.models.layers import upsample_2x
 
 _BLOCK_PIXELS = 4096  # per block of the weight gradient; its operands then fit a core's caches
 
@@ -34,7 +35,7 @@ class Conv(nn.Module):
     """
 
     num_features: int
-    kernel_init: nn.initializers.Initializer = he_normal
+    kernel_init: nn.initializers.Initializer = relu_gain
     use_bias: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
@@ -64,7 +65,7 @@ class UpConv(nn.Module):
         """(B, H, W, I), (B, 2H, 2W, J) -> (B, 2H, 2W, O)."""
         num_low = low_BHWI.shape[-1]
         shape = (3, 3, num_low + skip_BHWI.shape[-1], self.num_features)
-        kernel_HWIO = self.param('kernel', he_normal, shape)
+        kernel_HWIO = self.param('kernel', relu_gain, shape)
         bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
         low_BHWI, skip_BHWI = low_BHWI.astype(self.dtype), skip_BHWI.astype(self.dtype)
         if self.plain:

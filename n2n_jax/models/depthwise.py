@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models import convolutions
-from n2n_jax.models.layers import unit_gain_normal
+from n2n_jax.models.initializers import unit_gain
 
 _MOST_TERMS = 8  # added in one loop of the weight gradient; XLA does not fuse many more
 
@@ -43,7 +43,7 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
         """(B, H, W, C) -> (B, H, W, C)."""
         num_features = x_BHWC.shape[-1]
-        kernel_331C = self.param('kernel', unit_gain_normal, (3, 3, 1, num_features))
+        kernel_331C = self.param('kernel', unit_gain, (3, 3, 1, num_features))
         bias_C = self.param('bias', nn.initializers.zeros, (num_features,)).astype(self.dtype)
         on_cpu = not self.plain and convolutions.platform() == 'cpu'
         function = _sum_of_nine if on_cpu else _convolve

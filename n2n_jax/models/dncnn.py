@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv
-from n2n_jax.models.layers import he_normal, run_stage, unit_gain_normal
+from n2n_jax.models.initializers import relu_gain, unit_gain
+from n2n_jax.models.layers import run_stage
 from n2n_jax.runtime.config_field import Bounds
 
 _LAYERS_PER_STAGE = 4  # layers whose activations are recomputed together
@@ -97,7 +98,7 @@ class DnCNN(nn.Module):
                 self, functools.partial(layers, first=first), y_BHWF, remat=self.remat
             )
         return Conv(
-            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name=self.last_layer
+            self.out_channels, kernel_init=unit_gain, plain=self.plain, name=self.last_layer
         )(y_BHWF)
 
 
@@ -108,6 +109,6 @@ def _first_scales(
 
     They are drawn like the weights of a layer, hence small and of either sign, but kept off 0.
     """
-    scales_F = he_normal(key, (3, 3, *shape, 1), dtype)[0, 0, :, 0]
+    scales_F = relu_gain(key, (3, 3, *shape, 1), dtype)[0, 0, :, 0]
     sizes_F = jnp.maximum(jnp.abs(scales_F), _SMALLEST_SCALE)
     return jnp.where(scales_F < 0, -sizes_F, sizes_F)

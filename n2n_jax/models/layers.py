@@ -9,13 +9,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-# He et al. 2015, std = sqrt(2 / fan_in); the Noise2Noise code draws from an untruncated normal.
-he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
-# For the last layer: no activation follows it, hence gain 1 instead of sqrt(2).
-unit_gain_normal = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
-# For the end of a residual branch: 16 of them one after another triple the variance, not more.
-branch_normal = nn.initializers.variance_scaling(1 / 16, 'fan_in', 'normal')
-
 
 @jax.custom_vjp
 def leaky_relu(x: jax.Array) -> jax.Array:

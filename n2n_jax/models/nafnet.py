@@ -22,7 +22,8 @@ from flax import linen as nn
 from n2n_jax.models.convolutions import Conv
 from n2n_jax.models.depthwise import DepthwiseConv
 from n2n_jax.models.geometry import padded
-from n2n_jax.models.layers import run_stage, unit_gain_normal
+from n2n_jax.models.initializers import unit_gain
+from n2n_jax.models.layers import run_stage
 from n2n_jax.runtime.config_field import Bounds
 from n2n_jax.runtime.errors import UserError
 
@@ -127,7 +128,7 @@ class NAFNet(nn.Module):
             )
 
         intro = Conv(
-            self.width, kernel_init=unit_gain_normal, dtype=self.dtype, plain=self.plain,
+            self.width, kernel_init=unit_gain, dtype=self.dtype, plain=self.plain,
             name='intro',
         )  # fmt: skip
         y_BHWC = intro(x_BHWC)
@@ -140,9 +141,7 @@ class NAFNet(nn.Module):
         for level, number in zip(reversed(range(len(skips))), self.decoder, strict=True):
             y_BHWC = Upsample(dtype=self.dtype, name=f'up{level}')(y_BHWC) + skips.pop()
             y_BHWC = blocks(y_BHWC, f'decoder{level}', number, level)
-        ending = Conv(
-            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='ending'
-        )
+        ending = Conv(self.out_channels, kernel_init=unit_gain, plain=self.plain, name='ending')
         return ending(y_BHWC)
 
 
@@ -175,7 +174,7 @@ class NAFBlock(nn.Module):
 
         def linear(y_BHWC: jax.Array, num_outputs: int, name: str) -> jax.Array:
             # A 1x1 convolution; XLA:CPU differentiates the matrix product faster.
-            layer = nn.Dense(num_outputs, kernel_init=unit_gain_normal, dtype=self.dtype, name=name)
+            layer = nn.Dense(num_outputs, kernel_init=unit_gain, dtype=self.dtype, name=name)
             return layer(y_BHWC)
 
         def normalize(y_BHWC: jax.Array, name: str) -> jax.Array:
@@ -260,7 +259,7 @@ class Downsample(nn.Module):
         """(B, H, W, C) -> (B, H / 2, W / 2, 2 C)."""
         b, h, w, num_features = x_BHWC.shape
         shape = (2, 2, num_features, 2 * num_features)
-        kernel_HWIO = self.param('kernel', unit_gain_normal, shape).astype(self.dtype)
+        kernel_HWIO = self.param('kernel', unit_gain, shape).astype(self.dtype)
         bias_O = self.param('bias', nn.initializers.zeros, (2 * num_features,)).astype(self.dtype)
         x_BHVWUC = x_BHWC.astype(self.dtype).reshape(b, h // 2, 2, w // 2, 2, num_features)
         blocks_BHWI = x_BHVWUC.swapaxes(2, 3).reshape(b, h // 2, w // 2, 4 * num_features)
@@ -282,7 +281,7 @@ class Upsample(nn.Module):
         """(B, H, W, C) -> (B, 2 H, 2 W, C / 2)."""
         b, h, w, num_features = x_BHWC.shape
         layer = nn.Dense(
-            2 * num_features, use_bias=False, kernel_init=unit_gain_normal, dtype=self.dtype,
+            2 * num_features, use_bias=False, kernel_init=unit_gain, dtype=self.dtype,
             name='conv',
         )  # fmt: skip
         y_BHWVUC = layer(x_BHWC).reshape(b, h, w, 2, 2, num_features // 2)

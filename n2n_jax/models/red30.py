@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv
-from n2n_jax.models.layers import run_stage, unit_gain_normal
+from n2n_jax.models.initializers import unit_gain
+from n2n_jax.models.layers import run_stage
 from n2n_jax.runtime.config_field import Bounds
 from n2n_jax.runtime.errors import UserError
 
@@ -93,5 +94,5 @@ class RED30(nn.Module):
         for first in range(2 - half % 2, half - 1, 2):
             y_BHWF = stage(functools.partial(decode, first=first), y_BHWF, skips.pop())
         return Conv(
-            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name=self.last_layer
+            self.out_channels, kernel_init=unit_gain, plain=self.plain, name=self.last_layer
         )(y_BHWF)

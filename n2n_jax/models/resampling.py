@@ -8,13 +8,19 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from n2n_jax.models.layers import unit_gain_normal
+from n2n_jax.models.initializers import relu_gain, unit_gain
 
-# He et al. 2015. Each output of a transposed convolution without overlap depends on one pixel, so
-# the size of the kernel does not count.
-_he_normal_of_pixels = nn.initializers.variance_scaling(
-    2.0, 'fan_in', 'normal', in_axis=-2, out_axis=-1, batch_axis=(0, 1)
-)
+
+def _kernel_of_pixels(
+    key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
+) -> jax.Array:
+    """Draws the kernel of a transposed convolution without overlap, (size, size, I, O).
+
+    Each of its outputs depends on one pixel, so it is drawn as one matrix from I to all of them.
+    """
+    v, u, num_in, num_out = shape
+    matrix = relu_gain(key, (num_in, v * u * num_out), dtype)
+    return matrix.reshape(num_in, v, u, num_out).transpose(1, 2, 0, 3)
 
 
 class DownConv(nn.Module):
@@ -37,7 +43,7 @@ class DownConv(nn.Module):
         """(B, H, W, I) -> (B, H/2, W/2, O), H and W even; no activation."""
         b, h, w, num_in = x_BHWI.shape
         shape = (2, 2, num_in, self.num_features)
-        kernel_VUIO = self.param('kernel', unit_gain_normal, shape).astype(self.dtype)
+        kernel_VUIO = self.param('kernel', unit_gain, shape).astype(self.dtype)
         bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
         x_BHWI = x_BHWI.astype(self.dtype)
         if self.plain:
@@ -75,7 +81,7 @@ class TransposedConv(nn.Module):
         b, h, w, num_in = x_BHWI.shape
         num_out = self.num_features
         shape = (2, 2, num_in, num_out)
-        kernel_VUIO = self.param('kernel', _he_normal_of_pixels, shape).astype(self.dtype)
+        kernel_VUIO = self.param('kernel', _kernel_of_pixels, shape).astype(self.dtype)
         bias_O = self.param('bias', nn.initializers.zeros, (num_out,)).astype(self.dtype)
         x_BHWI = x_BHWI.astype(self.dtype)
         if self.plain:

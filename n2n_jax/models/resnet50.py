@@ -11,13 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv, UpConv
-from n2n_jax.models.layers import (
-    he_normal,
-    leaky_relu,
-    max_pool_3x3_stride_2,
-    run_stage,
-    unit_gain_normal,
-)
+from n2n_jax.models.initializers import relu_gain, unit_gain
+from n2n_jax.models.layers import leaky_relu, max_pool_3x3_stride_2, run_stage
 
 Norm = Literal['batch', 'group', 'none']
 
@@ -77,7 +72,7 @@ class _EncoderConv(nn.Module):
         starts_at_zero = self.last_in_branch and self.norm == 'none'
         kernel_HWIO = self.param(
             'kernel',
-            nn.initializers.zeros if starts_at_zero else he_normal,
+            nn.initializers.zeros if starts_at_zero else relu_gain,
             (self.size, self.size, x_BHWC.shape[-1], self.num_features),
         )
         y_BHWC = _convolve(x_BHWC.astype(self.dtype), kernel_HWIO.astype(self.dtype), self.stride)
@@ -253,7 +248,7 @@ class ResNet50UNet(nn.Module):
             layer: nn.Conv | Conv
             if size == 1:
                 layer = nn.Conv(
-                    num_features, (1, 1), kernel_init=he_normal, dtype=self.dtype, name=name
+                    num_features, (1, 1), kernel_init=relu_gain, dtype=self.dtype, name=name
                 )
             else:
                 layer = Conv(num_features, dtype=self.dtype, plain=self.plain, name=name)
@@ -280,6 +275,6 @@ class ResNet50UNet(nn.Module):
                 skip_BHWC = conv(skip_BHWC, width, f'reduce{stride}', size=1)
             function = partial(decode, stride=stride, width=width)
             y_BHWC = run_stage(self, function, y_BHWC, skip_BHWC, remat=self.remat)
-        return Conv(
-            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='out_conv'
-        )(y_BHWC)
+        return Conv(self.out_channels, kernel_init=unit_gain, plain=self.plain, name='out_conv')(
+            y_BHWC
+        )

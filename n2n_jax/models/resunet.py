@@ -14,7 +14,8 @@ from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv
 from n2n_jax.models.geometry import padded
-from n2n_jax.models.layers import branch_normal, run_stage, unit_gain_normal
+from n2n_jax.models.initializers import branch_gain, unit_gain
+from n2n_jax.models.layers import run_stage
 from n2n_jax.models.resampling import DownConv, upsample_bilinear_2x
 from n2n_jax.runtime.config_field import Bounds
 
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
         """(B, H, W, C) -> (B, H, W, C)."""
         conv = functools.partial(Conv, x_BHWC.shape[-1], dtype=self.dtype, plain=self.plain)
         y_BHWC = nn.relu(conv(name='conv0')(x_BHWC))
-        return x_BHWC + conv(kernel_init=branch_normal, name='conv1')(y_BHWC)
+        return x_BHWC + conv(kernel_init=branch_gain, name='conv1')(y_BHWC)
 
 
 class ResUNet(nn.Module):
@@ -123,13 +124,13 @@ class ResUNet(nn.Module):
             width = self._width(level - 1)
             y_BHWC = upsample_bilinear_2x(y_BHWC)
             if self.up == 'residual':
-                layer = conv(width, kernel_init=unit_gain_normal, name=f'up{level}_conv')
+                layer = conv(width, kernel_init=unit_gain, name=f'up{level}_conv')
                 return blocks(layer(y_BHWC) + skip_BHWC, f'up{level}')
             for i in range(2):
                 y_BHWC = nn.leaky_relu(conv(width, name=f'up{level}_conv{i}')(y_BHWC), 0.2)
             return nn.leaky_relu(y_BHWC + skip_BHWC, 0.2)
 
-        y_BHWC = conv(self.width, kernel_init=unit_gain_normal, name='in_conv')(x_BHWC)
+        y_BHWC = conv(self.width, kernel_init=unit_gain, name='in_conv')(x_BHWC)
         skips = []
         for level in range(1, self.levels + 1):
             skips.append(y_BHWC)
@@ -138,9 +139,9 @@ class ResUNet(nn.Module):
         for level in range(self.levels, 0, -1):
             function = functools.partial(up, level=level)
             y_BHWC = run_stage(self, function, y_BHWC, skips.pop(), remat=self.remat)
-        return Conv(
-            self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='out_conv'
-        )(y_BHWC)
+        return Conv(self.out_channels, kernel_init=unit_gain, plain=self.plain, name='out_conv')(
+            y_BHWC
+        )
 
     def _width(self, level: int) -> int:
         return self.width * 2 ** min(level, self.levels - 1)

@@ -12,13 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv
-from n2n_jax.models.layers import (
-    branch_normal,
-    he_normal,
-    max_pool_2x2,
-    run_stage,
-    unit_gain_normal,
-)
+from n2n_jax.models.initializers import branch_gain, relu_gain, unit_gain
+from n2n_jax.models.layers import max_pool_2x2, run_stage
 from n2n_jax.models.resampling import TransposedConv
 
 
@@ -68,7 +63,7 @@ class EPFLResUNet(nn.Module):
             adds_input = self.residual_blocks and y_BHWC.shape[-1] == num_features
             layer = Conv(
                 num_features,
-                kernel_init=branch_normal if adds_input else he_normal,
+                kernel_init=branch_gain if adds_input else relu_gain,
                 dtype=self.dtype,
                 plain=self.plain,
                 name=name,
@@ -100,6 +95,6 @@ class EPFLResUNet(nn.Module):
             y_BHWC = stage(functools.partial(decode, i=i), y_BHWC, skips.pop())
         # A 1x1 convolution; XLA:CPU differentiates the matrix product faster.
         y_BHWC = nn.Dense(
-            self.out_channels, kernel_init=unit_gain_normal, dtype=jnp.float32, name='final_conv'
+            self.out_channels, kernel_init=unit_gain, dtype=jnp.float32, name='final_conv'
         )(y_BHWC)
         return jnp.maximum(y_BHWC, -0.5) if self.relu_output else y_BHWC

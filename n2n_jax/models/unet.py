@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv, UpConv
-from n2n_jax.models.layers import leaky_relu, max_pool_2x2, run_stage, unit_gain_normal
+from n2n_jax.models.initializers import unit_gain
+from n2n_jax.models.layers import leaky_relu, max_pool_2x2, run_stage
 
 
 class UNet(nn.Module):
@@ -61,7 +62,7 @@ class UNet(nn.Module):
             y_BHWC = up_conv(y_BHWC, skip_BHWC, 64, 'dec_conv1a')
             y_BHWC = conv(y_BHWC, 32, 'dec_conv1b')
             return Conv(
-                self.out_channels, kernel_init=unit_gain_normal, plain=self.plain, name='dec_conv1c'
+                self.out_channels, kernel_init=unit_gain, plain=self.plain, name='dec_conv1c'
             )(y_BHWC)
 
         stage = functools.partial(run_stage, self, remat=self.remat)

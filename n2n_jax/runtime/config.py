@@ -55,6 +55,11 @@ class ModelConfig:
     encoder_weights: str = field(
         '', 'file of ImageNet weights for resnet50 with batch norm (.npz, .safetensors)'
     )
+    init: str = field(
+        'he',
+        'law that the initial kernels are drawn from',
+        choices=('he', 'xavier', 'orthogonal'),
+    )
     init_from: str = field(
         '', 'workdir of a run whose weights to start from, empty for random ones'
     )

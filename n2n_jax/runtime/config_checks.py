@@ -43,6 +43,11 @@ def _check_model(config: 'Config') -> None:
             f'model.channels={model.channels} is for captures only: write 1 for gray images or 3 '
             'for color.'
         )
+    if model.init != 'he' and model.init_from:
+        raise UserError(
+            f'model.init={model.init} does not apply to weights that are loaded from '
+            'model.init_from: write model.init=he.'
+        )
     if model.encoder_weights and model.init_from:
         raise UserError(
             'model.encoder_weights and model.init_from are mutually exclusive: set only one.'

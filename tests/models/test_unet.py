@@ -41,7 +41,7 @@ def test_every_layer_has_the_papers_size_and_its_own_weights():
     assert {name: count(layer) for name, layer in params.items()} == want
 
 
-def test_the_first_weights_are_he_normal_and_the_last_layers_gain_is_one():
+def test_the_first_weights_are_those_of_he_and_the_last_layers_gain_is_one():
     params = first_variables(ModelConfig(name='unet', zero_last=False))['params']['network']
     for name, gain in (('dec_conv4a', np.sqrt(2)), ('enc_conv3', np.sqrt(2)), ('dec_conv1c', 1)):
         kernel = np.asarray(params[name]['kernel'])
