@@ -1,20 +1,22 @@
 """The description of the evaluation protocol that is printed with every score."""
 
 from n2n_jax.corruptions import Corruptor
-from n2n_jax.runtime.config import EvalConfig
+from n2n_jax.runtime.config import EvalConfig, ModelConfig
 
 
-def in_words(config: EvalConfig, channels: int, corruptor: Corruptor) -> str:
+def in_words(config: EvalConfig, model: ModelConfig, corruptor: Corruptor) -> str:
     """Describes the protocol of scores under one noise.
 
     The text identifies results in results.json: changing it makes older scores incomparable.
     """
+    precision = '' if model.precision == 'default' else f'; {model.precision} precision'
     return (
-        f'{"RGB" if channels == 3 else "gray"} whole images, all values, peak 1; noise '
+        f'{"RGB" if model.channels == 3 else "gray"} whole images, all values, peak 1; noise '
         f'{_clipping_text(corruptor)}, drawn from evaluation seed {config.seed} and the pixels of '
         f'each image, {config.replicas} noisy version(s) of each; psnr, ssim: output clamped and '
         'rounded to 8 bits; psnr_float: clamped only; psnr_input, ssim_input: the noisy image as '
         'it is; mean of per-image values; ci95: bootstrap over images'
+        f'{precision}'
     )
 
 

@@ -98,12 +98,12 @@ class Evaluator:
 
     def __init__(self, config: Config, layout: Layout):
         self._config, self._layout = config.eval, layout
-        self._channels = config.model.channels
+        self._model_config = config.model
         self._realizations = config.noise.realizations
         self._corruptors = _parse_noises(config.eval.noise)
         sources = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
         self._sets = [
-            _CleanImages(name, source, channels=self._channels, most=config.eval.max_images)
+            _CleanImages(name, source, channels=config.model.channels, most=config.eval.max_images)
             for name, source in sources.items()
         ]
         self._model = models.build(config.model)
@@ -152,7 +152,7 @@ class Evaluator:
         )
 
     def _row_id(self, images: _CleanImages, corruptor: Corruptor) -> str:
-        protocol = protocol_text.in_words(self._config, self._channels, corruptor)
+        protocol = protocol_text.in_words(self._config, self._model_config, corruptor)
         return result_rows.row_id(images.name, corruptor.spec, protocol, images.hashes())
 
     def _score_set(
@@ -182,7 +182,7 @@ class Evaluator:
         }
         per_image = columns['psnr'].reshape(len(images.names), -1).mean(axis=1)
         hashes = sorted(images.hashes())
-        protocol = protocol_text.in_words(self._config, self._channels, corruptor)
+        protocol = protocol_text.in_words(self._config, self._model_config, corruptor)
         return {
             'set': images.name,
             'noise': corruptor.spec,

@@ -12,6 +12,7 @@ a network has them. Two attributes are optional: with `halo`, large images are d
 zero.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -62,11 +63,13 @@ class Restorer(nn.Module):
       network: the wrapped network.
       residual: whether the network predicts a correction of the noisy image instead of the image.
       units: units in which the network sees the noise; None if the noise is unknown.
+      precision: of its products, see `with_precision`.
     """
 
     network: nn.Module
     residual: bool = False
     units: NoiseUnits | None = None
+    precision: str = 'default'
 
     @nn.compact
     def __call__(self, noisy_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
@@ -75,10 +78,22 @@ class Restorer(nn.Module):
         padding = ((0, 0), (0, -h % self.network.stride), (0, -w % self.network.stride), (0, 0))
         padded_BHWC = jnp.pad(noisy_BHWC, padding, mode='reflect')
         input_BHWC = padded_BHWC - 0.5 if self.units is None else self.units.view(padded_BHWC)
-        output_BHWC = self.network(input_BHWC, train=train)[:, :h, :w]
+        with with_precision(self.precision):
+            output_BHWC = self.network(input_BHWC, train=train)[:, :h, :w]
         if self.units is not None:
             return self.units.restored(output_BHWC, noisy_BHWC if self.residual else None)
         return output_BHWC + (noisy_BHWC if self.residual else 0.5)
+
+
+def with_precision(name: str) -> contextlib.AbstractContextManager[None]:
+    """Returns a context that sets the precision of what is traced inside.
+
+    Gradients need it too where they are traced.
+
+    Args:
+      name: value of `model.precision`; 'default' leaves JAX's setting, which users may change.
+    """
+    return contextlib.nullcontext() if name == 'default' else jax.default_matmul_precision(name)
 
 
 def build(config: ModelConfig) -> Restorer:
@@ -101,7 +116,12 @@ def build(config: ModelConfig) -> Restorer:
         REGISTRY,
         settings={name: value for name, value in settings.items() if name in known},
     )
-    return Restorer(network, residual=config.residual, units=NoiseUnits.of(config))
+    return Restorer(
+        network,
+        residual=config.residual,
+        units=NoiseUnits.of(config),
+        precision=config.precision,
+    )
 
 
 def _fields(maker: choices.Maker) -> set[str]:

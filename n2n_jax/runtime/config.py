@@ -46,6 +46,12 @@ class ModelConfig:
         'number format of the computation, the weights are always float32',
         choices=('float32', 'bfloat16'),
     )
+    precision: str = field(
+        'default',
+        'precision of float32 products on accelerators: default is TF32 on NVIDIA and bfloat16 on '
+        'TPUs, high is in between, highest is float32',
+        choices=('default', 'high', 'highest'),
+    )
     convolutions: str = field(
         'auto',
         'auto rewrites convolutions where that is faster, plain leaves them to XLA',

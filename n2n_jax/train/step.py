@@ -121,7 +121,10 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
         state: TrainState, constants: Any, inputs: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         num_steps = jax.tree.leaves(inputs)[0].shape[0]
-        with jax.sharding.use_abstract_mesh(layout.mesh.abstract_mesh):  # read by convolutions
+        with (
+            jax.sharding.use_abstract_mesh(layout.mesh.abstract_mesh),  # read by convolutions
+            models.with_precision(config.model.precision),
+        ):
             if num_steps == 1:  # outside a loop XLA may use all cores of a CPU for one convolution
                 state, metrics = one_step(state, constants, jax.tree.map(lambda x: x[0], inputs))
                 return state, jax.tree.map(lambda x: x[None], metrics)

@@ -15,7 +15,7 @@ from n2n_jax.evaluate.metrics import bootstrap_interval
 from n2n_jax.evaluate.report import origin, record
 from n2n_jax.images import image_io
 from n2n_jax.models.weights import weights_hash
-from n2n_jax.runtime.config import CapturesConfig, Config
+from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.workdir import Workdir
@@ -175,7 +175,7 @@ def test_another_pixel_is_another_noise(tmp_path):
     ],
 )
 def test_the_protocol_says_what_was_done_to_the_noise(spec, words):
-    text = protocol_text.in_words(tiny_config().eval, 3, corruptions.parse(spec))
+    text = protocol_text.in_words(tiny_config().eval, ModelConfig(), corruptions.parse(spec))
     assert words in text
     assert ('not clipped nor rounded' in text) == ('not clipped nor rounded' in words)
 
