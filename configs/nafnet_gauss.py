@@ -6,7 +6,8 @@ nafnet_xs.
 python -m n2n_jax.main --config configs/nafnet_gauss.py --workdir runs/nafnet_gauss
 python -m n2n_jax.main --config configs/nafnet_gauss.py:quick --workdir runs/quick_nafnet_gauss
 
-Expected score: not measured yet, neither of the full recipe nor of quick.
+Quick, on the six photographs at sigma 25: 29.4 dB (20.2 in), at most 10 minutes on two cores. The
+full recipe is not measured yet.
 """
 
 from ml_collections import ConfigDict
