@@ -191,7 +191,8 @@ def test_fast_and_plain_layers_have_the_same_values_and_gradients(name):
     )
     assert float(loss) == pytest.approx(float(other_loss), rel=1e-5)
     for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(other_gradient), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max())
+        # Where the input of a ReLU is all but 0, rounding decides whether a gradient passes.
+        assert np.linalg.norm(a - b) <= 0.01 * np.linalg.norm(b)
 
 
 def test_relu_output_cuts_off_the_denoised_image_at_0():
