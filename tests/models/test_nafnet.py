@@ -246,7 +246,7 @@ def test_remat_recomputes_the_blocks():
 
 
 @pytest.mark.parametrize('channels', [1, 3])
-@pytest.mark.parametrize('name', ['nafnet', 'nafnet_xs'])
+@pytest.mark.parametrize('name', ['nafnet_xs', pytest.param('nafnet', marks=pytest.mark.slow)])
 def test_any_size_comes_back_in_float32_from_bfloat16(name, channels):
     config = ModelConfig(name=name, channels=channels, dtype='bfloat16')
     variables = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
