@@ -3,8 +3,7 @@
 from n2n_jax import models
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.train import losses, optimizers, schedules
-from n2n_jax.train.tasks import make_task
+from n2n_jax.train import loss_choice, losses, optimizers, schedules
 
 
 def check_new(config: Config) -> None:
@@ -21,9 +20,10 @@ def check_new(config: Config) -> None:
             f'{config.optim.name}, which averages the weights by itself: write optim.ema_decay=0.'
         )
     accumulate = config.optim.accumulate
-    if accumulate > 1 and losses.make(make_task(config).loss_name).mixes_masks:
+    loss = config.optim.loss
+    if accumulate > 1 and loss != loss_choice.AUTO and losses.make(loss).mixes_masks:
         raise UserError(
-            f'optim.accumulate={accumulate} with optim.loss={config.optim.loss}, of which one part '
+            f'optim.accumulate={accumulate} with optim.loss={loss}, of which one part '
             'uses the mask of the targets and another does not, would weight the parts of a batch '
             'wrongly: write optim.accumulate=1, or a loss of one kind.'
         )

@@ -182,16 +182,17 @@ def make_task(config: Config) -> Task:
             raise UserError(f'captures.single needs optim.loss=l2, not {loss_name}.')
         return SingleImages()
     if config.captures.paths:
-        if loss_name != loss_choice.AUTO and losses.make(loss_name).arrays_needed:
-            raise UserError(
-                f'optim.loss={loss_name} compares pictures in [0, 1], but captures have units of '
-                'their own: write optim.loss=l2.'
-            )
         loss_name = 'l2' if loss_name == loss_choice.AUTO else loss_name
         _warn_of_captures(loss_name)
         # Masked losses exclude values that were not measured, and weight the others.
         masked = f'masked_{loss_name}'
         loss_name = masked if masked in losses.REGISTRY else loss_name
+        if not losses.make(loss_name).uses_mask:
+            raise UserError(
+                f'optim.loss={loss_name} also learns from values that were not measured, which '
+                'captures may have: write optim.loss=l2, or one that can leave them out, such as '
+                'charbonnier:masked.'
+            )
         return CapturePairs(loss_name, config.captures.pairing)
     of_input = corruptions.parse(config.noise.input)
     target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)

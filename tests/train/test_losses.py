@@ -271,8 +271,12 @@ def test_a_perceptual_loss_without_its_weights_ends_in_a_sentence(changes, words
 
 
 def test_losses_that_make_no_sense_are_refused():
-    with pytest.raises(UserError, match='captures have units of their own'):
-        make_task(tiny_config(**{'captures.paths': 'a.tif,b.tif', 'optim.loss': 'l2+vgg'}))
+    captures = {'captures.paths': 'a.tif,b.tif'}
+    for loss in ('l2+vgg', 'charbonnier', 'fourier', 'l2*100+l1', 'masked_l2+l1'):
+        with pytest.raises(UserError, match='learns from values that were not measured'):
+            make_task(tiny_config(**captures, **{'optim.loss': loss}))
+    masked = make_task(tiny_config(**captures, **{'optim.loss': 'charbonnier:masked'}))
+    assert masked.loss_name == 'charbonnier:masked'
     mixed = {'optim.loss': 'l1+masked_l2', 'noise.input': 'bernoulli:0.5', 'optim.accumulate': 2}
     with pytest.raises(UserError, match='uses the mask of the targets and another does not'):
         check_new(tiny_config(**mixed))

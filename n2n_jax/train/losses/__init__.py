@@ -113,11 +113,6 @@ class Objective:
         return all(loss.uses_mask for _, loss in self.terms)
 
     @property
-    def arrays_needed(self) -> bool:
-        """Whether a term reads weights of a network that was trained on pictures."""
-        return any(isinstance(loss, Vgg) for _, loss in self.terms)
-
-    @property
     def mixes_masks(self) -> bool:
         """Whether some terms use the mask and others do not."""
         return len({loss.uses_mask for _, loss in self.terms}) > 1
