@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ _EXAMPLES = """examples:
   n2n denoise cells/ -o cleaned/ --model runs/cells --combine results
   n2n denoise cells/ -o cleaned/ --model runs/cells --combine captures \\
       --pattern '{scene}_t{capture}.tif'
+  n2n denoise render.exr -o clean.exr --model runs/guided --plane depth=depth.exr
 
 Reads PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. Each output keeps the size, type, pages and
 metadata of its input; integers are rounded and clipped to their range. Images too large for the
@@ -91,11 +93,31 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     options.add_arrangement(parser)
     parser.add_argument(
+        '--plane', action='append', default=[], type=_plane, metavar='NAME=PATH',
+        help='an auxiliary plane that the model was trained with (model.planes): a file, or a '
+        'folder of files named like the images; once for each plane',
+    )  # fmt: skip
+    parser.add_argument(
+        '--noise-level', type=float, metavar='SIGMA',
+        help='standard deviation of the noise in pixel values, for models that are told it '
+        '(model.noise_map); higher smooths more (default: it is estimated)',
+    )  # fmt: skip
+    parser.add_argument(
         '--tile', type=int, metavar='SIDE',
         help='side of the tiles, in pixels (default: 1024, less if memory is short); changes time '
         'and memory, not the result',
     )  # fmt: skip
     parser.set_defaults(run=run)
+
+
+def _plane(text: str) -> tuple[str, Path]:
+    """Argument type: NAME=PATH."""
+    name, equals, file = text.partition('=')
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=PATH, such as depth=depth.png")
+    if not Path(file).exists():
+        raise argparse.ArgumentTypeError(f'{file}: no such file or folder')
+    return name, Path(file)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -123,6 +145,8 @@ def run(arguments: argparse.Namespace) -> None:
         tta=arguments.tta,
         combine=arguments.combine,
         calibration=_calibration(arguments, denoiser),
+        planes=dict(arguments.plane),
+        noise_level=arguments.noise_level,
         existing=_existing(arguments),
     )
     skipped: list[Job] = []
@@ -202,6 +226,12 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.tile is not None and arguments.tile < 1:
         raise UserError(f'--tile {arguments.tile}: must be at least 1 pixel.')
+    level = arguments.noise_level
+    if level is not None and not 0 <= level < math.inf:
+        raise UserError(f'--noise-level {level}: must be 0 or more.')
+    names = [name for name, _ in arguments.plane]
+    if len(set(names)) < len(names):
+        raise UserError(f'--plane gives {max(names, key=names.count)} twice: give each plane once.')
 
 
 def _maps(arguments: argparse.Namespace) -> list[str]:

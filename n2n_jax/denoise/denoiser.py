@@ -1,13 +1,14 @@
 """A trained denoiser for images of any size.
 
-B batch, H height, W width, C channels, O orientations. A lower-case h or w: some rows or columns.
+B batch, H height, W width, C channels, P channels of planes, I = C + P, O orientations.
+A lower-case h or w: some rows or columns.
 """
 
 import dataclasses
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,10 +18,12 @@ import numpy as np
 from n2n_jax import models
 from n2n_jax.captures.measure.measured_part import far, fill
 from n2n_jax.denoise import tiles
+from n2n_jax.denoise.beside import Beside
 from n2n_jax.denoise.orientations import ORIENTATIONS, oriented, oriented_back
 from n2n_jax.denoise.scale_check import ScaleCheck
 from n2n_jax.images import image_io
 from n2n_jax.images.pixel_range import PixelRange
+from n2n_jax.models import planes as planes_lib
 from n2n_jax.models import weights
 from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.runtime import device_memory
@@ -143,7 +146,14 @@ class Denoiser:
                 f'{run} is incomplete ({error}): if it is a copy, copy the run again.'
             ) from error
 
-    def __call__(self, image: np.ndarray, *, tta: bool = False) -> np.ndarray:
+    def __call__(
+        self,
+        image: np.ndarray,
+        *,
+        tta: bool = False,
+        planes: Mapping[str, np.ndarray] | None = None,
+        noise_level: float | None = None,
+    ) -> np.ndarray:
         """Denoises an array; returns one of the same shape and dtype.
 
         Args:
@@ -153,16 +163,22 @@ class Denoiser:
             units. Any other model takes 8-bit and 16-bit integers over their full range, and
             floats in [0, 1], where noise may exceed that range.
           tta: average over the 8 flips and rotations: slightly better, 8 times as slow.
+          planes: for a model with `model.planes`: each plane by name, (H, W) or (H, W, channels),
+            integers over their full range or floats in [0, 1].
+          noise_level: for a model with `model.noise_map`: the standard deviation of the noise, in
+            units of the image; None: it is estimated.
 
         Raises:
-          UserError: the shape, type or range does not suit the model, or memory does not suffice.
+          UserError: the shape, type or range does not suit the model, or memory does not suffice;
+            a plane is missing or of another size.
         """
         image = np.asarray(image)
         if image.ndim not in (2, 3) or not image.size:
             raise UserError(f'The image must have shape (H, W) or (H, W, C), not {image.shape}.')
         channels = 1 if image.ndim == 2 else image.shape[-1]
         has_alpha = channels in (2, 4) and self.config.channels in (1, 3)
-        return self._restored(image, channels - has_alpha, 'image', tta=tta)
+        beside = Beside(planes or {}, noise_level)
+        return self._restored(image, channels - has_alpha, 'image', beside, tta=tta)
 
     def restore(self, image: image_io.Picture, *, tta: bool = False) -> image_io.Picture:
         """Denoises an image file; keeps its size, type, mode, metadata and alpha.
@@ -172,10 +188,12 @@ class Denoiser:
             not suffice.
         """
         num_colors = 3 if image.mode.startswith('rgb') else 1
-        pixels = self._restored(image.pixels, num_colors, str(image.path), tta=tta)
+        pixels = self._restored(image.pixels, num_colors, str(image.path), Beside(), tta=tta)
         return dataclasses.replace(image, pixels=pixels)
 
-    def _restored(self, pixels: np.ndarray, num_colors: int, name: str, *, tta: bool) -> np.ndarray:
+    def _restored(
+        self, pixels: np.ndarray, num_colors: int, name: str, beside: Beside, *, tta: bool
+    ) -> np.ndarray:
         """Denoises the first `num_colors` channels of (H, W) or (H, W, C); keeps the others."""
         scale = self.pixel_range(pixels.dtype, name)
         pixels_HWC = pixels.reshape(*pixels.shape[:2], -1).copy()
@@ -184,7 +202,8 @@ class Denoiser:
         if warning := self.doubt(color_HWC, name):
             _log.warning('%s', warning)
         noisy_HWC = scale.to_network(color_HWC)
-        denoised_HWC = self.denoise(noisy_HWC, name=name, tta=tta)
+        planes_HWP = beside.planes(self.config, scale, noisy_HWC, name)
+        denoised_HWC = self.denoise(noisy_HWC, planes_HWP, name=name, tta=tta)
         constant_HWC = np.isnan(noisy_HWC) if scale.constants else None
         color_HWC[...] = scale.to_pixels(
             denoised_HWC, name=name, original=color_HWC, constant=constant_HWC
@@ -192,18 +211,31 @@ class Denoiser:
         return pixels_HWC.reshape(pixels.shape)
 
     def denoise(
-        self, noisy_HWC: np.ndarray, *, name: str = 'image', tta: bool = False
+        self,
+        noisy_HWC: np.ndarray,
+        planes_HWP: np.ndarray | None = None,
+        *,
+        name: str = 'image',
+        tta: bool = False,
     ) -> np.ndarray:
         """Denoises (H, W, C) float32 in the range of the network; the result is not clipped.
 
-        NaN marks constants in place of measurements and stays NaN.
+        NaN marks constants in place of measurements and stays NaN. What the network is shown beside
+        the image is made by `Beside.planes`; the level of the noise is estimated if it is the only
+        plane and left out.
 
         A network denoises the number of channels that it was trained on together. Of any other
         number, a gray network denoises each channel by itself; a color network does too, as three
         equal channels whose results are averaged.
         """
+        if planes_HWP is None:
+            planes_HWP = Beside().planes(self.config, None, noisy_HWC, name)
         bands = self.bands(
-            noisy_HWC.shape, [lambda start, stop: noisy_HWC[start:stop]], name=name, tta=tta
+            noisy_HWC.shape,
+            [lambda start, stop: noisy_HWC[start:stop]],
+            planes_HWP=planes_HWP,
+            name=name,
+            tta=tta,
         )
         return np.concatenate([band.mean_hWC for band in bands])
 
@@ -229,6 +261,7 @@ class Denoiser:
         reads: Sequence[Read],
         *,
         to_network: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels,
+        planes_HWP: np.ndarray | None = None,
         tta: bool = False,
         spread: bool = False,
         name: str = 'image',
@@ -241,6 +274,7 @@ class Denoiser:
           reads: functions that read rows of the image as stored. If there are several, one per
             capture, their results are averaged, at each pixel over the captures that measured it.
           to_network: maps what they return to the range of the network.
+          planes_HWP: what the network is shown beside the image, see `Beside.planes`.
           tta: average over the 8 flips and rotations of the padded image.
           spread: also compute the standard deviation over these.
           name: names the image in messages.
@@ -269,7 +303,13 @@ class Denoiser:
                     sums = _Sums(rows, shape_hWC, orientations, spread=spread)
                     for read in reads:
                         part = self._denoised_cores(
-                            (height, width), rows, tile_h, tile_w, read, to_network, orientations
+                            (height, width),
+                            rows,
+                            (tile_h, tile_w),
+                            read,
+                            to_network,
+                            planes_HWP,
+                            orientations,
                         )
                         for columns, orientation, core_hwC, constant_hwC in part:
                             sums.add(columns, orientation, core_hwC)
@@ -287,14 +327,14 @@ class Denoiser:
         self,
         size: tuple[int, int],
         rows: tiles.Span,
-        tile_h: int,
-        tile_w: int,
+        tile: tuple[int, int],
         read: Read,
         to_network: Callable[[np.ndarray], np.ndarray],
+        planes_HWP: np.ndarray | None,
         orientations: Sequence[int],
     ) -> Iterator[tuple[tiles.Span, int, np.ndarray, np.ndarray]]:
         """Yields (columns, orientation, denoised core, where it is constant) of a row of tiles."""
-        stride = self._geometry.stride
+        stride, (tile_h, tile_w) = self._geometry.stride, tile
         row_of, column_of = (tiles.reflected(length, stride) for length in size)
         wanted = row_of[rows.origin : rows.origin + tile_h]
         first = int(wanted.min())
@@ -307,31 +347,36 @@ class Denoiser:
                 slice(columns.start - columns.origin, columns.stop - columns.origin),
             )
             constant_hwC = np.isnan(tile_hwC[core])
+            tile_hwI = tile_hwC
+            if planes_HWP is not None:
+                tile_hwI = np.concatenate([tile_hwC, planes_HWP[np.ix_(wanted, across)]], axis=-1)
             for orientation in orientations:
-                denoised_hwC = self._denoise_tile(oriented(tile_hwC, orientation))
+                denoised_hwC = self._denoise_tile(oriented(tile_hwI, orientation))
                 core_hwC = oriented_back(denoised_hwC, orientation)[core]
                 yield columns, orientation, np.where(constant_hwC, 0, core_hwC), constant_hwC
 
-    def _denoise_tile(self, noisy_HWC: np.ndarray) -> np.ndarray:
+    def _denoise_tile(self, noisy_HWI: np.ndarray) -> np.ndarray:
         """Denoises a padded tile of any number of channels; NaN marks constants."""
-        channels = noisy_HWC.shape[-1]
+        channels = noisy_HWI.shape[-1] - planes_lib.num_shown(self.config)
         if channels == self.config.channels:
-            return self._apply(noisy_HWC)
-        planes = np.split(noisy_HWC, channels, axis=-1)
+            return self._apply(noisy_HWI)
+        noisy_HWC, planes_HWP = np.split(noisy_HWI, [channels], axis=-1)
+        singles = np.split(noisy_HWC, channels, axis=-1)
         if self.config.channels > 1:
-            planes = [np.repeat(plane, self.config.channels, axis=-1) for plane in planes]
-        denoised = [self._apply(plane).mean(axis=-1, keepdims=True) for plane in planes]
+            singles = [np.repeat(single, self.config.channels, axis=-1) for single in singles]
+        inputs = [np.concatenate([single, planes_HWP], axis=-1) for single in singles]
+        denoised = [self._apply(each).mean(axis=-1, keepdims=True) for each in inputs]
         return np.concatenate(denoised, axis=-1)
 
-    def _apply(self, noisy_HWC: np.ndarray) -> np.ndarray:
+    def _apply(self, noisy_HWI: np.ndarray) -> np.ndarray:
         """Applies the network to its number of channels; results at constants mean nothing."""
-        constant_HWC = np.isnan(noisy_HWC)
-        if constant_HWC.any():
-            filled_HWC = fill(noisy_HWC[None], constant_HWC)[0]
-            far_HWC = far(constant_HWC, models.STAND_IN_DISTANCE)
-            noisy_HWC = np.where(far_HWC, models.stand_in(self.config), filled_HWC)
-        compiled, _ = _compiled(self.config, noisy_HWC.shape)
-        return np.asarray(compiled(self.variables, noisy_HWC[None]))[0]
+        constant_HWI = np.isnan(noisy_HWI)
+        if constant_HWI.any():  # of captures, which have no planes
+            filled_HWI = fill(noisy_HWI[None], constant_HWI)[0]
+            far_HWI = far(constant_HWI, models.STAND_IN_DISTANCE)
+            noisy_HWI = np.where(far_HWI, models.stand_in(self.config), filled_HWI)
+        compiled, _ = _compiled(self.config, noisy_HWI.shape)
+        return np.asarray(compiled(self.variables, noisy_HWI[None]))[0]
 
     @functools.cached_property
     def _geometry(self) -> tiles.Geometry:
@@ -347,7 +392,8 @@ class Denoiser:
         """
         while True:
             shape = tiles.tile_shape(height, width, core, self._geometry)
-            _, needed = _compiled(self.config, (*shape, self.config.channels))
+            shown = self.config.channels + planes_lib.num_shown(self.config)
+            _, needed = _compiled(self.config, (*shape, shown))
             available = device_memory.available_bytes()
             if needed <= _MEMORY_SHARE * available:
                 return core, shape

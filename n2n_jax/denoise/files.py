@@ -18,15 +18,17 @@ from typing import Literal
 import numpy as np
 
 from n2n_jax.denoise import combine
+from n2n_jax.denoise.beside import Beside
 from n2n_jax.denoise.combine import Combine
 from n2n_jax.denoise.denoiser import Band, Denoiser
 from n2n_jax.denoise.jobs import ERROR, INTERVAL, SPREAD, Job
 from n2n_jax.denoise.uncertainty import Calibration
-from n2n_jax.images import Frame, ImageFile, open_image, row_writer
+from n2n_jax.images import Frame, ImageFile, image_io, open_image, row_writer
 from n2n_jax.images.folders import why_no_file
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.images.row_writer import name_of
 from n2n_jax.runtime import interrupts
+from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.staged_files import ExistsError, staged
@@ -49,13 +51,22 @@ class Options:
       combine: for several captures of a scene, 'results' averages the denoised captures,
         'captures' denoises their average; '' for one capture.
       calibration: calibration of the model, needed for maps of errors and intervals.
+      planes: for each auxiliary plane a file, or a folder of files named like the images.
+      noise_level: standard deviation of the noise in pixel values; None: estimate it if needed.
       existing: what to do if an output exists when it is about to be written.
     """
 
     tta: bool = False
     combine: Combine = ''
     calibration: Calibration | None = None
+    planes: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    noise_level: float | None = None
     existing: Existing = 'refuse'
+
+    def shows_more(self, config: ModelConfig) -> bool:
+        """Whether a network is shown more than the image, which then has to fit into memory."""
+        given = bool(self.planes) or self.noise_level is not None
+        return given or bool(config.planes) or config.noise_map
 
 
 def denoise_files(
@@ -233,10 +244,18 @@ def _denoise_frame(
     reads = [functools.partial(_read_colors, *capture) for capture in captures]
     if options.combine == 'captures':
         reads = [functools.partial(combine.read_mean, reads, scale)]
+    to_network = _identity if options.combine == 'captures' else scale.to_network
+    planes_HWP = None
+    if options.shows_more(denoiser.config):
+        noisy_HWC = to_network(reads[0](0, frame.height))
+        given = {plane: _read_plane(path, source.path) for plane, path in options.planes.items()}
+        beside = Beside(given, options.noise_level)
+        planes_HWP = beside.planes(denoiser.config, scale, noisy_HWC, name)
     bands = denoiser.bands(
         (frame.height, frame.width, frame.channels),
         reads,
-        to_network=_identity if options.combine == 'captures' else scale.to_network,
+        to_network=to_network,
+        planes_HWP=planes_HWP,
         tta=options.tta,
         spread=SPREAD in maps,
         name=name,
@@ -261,6 +280,20 @@ def _denoise_frame(
             map_HWC = _map_function(kind, options.calibration)(noisy_HWC, denoised_HWC)
             map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants have no error
             maps[kind].write(index, map_HWC.astype(np.float32) * units)
+
+
+def _read_plane(path: Path, image: Path) -> np.ndarray:
+    """Reads a plane: the file itself, or the one in a folder that is named like the image."""
+    if path.is_dir():
+        found = [file for file in image_io.find_images(path) if file.stem == image.stem]
+        if len(found) != 1:
+            raise UserError(
+                f'{path} holds {len(found)} files for {image.name}: one named {image.stem}.* is '
+                'needed.'
+            )
+        path = found[0]
+    color_HWC, _ = image_io.color_and_alpha(image_io.read_image(path))
+    return color_HWC
 
 
 def _as_stored(

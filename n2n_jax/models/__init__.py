@@ -1,15 +1,16 @@
 """Networks by name, wrapped to take images of any size in [0, 1].
 
-B batch, H height, W width, C channels.
+B batch, H height, W width, C channels, I channels with the auxiliary planes (`models.planes`).
 
 To add a network, write a Linen module and add it to `REGISTRY`. It needs a field `out_channels`, an
 attribute `stride` and `__call__(x_BHWC, *, train)`, which maps inputs centered on 0, with sides
 that are multiples of `stride`, to outputs of the same size. Its other fields of simple types are
 options of `model.name`, as in `dncnn:depth=17` (see `n2n_jax.runtime.choices`), except for `dtype`,
 `plain` and `remat`, which the keys `model.dtype`, `model.convolutions` and `model.remat` set where
-a network has them. Two attributes are optional: with `halo`, large images are denoised in tiles
+a network has them. These attributes are optional: with `halo`, large images are denoised in tiles
 (see `n2n_jax.models.geometry.Geometry`); `last_layer` names the layer whose weights may start at
-zero.
+zero; with `has_branch`, auxiliary planes come as `planes_BHWP` (None if there are none) instead of
+as further channels of the input; with `has_pyramid`, the network returns `Outputs`.
 """
 
 import contextlib
@@ -24,11 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from n2n_jax.models import initializers, pretrained
+from n2n_jax.models import initializers, planes, pretrained
 from n2n_jax.models.dncnn import DnCNN
 from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.nafnet import NAFNET_M, NAFNET_S, NAFNET_XS, NAFNet
 from n2n_jax.models.noise_units import REACH, NoiseUnits
+from n2n_jax.models.outputs import Outputs, as_outputs
 from n2n_jax.models.red30 import RED30
 from n2n_jax.models.resnet50 import ResNet50UNet
 from n2n_jax.models.resunet import ResUNet
@@ -61,28 +63,56 @@ class Restorer(nn.Module):
 
     Attributes:
       network: the wrapped network.
+      channels: of an image; further ones of the input are planes, see `n2n_jax.models.planes`.
       residual: whether the network predicts a correction of the noisy image instead of the image.
       units: units in which the network sees the noise; None if the noise is unknown.
       precision: of its products, see `with_precision`.
     """
 
     network: nn.Module
+    channels: int
     residual: bool = False
     units: NoiseUnits | None = None
     precision: str = 'default'
 
+    def __call__(self, noisy_BHWI: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps noisy images in [0, 1] to denoised ones, (B, H, W, C) float32, not clipped."""
+        return self.outputs(noisy_BHWI, train=train).image_BHWC
+
     @nn.compact
-    def __call__(self, noisy_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Maps noisy images in [0, 1] to denoised ones, same shape, float32, not clipped."""
-        _, h, w, _ = noisy_BHWC.shape
+    def outputs(self, noisy_BHWI: jax.Array, *, train: bool = False) -> Outputs:
+        """Returns all answers; the coarse ones have ceil(H / stride) rows, likewise columns."""
+        _, h, w, _ = noisy_BHWI.shape
         padding = ((0, 0), (0, -h % self.network.stride), (0, -w % self.network.stride), (0, 0))
-        padded_BHWC = jnp.pad(noisy_BHWC, padding, mode='reflect')
+        padded_BHWI = jnp.pad(noisy_BHWI, padding, mode='reflect')
+        padded_BHWC, planes_BHWP = planes.split(padded_BHWI, self.channels)
         input_BHWC = padded_BHWC - 0.5 if self.units is None else self.units.view(padded_BHWC)
         with with_precision(self.precision):
-            output_BHWC = self.network(input_BHWC, train=train)[:, :h, :w]
+            answer = as_outputs(self._answer(input_BHWC, planes_BHWP, train=train))
+        noisy_BHWC, _ = planes.split(noisy_BHWI, self.channels)
+        return Outputs(
+            self._image(answer.image_BHWC[:, :h, :w], noisy_BHWC if self.residual else None),
+            # Not as corrections: a coarse answer cannot know the noise of one pixel.
+            {
+                stride: self._image(coarse_BHWC[:, : -(-h // stride), : -(-w // stride)], None)
+                for stride, coarse_BHWC in answer.coarse.items()
+            },
+        )
+
+    def _answer(
+        self, input_BHWC: jax.Array, planes_BHWP: jax.Array | None, *, train: bool
+    ) -> jax.Array | Outputs:
+        if getattr(self.network, 'has_branch', False):
+            return self.network(input_BHWC, planes_BHWP=planes_BHWP, train=train)
+        if planes_BHWP is not None:
+            input_BHWC = jnp.concatenate([input_BHWC, planes_BHWP], axis=-1)
+        return self.network(input_BHWC, train=train)
+
+    def _image(self, answer_BHWC: jax.Array, noisy_BHWC: jax.Array | None) -> jax.Array:
+        """Returns an answer in [0, 1]; without a noisy image it is not a correction."""
         if self.units is not None:
-            return self.units.restored(output_BHWC, noisy_BHWC if self.residual else None)
-        return output_BHWC + (noisy_BHWC if self.residual else 0.5)
+            return self.units.restored(answer_BHWC, noisy_BHWC)
+        return answer_BHWC + (0.5 if noisy_BHWC is None else noisy_BHWC)
 
 
 def with_precision(name: str) -> contextlib.AbstractContextManager[None]:
@@ -118,6 +148,7 @@ def build(config: ModelConfig) -> Restorer:
     )
     return Restorer(
         network,
+        channels=config.channels,
         residual=config.residual,
         units=NoiseUnits.of(config),
         precision=config.precision,
@@ -152,11 +183,17 @@ def check_settings(config: ModelConfig) -> None:
             'model.encoder_weights needs a network with a ResNet encoder and batch norm, such as '
             f'model.name=resnet50:norm=batch, not {config.name}.'
         )
+    planes.given(config)
 
 
 def has_batch_norm(config: ModelConfig) -> bool:
     """Checks whether the network normalizes by the statistics of the batch."""
     return 'batch_stats' in jax.eval_shape(functools.partial(init, config), jax.random.key(0))
+
+
+def has_pyramid(config: ModelConfig) -> bool:
+    """Checks whether the network has coarser answers, see `Outputs`."""
+    return getattr(build(config).network, 'has_pyramid', False)
 
 
 def geometry_of(config: ModelConfig) -> Geometry:
@@ -182,9 +219,9 @@ def stand_in(config: ModelConfig) -> np.ndarray:
 def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     """Draws initial variables: {'params': ...}, and 'batch_stats' if the network has any."""
     model = build(config)
-    side = model.network.stride
+    side, shown = model.network.stride, config.channels + planes.num_shown(config)
     with initializers.law(config.init):
-        variables = dict(model.init(key, jnp.zeros((1, side, side, config.channels))))
+        variables = dict(model.init(key, jnp.zeros((1, side, side, shown))))
     last = getattr(model.network, 'last_layer', '')
     if config.zero_last and config.residual and last:
         network = variables['params']['network']
@@ -193,9 +230,9 @@ def init(config: ModelConfig, key: jax.Array) -> dict[str, Any]:
     return variables
 
 
-def denoise(model: Restorer, variables: Any, noisy_BHWC: jax.Array) -> jax.Array:
+def denoise(model: Restorer, variables: Any, noisy_BHWI: jax.Array) -> jax.Array:
     """Applies a network to images in [0, 1]; returns (B, H, W, C), float32, not clipped."""
-    denoised_BHWC: Any = model.apply(variables, noisy_BHWC)  # Flax's type covers `mutable` too
+    denoised_BHWC: Any = model.apply(variables, noisy_BHWI)  # Flax's type covers `mutable` too
     return denoised_BHWC
 
 

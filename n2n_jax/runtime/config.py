@@ -40,6 +40,14 @@ class ModelConfig:
         'numbers only for captures',
         Bounds(1, MOST_CHANNELS),
     )
+    planes: str = field(
+        '',
+        'what the network is shown beside the noisy image, such as depth:1,normal:3: names and '
+        'channels of planes that data.train and eval.sets have, see guided: there',
+    )
+    noise_map: bool = field(
+        False, 'show the network the level of the noise of its input as a further plane'
+    )
     residual: bool = field(True, 'predict the noise instead of the image')
     dtype: str = field(
         'float32',
@@ -97,8 +105,8 @@ class DataConfig:
 
     train: str = field(
         'dead_leaves:200',
-        'sources of clean images, comma-separated: dead_leaves[:NUMBER], photos, folder:PATH or '
-        'tfds:NAME/SPLIT',
+        'sources of clean images, comma-separated: dead_leaves[:NUMBER], photos, folder:PATH, '
+        'tfds:NAME/SPLIT, or with planes guided:PATH,NAME=PATH',
     )
     crop: int = field(64, 'side of the square crops, in pixels', at_least(1))
     batch_size: int = field(4, 'crops per step, over all devices', at_least(1))
@@ -175,6 +183,11 @@ class OptimConfig:
     )
     loss_weights: str = field(
         '', 'file of the weights of a VGG-16 for the loss vgg (.npz, names of torchvision or Keras)'
+    )
+    pyramid: float = field(
+        0.0,
+        'weight of the loss of each coarser answer, for networks that have them (rednet)',
+        at_least(0),
     )
     name: str = field(
         'adam',

@@ -16,6 +16,7 @@ def check_together(config: 'Config') -> None:
     """
     _check_lengths(config)
     _check_model(config)
+    _check_planes(config)
     if config.noise.realizations:
         _check_realizations(config)
     if config.train.patience:
@@ -52,6 +53,17 @@ def _check_model(config: 'Config') -> None:
         raise UserError(
             'model.encoder_weights and model.init_from are mutually exclusive: set only one.'
         )
+
+
+def _check_planes(config: 'Config') -> None:
+    for key, value, off in (
+        ('model.planes', config.model.planes, "''"),
+        ('model.noise_map', config.model.noise_map, False),
+    ):
+        if value and config.captures.paths:
+            raise UserError(f'{key}={value} needs clean images, not captures: write {key}={off}.')
+        if value and config.noise.realizations:
+            raise UserError(f'{key}={value} needs fresh noise: write noise.realizations=0.')
 
 
 def _check_realizations(config: 'Config') -> None:

@@ -20,11 +20,13 @@ from n2n_jax.data.feeds import Feed, make_feed, placed_captures
 from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.feeds.fixed_noise import realization_feed
 from n2n_jax.data.sources import open_source
+from n2n_jax.data.sources.guided import stacked
 from n2n_jax.data.sources.source import at_least
 from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator, center_crops
 from n2n_jax.evaluate.with_clean import Evaluator
+from n2n_jax.models import planes
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.device_memory import device_bytes, program_bytes, readable
 from n2n_jax.runtime.heartbeat import heartbeat
@@ -204,12 +206,12 @@ def _prepare_images(config: Config, layout: Layout) -> tuple[Feed, Evaluator | N
 def _image_feed(config: Config, layout: Layout) -> Feed:
     skip_bad = config.data.on_bad_file == 'skip'
     source = open_source(config.data.train, skip_bad=skip_bad)
+    source = stacked(source, config.model, f'data.train={config.data.train}')
     source = at_least(source, config.data.crop, skip=skip_bad)
     if config.noise.realizations:
         return realization_feed(source, config, layout)
-    return make_feed(
-        source, config.data, channels=config.model.channels, seed=config.seed, layout=layout
-    )
+    channels = config.model.channels + planes.num_given(config.model)
+    return make_feed(source, config.data, channels=channels, seed=config.seed, layout=layout)
 
 
 def _prepare_captures(

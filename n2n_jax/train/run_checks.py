@@ -13,6 +13,11 @@ def check_new(config: Config) -> None:
       UserError: the network ignores an option, or a combination would change the run's result.
     """
     models.check_settings(config.model)
+    if config.optim.pyramid and not models.has_pyramid(config.model):
+        raise UserError(
+            f'optim.pyramid={config.optim.pyramid} needs a network with coarser answers, such as '
+            f'model.name=rednet, not {config.model.name}: write optim.pyramid=0.'
+        )
     schedules.shape_of(config)
     if optimizers.averages(config) and config.optim.ema_decay > 0:
         raise UserError(

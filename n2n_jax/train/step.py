@@ -1,6 +1,6 @@
 """The training step: its state and its update, pure and jitted.
 
-K steps of a dispatch, B batch, H height, W width, C channels.
+K steps of a dispatch, B batch, H height, W width, C channels, I channels with auxiliary planes.
 """
 
 import dataclasses
@@ -15,8 +15,9 @@ import optax
 
 from n2n_jax import models
 from n2n_jax.data.feeds import Batch, Feed
+from n2n_jax.models import planes
 from n2n_jax.runtime import random_keys
-from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.config import Config, OptimConfig
 from n2n_jax.runtime.parallel import Layout
 from n2n_jax.train import loss_choice, losses, optimizers, schedules
 from n2n_jax.train.schedules import Schedule
@@ -85,7 +86,7 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
     It does one update for each step of the inputs. The state is donated.
     """
     model, shape = models.build(config.model), schedules.shape_of(config)
-    gradients = _make_gradients(model, losses.make(task.loss_name), config.optim.accumulate)
+    gradients = _make_gradients(model, losses.make(task.loss_name), config.optim)
 
     def one_step(
         state: TrainState, constants: Any, inputs: Any
@@ -134,29 +135,39 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
 
 
 def _make_gradients(
-    model: models.Restorer, objective: losses.Objective, num_parts: int
+    model: models.Restorer, objective: losses.Objective, config: OptimConfig
 ) -> Gradients:
     """Returns a function that computes the loss, the other variables and the gradients.
 
     Args:
       model: the network.
       objective: the loss of its answers.
-      num_parts: how many parts a batch is cut into to save memory.
+      config: supplies the weight of the coarse answers, and the parts that a batch is cut into.
     """
+    num_parts = config.accumulate
 
     def loss_and_stats(
         params: Any, rest: Any, pair: Batch, progress: jax.Array, arrays: Any
     ) -> tuple[jax.Array, Any]:
-        noisy_BHWC, target_BHWC, mask_BHWC = pair
-        denoised_BHWC, rest = model.apply(
-            {'params': params, **rest}, noisy_BHWC, train=True, mutable=list(rest)
+        noisy_BHWI, target_BHWC, mask_BHWC = pair
+        answers, rest = model.apply(
+            {'params': params, **rest},
+            noisy_BHWI,
+            train=True,
+            mutable=list(rest),
+            method=model.outputs,
         )
         if model.units is not None:
+            noisy_BHWC, _ = planes.split(noisy_BHWI, model.channels)
             weights_BHWC = model.units.weights(noisy_BHWC)
             mask_BHWC = weights_BHWC if mask_BHWC is None else mask_BHWC * weights_BHWC
-            denoised_BHWC = model.units.in_units(denoised_BHWC)
+            answers = jax.tree.map(model.units.in_units, answers)
             target_BHWC = model.units.in_units(target_BHWC)
-        loss, num_values = objective(denoised_BHWC, target_BHWC, mask_BHWC, progress, arrays)
+        loss, num_values = objective(answers.image_BHWC, target_BHWC, mask_BHWC, progress, arrays)
+        if config.pyramid:
+            loss += config.pyramid * _coarse_loss(
+                objective, answers.coarse, (target_BHWC, mask_BHWC), progress, arrays
+            )
         return loss, (num_values, rest)
 
     grad_fn = jax.value_and_grad(loss_and_stats, has_aux=True)
@@ -182,6 +193,30 @@ def _make_gradients(
         return loss, rest, grads
 
     return gradients
+
+
+def _coarse_loss(
+    objective: losses.Objective,
+    coarse: dict[int, jax.Array],
+    target_and_mask: tuple[jax.Array, jax.Array | None],
+    progress: jax.Array,
+    arrays: Any,
+) -> jax.Array:
+    """Returns the sum of the losses of the coarse answers (Jiang et al. 2018, equation 2).
+
+    Their targets are single pixels, not means of several: the mean of noisy values only keeps the
+    statistic that L2 learns, and a mask would have to be averaged too.
+    """
+    total = jnp.float32(0)
+    for stride, answer_BHWC in coarse.items():
+        pick = functools.partial(_every_pixel_of, stride)
+        target_BHWC, mask_BHWC = jax.tree.map(pick, target_and_mask)
+        total += objective(answer_BHWC, target_BHWC, mask_BHWC, progress, arrays)[0]
+    return total
+
+
+def _every_pixel_of(stride: int, image_BHWC: jax.Array) -> jax.Array:
+    return image_BHWC[:, ::stride, ::stride]
 
 
 def _updated(

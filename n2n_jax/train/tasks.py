@@ -1,6 +1,7 @@
 """Tasks: how the noisy pairs of a step are made, and the loss that they need.
 
-B batch, H height, W width, C channels; h, w half of the height and width.
+B batch, H height, W width, C channels, I channels with auxiliary planes (see
+`n2n_jax.models.planes`); h, w half of the height and width.
 """
 
 import dataclasses
@@ -9,10 +10,12 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from n2n_jax import corruptions
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.feeds import Batch
+from n2n_jax.models import noise_level, planes
 from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.errors import UserError
@@ -71,11 +74,15 @@ class SyntheticNoise:
       input_corruptor: makes the network's input.
       target_corruptor: makes its target; None for clean targets.
       loss_name: a loss, see `losses.make`.
+      channels: of an image; further ones of a crop are planes.
+      noise_map: whether the network is shown the level of the noise of its input.
     """
 
     input_corruptor: Corruptor
     target_corruptor: Corruptor | None
     loss_name: str
+    channels: int
+    noise_map: bool = False
 
     @property
     def description(self) -> str:
@@ -89,14 +96,22 @@ class SyntheticNoise:
         return self.target_corruptor is not None
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
-        """Corrupts the clean crops twice, independently."""
+        """Corrupts the clean crops twice, independently; their planes stay as they are."""
+        clean_BHWC, planes_BHWP = planes.split(batch.input_BHWI, self.channels)
         key = random_keys.key_for(now.seed, random_keys.CORRUPTION_INPUT, now.step)
-        noisy_BHWC = self.input_corruptor.sample(key, batch.input_BHWC).image_BHWC
+        noisy_BHWC = self.input_corruptor.sample(key, clean_BHWC).image_BHWC
+        input_BHWI = noisy_BHWC
+        if planes_BHWP is not None:
+            input_BHWI = jnp.concatenate([input_BHWI, planes_BHWP], axis=-1)
+        if self.noise_map:
+            level_B = noise_level.rms(noisy_BHWC - clean_BHWC)
+            input_BHWI = noise_level.with_plane(input_BHWI, level_B)
+        clean_BHWC, _ = planes.split(batch.target_BHWC, self.channels)
         if self.target_corruptor is None:
-            return Batch(noisy_BHWC, batch.target_BHWC)
+            return Batch(input_BHWI, clean_BHWC)
         key = random_keys.key_for(now.seed, random_keys.CORRUPTION_TARGET, now.step)
-        target = self.target_corruptor.sample(key, batch.target_BHWC)
-        return Batch(noisy_BHWC, target.image_BHWC, target.mask_BHWC)
+        target = self.target_corruptor.sample(key, clean_BHWC)
+        return Batch(input_BHWI, target.image_BHWC, target.mask_BHWC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +168,7 @@ class SingleImages:
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
         """Returns two images of half the size; the target is corrected for its other position."""
-        noisy_BHWC, mask_BHWC = batch.input_BHWC, batch.mask_BHWC
+        noisy_BHWC, mask_BHWC = batch.input_BHWI, batch.mask_BHWC
         key = random_keys.key_for(now.seed, random_keys.NEIGHBORS, now.step)
         choice_Bhw = neighbor_pairs.choose(key, *noisy_BHWC.shape[:3])
         first_BhwC, second_BhwC = neighbor_pairs.split(noisy_BHWC, choice_Bhw)
@@ -196,10 +211,12 @@ def make_task(config: Config) -> Task:
         return CapturePairs(loss_name, config.captures.pairing)
     of_input = corruptions.parse(config.noise.input)
     target = None if config.target_spec == CLEAN else corruptions.parse(config.target_spec)
-    loss_name = loss_choice.choose(loss_name, target)
+    loss_name, channels = loss_choice.choose(loss_name, target), config.model.channels
     if config.noise.realizations:
-        return FixedNoise(of_input, target, loss_name, config.noise.realizations)
-    return SyntheticNoise(of_input, target, loss_name)
+        return FixedNoise(
+            of_input, target, loss_name, channels, realizations=config.noise.realizations
+        )
+    return SyntheticNoise(of_input, target, loss_name, channels, config.model.noise_map)
 
 
 def _warn_of_captures(loss_name: str) -> None:

@@ -120,7 +120,7 @@ def test_the_step_has_the_gradient_of_equation_6_and_none_through_the_denoised_i
     inputs = feed.inputs(2, 1)
     model = models.build(config.model)
     gamma = neighbor_pairs.gamma_at(0.5)
-    noisy = feed.batch(feed.constants, inputs[0]).input_BHWC
+    noisy = feed.batch(feed.constants, inputs[0]).input_BHWI
     key = random_keys.key_for(config.seed, random_keys.NEIGHBORS, 2)
     choice = neighbor_pairs.choose(key, *noisy.shape[:3])
 
@@ -167,7 +167,7 @@ def test_the_feed_gives_single_captures():
     feed = CaptureFeed(
         placed_captures.place([image], layout, pairing='1:1'), data, seed=0, layout=layout
     )
-    crops = np.asarray(feed.batch(feed.constants, feed.inputs(0, 1)[0]).input_BHWC)
+    crops = np.asarray(feed.batch(feed.constants, feed.inputs(0, 1)[0]).input_BHWI)
     assert crops.shape == (4, 8, 8, 1)
     assert np.isin(crops, image).all()
     assert (np.sort(np.abs(crops[:, 0, 0] - crops[:, 0, 1]).ravel())[[0, -1]] == [1, 10]).all()

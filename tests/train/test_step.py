@@ -124,7 +124,7 @@ def test_input_and_target_noise_are_independent():
     config = tiny_config(**{'data.crop': 64, 'noise.input': 'gaussian:25'})
     _, _, feed = setup(config)
     batch = feed.batch(feed.constants, feed.inputs(0, 1)[0])
-    clean = batch.input_BHWC
+    clean = batch.input_BHWI
     noisy, target, mask = make_task(config).pair(batch, moment(0))
     a, b = np.asarray(noisy - clean).ravel(), np.asarray(target - clean).ravel()
     assert mask is None

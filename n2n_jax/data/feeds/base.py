@@ -1,6 +1,7 @@
 """What every feed of a training step shares: its interface, and crops cut on the device.
 
-K steps of a dispatch, B batch, H height, W width, C channels, N images, P pixels of all images.
+K steps of a dispatch, B batch, H height, W width, C channels, I channels with auxiliary planes (see
+`n2n_jax.models.planes`), N images, P pixels of all images.
 """
 
 import abc
@@ -22,12 +23,13 @@ class Batch(NamedTuple):
     """The crops of one step, as a feed hands them to the task, and as the task hands them on.
 
     Attributes:
-      input_BHWC: what the network sees, float32. From a feed of clean images: the clean crop.
-      target_BHWC: what its answer is compared with. From a feed of clean images: the clean crop.
+      input_BHWI: what the network sees, float32. From a feed of clean images: the clean crop, and
+        its planes.
+      target_BHWC: what its answer is compared with. From a feed of clean images: as `input_BHWI`.
       mask_BHWC: 1 where the target was observed, else 0; None: everywhere.
     """
 
-    input_BHWC: jax.Array
+    input_BHWI: jax.Array
     target_BHWC: jax.Array
     mask_BHWC: jax.Array | None = None
 

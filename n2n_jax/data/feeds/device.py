@@ -49,5 +49,5 @@ class DeviceFeed(PlannedFeed):
 
     def batch(self, constants: Any, inputs: Any) -> Batch:
         """Clean crops, cut out of the pixels on the device."""
-        clean_BHWC = unit_range(cut_crops(constants, inputs, crop=self._config.crop))
-        return Batch(clean_BHWC, clean_BHWC)
+        clean_BHWI = unit_range(cut_crops(constants, inputs, crop=self._config.crop))
+        return Batch(clean_BHWI, clean_BHWI)

@@ -90,5 +90,5 @@ class StreamFeed:
 
     def batch(self, constants: Any, inputs: Any) -> Batch:
         """The clean crops of one step; they are the inputs, so `constants` is empty."""
-        clean_BHWC = unit_range(inputs)
-        return Batch(clean_BHWC, clean_BHWC)
+        clean_BHWI = unit_range(inputs)
+        return Batch(clean_BHWI, clean_BHWI)

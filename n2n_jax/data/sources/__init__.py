@@ -3,6 +3,7 @@
   dead_leaves[:NUMBER]     synthetic images, generated once and cached; no download
   photos                   the photographs in the scikit-image package; no download
   folder:PATH              a folder of images, searched recursively
+  guided:PATH,NAME=PATH    a folder of images and a folder of files of the same names for each plane
   tfds:NAME/SPLIT          a TensorFlow Datasets data set, such as tfds:bsds500/train+test
 
 To add a source, write a module and add it to `REGISTRY`.
@@ -12,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from n2n_jax.data.sources import dead_leaves, folder, photos, tfds_source
+from n2n_jax.data.sources import dead_leaves, folder, guided, photos, tfds_source
 from n2n_jax.data.sources.source import ArraySource, Concatenated, ImageSource
 from n2n_jax.runtime.errors import UserError, did_you_mean
 from n2n_jax.runtime.progress import ProgressLine
@@ -45,6 +46,10 @@ def _folder(argument: str, skip_bad: bool) -> ImageSource:
     return folder.FolderSource(Path(argument).expanduser(), skip_bad=skip_bad)
 
 
+def _guided(argument: str, skip_bad: bool) -> ImageSource:
+    return guided.GuidedSource(argument, skip_bad=skip_bad)
+
+
 def _tfds(argument: str, skip_bad: bool) -> ImageSource:
     del skip_bad  # TFDS stores only images that it could decode
     return tfds_source.TfdsImages(argument)
@@ -54,6 +59,7 @@ REGISTRY: dict[str, Callable[[str, bool], ImageSource]] = {
     'dead_leaves': _dead_leaves,
     'photos': _photos,
     'folder': _folder,
+    'guided': _guided,
     'tfds': _tfds,
 }
 
@@ -96,7 +102,8 @@ def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSour
         name, source = match.groups()
         if name is None:
             kind, _, argument = source.partition(':')
-            name = argument.split('/')[0] if kind == 'tfds' else Path(argument).name or kind
+            folder = argument.split(',')[0] if kind == 'guided' else argument
+            name = argument.split('/')[0] if kind == 'tfds' else Path(folder).name or kind
         if name in sets:
             raise UserError(f"Two image sets are called '{name}': name them with NAME=SOURCE.")
         sets[name] = _open_one(source, skip_bad)

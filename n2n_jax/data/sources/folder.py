@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from n2n_jax.data.sources.source import ImageSource
 from n2n_jax.images import image_io
 from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 
-class FolderSource:
+class FolderSource(ImageSource):
     """Images of a folder in natural order, named by their path inside it.
 
     Args:

@@ -3,9 +3,9 @@
 H height, W width, C channels.
 """
 
+import abc
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -17,25 +17,31 @@ _log = logging.getLogger(__name__)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class ImageSource(Protocol):
+class ImageSource(abc.ABC):
     """An indexed set of images.
 
     Attributes:
       names: one per image, unique within the source; for display only.
+      planes: names of the auxiliary planes that every image has; none in most sources.
     """
 
-    @property
-    def names(self) -> Sequence[str]:
-        """See above."""
+    names: Sequence[str]
+    planes: Sequence[str] = ()
 
+    @abc.abstractmethod
     def size(self, i: int) -> tuple[int, int]:
         """Returns (H, W) of image i, without decoding it if possible."""
 
+    @abc.abstractmethod
     def read(self, i: int) -> np.ndarray:
         """Reads image i: (H, W, 1 or 3), uint8, or float32 in [0, 1] if 8 bits do not suffice."""
 
+    def read_plane(self, i: int, name: str) -> np.ndarray:
+        """Reads a plane of image i, as `read`."""
+        raise KeyError(name)
 
-class ArraySource:
+
+class ArraySource(ImageSource):
     """Images in memory, by name."""
 
     def __init__(self, images: dict[str, np.ndarray]):
@@ -51,12 +57,14 @@ class ArraySource:
         return self._images[i]
 
 
-class Concatenated:
+class Concatenated(ImageSource):
     """Several sources, one after the other."""
 
     def __init__(self, sources: Sequence[ImageSource]):
         self._members = [(source, i) for source in sources for i in range(len(source.names))]
         self.names = [source.names[i] for source, i in self._members]
+        shared = set.intersection(*(set(source.planes) for source in sources))
+        self.planes = sorted(shared)
 
     def size(self, i: int) -> tuple[int, int]:
         """Returns (H, W) of image i."""
@@ -68,13 +76,19 @@ class Concatenated:
         source, j = self._members[i]
         return source.read(j)
 
+    def read_plane(self, i: int, name: str) -> np.ndarray:
+        """Reads a plane of image i."""
+        source, j = self._members[i]
+        return source.read_plane(j, name)
 
-class Subset:
+
+class Subset(ImageSource):
     """The images of a source at some indices."""
 
     def __init__(self, source: ImageSource, indices: list[int]):
         self._source, self._indices = source, indices
         self.names = [source.names[index] for index in indices]
+        self.planes = source.planes
 
     def size(self, i: int) -> tuple[int, int]:
         """Returns (H, W) of image i."""
@@ -83,6 +97,10 @@ class Subset:
     def read(self, i: int) -> np.ndarray:
         """Reads image i."""
         return self._source.read(self._indices[i])
+
+    def read_plane(self, i: int, name: str) -> np.ndarray:
+        """Reads a plane of image i."""
+        return self._source.read_plane(self._indices[i], name)
 
 
 def with_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:

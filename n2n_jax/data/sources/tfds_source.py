@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from n2n_jax.data.sources.source import ImageSource
 from n2n_jax.images.natural_sort import natural_key
 from n2n_jax.runtime.errors import UserError
 
@@ -28,7 +29,7 @@ _ID_FEATURES = ('id', 'file_name', 'image/filename')
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
-class TfdsImages:
+class TfdsImages(ImageSource):
     """Images of some splits of a prepared TFDS data set; an `ImageSource`.
 
     TFDS stores images in hash order, so they are named by their id and sorted by it in natural

@@ -8,7 +8,7 @@ from n2n_jax import corruptions
 from n2n_jax.data import feeds
 from n2n_jax.data import sources as data
 from n2n_jax.data.feeds import DeviceFeed, StreamFeed, make_feed, sampler
-from n2n_jax.data.sources.source import ArraySource, at_least, with_channels
+from n2n_jax.data.sources.source import ArraySource, ImageSource, at_least, with_channels
 from n2n_jax.images import image_io
 from n2n_jax.runtime.config import DataConfig
 from n2n_jax.runtime.errors import UserError
@@ -76,8 +76,8 @@ def test_both_feeds_give_the_same_batches_on_any_number_of_devices(image_folder,
     )
     for feed in feeds:
         inputs = jax.tree.map(lambda x: x[1], feed.inputs(4, 2))
-        crops = jax.jit(feed.batch)(feed.constants, inputs).input_BHWC
-        want = reference.batch(reference.constants, reference.inputs(5, 1)[0]).input_BHWC
+        crops = jax.jit(feed.batch)(feed.constants, inputs).input_BHWI
+        want = reference.batch(reference.constants, reference.inputs(5, 1)[0]).input_BHWI
         np.testing.assert_array_equal(crops, want)
         assert crops.dtype == np.float32
         assert crops.shape == (8, 16, 16, 3)
@@ -96,7 +96,7 @@ def test_a_set_too_large_for_the_device_is_trained_on_the_very_same_noisy_images
         noisy = jax.jit(
             lambda constants, inputs, feed=feed: (
                 corruptor.sample(
-                    jax.random.key(0), feed.batch(constants, inputs).input_BHWC
+                    jax.random.key(0), feed.batch(constants, inputs).input_BHWI
                 ).image_BHWC
             )
         )
@@ -109,7 +109,7 @@ def test_crops_are_cut_out_of_the_images(image_folder):
     layout = make_layout(8, jax.devices()[:1])
     config = DataConfig(crop=16, batch_size=8)
     feed = DeviceFeed(source, config, channels=3, seed=0, layout=layout)
-    batch = np.asarray(feed.batch(feed.constants, feed.inputs(0, 1)[0]).input_BHWC)
+    batch = np.asarray(feed.batch(feed.constants, feed.inputs(0, 1)[0]).input_BHWI)
     sizes = np.array([source.size(i) for i in range(len(source.names))])
     plan = sampler.crops_of_step(0, sizes, seed=0, batch_size=8, crop=16, augment=True)
     for b in range(8):
@@ -130,7 +130,7 @@ def test_a_stream_goes_on_where_it_is_asked_to(image_folder):
     np.testing.assert_array_equal(resumed.inputs(2, 2), np.concatenate(straight[2:]))
 
 
-class Mixed:
+class Mixed(ImageSource):
     """Three images of 8 bits and a last one of more."""
 
     names = ('a', 'b', 'c', 'deep')
