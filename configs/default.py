@@ -43,12 +43,12 @@ def get_config(variant: str = '') -> ConfigDict:
     return config
 
 
-def with_resnet50(config: ConfigDict, variant: str) -> ConfigDict:
-    """Changes the experiment from the U-Net to the ResNet-50."""
-    config.model.name = 'resnet50'
+def with_resnet(config: ConfigDict, variant: str, depth: int = 50) -> ConfigDict:
+    """Changes the experiment from the U-Net to one with a ResNet encoder."""
+    config.model.name = f'resnet{depth}'
     config.model.residual = True
     if 'quick' in variants_of(variant):
-        # Tuned for each network: docs/results/README.md, 'ResNet-50 against the U-Net'.
+        # Tuned for ResNet-50 and the U-Net: docs/results/README.md, 'ResNet-50 against the U-Net'.
         config.optim.learning_rate = 4e-3
     return config
 

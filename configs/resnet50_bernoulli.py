@@ -14,4 +14,4 @@ from configs import default, unet_bernoulli
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    return default.with_resnet50(unet_bernoulli.get_config(variant), variant)
+    return default.with_resnet(unet_bernoulli.get_config(variant), variant)

@@ -13,4 +13,4 @@ from configs import default, unet_gauss
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    return default.with_resnet50(unet_gauss.get_config(variant), variant)
+    return default.with_resnet(unet_gauss.get_config(variant), variant)

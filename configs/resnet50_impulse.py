@@ -14,7 +14,7 @@ from configs import default, unet_impulse
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    config = default.with_resnet50(unet_impulse.get_config(variant), variant)
+    config = default.with_resnet(unet_impulse.get_config(variant), variant)
     if 'quick' in variant:
         config.optim.learning_rate = 2e-3  # with L0 it diverges at the 4e-3 of the other configs
     return config

@@ -13,7 +13,7 @@ from configs import default, unet_text
 
 
 def get_config(variant: str = '') -> ConfigDict:
-    config = default.with_resnet50(unet_text.get_config(variant), variant)
+    config = default.with_resnet(unet_text.get_config(variant), variant)
     if 'quick' in variant:
         config.optim.learning_rate = 2e-3  # with L1 it diverges at the 4e-3 of the other configs
     return config

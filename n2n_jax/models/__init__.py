@@ -32,7 +32,7 @@ from n2n_jax.models.nafnet import NAFNET_M, NAFNET_S, NAFNET_XS, NAFNet
 from n2n_jax.models.noise_units import REACH, NoiseUnits
 from n2n_jax.models.outputs import Outputs, as_outputs
 from n2n_jax.models.red30 import RED30
-from n2n_jax.models.resnet50 import ResNet50UNet
+from n2n_jax.models.resnet import ResNetUNet
 from n2n_jax.models.resunet import ResUNet
 from n2n_jax.models.resunet_epfl import EPFLResUNet
 from n2n_jax.models.unet import UNet
@@ -43,7 +43,10 @@ from n2n_jax.runtime.errors import UserError
 
 REGISTRY: dict[str, choices.Maker] = {
     'unet': UNet,
-    'resnet50': ResNet50UNet,
+    'resnet34': functools.partial(ResNetUNet, depth=34),
+    'resnet50': functools.partial(ResNetUNet, depth=50),
+    'resnet101': functools.partial(ResNetUNet, depth=101),
+    'resnet152': functools.partial(ResNetUNet, depth=152),
     'dncnn': DnCNN,
     'red30': RED30,
     'resunet': ResUNet,
@@ -237,7 +240,7 @@ def denoise(model: Restorer, variables: Any, noisy_BHWI: jax.Array) -> jax.Array
 
 
 def with_encoder(path: Path, variables: dict[str, Any]) -> dict[str, Any]:
-    """Returns the variables of a ResNet-50 with encoder weights read from a file.
+    """Returns the variables of a ResNet U-Net with encoder weights read from a file.
 
     Raises:
       UserError: see `n2n_jax.models.pretrained.load_encoder`.

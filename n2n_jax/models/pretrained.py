@@ -1,7 +1,8 @@
-"""Loads ImageNet weights for the ResNet-50 encoder from a local file with torchvision's names."""
+"""Loads ImageNet weights for the ResNet encoders from a local file with torchvision's names."""
 
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from n2n_jax.models.resnet import LAYOUTS, Layout
 from n2n_jax.runtime.errors import UserError
 
 _LEAVES = {
@@ -21,10 +23,10 @@ _LEAVES = {
 
 
 def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces the encoder of a `ResNet50UNet(norm='batch')` with weights from a file.
+    """Replaces the encoder of a `ResNetUNet(norm='batch')` with weights from a file.
 
     The weights are copied unchanged: the network itself normalizes its input to the mean and
-    standard deviation of ImageNet (see `ResNet50`), so it computes exactly the features that the
+    standard deviation of ImageNet (see `ResNet`), so it computes exactly the features that the
     weights were trained for, borders included.
 
     Args:
@@ -37,25 +39,33 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
 
     Raises:
       UserError: the network has no batch norm; the file is missing, unreadable or in another
-        format; an entry is missing, not finite or has the wrong shape.
+        format; its weights are those of another encoder; an entry is missing, not finite or has the
+        wrong shape.
     """
     path = Path(path)
     params = variables['params']
     if 'encoder' not in params or 'encoder' not in variables.get('batch_stats', {}):
         raise UserError(
             'Pretrained weights need the batch norm that they were trained with: set '
-            'model.name=resnet50:norm=batch.'
+            f'model.name=resnet{_depth(torch_names(params.get("encoder", {}))) or 50}:norm=batch.'
         )
     arrays = _read(path)
     collections = {name: variables[name]['encoder'] for name in ('params', 'batch_stats')}
     expected = traverse_util.flatten_dict(collections)
     names = {key: _torch_name(key[1:]) for key in expected}
+    depth, depth_of_file = _depth(names.values()), _depth(arrays)
+    if depth_of_file not in (None, depth):
+        raise UserError(
+            f'{path} holds the weights of a ResNet-{depth_of_file}, but the encoder is a '
+            f'ResNet-{depth}: write model.name=resnet{depth_of_file}:norm=batch, or give a file '
+            'of its weights.'
+        )
 
     missing = sorted(name for name in names.values() if name not in arrays)
     if missing:
         raise UserError(
-            f'{path} lacks {len(missing)} of the {len(names)} arrays of a ResNet-50, the first is '
-            f"'{missing[0]}'. The names must be those of torchvision."
+            f'{path} lacks {len(missing)} of the {len(names)} arrays of a ResNet-{depth}, the first '
+            f"is '{missing[0]}'. The names must be those of torchvision."
         )
     loaded = {key: _to_flax_layout(arrays[name]) for key, name in names.items()}
     wrong = sorted((names[key], key) for key in loaded if loaded[key].shape != expected[key].shape)
@@ -77,6 +87,22 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
         **variables,
         **{name: {**variables[name], 'encoder': encoder[name]} for name in collections},
     }
+
+
+def torch_names(tree: Mapping[str, Any]) -> list[str]:
+    """Returns torchvision's names of the arrays of an encoder's params or statistics."""
+    return [_torch_name(key) for key in traverse_util.flatten_dict(tree)]
+
+
+def _depth(names: Iterable[str]) -> int | None:
+    """Returns the key of `LAYOUTS` of the encoder with these arrays; None if it is another one."""
+    found = [re.match(r'layer([1-4])\.(\d+)\.(conv3\b)?', name) for name in names]
+    blocks = [0, 0, 0, 0]
+    for match in filter(None, found):
+        stage, block = int(match[1]) - 1, int(match[2])
+        blocks[stage] = max(blocks[stage], block + 1)
+    layout = Layout((*blocks,), bottleneck=any(match and match[3] for match in found))
+    return next((depth for depth, known in LAYOUTS.items() if known == layout), None)
 
 
 def _torch_name(key: tuple[str, ...]) -> str:
@@ -126,5 +152,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             raise UserError(f'{path} is not a readable .safetensors file: {error}') from error
     raise UserError(
         f'{path} is neither .npz nor .safetensors. From PyTorch, save the weights with '
-        "safetensors.torch.save_file(model.state_dict(), 'resnet50.safetensors')."
+        "safetensors.torch.save_file(model.state_dict(), 'resnet.safetensors')."
     )

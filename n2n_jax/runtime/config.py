@@ -31,8 +31,9 @@ class ModelConfig:
 
     name: str = field(
         'unet',
-        'network: unet, resnet50, dncnn, red30, resunet, resunet_epfl, nafnet_xs, nafnet_s, '
-        'nafnet_m or nafnet; with options after a colon, as in dncnn:depth=20,width=64',
+        'network: unet, resnet34, resnet50, resnet101, resnet152, dncnn, red30, resunet, '
+        'resunet_epfl, nafnet_xs, nafnet_s, nafnet_m or nafnet; with options after a colon, as in '
+        'dncnn:depth=20,width=64',
     )
     channels: int = field(
         3,
@@ -67,7 +68,7 @@ class ModelConfig:
     )
     remat: bool = field(False, 'compute activations twice to save memory: same numbers, but slower')
     encoder_weights: str = field(
-        '', 'file of ImageNet weights for resnet50 with batch norm (.npz, .safetensors)'
+        '', 'file of ImageNet weights for a ResNet encoder with batch norm (.npz, .safetensors)'
     )
     init: str = field(
         'he',

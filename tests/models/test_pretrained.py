@@ -7,51 +7,75 @@ import pytest
 import safetensors.numpy
 
 from n2n_jax import models
-from n2n_jax.models.pretrained import load_encoder
-from n2n_jax.models.resnet50 import IMAGENET_MEAN, IMAGENET_STD, ResNet50, ResNet50UNet
+from n2n_jax.models.pretrained import load_encoder, torch_names
+from n2n_jax.models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet, ResNetUNet
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
-BLOCKS = [
-    (f'layer{stage}.{block}', 64 * 2 ** (stage - 1), stage, block)
-    for stage, depth in ((1, 3), (2, 4), (3, 6), (4, 3))
-    for block in range(depth)
-]
+STAGES = {34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def _random_torch_weights(seed=0):
-    """A ResNet-50's state_dict, derived from the architecture, not from our network."""
-    rng = np.random.default_rng(seed)
-    weights = {}
+def _blocks(depth):
+    return [
+        (f'layer{stage}.{block}', 64 * 2 ** (stage - 1), stage, block)
+        for stage, number in enumerate(STAGES[depth], start=1)
+        for block in range(number)
+    ]
+
+
+def _torch_shapes(depth):
+    """The shapes in a ResNet's state_dict, derived from the architecture, not from our network."""
+    shapes = {}
 
     def conv(name, num_out, num_in, size):
-        scale = np.sqrt(2 / (num_in * size * size))
-        kernel = rng.standard_normal((num_out, num_in, size, size), np.float32)
-        weights[f'{name}.weight'] = kernel * np.float32(scale)
+        shapes[f'{name}.weight'] = (num_out, num_in, size, size)
 
     def batch_norm(name, num_channels):
-        weights[f'{name}.weight'] = rng.uniform(0.5, 1.5, num_channels).astype(np.float32)
-        weights[f'{name}.bias'] = rng.normal(0, 0.2, num_channels).astype(np.float32)
-        weights[f'{name}.running_mean'] = rng.normal(0, 0.2, num_channels).astype(np.float32)
-        weights[f'{name}.running_var'] = rng.uniform(0.5, 2, num_channels).astype(np.float32)
-        weights[f'{name}.num_batches_tracked'] = np.array(7)
+        for leaf in ('weight', 'bias', 'running_mean', 'running_var'):
+            shapes[f'{name}.{leaf}'] = (num_channels,)
+        shapes[f'{name}.num_batches_tracked'] = ()
 
     conv('conv1', 64, 3, 7)
     batch_norm('bn1', 64)
     num_in = 64
-    for name, width, _, block in BLOCKS:
-        conv(f'{name}.conv1', width, num_in, 1)
-        conv(f'{name}.conv2', width, width, 3)
-        conv(f'{name}.conv3', 4 * width, width, 1)
-        for i, num_channels in enumerate((width, width, 4 * width), start=1):
-            batch_norm(f'{name}.bn{i}', num_channels)
-        if block == 0:
-            conv(f'{name}.downsample.0', 4 * width, num_in, 1)
-            batch_norm(f'{name}.downsample.1', 4 * width)
-        num_in = 4 * width
-    weights['fc.weight'] = np.zeros((1000, 2048), np.float32)
-    weights['fc.bias'] = np.zeros(1000, np.float32)
-    return weights
+    for name, width, _, _ in _blocks(depth):
+        # Sizes and numbers of channels of the convolutions of a block.
+        layers = (
+            ((3, width), (3, width)) if depth == 34 else ((1, width), (3, width), (1, 4 * width))
+        )
+        num_between = num_in
+        for i, (size, num_out) in enumerate(layers, start=1):
+            conv(f'{name}.conv{i}', num_out, num_between, size)
+            batch_norm(f'{name}.bn{i}', num_out)
+            num_between = num_out
+        if num_in != num_out:
+            conv(f'{name}.downsample.0', num_out, num_in, 1)
+            batch_norm(f'{name}.downsample.1', num_out)
+        num_in = num_out
+    shapes['fc.weight'] = (1000, num_in)
+    shapes['fc.bias'] = (1000,)
+    return shapes
+
+
+def _random_torch_weights(depth=50):
+    """A ResNet's state_dict."""
+    rng = np.random.default_rng(0)
+
+    def draw(name, shape):
+        if name.endswith('num_batches_tracked'):
+            return np.array(7)
+        if name.startswith('fc.'):
+            return np.zeros(shape, np.float32)
+        if len(shape) == 4:
+            scale = np.sqrt(2 / np.prod(shape[1:]))
+            return rng.standard_normal(shape, np.float32) * np.float32(scale)
+        if name.endswith(('running_mean', 'bias')):
+            return rng.normal(0, 0.2, shape).astype(np.float32)
+        return rng.uniform(0.5, 2 if name.endswith('running_var') else 1.5, shape).astype(
+            np.float32
+        )
+
+    return {name: draw(name, shape) for name, shape in _torch_shapes(depth).items()}
 
 
 def _windows(x_BCHW, size, stride, padding, fill):
@@ -60,8 +84,8 @@ def _windows(x_BCHW, size, stride, padding, fill):
     return windows[:, :, ::stride, ::stride]
 
 
-def _numpy_features(weights, x_BCHW):
-    """The five feature maps of ResNet-50 v1.5 in inference, in numpy."""
+def _numpy_features(depth, weights, x_BCHW):
+    """The five feature maps of a ResNet (v1.5) in inference, in numpy."""
 
     def conv(name, x_BCHW, stride=1, padding=0):
         kernel_OIHW = weights[f'{name}.weight']
@@ -81,14 +105,18 @@ def _numpy_features(weights, x_BCHW):
     x_BCHW = relu(batch_norm('bn1', conv('conv1', x_BCHW, 2, 3)))
     features = [x_BCHW]
     x_BCHW = _windows(x_BCHW, 3, 2, 1, -np.inf).max(axis=(-2, -1))
-    for name, _, stage, block in BLOCKS:
+    for name, _, stage, block in _blocks(depth):
         stride = 2 if stage > 1 and block == 0 else 1
         if stage > 1 and block == 0:
             features.append(x_BCHW)
-        y_BCHW = relu(batch_norm(f'{name}.bn1', conv(f'{name}.conv1', x_BCHW)))
-        y_BCHW = relu(batch_norm(f'{name}.bn2', conv(f'{name}.conv2', y_BCHW, stride, 1)))
-        y_BCHW = batch_norm(f'{name}.bn3', conv(f'{name}.conv3', y_BCHW))
-        if block == 0:
+        if depth == 34:
+            y_BCHW = relu(batch_norm(f'{name}.bn1', conv(f'{name}.conv1', x_BCHW, stride, 1)))
+            y_BCHW = batch_norm(f'{name}.bn2', conv(f'{name}.conv2', y_BCHW, 1, 1))
+        else:
+            y_BCHW = relu(batch_norm(f'{name}.bn1', conv(f'{name}.conv1', x_BCHW)))
+            y_BCHW = relu(batch_norm(f'{name}.bn2', conv(f'{name}.conv2', y_BCHW, stride, 1)))
+            y_BCHW = batch_norm(f'{name}.bn3', conv(f'{name}.conv3', y_BCHW))
+        if f'{name}.downsample.0.weight' in weights:
             x_BCHW = conv(f'{name}.downsample.0', x_BCHW, stride)
             x_BCHW = batch_norm(f'{name}.downsample.1', x_BCHW)
         x_BCHW = relu(x_BCHW + y_BCHW)
@@ -100,12 +128,19 @@ def weights():
     return _random_torch_weights()
 
 
+def _shapes(depth):
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    return jax.eval_shape(ResNetUNet(3, depth, norm='batch').init, jax.random.key(0), image)
+
+
+def _zeros(depth):
+    # Zeros instead of `init`, which takes half a minute to compile its random draws.
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), _shapes(depth))
+
+
 @pytest.fixture(scope='module')
 def variables():
-    # Zeros instead of `init`, which takes half a minute to compile its random draws.
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    shapes = jax.eval_shape(ResNet50UNet(3, norm='batch').init, jax.random.key(0), image)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    return _zeros(50)
 
 
 @pytest.fixture(scope='module')
@@ -117,18 +152,50 @@ def npz(weights, tmp_path_factory):
 
 @pytest.mark.parametrize('channels', [1, 3])
 def test_features_are_those_of_an_independent_resnet50(weights, variables, npz, channels):
-    loaded = load_encoder(npz, variables)
+    _check_features(50, weights, load_encoder(npz, variables), channels)
+
+
+def test_features_are_those_of_an_independent_resnet34(tmp_path):
+    weights = _random_torch_weights(34)
+    np.savez(tmp_path / 'resnet34.npz', **weights)
+    _check_features(34, weights, load_encoder(tmp_path / 'resnet34.npz', _zeros(34)), channels=3)
+
+
+def _check_features(depth, weights, loaded, channels):
     encoder = {name: loaded[name]['encoder'] for name in ('params', 'batch_stats')}
     image_BHWC = np.random.default_rng(1).uniform(size=(1, 64, 64, channels)).astype(np.float32)
-    features = jax.jit(ResNet50().apply)(encoder, image_BHWC - 0.5)
+    features = jax.jit(ResNet(depth).apply)(encoder, image_BHWC - 0.5)
 
     rgb_BHWC = np.broadcast_to(image_BHWC, (1, 64, 64, 3))
     normalized_BHWC = (rgb_BHWC - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
-    expected = _numpy_features(weights, normalized_BHWC.transpose(0, 3, 1, 2))
+    expected = _numpy_features(depth, weights, normalized_BHWC.transpose(0, 3, 1, 2))
     assert len(features) == len(expected) == 5
     for ours_BHWC, theirs_BCHW in zip(features, expected, strict=True):
         theirs_BHWC = theirs_BCHW.transpose(0, 2, 3, 1)
         assert np.abs(ours_BHWC - theirs_BHWC).max() < 1e-3 * np.abs(theirs_BHWC).max()
+
+
+@pytest.mark.parametrize('depth', STAGES)
+def test_the_arrays_have_the_names_and_sizes_of_torchvisions(depth):
+    ours = {}
+    for collection in _shapes(depth).values():
+        encoder = collection['encoder']
+        ours |= zip(torch_names(encoder), map(np.size, jax.tree.leaves(encoder)), strict=True)
+    theirs = {
+        name: int(np.prod(shape))
+        for name, shape in _torch_shapes(depth).items()
+        if not name.startswith('fc.') and not name.endswith('num_batches_tracked')
+    }
+    assert ours == theirs
+
+
+@pytest.mark.parametrize('depth', [34, 101])
+def test_weights_of_another_encoder_say_which_network_takes_them(depth, variables, tmp_path):
+    arrays = {name: np.zeros(1, np.float32) for name in _torch_shapes(depth)}
+    np.savez(tmp_path / 'a.npz', **arrays)
+    words = f'holds the weights of a ResNet-{depth}, .* ResNet-50: .*=resnet{depth}:norm=batch'
+    with pytest.raises(UserError, match=words):
+        load_encoder(tmp_path / 'a.npz', variables)
 
 
 def test_only_the_encoder_is_replaced(variables, npz):
@@ -172,7 +239,7 @@ def test_not_a_number_is_named(weights, variables, tmp_path):
 @pytest.mark.parametrize('norm', ['group', 'none'])
 def test_network_without_batch_norm_is_refused(npz, norm):
     shapes = jax.eval_shape(
-        ResNet50UNet(3, norm=norm).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+        ResNetUNet(3, norm=norm).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )
     with pytest.raises(UserError, match='resnet50:norm=batch'):
         load_encoder(npz, shapes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from n2n_jax import models
-from n2n_jax.models import resnet50
+from n2n_jax.models import resnet
 from n2n_jax.runtime.config import ModelConfig
 
 
@@ -26,7 +26,8 @@ SMALL = [
 
 @pytest.mark.parametrize('name', ['unet', 'resnet50:norm=batch', *SMALL])
 def test_remat_recomputes_part_of_the_network(name, monkeypatch):
-    monkeypatch.setattr(resnet50, 'STAGE_DEPTHS', (1, 1, 1, 1))  # more would only take longer
+    short = resnet.Layout((1, 1, 1, 1), bottleneck=True)  # more would only take longer
+    monkeypatch.setitem(resnet.LAYOUTS, 50, short)
     noisy_BHWC = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     num_convolutions = {}
     for remat in (False, True):

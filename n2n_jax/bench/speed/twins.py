@@ -61,7 +61,7 @@ class _Bottleneck(nn.Module):
 
 
 class ResNet50UNet(nn.Module):
-    """The equivalent of `n2n_jax.models.resnet50.ResNet50UNet`, no norm: 24,948,611 parameters."""
+    """The equivalent of `n2n_jax.models.resnet.ResNetUNet`, no norm: 24,948,611 parameters."""
 
     def __init__(self) -> None:
         super().__init__()

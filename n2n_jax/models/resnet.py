@@ -1,16 +1,17 @@
-"""A U-Net with a ResNet-50 encoder and a full-resolution skip connection.
+"""A U-Net with a ResNet encoder and a full-resolution skip connection.
 
 B batch, H height, W width, C channels.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv, UpConv
+from n2n_jax.models.geometry import padded
 from n2n_jax.models.initializers import relu_gain, unit_gain
 from n2n_jax.models.layers import leaky_relu, max_pool_3x3_stride_2, run_stage
 
@@ -18,7 +19,26 @@ Norm = Literal['batch', 'group', 'none']
 
 _MAX_MATMUL_SIDE = 4  # pixels; maps up to this size are convolved by a matrix product
 
-STAGE_DEPTHS = (3, 4, 6, 3)
+
+class Layout(NamedTuple):
+    """The blocks of an encoder (He et al. 2016, table 1).
+
+    Attributes:
+      blocks: number of blocks of each of the four stages.
+      bottleneck: whether they are of the kind `Bottleneck` or `BasicBlock`.
+    """
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool
+
+
+# By the number of layers, with the classifier that is left out here.
+LAYOUTS: dict[int, Layout] = {
+    34: Layout((3, 4, 6, 3), bottleneck=False),
+    50: Layout((3, 4, 6, 3), bottleneck=True),
+    101: Layout((3, 4, 23, 3), bottleneck=True),
+    152: Layout((3, 8, 36, 3), bottleneck=True),
+}
 # Of RGB in [0, 1]: the normalization that torchvision's ImageNet weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -109,6 +129,39 @@ def _normalize(
     return x_BHWC
 
 
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut (He et al. 2016, figure 5 left).
+
+    Attributes:
+      width: channels of the block and of its result.
+      stride: stride of the first convolution and of the shortcut.
+      project: whether the shortcut is a 1x1 convolution rather than the identity.
+      norm: 'batch', 'group' or 'none'.
+      dtype: type of the computation; parameters stay float32.
+    """
+
+    width: int
+    stride: int
+    project: bool
+    norm: Norm
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps (B, H, W, C) to (B, H / stride, W / stride, width)."""
+        conv = partial(_EncoderConv, norm=self.norm, dtype=self.dtype)
+        normalize = partial(_normalize, norm=self.norm, train=train)
+
+        y_BHWC = conv(self.width, 3, stride=self.stride, name='conv1')(x_BHWC)
+        y_BHWC = nn.relu(normalize(y_BHWC, 'norm1'))
+        y_BHWC = conv(self.width, 3, last_in_branch=True, name='conv2')(y_BHWC)
+        y_BHWC = normalize(y_BHWC, 'norm2', last_in_branch=True)
+        if self.project:
+            x_BHWC = conv(self.width, 1, stride=self.stride, name='downsample_conv')(x_BHWC)
+            x_BHWC = normalize(x_BHWC, 'downsample_norm')
+        return nn.relu(x_BHWC + y_BHWC)
+
+
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions with a shortcut (He et al. 2016, figure 5 right).
 
@@ -145,8 +198,11 @@ class Bottleneck(nn.Module):
         return nn.relu(x_BHWC + y_BHWC)
 
 
-class ResNet50(nn.Module):
-    """The ResNet-50 of He et al. 2016 without its classifier: 23,508,032 parameters for RGB.
+class ResNet(nn.Module):
+    """A ResNet of He et al. 2016 without its classifier.
+
+    For RGB, with a norm, it has the parameters of torchvision's: 21,284,672 with 34 layers,
+    23,508,032 with 50, 42,500,160 with 101 and 58,143,808 with 152.
 
     With norm='batch', an input of one or three channels is first normalized to the mean and
     standard deviation of ImageNet. This must precede the stem's zero padding: scaled stem weights
@@ -154,12 +210,14 @@ class ResNet50(nn.Module):
     images can use ImageNet weights unchanged too.
 
     Attributes:
+      depth: a key of `LAYOUTS`.
       norm: 'batch', 'group' (32 groups, same parameter shapes) or 'none' (a bias per convolution
         instead).
       dtype: type of the computation; parameters stay float32.
       remat: recompute activations inside the blocks for the gradients, see `run_stage`.
     """
 
+    depth: int = 50
     norm: Norm = 'batch'
     dtype: jax.typing.DTypeLike = jnp.float32
     remat: bool = False
@@ -168,14 +226,17 @@ class ResNet50(nn.Module):
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
         """Maps (B, H, W, C), image minus 0.5, to features at strides 2, 4, 8, 16 and 32.
 
-        They have 64, 256, 512, 1024 and 2048 channels; the first is the stem before its pooling.
+        They have 64, 256, 512, 1024 and 2048 channels, with basic blocks 64, 64, 128, 256 and 512;
+        the first is the stem before its pooling.
         """
+        layout = LAYOUTS[self.depth]
 
-        def bottleneck(y_BHWC: jax.Array, *, stage: int, block: int) -> jax.Array:
-            return Bottleneck(
+        def run_block(y_BHWC: jax.Array, *, stage: int, block: int) -> jax.Array:
+            stride = 2 if stage > 0 and block == 0 else 1
+            return (Bottleneck if layout.bottleneck else BasicBlock)(
                 width=64 * 2**stage,
-                stride=2 if stage > 0 and block == 0 else 1,
-                project=block == 0,
+                stride=stride,
+                project=block == 0 and (layout.bottleneck or stride > 1),
                 norm=self.norm,
                 dtype=self.dtype,
                 name=f'layer{stage + 1}_{block}',
@@ -189,23 +250,24 @@ class ResNet50(nn.Module):
         y_BHWC = nn.relu(_normalize(stem(x_BHWC), 'norm1', norm=self.norm, train=train))
         features = [y_BHWC]
         y_BHWC = max_pool_3x3_stride_2(y_BHWC)
-        for stage, depth in enumerate(STAGE_DEPTHS):
-            for block in range(depth):
-                function = partial(bottleneck, stage=stage, block=block)
+        for stage, num_blocks in enumerate(layout.blocks):
+            for block in range(num_blocks):
+                function = partial(run_block, stage=stage, block=block)
                 y_BHWC = run_stage(self, function, y_BHWC, remat=self.remat)
             features.append(y_BHWC)
         return tuple(features)
 
 
-class ResNet50UNet(nn.Module):
-    """A ResNet-50 encoder, a light decoder and a full-resolution path; the output is linear.
+class ResNetUNet(nn.Module):
+    """A ResNet encoder, a light decoder and a full-resolution path; the output is linear.
 
     The stem halves the resolution immediately, which loses detail that a denoiser needs, so two 3x3
     convolutions of the input bypass the encoder. The decoder has no norm.
 
     Attributes:
       out_channels: channels of the output.
-      norm: norm of the encoder, 'batch', 'group' or 'none', see `ResNet50`.
+      depth: layers of the encoder, a key of `LAYOUTS`.
+      norm: norm of the encoder, 'batch', 'group' or 'none', see `ResNet`.
       decoder_widths: channels of the decoder at strides 16, 8, 4, 2 and 1. Skips at strides 4 to 16
         are first reduced to this width by a 1x1 convolution.
       dtype: type of the computation; parameters and the last layer stay float32.
@@ -214,6 +276,7 @@ class ResNet50UNet(nn.Module):
     """
 
     out_channels: int
+    depth: int = 50
     norm: Norm = 'none'
     decoder_widths: tuple[int, int, int, int, int] = (128, 96, 64, 64, 32)
     dtype: jax.typing.DTypeLike = jnp.float32
@@ -235,7 +298,16 @@ class ResNet50UNet(nn.Module):
 
         None with group norm, which averages over the whole image.
         """
-        return None if self.norm == 'group' else 288
+        if self.norm == 'group':
+            return None
+        blocks, bottleneck = LAYOUTS[self.depth]
+        reach = 2  # of the decoder, in pixels of stride 32: 3 convolutions, then 2 at each stride
+        convolutions = 1 if bottleneck else 2  # of 3x3, in a block
+        for num_blocks in blocks[:0:-1]:
+            reach += convolutions * num_blocks - 1
+            reach = 2 * reach + 1  # the first has stride 2
+        reach = 2 * (reach + convolutions * blocks[0]) + 1  # the pooling
+        return padded(2 * reach + 3, self.stride)  # the stem
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
@@ -260,7 +332,9 @@ class ResNet50UNet(nn.Module):
             layer = UpConv(width, dtype=self.dtype, plain=self.plain, name=f'dec{stride}_conv0')
             return conv(leaky_relu(layer(y_BHWC, skip_BHWC)), width, f'dec{stride}_conv1')
 
-        encoder = ResNet50(norm=self.norm, dtype=self.dtype, remat=self.remat, name='encoder')
+        encoder = ResNet(
+            self.depth, norm=self.norm, dtype=self.dtype, remat=self.remat, name='encoder'
+        )
         features = encoder(x_BHWC, train=train)
         x_BHWC = x_BHWC.astype(self.dtype)
         full_BHWC = conv(x_BHWC, self.decoder_widths[-1], 'full_conv0')

@@ -7,8 +7,8 @@ import pytest
 from flax import linen as nn
 from flax import traverse_util
 
-from n2n_jax.models import resnet50
-from n2n_jax.models.resnet50 import Bottleneck, ResNet50, ResNet50UNet, _convolve
+from n2n_jax.models import resnet
+from n2n_jax.models.resnet import BasicBlock, Bottleneck, ResNet, ResNetUNet, _convolve
 
 # Compiles in half the time.
 _jit = partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
@@ -23,26 +23,36 @@ def _count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize('norm', ['batch', 'group'])
-def test_encoder_has_the_parameters_of_resnet50(norm):
-    assert _count(_init_shapes(ResNet50(norm=norm))['params']) == 23_508_032
+@pytest.mark.parametrize(
+    ('depth', 'norm', 'count'),
+    [
+        (34, 'batch', 21_284_672),
+        (34, 'group', 21_284_672),
+        (50, 'batch', 23_508_032),
+        (50, 'group', 23_508_032),
+        (101, 'batch', 42_500_160),
+        (152, 'batch', 58_143_808),
+    ],
+)
+def test_encoders_have_the_parameters_of_torchvisions(depth, norm, count):
+    assert _count(_init_shapes(ResNet(depth, norm=norm))['params']) == count
 
 
 def test_without_norm_each_scale_and_bias_becomes_one_bias():
-    params = _init_shapes(ResNet50(norm='none'))['params']
-    norm_params = _init_shapes(ResNet50(norm='batch'))['params']
+    params = _init_shapes(ResNet(norm='none'))['params']
+    norm_params = _init_shapes(ResNet(norm='batch'))['params']
     scales = [v for k, v in traverse_util.flatten_dict(norm_params).items() if k[-1] == 'scale']
     assert _count(params) == 23_508_032 - _count(scales) == 23_481_472
 
 
 def test_total_parameters():
-    assert _count(_init_shapes(ResNet50UNet(3, norm='batch'))['params']) == 24_975_171
-    assert _count(_init_shapes(ResNet50UNet(3))['params']) == 24_948_611
+    assert _count(_init_shapes(ResNetUNet(3, norm='batch'))['params']) == 24_975_171
+    assert _count(_init_shapes(ResNetUNet(3))['params']) == 24_948_611
 
 
 def test_stage_depths_and_widths():
     shapes = jax.eval_shape(
-        lambda x: ResNet50().init_with_output(jax.random.key(0), x)[0], jnp.zeros((2, 64, 96, 3))
+        lambda x: ResNet().init_with_output(jax.random.key(0), x)[0], jnp.zeros((2, 64, 96, 3))
     )
     assert [f.shape for f in shapes] == [
         (2, 32, 48, 64),
@@ -51,7 +61,7 @@ def test_stage_depths_and_widths():
         (2, 4, 6, 1024),
         (2, 2, 3, 2048),
     ]
-    params = _init_shapes(ResNet50())['params']
+    params = _init_shapes(ResNet())['params']
     depths = [sum(name.startswith(f'layer{i}_') for name in params) for i in (1, 2, 3, 4)]
     assert depths == [3, 4, 6, 3]
 
@@ -59,7 +69,7 @@ def test_stage_depths_and_widths():
 @pytest.mark.parametrize('channels', [1, 2, 3])
 @pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
 def test_output_shape_and_type_in_bfloat16(norm, channels):
-    model = ResNet50UNet(channels, norm=norm, dtype=jnp.bfloat16)
+    model = ResNetUNet(channels, norm=norm, dtype=jnp.bfloat16)
     image = jax.ShapeDtypeStruct((2, 64, 96, channels), jnp.float32)
     output, variables = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x), image
@@ -96,9 +106,10 @@ def test_convolution_is_the_symmetrically_padded_one(size, stride, height, width
 
 
 @pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
-def test_block_starts_as_its_shortcut(norm):
-    block = Bottleneck(width=32, stride=1, project=False, norm=norm)
-    x_BHWC = np.random.default_rng(0).standard_normal((2, 4, 4, 128), np.float32)
+@pytest.mark.parametrize(('kind', 'channels'), [(Bottleneck, 128), (BasicBlock, 32)])
+def test_block_starts_as_its_shortcut(kind, channels, norm):
+    block = kind(width=32, stride=1, project=False, norm=norm)
+    x_BHWC = np.random.default_rng(0).standard_normal((2, 4, 4, channels), np.float32)
     output_BHWC, _ = _jit(block.init_with_output)(jax.random.key(1), x_BHWC)
     np.testing.assert_array_equal(output_BHWC, np.maximum(x_BHWC, 0))
 
@@ -106,7 +117,8 @@ def test_block_starts_as_its_shortcut(norm):
 @pytest.fixture
 def shallow(monkeypatch):
     """One block per stage: the real depth adds compile time, not coverage."""
-    monkeypatch.setattr(resnet50, 'STAGE_DEPTHS', (1, 1, 1, 1))
+    monkeypatch.setitem(resnet.LAYOUTS, 50, resnet.Layout((1, 1, 1, 1), bottleneck=True))
+    monkeypatch.setitem(resnet.LAYOUTS, 34, resnet.Layout((1, 1, 1, 1), bottleneck=False))
 
 
 def _random_variables(model, x_BHWC):
@@ -124,9 +136,12 @@ def _random_variables(model, x_BHWC):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-@pytest.mark.parametrize('norm', ['batch', pytest.param('group', marks=pytest.mark.slow), 'none'])
-def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, norm):
-    model = ResNet50UNet(3, norm=norm, decoder_widths=(8, 8, 8, 8, 8))
+@pytest.mark.parametrize(
+    ('depth', 'norm'),
+    [(50, 'batch'), pytest.param(50, 'group', marks=pytest.mark.slow), (50, 'none'), (34, 'none')],
+)
+def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, depth, norm):
+    model = ResNetUNet(3, depth, norm=norm, decoder_widths=(8, 8, 8, 8, 8))
     x_BHWC = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 64, 64, 3)).astype(np.float32)
     variables = _random_variables(model, x_BHWC)
 
@@ -148,7 +163,7 @@ def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, norm
 
 def test_running_statistics_move_only_in_training(shallow):
     x_BHWC = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 64, 64, 1)).astype(np.float32)
-    model = ResNet50()
+    model = ResNet()
     variables = _random_variables(model, x_BHWC)
     before = traverse_util.flatten_dict(variables['batch_stats'])
 
@@ -167,7 +182,7 @@ def test_running_statistics_move_only_in_training(shallow):
 
 @pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
 def test_gradient_has_no_scatter(shallow, norm):
-    model = ResNet50UNet(3, norm=norm)
+    model = ResNetUNet(3, norm=norm)
     variables = _init_shapes(model, side=64)
 
     def loss(variables, x_BHWC):
