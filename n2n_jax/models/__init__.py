@@ -32,6 +32,7 @@ from n2n_jax.models.nafnet import NAFNET_M, NAFNET_S, NAFNET_XS, NAFNet
 from n2n_jax.models.noise_units import REACH, NoiseUnits
 from n2n_jax.models.outputs import Outputs, as_outputs
 from n2n_jax.models.red30 import RED30
+from n2n_jax.models.rednet import RedNet
 from n2n_jax.models.resnet import ResNetUNet
 from n2n_jax.models.resunet import ResUNet
 from n2n_jax.models.resunet_epfl import EPFLResUNet
@@ -49,6 +50,7 @@ REGISTRY: dict[str, choices.Maker] = {
     'resnet152': functools.partial(ResNetUNet, depth=152),
     'dncnn': DnCNN,
     'red30': RED30,
+    'rednet': RedNet,
     'resunet': ResUNet,
     'resunet_epfl': EPFLResUNet,
     'nafnet': NAFNet,

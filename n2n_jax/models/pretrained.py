@@ -64,8 +64,8 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
     missing = sorted(name for name in names.values() if name not in arrays)
     if missing:
         raise UserError(
-            f'{path} lacks {len(missing)} of the {len(names)} arrays of a ResNet-{depth}, the first '
-            f"is '{missing[0]}'. The names must be those of torchvision."
+            f'{path} lacks {len(missing)} of the {len(names)} arrays of a ResNet-{depth}, the '
+            f"first is '{missing[0]}'. The names must be those of torchvision."
         )
     loaded = {key: _to_flax_layout(arrays[name]) for key, name in names.items()}
     wrong = sorted((names[key], key) for key in loaded if loaded[key].shape != expected[key].shape)
@@ -101,7 +101,9 @@ def _depth(names: Iterable[str]) -> int | None:
     for match in filter(None, found):
         stage, block = int(match[1]) - 1, int(match[2])
         blocks[stage] = max(blocks[stage], block + 1)
-    layout = Layout((*blocks,), bottleneck=any(match and match[3] for match in found))
+    first, second, third, last = blocks
+    bottleneck = any(match and match[3] for match in found)
+    layout = Layout((first, second, third, last), bottleneck)
     return next((depth for depth, known in LAYOUTS.items() if known == layout), None)
 
 

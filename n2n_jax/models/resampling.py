@@ -23,6 +23,16 @@ def _kernel_of_pixels(
     return matrix.reshape(num_in, v, u, num_out).transpose(1, 2, 0, 3)
 
 
+def _kernel_of_quarters(
+    key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
+) -> jax.Array:
+    """Draws the kernel of a 3x3 transposed convolution with stride 2, (3, 3, I, O).
+
+    An output sees a quarter of its nine taps in the mean.
+    """
+    return 2 * relu_gain(key, shape, dtype)
+
+
 class DownConv(nn.Module):
     """A 2x2 convolution with stride 2 and a bias; (B, H, W, I) -> (B, H/2, W/2, O).
 
@@ -58,7 +68,7 @@ class DownConv(nn.Module):
 
 
 class TransposedConv(nn.Module):
-    """A 2x2 transposed convolution with stride 2 and a bias; (B, H, W, I) -> (B, 2H, 2W, O).
+    """A 2x2 transposed convolution with stride 2; (B, H, W, I) -> (B, 2H, 2W, O).
 
     Each pixel becomes a block of 2x2 pixels, so it is one matrix product and a rearrangement. Entry
     (v, u) of the kernel belongs to row v and column u of the block, as in PyTorch;
@@ -67,11 +77,13 @@ class TransposedConv(nn.Module):
 
     Attributes:
       num_features: output channels.
+      use_bias: whether to add a bias.
       dtype: type of the computation; parameters stay float32.
       plain: use the transposed convolution of XLA.
     """
 
     num_features: int
+    use_bias: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
 
@@ -82,7 +94,6 @@ class TransposedConv(nn.Module):
         num_out = self.num_features
         shape = (2, 2, num_in, num_out)
         kernel_VUIO = self.param('kernel', _kernel_of_pixels, shape).astype(self.dtype)
-        bias_O = self.param('bias', nn.initializers.zeros, (num_out,)).astype(self.dtype)
         x_BHWI = x_BHWI.astype(self.dtype)
         if self.plain:
             y_BHWO = jax.lax.conv_transpose(
@@ -96,7 +107,67 @@ class TransposedConv(nn.Module):
             matrix = kernel_VUIO.transpose(2, 0, 1, 3).reshape(num_in, 4 * num_out)
             y_BHWVUO = (x_BHWI @ matrix).reshape(b, h, w, 2, 2, num_out)
             y_BHWO = y_BHWVUO.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, num_out)
+        if not self.use_bias:
+            return y_BHWO
+        bias_O = self.param('bias', nn.initializers.zeros, (num_out,)).astype(self.dtype)
         return y_BHWO + bias_O.reshape(1, 1, 1, -1)
+
+
+class TransposedConv3x3(nn.Module):
+    """A 3x3 transposed convolution with stride 2; (B, H, W, I) -> (B, 2H, 2W, O), no bias.
+
+    With padding 1 and output padding 1 in PyTorch's words. The four pixels of a block depend on 1,
+    2, 2 and 4 pixels of the input: one matrix product over those 4, in which 7 of 16 parts are 0,
+    is faster on a CPU than the dilated convolution.
+
+    Attributes:
+      num_features: output channels.
+      dtype: type of the computation; parameters stay float32.
+      plain: use the dilated convolution of XLA.
+    """
+
+    num_features: int
+    dtype: jax.typing.DTypeLike = jnp.float32
+    plain: bool = False
+
+    @nn.compact
+    def __call__(self, x_BHWI: jax.Array) -> jax.Array:
+        """(B, H, W, I) -> (B, 2H, 2W, O); no activation."""
+        b, h, w, num_in = x_BHWI.shape
+        num_out = self.num_features
+        shape = (3, 3, num_in, num_out)
+        kernel_33IO = self.param('kernel', _kernel_of_quarters, shape).astype(self.dtype)
+        x_BHWI = x_BHWI.astype(self.dtype)
+        if self.plain or jax.default_backend() != 'cpu':
+            return jax.lax.conv_general_dilated(
+                x_BHWI,
+                kernel_33IO,
+                (1, 1),
+                ((1, 2), (1, 2)),
+                lhs_dilation=(2, 2),
+                dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            )
+        padded_BHWI = jnp.pad(x_BHWI, ((0, 0), (0, 1), (0, 1), (0, 0)))
+        shifted_BHWN = jnp.concatenate(
+            [padded_BHWI[:, i : i + h, j : j + w] for i in (0, 1) for j in (0, 1)], axis=-1
+        )
+        zero_IO = jnp.zeros((num_in, num_out), self.dtype)
+        # Row v of a block sees row i of the input with this tap, or not at all.
+        taps = {(0, 0): 1, (1, 0): 0, (1, 1): 2}
+        rows = [
+            [
+                kernel_33IO[taps[v, i], taps[u, j]]
+                if (v, i) in taps and (u, j) in taps
+                else zero_IO
+                for v in (0, 1)
+                for u in (0, 1)
+            ]
+            for i in (0, 1)
+            for j in (0, 1)
+        ]
+        matrix = jnp.concatenate([jnp.concatenate(row, axis=1) for row in rows], axis=0)
+        y_BHWVUO = (shifted_BHWN @ matrix).reshape(b, h, w, 2, 2, num_out)
+        return y_BHWVUO.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, num_out)
 
 
 def upsample_bilinear_2x(x_BHWC: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 B batch, H height, W width, C channels.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -76,10 +77,13 @@ def _convolve(x_BHWC: jax.Array, kernel_HWIO: jax.Array, stride: int) -> jax.Arr
     return jnp.concatenate(taps, axis=-1) @ matrix
 
 
-class _EncoderConv(nn.Module):
-    # The parameters are those of nn.Conv. Without a norm there is a bias, and the last convolution
-    # of a residual branch starts at zero (Fixup, Zhang et al. 2019), so that variance does not grow
-    # with depth.
+class EncoderConv(nn.Module):
+    """A convolution whose parameters are those of nn.Conv, with a bias where no norm follows.
+
+    Without a norm, the last convolution of a residual branch starts at zero (Fixup, Zhang et al.
+    2019), so that variance does not grow with depth.
+    """
+
     num_features: int
     size: int
     norm: Norm
@@ -89,6 +93,7 @@ class _EncoderConv(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
+        """Maps (B, H, W, C) to (B, H / stride, W / stride, num_features); no activation."""
         starts_at_zero = self.last_in_branch and self.norm == 'none'
         kernel_HWIO = self.param(
             'kernel',
@@ -102,7 +107,7 @@ class _EncoderConv(nn.Module):
         return y_BHWC + bias_C.reshape(1, 1, 1, -1).astype(self.dtype)
 
 
-def _normalize(
+def normalized(
     x_BHWC: jax.Array,
     name: str,
     *,
@@ -110,6 +115,7 @@ def _normalize(
     train: bool,
     last_in_branch: bool = False,
 ) -> jax.Array:
+    """Returns a map after its norm; as it is if there is none."""
     # A zero scale at the end of a residual branch makes the block start as its shortcut
     # (Goyal et al. 2017, section 5.1).
     scale_init = nn.initializers.zeros if last_in_branch else nn.initializers.ones
@@ -149,8 +155,8 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps (B, H, W, C) to (B, H / stride, W / stride, width)."""
-        conv = partial(_EncoderConv, norm=self.norm, dtype=self.dtype)
-        normalize = partial(_normalize, norm=self.norm, train=train)
+        conv = partial(EncoderConv, norm=self.norm, dtype=self.dtype)
+        normalize = partial(normalized, norm=self.norm, train=train)
 
         y_BHWC = conv(self.width, 3, stride=self.stride, name='conv1')(x_BHWC)
         y_BHWC = nn.relu(normalize(y_BHWC, 'norm1'))
@@ -184,8 +190,8 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
         """Maps (B, H, W, C) to (B, H / stride, W / stride, 4 * width)."""
-        conv = partial(_EncoderConv, norm=self.norm, dtype=self.dtype)
-        normalize = partial(_normalize, norm=self.norm, train=train)
+        conv = partial(EncoderConv, norm=self.norm, dtype=self.dtype)
+        normalize = partial(normalized, norm=self.norm, train=train)
 
         y_BHWC = nn.relu(normalize(conv(self.width, 1, name='conv1')(x_BHWC), 'norm1'))
         y_BHWC = conv(self.width, 3, stride=self.stride, name='conv2')(y_BHWC)
@@ -213,28 +219,39 @@ class ResNet(nn.Module):
       depth: a key of `LAYOUTS`.
       norm: 'batch', 'group' (32 groups, same parameter shapes) or 'none' (a bias per convolution
         instead).
+      width: channels of the stem and of the first stage; 64 in the source.
+      imagenet: whether to normalize to ImageNet with norm='batch'.
       dtype: type of the computation; parameters stay float32.
       remat: recompute activations inside the blocks for the gradients, see `run_stage`.
     """
 
     depth: int = 50
     norm: Norm = 'batch'
+    width: int = 64
+    imagenet: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, ...]:
+    def __call__(
+        self, x_BHWC: jax.Array, *, added: Sequence[jax.Array] = (), train: bool = False
+    ) -> tuple[jax.Array, ...]:
         """Maps (B, H, W, C), image minus 0.5, to features at strides 2, 4, 8, 16 and 32.
 
         They have 64, 256, 512, 1024 and 2048 channels, with basic blocks 64, 64, 128, 256 and 512;
         the first is the stem before its pooling.
+
+        Args:
+          x_BHWC: the images.
+          added: features of another encoder to add to each before the next stage; () for none.
+          train: use the statistics of the batch for the norm.
         """
         layout = LAYOUTS[self.depth]
 
         def run_block(y_BHWC: jax.Array, *, stage: int, block: int) -> jax.Array:
             stride = 2 if stage > 0 and block == 0 else 1
             return (Bottleneck if layout.bottleneck else BasicBlock)(
-                width=64 * 2**stage,
+                width=self.width * 2**stage,
                 stride=stride,
                 project=block == 0 and (layout.bottleneck or stride > 1),
                 norm=self.norm,
@@ -242,20 +259,40 @@ class ResNet(nn.Module):
                 name=f'layer{stage + 1}_{block}',
             )(y_BHWC, train=train)
 
-        if self.norm == 'batch' and x_BHWC.shape[-1] in (1, 3):
+        if self.imagenet and self.norm == 'batch' and x_BHWC.shape[-1] in (1, 3):
             mean_111C = jnp.asarray(IMAGENET_MEAN).reshape(1, 1, 1, 3)
             std_111C = jnp.asarray(IMAGENET_STD).reshape(1, 1, 1, 3)
             x_BHWC = (x_BHWC + 0.5 - mean_111C) / std_111C
-        stem = _EncoderConv(64, 7, norm=self.norm, dtype=self.dtype, stride=2, name='conv1')
-        y_BHWC = nn.relu(_normalize(stem(x_BHWC), 'norm1', norm=self.norm, train=train))
+        stem = EncoderConv(self.width, 7, norm=self.norm, dtype=self.dtype, stride=2, name='conv1')
+        y_BHWC = nn.relu(normalized(stem(x_BHWC), 'norm1', norm=self.norm, train=train))
+        if added:
+            y_BHWC += added[0]
         features = [y_BHWC]
         y_BHWC = max_pool_3x3_stride_2(y_BHWC)
         for stage, num_blocks in enumerate(layout.blocks):
             for block in range(num_blocks):
                 function = partial(run_block, stage=stage, block=block)
                 y_BHWC = run_stage(self, function, y_BHWC, remat=self.remat)
+            if added:
+                y_BHWC += added[stage + 1]
             features.append(y_BHWC)
         return tuple(features)
+
+
+def encoder_reach(depth: int, reach: int) -> int:
+    """Returns how many pixels around an area the features at stride 32 of it depend on.
+
+    Args:
+      depth: a key of `LAYOUTS`.
+      reach: pixels of stride 32 around the features that are used too.
+    """
+    blocks, bottleneck = LAYOUTS[depth]
+    convolutions = 1 if bottleneck else 2  # of 3x3, in a block
+    for num_blocks in blocks[:0:-1]:
+        reach += convolutions * num_blocks - 1
+        reach = 2 * reach + 1  # the first has stride 2
+    reach = 2 * (reach + convolutions * blocks[0]) + 1  # the pooling
+    return 2 * reach + 3  # the stem
 
 
 class ResNetUNet(nn.Module):
@@ -300,14 +337,8 @@ class ResNetUNet(nn.Module):
         """
         if self.norm == 'group':
             return None
-        blocks, bottleneck = LAYOUTS[self.depth]
-        reach = 2  # of the decoder, in pixels of stride 32: 3 convolutions, then 2 at each stride
-        convolutions = 1 if bottleneck else 2  # of 3x3, in a block
-        for num_blocks in blocks[:0:-1]:
-            reach += convolutions * num_blocks - 1
-            reach = 2 * reach + 1  # the first has stride 2
-        reach = 2 * (reach + convolutions * blocks[0]) + 1  # the pooling
-        return padded(2 * reach + 3, self.stride)  # the stem
+        # 2 for the decoder: 3 convolutions, then 2 at each stride.
+        return padded(encoder_reach(self.depth, 2), self.stride)
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
