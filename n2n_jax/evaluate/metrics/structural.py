@@ -1,31 +1,20 @@
-"""Image quality metrics against a clean image, and bootstrap intervals of their mean.
+"""Structural similarity.
 
-B batch, H height, W width, C channels. Images are float32; the peak is 1. All metrics are per
-image: average them over images (mean of dB, not dB of the mean error).
+B batch, H height, W width, C channels. Images are float32; the peak is 1.
 """
+
+import dataclasses
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from n2n_jax.evaluate.metrics.base import Metric
+
 _SSIM_RADIUS = 5
 SSIM_WINDOW = 2 * _SSIM_RADIUS + 1  # side in pixels
 _SSIM_SIGMA = 1.5
-
-
-def round_to_uint8(image: jax.Array) -> jax.Array:
-    """Clamps to [0, 1] and rounds half up to 256 levels, as most published tables do."""
-    return jnp.floor(jnp.clip(255.0 * image + 0.5, 0.0, 255.0)) / 255.0
-
-
-def mse(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
-    """Computes the mean squared error of each image over all its values, (B,)."""
-    return jnp.mean(jnp.square(image_BHWC - clean_BHWC), axis=(1, 2, 3))
-
-
-def psnr(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
-    """Computes the peak signal-to-noise ratio of each image in dB, (B,); inf for equal images."""
-    return -10.0 * jnp.log10(mse(image_BHWC, clean_BHWC))
 
 
 def _window_means(image_BHWC: jax.Array) -> jax.Array:
@@ -68,20 +57,15 @@ def ssim_map(image_BHWC: jax.Array, clean_BHWC: jax.Array) -> jax.Array:
     )
 
 
-def bootstrap_interval(
-    values: np.ndarray, *, share: float = 0.95, num_draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Computes the percentile bootstrap interval of the mean of `values` (one per image).
+@dataclasses.dataclass(frozen=True)
+class Ssim(Metric):
+    """The structural similarity of the output rounded to 8 bits."""
 
-    An end is infinite if that quantile of the resampled means is: the PSNR of an exact image is
-    infinite.
-    """
-    values = np.asarray(values, np.float64)
-    rows = np.random.default_rng(seed).integers(len(values), size=(num_draws, len(values)))
-    means = values[rows].mean(axis=1)
-    ends = (1 - share) / 2, (1 + share) / 2
-    if np.isfinite(means).all():
-        low, high = np.quantile(means, ends)
-    else:  # interpolating with an infinite mean would give NaN
-        low, high = np.quantile(means, ends, method='nearest')
-    return float(low), float(high)
+    name: ClassVar[str] = 'ssim'
+    title: ClassVar[str] = 'SSIM'
+    smallest_side: ClassVar[int] = SSIM_WINDOW
+
+    def __call__(self, image_BHWC: jax.Array, clean_BHWC: jax.Array, arrays: Any) -> jax.Array:
+        """See `Metric`."""
+        del arrays
+        return ssim(image_BHWC, clean_BHWC)
