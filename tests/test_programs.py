@@ -144,7 +144,7 @@ def test_every_quick_config_trains_and_scores(name, tmp_path):
     assert status == 0, output
     (row,) = json.loads((tmp_path / 'run' / 'results.json').read_text())
     assert row['step'] == 2
-    assert np.isfinite(row['psnr'])
+    assert np.isfinite(row['metrics']['psnr']['out'])
     assert weights(tmp_path / 'run')
 
 

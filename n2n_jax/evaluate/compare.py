@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.evaluate.metrics import bootstrap_interval
-from n2n_jax.runtime import json_files
+from n2n_jax.evaluate.metrics import PSNR, Metric, bootstrap_interval, in_tables
+from n2n_jax.runtime import json_files, result_rows
 from n2n_jax.runtime.config import Config, flatten
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.runtime.result_rows import decibels
 from n2n_jax.runtime.workdir import Workdir
 
 PIXELS, NAMES = 'pixels', 'names'  # how images of two runs are matched
@@ -27,12 +26,21 @@ class _Evaluation:
     Attributes:
       row: the row of results.json.
       paired_by: PIXELS, or NAMES in files of early versions.
-      scores: PSNR and SSIM of each image, by the hash of its pixels or by its name.
+      scores: of the output by metric, for each image, by the hash of its pixels or by its name.
     """
 
     row: dict[str, Any]
     paired_by: str
     scores: dict[str, dict[str, float]]
+
+    def metrics(self) -> list[str]:
+        """Returns the names of the metrics that all images have scores by."""
+        first, *others = self.scores.values()
+        return [name for name in first if all(name in scores for scores in others)]
+
+    def weights_of(self, metric: str) -> str:
+        """Returns a hash of the weights that a metric has; '' if it has none."""
+        return self.row.get('metric_weights', {}).get(metric, '')
 
 
 _Pair = tuple[_Evaluation, _Evaluation]
@@ -48,9 +56,11 @@ def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
       other: workdir of the run to judge.
 
     Returns:
-      One row per set and noise: both means in dB, 'difference' (other minus reference, dB) with its
-      bootstrap interval 'ci95' over images, the same for SSIM, 'n', the number of images in
-      common, 'n_of', the numbers each run has, and 'paired_by', PIXELS or NAMES.
+      One row per set and noise: the mean PSNR of both, 'psnr_reference' and 'psnr', 'difference'
+      (other minus reference, dB) with its bootstrap interval 'ci95' over images; the same for the
+      other metrics that both were evaluated by, as 'ssim_reference', 'ssim', 'difference_ssim' and
+      'ci95_ssim'; 'metrics', the names of all these; 'n', the number of images in common, 'n_of',
+      the numbers each run has, and 'paired_by', PIXELS or NAMES.
 
     Raises:
       UserError: a run has no evaluation, or the two have none in common.
@@ -100,7 +110,7 @@ def _explain_no_match(
 
 def _last_evaluations(workdir: Workdir) -> list[_Evaluation]:
     """Reads the evaluations of the last step of each set and noise."""
-    rows = [row for row in workdir.rows() if 'psnr' in row]
+    rows = [row for row in workdir.rows() if 'metrics' in row]
     last = {(row['set'], row['noise']): row['step'] for row in rows}  # steps ascend
     if not last:
         raise UserError(
@@ -115,16 +125,15 @@ def _last_evaluations(workdir: Workdir) -> list[_Evaluation]:
 
 
 def _read_evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
-    """Reads PSNR and SSIM of each image, averaged over its noisy versions.
+    """Reads the scores of each image, averaged over its noisy versions.
 
     Noisy versions of one image are not independent samples for the bootstrap over images.
     """
     file = workdir.scores_file(row)
     way_out = f'evaluate {workdir.path} again.'
     try:
-        captures = [
-            json_files.restored(c) for c in json_files.read(file, way_out=way_out)['images']
-        ]
+        content = json_files.read(file, way_out=way_out)
+        captures = [result_rows.upgraded(capture) for capture in content['images']]
         paired_by = PIXELS if all('sha256' in capture for capture in captures) else NAMES
         by_image: dict[str, list[dict[str, Any]]] = {}
         for capture in captures:
@@ -132,21 +141,18 @@ def _read_evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
             by_image.setdefault(key, []).append(capture)
         scores = {
             image: {
-                metric: float(np.mean([_score_from_json(c[metric]) for c in versions]))
-                for metric in ('psnr', 'ssim')
+                name: float(np.mean([version['metrics'][name]['out'] for version in versions]))
+                for name in versions[0]['metrics']
             }
             for image, versions in by_image.items()
         }
+        if not all(PSNR.name in of_image for of_image in scores.values()):
+            raise KeyError
     except FileNotFoundError:
         raise UserError(f'{file} is missing: {way_out}') from None
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(f'{file} is damaged: {way_out}') from None
     return _Evaluation(row, paired_by, scores)
-
-
-def _score_from_json(value: float | None) -> float:
-    """Converts a score from JSON; early versions wrote null for the PSNR of an exact image."""
-    return float('inf') if value is None else float(value)
 
 
 def _comparison_row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
@@ -161,7 +167,11 @@ def _comparison_row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
         'protocol': a.row['protocol'],
         'paired_by': a.paired_by,
     }
-    for name, ending in (('psnr', ''), ('ssim', '_ssim')):
+    shown = {metric.name for metric in in_tables(a.metrics())} & set(b.metrics())
+    same = [n for n in a.metrics() if n in shown and a.weights_of(n) == b.weights_of(n)]
+    row |= {'metrics': same, 'other_weights': sorted(shown - set(same))}
+    for name in same:
+        ending = _ending(name)
         first, second = (np.array([one.scores[image][name] for image in images]) for one in (a, b))
         with np.errstate(invalid='ignore'):
             difference = np.where(first == second, 0.0, second - first)  # both may be infinite
@@ -173,6 +183,11 @@ def _comparison_row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
             f'ci95{ending}': [float(low), float(high)],
         }
     return row
+
+
+def _ending(name: str) -> str:
+    """Returns what the keys of a metric end with."""
+    return '' if name == PSNR.name else f'_{name}'
 
 
 def differences(reference: Config, other: Config) -> str:
@@ -188,20 +203,23 @@ def differences(reference: Config, other: Config) -> str:
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Formats comparisons as a Markdown table."""
-    lines = [
-        '| set | noise | images | PSNR, reference | PSNR | difference (95 %) | SSIM, reference '
-        '| SSIM | difference (95 %) |',
-        '|---|---|---:|---:|---:|---:|---:|---:|---:|',
-    ]
-    lines += [
-        f'| {row["set"]} | {row["noise"]} | {_count_text(row)} '
-        f'| {decibels(row["psnr_reference"])} | {decibels(row["psnr"])} '
-        f'| **{row["difference"]:+.2f}** ({row["ci95"][0]:+.2f} to {row["ci95"][1]:+.2f}) '
-        f'| {row["ssim_reference"]:.4f} | {row["ssim"]:.4f} '
-        f'| {row["difference_ssim"]:+.4f} '
-        f'({row["ci95_ssim"][0]:+.4f} to {row["ci95_ssim"][1]:+.4f}) |'
-        for row in rows
-    ]
+    shown = in_tables(name for row in rows for name in row['metrics'])
+    titles, bars = ['set', 'noise', 'images'], ['---', '---', '---:']
+    for metric in shown:
+        titles += [f'{metric.title}, reference', metric.title, 'difference (95 %)']
+        bars += ['---:'] * 3
+    lines = [f'| {" | ".join(titles)} |', f'|{"|".join(bars)}|']
+    for row in rows:
+        cells = [row['set'], row['noise'], _count_text(row)]
+        cells += [cell for metric in shown for cell in _cells(metric, row)]
+        lines.append(f'| {" | ".join(cells)} |')
+    smaller = [metric.title for metric in shown if not metric.larger_is_better]
+    if smaller:
+        lines += ['', f'Smaller is better: {", ".join(smaller)}.']
+    other = in_tables(name for row in rows for name in row['other_weights'])
+    if other:
+        titles = [metric.title for metric in other]
+        lines += ['', f'Not compared, as its weights differ: {", ".join(titles)}.']
     if any(row['paired_by'] == NAMES for row in rows):
         lines += [
             '',
@@ -209,6 +227,20 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
             'hashes of the pixels. Files with the same name count as the same image.',
         ]
     return '\n'.join(lines) + '\n'
+
+
+def _cells(metric: Metric, row: dict[str, Any]) -> list[str]:
+    if metric.name not in row['metrics']:
+        return ['', '', '']
+    ending, form = _ending(metric.name), metric.form
+    low, high = row[f'ci95{ending}']
+    difference = f'{row[f"difference{ending}"]:+{form}}'
+    bold = '**' if metric == PSNR else ''
+    return [
+        metric.text(row[f'{metric.name}_reference']),
+        metric.text(row[metric.name]),
+        f'{bold}{difference}{bold} ({low:+{form}} to {high:+{form}})',
+    ]
 
 
 def _count_text(row: dict[str, Any]) -> str:

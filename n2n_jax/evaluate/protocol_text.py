@@ -3,11 +3,15 @@
 from n2n_jax.corruptions import Corruptor
 from n2n_jax.runtime.config import EvalConfig, ModelConfig
 
+METRICS = ('psnr', 'psnr_float', 'ssim')  # which the text describes
+
 
 def in_words(config: EvalConfig, model: ModelConfig, corruptor: Corruptor) -> str:
     """Describes the protocol of scores under one noise.
 
-    The text identifies results in results.json: changing it makes older scores incomparable.
+    The text identifies results in results.json: changing it makes older scores incomparable. So it
+    is the same whatever `eval.metrics` lists, and an evaluation by more metrics replaces one by
+    fewer.
     """
     precision = '' if model.precision == 'default' else f'; {model.precision} precision'
     return (

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from n2n_jax.evaluate import results_table
+from n2n_jax.evaluate.metrics import Metric, in_tables
 from n2n_jax.images import pictures
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime import json_files, result_rows
@@ -68,10 +70,12 @@ def record(report: Report, step: int, workdir: Workdir, of: dict[str, Any]) -> N
             folder,
         )
         return
-    workdir.add_rows(rows)  # last: a row implies that its pictures exist
+    workdir.add_rows(
+        rows, table=results_table.markdown
+    )  # last: a row implies that its pictures exist
     lines = [summary(report)]
-    if any('psnr' in row for row in rows):  # for estimates the summary line is enough
-        lines.append(result_rows.markdown_table(rows).split('\n\nProtocol')[0])
+    if any('metrics' in row for row in rows):  # for estimates the summary line is enough
+        lines.append(results_table.markdown(rows).split('\n\nProtocol')[0])
     _log.info('%s\nPictures in %s', '\n'.join(lines), folder)
 
 
@@ -86,8 +90,10 @@ def _row_text(row: dict[str, Any]) -> str:
             f'step {row["step"]}: held-out captures, PSNR estimated without a clean image: '
             f'{result_rows.with_gain_in_words(row)}'
         )
-    return (
-        f'step {row["step"]}: {row["set"]}, {row["noise"]}: PSNR '
-        f'{result_rows.decibels(row["psnr"])} dB ({result_rows.gain(row)}), SSIM {row["ssim"]:.4f} '
-        f'({row["ssim"] - row["ssim_input"]:+.4f})'
-    )
+    scores = ', '.join(_score_text(m, row['metrics'][m.name]) for m in in_tables(row['metrics']))
+    return f'step {row["step"]}: {row["set"]}, {row["noise"]}: {scores}'
+
+
+def _score_text(metric: Metric, score: dict[str, float]) -> str:
+    number = f'{metric.text(score["out"])} {metric.unit}'.rstrip()
+    return f'{metric.title} {number} ({metric.change(score)})'

@@ -23,9 +23,11 @@ from n2n_jax.corruptions import Corruptor
 from n2n_jax.data.sources import open_named_sets
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
 from n2n_jax.evaluate import evaluation_noise, metrics, protocol_text
+from n2n_jax.evaluate.metrics import Metric
 from n2n_jax.evaluate.report import Report
 from n2n_jax.images import pictures
 from n2n_jax.images.pixel_hash import pixel_hash
+from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime import result_rows
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
@@ -34,6 +36,10 @@ from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.workdir import file_name
 
 _log = logging.getLogger(__name__)
+
+
+# By metric: {'psnr': {'in': of the noisy image, 'out': of the output}}.
+Scores = dict[str, dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +58,26 @@ class _CleanImages:
       source: reads the images.
       channels: number of channels of the network.
       most: use only the first `most` images; 0: all.
+      demanding: the metric that needs the largest images.
+
+    Raises:
+      UserError: an image is too small for the metric.
     """
 
-    def __init__(self, name: str, source: ImageSource, *, channels: int, most: int):
+    def __init__(
+        self, name: str, source: ImageSource, *, channels: int, most: int, demanding: Metric
+    ):
         self.name, self._source, self._channels = name, source, channels
         num_images = min(len(source.names), most or len(source.names))
         self.names = source.names[:num_images]
         self.sizes = [source.size(i) for i in range(num_images)]
         self._hashes: dict[int, str] = {}
         for image_name, (height, width) in zip(self.names, self.sizes, strict=True):
-            if min(height, width) < metrics.SSIM_WINDOW:
+            if min(height, width) < demanding.smallest_side:
                 raise UserError(
-                    f'{image_name} of the evaluation set {name} is {width}x{height}, but SSIM '
-                    f'needs at least {metrics.SSIM_WINDOW} pixels a side: remove it from the set.'
+                    f'{image_name} of the evaluation set {name} is {width}x{height}, but '
+                    f'{demanding.title} needs at least {demanding.smallest_side} pixels a side: '
+                    'remove it from the set.'
                 )
 
     def read(self, i: int) -> np.ndarray:
@@ -93,7 +106,8 @@ class Evaluator:
       layout: placement of arrays on devices.
 
     Raises:
-      UserError: a set cannot be opened, or a noise is unknown or listed twice.
+      UserError: a set cannot be opened, a noise or a metric is unknown or listed twice, an image is
+        too small for a metric, or a metric lacks its weights.
     """
 
     def __init__(self, config: Config, layout: Layout):
@@ -101,9 +115,22 @@ class Evaluator:
         self._model_config = config.model
         self._realizations = config.noise.realizations
         self._corruptors = _parse_noises(config.eval.noise)
+        self._metrics = metrics.parse_list(config.eval.metrics)
+        weights = config.eval.metric_weights
+        arrays = {metric.name: metric.arrays(weights) for metric in self._metrics}
+        # They decide the scores, as the name of a metric does.
+        self._metric_weights = {name: weights_hash(x) for name, x in arrays.items() if x}
+        self._metric_arrays = jax.tree.map(lambda x: layout.place(x, batch_axis=None), arrays)
+        demanding = max(self._metrics, key=lambda metric: metric.smallest_side)
         sources = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
         self._sets = [
-            _CleanImages(name, source, channels=config.model.channels, most=config.eval.max_images)
+            _CleanImages(
+                name,
+                source,
+                channels=config.model.channels,
+                most=config.eval.max_images,
+                demanding=demanding,
+            )
             for name, source in sources.items()
         ]
         self._model = models.build(config.model)
@@ -126,7 +153,7 @@ class Evaluator:
                             'image': images.names[item.image],
                             'sha256': images.hash(item.image),
                             'replica': item.replica,
-                            **scores[item],
+                            'metrics': scores[item],
                         }
                         for item in items
                     ]
@@ -138,17 +165,25 @@ class Evaluator:
         return report
 
     def has_scored(self, rows: Sequence[dict[str, Any]], step: int) -> bool:
-        """Checks whether rows hold all scores of the weights of `step`.
+        """Checks whether rows hold all scores of the weights of `step`, by all metrics.
 
         Args:
-          rows: rows of results.json.
+          rows: rows of results.json, in today's form.
           step: step of the checkpoint.
         """
-        known = {row.get('id') for row in rows if row['step'] == step}
+        known = {row.get('id') for row in rows if row['step'] == step and self._has_metrics(row)}
         return all(
             self._row_id(images, corruptor) in known
             for images in self._sets
             for corruptor in self._corruptors
+        )
+
+    def _has_metrics(self, row: dict[str, Any]) -> bool:
+        weights = row.get('metric_weights', {})
+        return all(
+            metric.name in row.get('metrics', {})
+            and weights.get(metric.name) == self._metric_weights.get(metric.name)
+            for metric in self._metrics
         )
 
     def _row_id(self, images: _CleanImages, corruptor: Corruptor) -> str:
@@ -157,16 +192,19 @@ class Evaluator:
 
     def _score_set(
         self, variables: Any, images: _CleanImages, corruptor: Corruptor
-    ) -> tuple[list[Item], dict[Item, dict[str, float]]]:
+    ) -> tuple[list[Item], dict[Item, Scores]]:
         """Scores all noisy images of a set; returns them in order, and the scores of each."""
         items = [Item(i, r) for i in range(len(images.names)) for r in range(self._config.replicas)]
-        scores: dict[Item, dict[str, float]] = {}
+        scores: dict[Item, Scores] = {}
+        scorer = _scorer(self._layout.replicated)
         with ProgressLine(f'evaluating {images.name}', len(items)) as progress:
             for batch in _batches(items, images, self._config.batch_size):
                 clean, noisy, denoised = self._denoised(variables, images, batch, corruptor)
-                values = jax.device_get(_scorer(self._layout.replicated)(clean, noisy, denoised))
+                values = jax.device_get(
+                    scorer(self._metrics, self._metric_arrays, clean, noisy, denoised)
+                )
                 for b, item in enumerate(batch):
-                    scores[item] = {name: float(value[b]) for name, value in values.items()}
+                    scores[item] = jax.tree.map(lambda value_B, b=b: float(value_B[b]), values)
                 progress.update(len(scores))
         return items, scores
 
@@ -175,18 +213,18 @@ class Evaluator:
         images: _CleanImages,
         corruptor: Corruptor,
         items: list[Item],
-        scores: dict[Item, dict[str, float]],
+        scores: dict[Item, Scores],
     ) -> dict[str, Any]:
-        columns = {
-            name: np.array([scores[item][name] for item in items]) for name in scores[items[0]]
-        }
-        per_image = columns['psnr'].reshape(len(images.names), -1).mean(axis=1)
+        means = jax.tree.map(lambda *values: float(np.mean(values)), *map(scores.get, items))
+        psnr_I = np.array([scores[item][metrics.PSNR.name]['out'] for item in items])
+        per_image = psnr_I.reshape(len(images.names), -1).mean(axis=1)
         hashes = sorted(images.hashes())
         protocol = protocol_text.in_words(self._config, self._model_config, corruptor)
         return {
             'set': images.name,
             'noise': corruptor.spec,
-            **{name: float(values.mean()) for name, values in columns.items()},
+            'metrics': {metric.name: means[metric.name] for metric in self._metrics},
+            **({'metric_weights': self._metric_weights} if self._metric_weights else {}),
             'ci95': list(metrics.bootstrap_interval(per_image)),
             'n': len(images.names),
             'replicas': self._config.replicas,
@@ -203,13 +241,14 @@ class Evaluator:
         images: _CleanImages,
         corruptor: Corruptor,
         item: Item,
-        scores: dict[str, float],
+        scores: Scores,
     ) -> np.ndarray:
         batch = self._denoised(variables, images, [item], corruptor)
         _, noisy_BHWC, denoised_BHWC = jax.device_get(_replicate(self._layout.replicated)(batch))
+        psnr = scores[metrics.PSNR.name]
         row = [
-            (f'noisy {scores["psnr_input"]:.2f} dB', noisy_BHWC[0]),
-            (f'denoised {scores["psnr"]:.2f} dB', denoised_BHWC[0]),
+            (f'noisy {psnr["in"]:.2f} dB', noisy_BHWC[0]),
+            (f'denoised {psnr["out"]:.2f} dB', denoised_BHWC[0]),
             (f'clean {images.names[item.image]}', images.read(item.image)),
         ]
         return pictures.grid([row])
@@ -250,11 +289,9 @@ def _parse_noises(specs: str) -> list[Corruptor]:
     return found
 
 
-def _worst_median_best(
-    items: list[Item], scores: dict[Item, dict[str, float]]
-) -> Iterator[tuple[str, Item]]:
+def _worst_median_best(items: list[Item], scores: dict[Item, Scores]) -> Iterator[tuple[str, Item]]:
     """Yields the items whose pictures are kept, each with a word for its file name."""
-    order = np.argsort([scores[item]['psnr'] for item in items])
+    order = np.argsort([scores[item][metrics.PSNR.name]['out'] for item in items])
     for word, rank in (('worst', 0), ('median', len(order) // 2), ('best', -1)):
         yield word, items[order[rank]]
 
@@ -268,7 +305,7 @@ _denoise = jax.jit(models.denoise, static_argnums=0)
 @functools.cache
 def _scorer(replicated: jax.sharding.Sharding) -> jax.stages.Wrapped:
     """Returns the jitted `_score`; every process reads all of its results."""
-    return jax.jit(_score, out_shardings=replicated)
+    return jax.jit(_score, static_argnums=0, out_shardings=replicated)
 
 
 @functools.cache
@@ -278,19 +315,23 @@ def _replicate(replicated: jax.sharding.Sharding) -> jax.stages.Wrapped:
 
 
 def _score(
-    clean_BHWC: jax.Array, noisy_BHWC: jax.Array, denoised_BHWC: jax.Array
-) -> dict[str, jax.Array]:
-    """Returns the scores of each image, (B,)."""
+    scored_by: tuple[Metric, ...],
+    arrays: dict[str, Any],
+    clean_BHWC: jax.Array,
+    noisy_BHWC: jax.Array,
+    denoised_BHWC: jax.Array,
+) -> dict[str, dict[str, jax.Array]]:
+    """Returns the scores of each image, (B,), by metric: of the noisy image and of the output."""
     rounded_BHWC = metrics.round_to_uint8(denoised_BHWC)
     clamped_BHWC = denoised_BHWC.clip(0, 1)
     return {
-        'psnr': metrics.psnr(rounded_BHWC, clean_BHWC),
-        'psnr_float': metrics.psnr(clamped_BHWC, clean_BHWC),
-        'psnr_input': metrics.psnr(noisy_BHWC, clean_BHWC),
-        'ssim': metrics.ssim(rounded_BHWC, clean_BHWC),
-        'ssim_input': metrics.ssim(noisy_BHWC, clean_BHWC),
-        'mse': metrics.mse(rounded_BHWC, clean_BHWC),
-        'mse_input': metrics.mse(noisy_BHWC, clean_BHWC),
+        metric.name: {
+            'in': metric(noisy_BHWC, clean_BHWC, arrays[metric.name]),
+            'out': metric(
+                rounded_BHWC if metric.rounded else clamped_BHWC, clean_BHWC, arrays[metric.name]
+            ),
+        }
+        for metric in scored_by
     }
 
 

@@ -260,6 +260,15 @@ class EvalConfig:
 
     sets: str = field('photos', 'clean images, as data.train, where NAME=SOURCE gives a set a name')
     noise: str = field('gaussian:25', 'noise, as comma-separated spec strings')
+    metrics: str = field(
+        'psnr,psnr_float,ssim,mse',
+        'scores of each image, comma-separated: psnr (always there), psnr_float (before rounding), '
+        'ssim, mse, lpips:alex, lpips:squeeze',
+    )
+    metric_weights: str = field(
+        '',
+        'file of the weights of lpips (.npz): its state_dict() in PyTorch, or as ported to Keras',
+    )
     every: int = field(500, 'steps between evaluations, 0 for only one at the end', at_least(0))
     in_loop: bool = field(True, 'evaluate while training, False to leave it to --mode follow')
     replicas: int = field(1, 'noisy versions of each image', at_least(1))

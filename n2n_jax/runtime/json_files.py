@@ -50,12 +50,20 @@ def read(file: Path, *, way_out: str) -> Any:
         raise UserError(f'{file} is damaged: {way_out}') from None
 
 
-def restored(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns an object that was read, with its infinities and NaNs restored."""
-    texts = content.get(NOT_FINITE)
-    if not isinstance(texts, dict):
+def restored(content: Any) -> Any:
+    """Returns content that was read, with the infinities and NaNs of all its objects restored.
+
+    Raises:
+      ValueError, TypeError: what an object records under `NOT_FINITE` is damaged.
+    """
+    if isinstance(content, list):
+        return [restored(item) for item in content]
+    if not isinstance(content, dict):
         return content
-    kept = {key: value for key, value in content.items() if key != NOT_FINITE}
+    texts = content.get(NOT_FINITE, {})
+    kept = {key: restored(value) for key, value in content.items() if key != NOT_FINITE}
+    if not isinstance(texts, dict):
+        raise TypeError
     return kept | {key: json.loads(text) for key, text in texts.items()}
 
 

@@ -1,7 +1,10 @@
-"""Rows of results.json: their identity, reading them, and their table.
+"""Rows of results.json: their identity, and reading them.
 
 A row is one set under one noise at one step: {'step': 500, 'set': 'kodak24', 'noise':
-'gaussian:25', 'psnr': ..., 'protocol': ..., 'id': ...}. Rows of early versions have no 'id'.
+'gaussian:25', 'metrics': {'psnr': {'in': 20.17, 'out': 31.2}}, 'protocol': ..., 'id': ...}; 'in' is
+the score of the noisy image, 'out' that of the output. Rows of estimates have 'psnr_estimate' and
+other keys instead of 'metrics'. Rows of early versions have no 'id', and keys such as 'psnr' and
+'psnr_input': `upgraded` reads them as today's.
 """
 
 import hashlib
@@ -22,6 +25,9 @@ Row = dict[str, Any]
 # Keys that are only in the files of per-image scores, so that results.json is the same for a run
 # that was killed and resumed as for an uninterrupted one.
 _IN_SCORES_ONLY = ('images', 'seconds', 'num_rows')
+
+# Scores that early versions wrote as keys of the row, with '_input' behind those of the input.
+_EARLY_METRICS = ('psnr', 'psnr_float', 'ssim', 'mse')
 
 # The key of the error in units of the noise; rows of one channel lack it.
 IN_NOISE = 'mse_in_noise'
@@ -53,18 +59,57 @@ def _identity(row: Row) -> tuple[int, str, str, str]:
     return row['step'], row['set'], row['noise'], row.get('id', '')
 
 
-def _is_row(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and type(value.get('step')) is int
-        and all(isinstance(value.get(key), str) for key in ('set', 'noise', 'protocol'))
-        and any(key in value for key in ('psnr', 'psnr_estimate'))
-        and type(value.get('n')) is int
-    )
+def upgraded(content: Row) -> Row:
+    """Returns a row, or the scores of one image, that any version wrote, in today's form.
+
+    Infinities and NaNs are restored, see `n2n_jax.runtime.json_files`.
+
+    Raises:
+      ValueError, TypeError: the content is damaged.
+    """
+    content = json_files.restored(content)
+    if not any(name in content for name in _EARLY_METRICS):
+        return content
+    scores: dict[str, dict[str, float]] = {}
+    for name in _EARLY_METRICS:
+        # The noisy image is not rounded, so that both kinds of PSNR have the same for it.
+        keys = {'in': f'{name.removesuffix("_float")}_input', 'out': name}
+        found = {end: content[key] for end, key in keys.items() if key in content}
+        if 'out' in found:
+            scores[name] = {end: _not_null(value) for end, value in found.items()}
+    flat = {key for name in _EARLY_METRICS for key in (name, f'{name}_input')}
+    kept = {key: value for key, value in content.items() if key not in flat}
+    if 'ci95' in kept:
+        kept['ci95'] = [_not_null(end) for end in kept['ci95']]
+    return {**kept, 'metrics': scores}
+
+
+def _not_null(value: float | None) -> float:
+    """Returns a score; early versions wrote null for the PSNR of an exact image."""
+    return math.inf if value is None else float(value)
+
+
+def _parsed(value: Any) -> Row | None:
+    """Returns a row that was read, in today's form; None if it is not one."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        row = upgraded(value)
+        is_row = (
+            type(row.get('step')) is int
+            and all(isinstance(row.get(key), str) for key in ('set', 'noise', 'protocol'))
+            and ('psnr_estimate' in row or {'in', 'out'} <= row['metrics']['psnr'].keys())
+            and type(row.get('n')) is int
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return row if is_row else None
 
 
 def read(file: Path, evaluations: Path) -> list[Row]:
     """Reads the rows of results.json; if it is gone, those in the files of per-image scores.
+
+    Rows of early versions are returned in today's form, see `upgraded`.
 
     Args:
       file: results.json.
@@ -78,9 +123,10 @@ def read(file: Path, evaluations: Path) -> list[Row]:
         rows = json_files.read(file, way_out=way_out)
     except FileNotFoundError:
         return _collected(evaluations)
-    if not (isinstance(rows, list) and all(map(_is_row, rows))):
+    found = [_parsed(row) for row in rows] if isinstance(rows, list) else [None]
+    if None in found:
         raise UserError(f'{file} is damaged, it is not a list of evaluations: {way_out}')
-    return rows
+    return [row for row in found if row is not None]
 
 
 def _collected(evaluations: Path) -> list[Row]:
@@ -89,10 +135,10 @@ def _collected(evaluations: Path) -> list[Row]:
         found = []
         for file in sorted(folder.glob('*.json')):
             try:
-                row = json_files.loads(file.read_bytes())
+                row = _parsed(json_files.loads(file.read_bytes()))
             except (OSError, ValueError):
                 row = None
-            if _is_row(row):
+            if row is not None:
                 found.append(row)
             else:
                 _log.warning('%s is not a file of scores: it is ignored.', file)
@@ -100,86 +146,6 @@ def _collected(evaluations: Path) -> list[Row]:
         if len(found) >= max((row.get('num_rows', 0) for row in found), default=0):
             rows += found
     return merged(rows, [])
-
-
-def markdown_table(rows: list[Row]) -> str:
-    """Returns evaluation rows as Markdown tables, followed by their protocols."""
-    tables = []
-    rows = [json_files.restored(row) for row in rows]
-    measured = [row for row in rows if 'psnr' in row]
-    estimated = [row for row in rows if 'psnr_estimate' in row]
-    protocols = list(dict.fromkeys(row['protocol'] for row in rows))
-    if measured:
-        tables.append(_measured_table(measured, protocols))
-    if estimated:
-        lines = [
-            '| step | scenes held out | PSNR in, estimated | PSNR out, estimated (95 %) | gain |',
-            '|---:|---:|---:|---:|---:|',
-        ]
-        for row in estimated:
-            raw = row['psnr_estimate_input']
-            lines.append(
-                f'| {row["step"]} | {row["n"]} | {"" if raw is None else f"{raw:.2f}"} '
-                f'| {in_words(row)} | {gain_in_words(row)} |'
-            )
-        tables.append('\n'.join(lines))
-    # Early versions wrote 'realisations'.
-    fixed = [row.get('realizations', row.get('realisations', 0)) for row in rows]
-    for num in dict.fromkeys(fixed):
-        if num:
-            tables.append(f'Trained on {num} fixed noisy version{"s" * (num > 1)} of each image.')
-    for k, protocol in enumerate(protocols):
-        number = f' {k + 1}' if len(protocols) > 1 else ''
-        tables.append(f'Protocol{number}: {protocol}.')
-    return '\n\n'.join(tables) + '\n'
-
-
-def _measured_table(rows: list[Row], protocols: list[str]) -> str:
-    """Returns a table, with columns for protocol and id only where rows would look the same."""
-    titles = ['step', 'set', 'noise', 'images', 'PSNR in', 'PSNR out (95 %)', 'gain', 'SSIM in',
-              'SSIM out']  # fmt: skip
-    bars = ['---:', '---', '---', *['---:'] * 6]
-    several = len(protocols) > 1
-    alike = [(r['step'], r['set'], r['noise'], r['n'], r['protocol']) for r in rows]
-    by_id = len(set(alike)) < len(alike)
-    titles += ['protocol'] * several + ['id'] * by_id
-    bars += ['---:'] * several + ['---'] * by_id
-    lines = [f'| {" | ".join(titles)} |', f'|{"|".join(bars)}|']
-    for row in rows:
-        cells = [str(row['step']), row['set'], row['noise'], str(row['n']), *_scores(row)]
-        cells += [str(protocols.index(row['protocol']) + 1)] * several
-        cells += [row.get('id', '')] * by_id
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines)
-
-
-def _scores(row: Row) -> list[str]:
-    low, high = map(decibels, row['ci95'])
-    return [
-        decibels(row['psnr_input']),
-        f'**{decibels(row["psnr"])}** ({low} to {high})',
-        gain(row),
-        f'{row["ssim_input"]:.4f}',
-        f'{row["ssim"]:.4f}',
-    ]
-
-
-def decibels(value: float | None) -> str:
-    """Formats dB: '31.11'; 'exact' if there is no error, 'NaN' if the output is not finite.
-
-    In files of early versions null means that the image is exact.
-    """
-    if value is None or value == math.inf:
-        return 'exact'
-    return f'{value:.2f}' if math.isfinite(value) else 'NaN'
-
-
-def gain(row: Row) -> str:
-    """Formats the gain of a row over its input in dB: '+9.39'; '' if either is not finite."""
-    ends = row['psnr'], row['psnr_input']
-    if any(end is None or not math.isfinite(end) for end in ends):
-        return ''
-    return f'{ends[0] - ends[1]:+.2f}'
 
 
 def gain_in_words(row: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -273,12 +273,23 @@ class Workdir:
         """
         return result_rows.read(self.path / 'results.json', self.path / 'evaluation')
 
-    def add_rows(self, rows: list[dict[str, Any]]) -> None:
-        """Adds evaluation rows; those of the same step and identity are replaced."""
+    def add_rows(
+        self,
+        rows: list[dict[str, Any]],
+        *,
+        table: Callable[[list[dict[str, Any]]], str] | None = None,
+    ) -> None:
+        """Adds evaluation rows; those of the same step and identity are replaced.
+
+        Args:
+          rows: the rows to add.
+          table: formats all rows for results.md; None leaves that file as it is.
+        """
         with file_locks.held(self.path / '.results.lock'):  # `--mode follow` may write too
             content = result_rows.merged(self.rows(), rows)
             write_text(self.path / 'results.json', json_files.dumps(content, indent=2))
-            write_text(self.path / 'results.md', result_rows.markdown_table(content))
+            if table is not None:
+                write_text(self.path / 'results.md', table(content))
 
     def evaluation_folder(self, step: int) -> Path:
         """Returns the folder for the per-image scores and example images of an evaluation."""

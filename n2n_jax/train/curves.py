@@ -7,10 +7,11 @@ import importlib.util
 import logging
 import math
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from n2n_jax.evaluate.metrics import in_tables
 from n2n_jax.evaluate.report import Report
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import write_text
@@ -18,7 +19,7 @@ from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-_SCORES = ('psnr', 'psnr_input', 'ssim', 'ssim_input', 'psnr_estimate', 'psnr_estimate_input')
+_ESTIMATES = ('psnr_estimate', 'psnr_estimate_input')
 
 
 class Writer(Protocol):
@@ -126,8 +127,17 @@ def write_report(report: Report, step: int, writers: list[Writer]) -> None:
     for writer in writers:
         for row in report.rows:
             prefix = f'{row["set"]}/{row["noise"]}'
-            scores = {f'{prefix}/{n}': row[n] for n in _SCORES if row.get(n) is not None}
+            scores = {f'{prefix}/{name}': value for name, value in _scores(row).items()}
             writer.write_scalars(step, scores)
         for name, pixels in report.triptychs.items():
             writer.write_image(step, name.removesuffix('.png'), pixels)
         writer.flush()
+
+
+def _scores(row: dict[str, Any]) -> dict[str, float]:
+    """Returns the scores of a row that are drawn, by the names of their curves."""
+    found = {name: row[name] for name in _ESTIMATES if row.get(name) is not None}
+    for metric in in_tables(row.get('metrics', {})):
+        score = row['metrics'][metric.name]
+        found |= {metric.name: score['out'], f'{metric.name}_input': score['in']}
+    return found

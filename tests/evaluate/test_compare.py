@@ -9,11 +9,18 @@ from tiny import tiny_config
 from n2n_jax.cli import n2n as cli
 from n2n_jax.evaluate import compare
 from n2n_jax.evaluate.metrics import bootstrap_interval
-from n2n_jax.runtime import json_files
+from n2n_jax.runtime import json_files, result_rows
 from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.result_rows import row_id
 from n2n_jax.runtime.workdir import Workdir
+
+
+def scores(early, psnr, ssim):
+    """Scores of an image or of a row, as early versions or as today's write them."""
+    if early:
+        return {'psnr': float(psnr), 'psnr_input': 20.0, 'ssim': ssim, 'ssim_input': 0.2}
+    return {'metrics': {'psnr': {'in': 20.0, 'out': float(psnr)}, 'ssim': {'in': 0.2, 'out': ssim}}}
 
 
 @pytest.fixture
@@ -31,21 +38,24 @@ def make_run(tmp_path):
             values = list(psnr.values())
             row = {
                 'step': step, 'set': set_name, 'noise': 'gaussian:25', 'n': len(psnr),
-                'psnr': float(np.mean(values)), 'psnr_input': 20.0, 'ssim': 0.5, 'ssim_input': 0.2,
                 'ci95': [0, 0], 'protocol': protocol, 'seed': 0,
+                **scores(not hashes, np.mean(values), 0.5),
             }  # fmt: skip
             if hashes:
                 row['id'] = row_id(set_name, 'gaussian:25', protocol, hashes.values())
             offset = 0 if step == 4 else -9  # only the last evaluation counts
             images = [
                 {
-                    'image': image, 'replica': 0, 'psnr': value + offset, 'ssim': value / 40,
+                    'image': image, 'replica': 0,
+                    **scores(not hashes, value + offset, value / 40),
                     **({'sha256': hashes[image]} if hashes else {}),
                 }
                 for image, value in psnr.items()
             ]  # fmt: skip
             write_text(workdir.scores_file(row), json.dumps({**row, 'images': images}))
-            workdir.add_rows([row])
+            file = workdir.path / 'results.json'
+            rows = json.loads(file.read_text()) if file.exists() else []
+            write_text(file, json.dumps([*rows, row]))
         return workdir.path
 
     return make_run
@@ -170,6 +180,47 @@ def test_a_network_whose_output_overflows_is_not_better_than_any(make_run):
     table = compare.markdown_table(compare.compare(a, b))
     assert 'exact' not in table
     assert '| 25.00 | NaN |' in table
+
+
+def as_today_with(run, **changes):
+    """Rewrites the last evaluation of a run as today's version, with more scores and keys."""
+    workdir = Workdir(run)
+    row = workdir.rows()[-1]
+    file = workdir.scores_file(row)
+    content = {**json.loads(file.read_text()), **changes.pop('row', {})}
+    images = [result_rows.upgraded(image) for image in content.pop('images')]
+    for i, image in enumerate(images):
+        image['metrics'] |= {name: {'in': 1.0, 'out': out + i} for name, out in changes.items()}
+    content = result_rows.upgraded(content)
+    write_text(file, json.dumps({**content, 'images': images}))
+    workdir.add_rows([content])
+
+
+def test_a_run_of_an_early_version_is_compared_with_one_that_has_more_metrics(make_run):
+    a, b = make_run('a', {'x': 20.0, 'y': 30.0}), make_run('b', {'x': 20.1, 'y': 30.3})
+    as_today_with(b, mse=0.5, **{'lpips:alex': 0.25})
+    for pair in ((a, b), (b, a)):
+        (row,) = compare.compare(*pair)
+        assert row['metrics'] == ['psnr', 'ssim']
+        assert abs(row['difference']) == pytest.approx(0.2)
+    assert 'LPIPS' not in compare.markdown_table([row])
+
+
+def test_a_metric_that_both_runs_have_is_compared_if_it_has_the_same_weights(make_run):
+    runs = [make_run(name, {'x': 20.0, 'y': 30.0}) for name in 'abc']
+    for run, score, weights in zip(runs, (0.5, 0.25, 0.25), ('p', 'p', 'q'), strict=True):
+        kept = {'metric_weights': {'lpips:alex': weights}}
+        as_today_with(run, row=kept, **{'lpips:alex': score})
+    a, b, c = runs
+    (row,) = compare.compare(a, b)
+    assert row['difference_lpips:alex'] == -0.25
+    assert row['ci95_lpips:alex'] == [-0.25, -0.25]
+    table = compare.markdown_table([row])
+    assert '| 1.0000 | 0.7500 | -0.2500 (-0.2500 to -0.2500) |' in table
+    assert 'Smaller is better: LPIPS.' in table
+    (row,) = compare.compare(a, c)
+    assert row['metrics'] == ['psnr', 'ssim']
+    assert 'Not compared, as its weights differ: LPIPS.' in compare.markdown_table([row])
 
 
 def test_the_command_prints_a_table_and_writes_json(make_run, tmp_path, capsys):

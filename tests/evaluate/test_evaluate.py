@@ -12,9 +12,10 @@ from tiny import first_variables, tiny_config
 from n2n_jax import corruptions
 from n2n_jax.evaluate import follow, protocol_text, with_clean
 from n2n_jax.evaluate.metrics import bootstrap_interval
-from n2n_jax.evaluate.report import origin, record
+from n2n_jax.evaluate.report import Report, origin, record, summary
 from n2n_jax.images import image_io
 from n2n_jax.models.weights import weights_hash
+from n2n_jax.runtime import result_rows
 from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
@@ -37,10 +38,14 @@ def test_an_identity_network_scores_the_noise(image_folder):
     evaluator, variables = evaluator_and_weights(**sets)
     (row,) = evaluator(zero(variables), 3).rows
     want = -20 * np.log10(25 / 255)
-    assert row['psnr_input'] == pytest.approx(want, abs=0.15)
-    assert row['mse_input'] == pytest.approx((25 / 255) ** 2, rel=0.04)
-    assert row['psnr'] > row['psnr_input']  # the output is clamped, the noisy input is not
-    assert row['psnr_float'] == pytest.approx(row['psnr'], abs=0.05)
+    assert row['metrics']['psnr']['in'] == pytest.approx(want, abs=0.15)
+    assert row['metrics']['mse']['in'] == pytest.approx((25 / 255) ** 2, rel=0.04)
+    assert (
+        row['metrics']['psnr']['out'] > row['metrics']['psnr']['in']
+    )  # the output is clamped, the noisy input is not
+    assert row['metrics']['psnr_float']['out'] == pytest.approx(
+        row['metrics']['psnr']['out'], abs=0.05
+    )
     assert (row['step'], row['n'], row['seed'], row['noise']) == (3, 5, 0, 'gaussian:25')
     for word in ('RGB', 'not clipped', '8 bits', 'seed 0', 'bootstrap'):
         assert word in row['protocol']
@@ -51,9 +56,9 @@ def test_the_clean_image_scores_as_good_as_rounding_allows(image_folder):
         **{'eval.sets': f'folder:{image_folder}', 'eval.noise': 'gaussian:0'}
     )
     (row,) = evaluator(zero(variables), 0).rows
-    assert row['psnr'] > 100
-    assert row['psnr_float'] > 100
-    assert row['ssim'] == pytest.approx(1, abs=1e-5)
+    assert row['metrics']['psnr']['out'] > 100
+    assert row['metrics']['psnr_float']['out'] > 100
+    assert row['metrics']['ssim']['out'] == pytest.approx(1, abs=1e-5)
 
 
 def test_scores_do_not_depend_on_batch_order_or_model(image_folder):
@@ -65,21 +70,25 @@ def test_scores_do_not_depend_on_batch_order_or_model(image_folder):
         reports.append(evaluator(variables, 0))
     one, eight = reports
     assert (one.rows[0]['n'], one.rows[0]['replicas'], len(one.images[0])) == (5, 3, 15)
-    per_image = np.array([image['psnr'] for image in one.images[0]]).reshape(5, 3).mean(axis=1)
+    per_image = (
+        np.array([image['metrics']['psnr']['out'] for image in one.images[0]])
+        .reshape(5, 3)
+        .mean(axis=1)
+    )
     assert one.rows[0]['ci95'] == pytest.approx(bootstrap_interval(per_image))
     for a, b in zip(one.images[0], eight.images[0], strict=True):
         assert (a['image'], a['replica']) == (b['image'], b['replica'])
-        assert a['psnr'] == pytest.approx(b['psnr'], abs=1e-3)
-        assert a['psnr_input'] == pytest.approx(b['psnr_input'], abs=1e-4)
-    noises = {image['psnr_input'] for image in one.images[0]}
+        assert a['metrics']['psnr']['out'] == pytest.approx(b['metrics']['psnr']['out'], abs=1e-3)
+        assert a['metrics']['psnr']['in'] == pytest.approx(b['metrics']['psnr']['in'], abs=1e-4)
+    noises = {image['metrics']['psnr']['in'] for image in one.images[0]}
     assert len(noises) == 15  # every replica has noise of its own
 
 
 def test_the_mean_is_over_images_in_db(image_folder):
     evaluator, variables = evaluator_and_weights(**{'eval.sets': f'folder:{image_folder}'})
     report = evaluator(variables, 0)
-    want = np.mean([image['psnr'] for image in report.images[0]])
-    assert report.rows[0]['psnr'] == pytest.approx(want)
+    want = np.mean([image['metrics']['psnr']['out'] for image in report.images[0]])
+    assert report.rows[0]['metrics']['psnr']['out'] == pytest.approx(want)
 
 
 def test_another_evaluation_seed_is_another_noise(image_folder):
@@ -87,7 +96,7 @@ def test_another_evaluation_seed_is_another_noise(image_folder):
     scores = []
     for seed in (0, 0, 1):
         evaluator, variables = evaluator_and_weights(**sets, **{'eval.seed': seed})
-        scores.append(evaluator(zero(variables), 0).rows[0]['psnr_input'])
+        scores.append(evaluator(zero(variables), 0).rows[0]['metrics']['psnr']['in'])
     assert scores[0] == scores[1] != scores[2]
 
 
@@ -144,12 +153,12 @@ def test_an_image_has_the_same_noise_whatever_it_is_called(one_image_in_two_sets
     (a,), (b,) = report.images
     assert (a['image'], b['image']) == ('01.png', 'sub/kodim01.tif')
     assert a['sha256'] == b['sha256']
-    assert a['psnr_input'] == b['psnr_input']
-    assert a['psnr'] == b['psnr']
+    assert a['metrics']['psnr']['in'] == b['metrics']['psnr']['in']
+    assert a['metrics']['psnr']['out'] == b['metrics']['psnr']['out']
     rows = report.rows
     assert rows[0]['images_sha256'] == rows[1]['images_sha256']
     assert rows[0]['id'] != rows[1]['id']  # another set is another row
-    assert rows[0]['psnr_input'] == pytest.approx(20.0990, abs=1e-3)  # golden
+    assert rows[0]['metrics']['psnr']['in'] == pytest.approx(20.0990, abs=1e-3)  # golden
 
 
 def test_another_pixel_is_another_noise(tmp_path):
@@ -159,7 +168,9 @@ def test_another_pixel_is_another_noise(tmp_path):
     image_io.write_pixels(tmp_path / 'b.png', pixels_HWC)
     evaluator, variables, _ = on_one_device(**{'eval.sets': f'folder:{tmp_path}'})
     (images,) = evaluator(variables, 0).images
-    assert images[0]['psnr_input'] != pytest.approx(images[1]['psnr_input'], abs=1e-4)
+    assert images[0]['metrics']['psnr']['in'] != pytest.approx(
+        images[1]['metrics']['psnr']['in'], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,8 +221,11 @@ def test_an_exact_image_leaves_json_that_every_program_reads(tmp_path):
     for file in files:
         json.loads(file.read_text(), parse_constant=pytest.fail)
     (row,) = workdir.rows()
-    assert row['psnr'] is None
-    assert row['not_finite']['psnr'] == 'Infinity'
+    assert row['metrics']['psnr']['out'] == np.inf
+    (written,) = json.loads((tmp_path / 'run' / 'results.json').read_text())
+    assert written['metrics']['psnr'] | {'in': 0} == {
+        'in': 0, 'out': None, 'not_finite': {'in': 'Infinity', 'out': 'Infinity'}
+    }  # fmt: skip
     assert '**exact**' in (tmp_path / 'run' / 'results.md').read_text()
 
 
@@ -240,6 +254,48 @@ def test_an_evaluation_that_is_there_is_known(tmp_path):
     assert not evaluator.has_scored(rows, 4)
     assert not evaluator.has_scored([{**rows[0], 'id': 'of other images or protocol'}], 2)
     assert not evaluator.has_scored([], 2)
+
+
+def test_a_row_of_an_early_version_is_known_until_more_metrics_are_asked_for(tmp_path):
+    image_io.write_pixels(tmp_path / 'a.png', np.full((16, 16, 3), 90, np.uint8))
+    sets = {'eval.sets': f'folder:{tmp_path}'}
+    evaluator, variables, _ = on_one_device(**sets, **{'eval.metrics': 'ssim'})
+    report = evaluator(variables, 2)
+    (row,) = report.rows
+    assert list(row['metrics']) == list(report.images[0][0]['metrics']) == ['psnr', 'ssim']
+    early = {key: value for key, value in row.items() if key != 'metrics'}
+    for name, score in row['metrics'].items():
+        early |= {name: score['out'], f'{name}_input': score['in']}
+    rows = [result_rows.upgraded(early)]
+    assert evaluator.has_scored(rows, 2)
+    more, _, _ = on_one_device(**sets, **{'eval.metrics': 'ssim,mse'})
+    assert not more.has_scored(rows, 2)
+    (replaced,) = result_rows.merged(rows, more(variables, 2).rows)  # it is the same evaluation
+    assert 'mse' in replaced['metrics']
+
+
+def test_the_identity_of_an_evaluation_is_that_of_earlier_versions(tmp_path):
+    image_io.write_pixels(tmp_path / 'a.png', np.full((16, 16, 3), 90, np.uint8))
+    evaluator, variables, _ = on_one_device(**{'eval.sets': f'a=folder:{tmp_path}'})
+    (row,) = evaluator(variables, 2).rows
+    assert row['id'] == 'bd92db148d43'  # golden
+    assert summary(Report([row], [], {})).startswith('step 2: a, gaussian:25: PSNR ')
+
+
+@pytest.mark.parametrize(
+    ('names', 'words'),
+    [
+        ('psnr,sim', "Unknown eval.metrics 'sim'.*ssim"),
+        ('ssim,ssim', 'lists ssim twice'),
+        ('lpips,lpips:alex', 'lists lpips:alex twice'),
+        ('lpips:vgg', 'choose from alex, squeeze'),
+        ('ssim:5', "'ssim' takes no options"),
+        ('psnr,,ssim', "Unknown eval.metrics ''"),
+    ],
+)
+def test_metrics_that_are_not_there_are_named(names, words, image_folder):
+    with pytest.raises(UserError, match=words):
+        on_one_device(**{'eval.sets': f'folder:{image_folder}', 'eval.metrics': names})
 
 
 def test_the_command_that_scores_a_run_on_captures_can_be_pasted():

@@ -35,8 +35,9 @@ def scored(monkeypatch):
         def __call__(self, variables, step):
             seen.append(step)
             row = {
-                'step': step, 'set': 's', 'noise': 'n', 'psnr': 1.0, 'psnr_input': 0.0, 'ssim': 1.0,
-                'ssim_input': 0.0, 'ci95': [0.0, 2.0], 'n': 1, 'protocol': 'p',
+                'step': step, 'set': 's', 'noise': 'n',
+                'metrics': {'psnr': {'in': 0.0, 'out': 1.0}}, 'ci95': [0.0, 2.0],
+                'n': 1, 'protocol': 'p',
             }  # fmt: skip
             return Report([row], [[]], {})
 

@@ -119,7 +119,9 @@ def test_two_processes_make_the_run_of_one(start, port, tmp_path):
     losses = [[line['loss'] for line in lines if 'loss' in line] for lines in curves]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # Adam magnifies the last bits
-    scores = [[row['psnr'] for row in rows(tmp_path / name)] for name in ('two', 'one')]
+    scores = [
+        [row['metrics']['psnr']['out'] for row in rows(tmp_path / name)] for name in ('two', 'one')
+    ]
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 

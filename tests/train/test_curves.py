@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from n2n_jax.evaluate.report import Report
 from n2n_jax.runtime.errors import UserError
-from n2n_jax.train.curves import JsonlWriter
+from n2n_jax.train.curves import JsonlWriter, write_report
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,20 @@ def test_a_folder_in_place_of_the_curves_is_named(tmp_path):
     (tmp_path / 'metrics.jsonl').mkdir()
     with pytest.raises(UserError, match=r'metrics\.jsonl is a folder .*: move it away'):
         JsonlWriter(tmp_path / 'metrics.jsonl', first_step=0)
+
+
+def test_every_metric_that_tables_show_has_a_curve(tmp_path):
+    names = 'psnr', 'psnr_float', 'ssim', 'mse', 'lpips:alex'
+    scores = {name: {'in': 1.0, 'out': 2.0} for name in names}
+    rows = [
+        {'set': 's', 'noise': 'n', 'metrics': scores},
+        {'set': 'held out', 'noise': 'real', 'psnr_estimate': 3.0, 'psnr_estimate_input': None},
+    ]
+    writer = JsonlWriter(tmp_path / 'metrics.jsonl', first_step=0)
+    write_report(Report(rows, [], {}), 2, [writer])
+    measured, estimated = map(json.loads, (tmp_path / 'metrics.jsonl').read_text().splitlines())
+    assert measured == {
+        'step': 2, 's/n/psnr': 2.0, 's/n/psnr_input': 1.0, 's/n/ssim': 2.0, 's/n/ssim_input': 1.0,
+        's/n/lpips:alex': 2.0, 's/n/lpips:alex_input': 1.0,
+    }  # fmt: skip
+    assert estimated == {'step': 2, 'held out/real/psnr_estimate': 3.0}

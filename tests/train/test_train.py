@@ -79,11 +79,11 @@ def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
     assert done(tmp_path / 'run')['provenance']['packages']['jax'] == jax.__version__
     row = Workdir(tmp_path / 'run').rows()[-1]
     wanted = (
-        'step set noise psnr psnr_input ssim ssim_input ci95 n protocol seed id images_sha256 '
+        'step set noise metrics ci95 n protocol seed id images_sha256 '
         'training_seed config_sha256 weights_sha256 device'
     )
     assert set(wanted.split()) <= set(row)
-    assert row['ci95'][0] <= row['psnr'] <= row['ci95'][1]
+    assert row['ci95'][0] <= row['metrics']['psnr']['out'] <= row['ci95'][1]
     assert done(tmp_path / 'run')['wall_seconds'] > 0
     assert done(tmp_path / 'run')['devices'] == [f'{jax.device_count()} x cpu']
     pictures = list((tmp_path / 'run' / 'evaluation' / 'step_0000004').glob('*.png'))

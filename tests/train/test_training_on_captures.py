@@ -51,7 +51,7 @@ def test_captures_to_scores_and_a_denoiser_in_their_units(tmp_path):
 
     rows = Workdir(tmp_path / 'run').rows()
     assert [row['step'] for row in rows] == list(range(1, 7))
-    assert 'psnr' not in rows[0]  # an estimate is not called PSNR
+    assert 'metrics' not in rows[0]  # an estimate is not called PSNR
     scale = config.model.white - config.model.black
     noise = -20 * np.log10(200 / scale)
     assert rows[0]['psnr_estimate_input'] == pytest.approx(noise, abs=0.7)
