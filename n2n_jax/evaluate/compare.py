@@ -150,6 +150,8 @@ def _read_evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
             raise KeyError
     except FileNotFoundError:
         raise UserError(f'{file} is missing: {way_out}') from None
+    except UserError:  # which is a ValueError
+        raise
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(f'{file} is damaged: {way_out}') from None
     return _Evaluation(row, paired_by, scores)

@@ -1,5 +1,7 @@
 """Metrics against hand computations and scikit-image."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from skimage.metrics import structural_similarity
 
 from n2n_jax.data.sources.photos import photos
 from n2n_jax.evaluate import metrics
+from n2n_jax.runtime.config import EvalConfig, fields
 
 
 def pair(seed=0, h=48, w=40):
@@ -56,3 +59,19 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
         hits += low <= 30 <= high
     assert 0.89 <= hits / 300 <= 0.99
     assert metrics.bootstrap_interval(np.array([3.0, 3.0])) == (3.0, 3.0)
+
+
+def test_the_help_names_every_metric_and_its_options():
+    (text,) = (its_field.metadata['help'] for key, its_field in fields() if key == 'eval.metrics')
+    named = {part.split(':')[0] for part in re.findall(r'[a-z_:]+', text)}
+    assert metrics.REGISTRY.keys() <= named
+    listed = metrics.parse_list(EvalConfig().metrics)
+    assert [metric.name for metric in listed] == EvalConfig().metrics.split(',')
+
+
+def test_psnr_is_always_among_the_metrics_and_options_may_have_keys():
+    for text in ('ssim,lpips:net=squeeze', 'ssim, lpips:squeeze,psnr'):
+        names = [metric.name for metric in metrics.parse_list(text)]
+        assert names == ['psnr', 'ssim', 'lpips:squeeze']
+    assert [metric.name for metric in metrics.parse_list('')] == ['psnr']
+    assert metrics.parse_list('lpips')[1].name == 'lpips:alex'
