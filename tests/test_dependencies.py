@@ -28,6 +28,7 @@ NOT_IMPORTED = {
     'importlib-resources': 'tensorflow-datasets imports it without declaring it',
     'jupyterlab': 'opens notebooks/',
     'mypy': 'a command',
+    'pywavelets': 'scikit-image denoises with it',
     'pytest-xdist': 'pytest -n',
     'ruff': 'a command',
     'setuptools': 'builds the wheel in tests/test_wheel.py',

@@ -12,6 +12,7 @@ _EXAMPLES = """examples:
   n2n score cells/ --model runs/cells
   n2n denoise photo.jpg -o clean.jpg --model runs/quick
   n2n denoise scans/ -o cleaned/ --model runs/quick
+  n2n baselines bm3d,tv --sets kodak24=folder:kodak --noise gaussian:25
   n2n compare runs/clean_targets runs/noisy_targets
   n2n show-noise gaussian:25 poisson:30 text:0.25 -o noise.png
   n2n prepare bsds500 --from BSDS500/
@@ -28,10 +29,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     # Imported only after `main` has installed its handlers: Ctrl-C during the imports ends cleanly.
-    from n2n_jax.cli import audit, bench, compare, denoise, prepare, score, show_noise, train
+    from n2n_jax.cli import (
+        audit,
+        baselines,
+        bench,
+        compare,
+        denoise,
+        prepare,
+        score,
+        show_noise,
+        train,
+    )
 
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    for command in (audit, train, score, denoise, show_noise, compare, prepare, bench):
+    for command in (audit, train, score, denoise, baselines, show_noise, compare, prepare, bench):
         command.add_parser(commands)
     return parser
 

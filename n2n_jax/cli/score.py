@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from n2n_jax.captures.scene_captures import SceneCaptures
     from n2n_jax.denoise.denoiser import Denoiser
-    from n2n_jax.evaluate.baselines import Restore
+    from n2n_jax.evaluate.baselines import Baseline, Restore
     from n2n_jax.evaluate.scored_scenes import ScoredScene
     from n2n_jax.runtime.config import Config
 
@@ -57,6 +57,13 @@ def add_parser(commands: Any) -> None:
         help='skip a method, may be repeated; BM3D takes seconds to a minute per capture',
     )
     parser.add_argument(
+        '--with',
+        dest='more',
+        metavar='LIST',
+        help='more methods, with commas between: tv, wavelet, median, or dip (minutes to hours per '
+        'capture); for their options see n2n baselines --help',
+    )
+    parser.add_argument(
         '--json', type=options.path, metavar='FILE', help='write the results to FILE'
     )
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
@@ -68,7 +75,6 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.captures import corrections, loading, network_range, scene_captures
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.evaluate import (
-        baselines,
         methods,
         score,
         score_table,
@@ -80,6 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.runtime.atomic_files import write_text
 
     options.check_free(arguments.json, '--json', arguments)
+    more = _more_baselines(arguments.more)
     console.keep_compiled_code()
     denoiser = Denoiser.load(arguments.model)
     config = _scorable_config(arguments, denoiser)
@@ -113,15 +120,14 @@ def run(arguments: argparse.Namespace) -> None:
         lambda pixels: network_range.to_network(pixels, black, white),
         restore,
         without=arguments.without,
+        more=more,
     )
     rows = [row | trained.facts(row['scene'], held_out=arguments.held_out) for row in rows]
     table = score_table.markdown(rows, held_out=arguments.held_out, fix=captures.fix)
     _log.info('%s\n', table)
-    if 'bm3d' not in arguments.without and not baselines.bm3d_installed():
-        _log.info(
-            "BM3D is not installed: pip install 'n2n_jax[baselines]' adds it to the table (free "
-            'for non-commercial use).'
-        )
+    for key, kind in methods.OPTIONAL.items():
+        if key not in arguments.without and not kind.installed():
+            _log.info('%s', kind.how_to_install)
     shares = _coverage(arguments.model, denoiser, scenes, restore, training=bool(trained.names))
     for row in rows:
         if row['method'] == methods.MODEL and row['scene'] in shares:
@@ -134,6 +140,21 @@ def run(arguments: argparse.Namespace) -> None:
     warning = verdict.from_scores(rows).warning()
     if warning:
         _log.warning('%s', warning)
+
+
+def _more_baselines(texts: str | None) -> 'dict[str, Baseline]':
+    """Returns the baselines of --with, by the name that the table shows.
+
+    Raises:
+      UserError: one of them is unknown, or its package is missing.
+    """
+    from n2n_jax.evaluate import baselines
+
+    found = {}
+    for text, baseline in (baselines.make_list(texts) if texts else {}).items():
+        _, _, written = text.partition(':')
+        found[f'{baseline.title}, {written}' if written else baseline.title] = baseline
+    return found
 
 
 def _other_fix(fix: str, config: 'Config') -> list[str]:

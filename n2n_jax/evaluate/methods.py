@@ -4,20 +4,24 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from n2n_jax.evaluate import baselines, without_clean
-from n2n_jax.evaluate.baselines import Restore
+from n2n_jax.evaluate import without_clean
+from n2n_jax.evaluate.baselines import Baseline, Restore
+from n2n_jax.evaluate.baselines.bm3d import BM3D
+from n2n_jax.evaluate.baselines.nlm import NonLocalMeans
 
 MODEL = 'model'
 ONE = 'one capture'
 MEAN = 'mean of the captures'
 MEAN_OF_RESULTS = 'model, mean of two results'
 ON_THE_MEAN = 'model on the mean of two'
-# Methods that --without can leave out, by their name on the command line.
-OPTIONAL = {'nlm': baselines.NLM, 'bm3d': baselines.BM3D}
+NLM = NonLocalMeans.title
+# Baselines that are scored unless --without leaves them out, by their name on the command line.
+OPTIONAL: dict[str, type[Baseline]] = {'nlm': NonLocalMeans, 'bm3d': BM3D}
 
 _MOST_PAIRS = 4  # of captures to combine
 
@@ -42,7 +46,11 @@ class Method:
 
 
 def run(
-    captures_NHWC: np.ndarray, restore: Restore, *, without: Sequence[str] = ()
+    captures_NHWC: np.ndarray,
+    restore: Restore,
+    *,
+    without: Sequence[str] = (),
+    more: Mapping[str, Baseline] = types.MappingProxyType({}),
 ) -> Iterator[Method]:
     """Runs all methods on one scene.
 
@@ -50,10 +58,12 @@ def run(
       captures_NHWC: float32 in the range of the network.
       restore: the model.
       without: keys of `OPTIONAL` to skip.
+      more: further baselines, by the name to show.
 
     Yields:
-      The unprocessed captures, their mean, non-local means and BM3D (if installed) tuned on the
-      captures, the model; with three or more captures also the two ways of combining two of them.
+      The unprocessed captures, their mean, baselines tuned on the captures (non-local means, BM3D
+      if installed, and `more`), the model; with three or more captures also the two ways of
+      combining two of them.
     """
     x = captures_NHWC
     denoised_NHWC = np.stack([restore(capture) for capture in x])
@@ -64,14 +74,9 @@ def run(
     # The noise variance of a mean of N captures is 1 / N of their mean noise variance.
     control_HWC = without_clean.control_variate(mean_NHWC, denoised_NHWC, x)
     yield Method(MEAN, raw_HWC / len(x), mean_NHWC, [range(len(x))], control_HWC)
-    if 'nlm' not in without:
-        yield _per_capture(
-            baselines.NLM, x, _restore_each(baselines.tuned_nlm(x), x), denoised_NHWC
-        )
-    if 'bm3d' not in without and baselines.bm3d_installed():
-        yield _per_capture(
-            baselines.BM3D, x, _restore_each(baselines.tuned_bm3d(x), x), denoised_NHWC
-        )
+    usual = [kind() for key, kind in OPTIONAL.items() if key not in without and kind.installed()]
+    for name, baseline in ({one.title: one for one in usual} | dict(more)).items():
+        yield _per_capture(name, x, _restore_each(baseline.for_captures(x), x), denoised_NHWC)
     yield _per_capture(MODEL, x, denoised_NHWC, denoised_NHWC)
     if len(x) > 2:
         pairs = [(i, (i + 1) % len(x)) for i in range(min(len(x), _MOST_PAIRS))]

@@ -4,13 +4,14 @@ N captures of a scene, H height, W width, C channels.
 """
 
 import dataclasses
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from n2n_jax.evaluate import baselines, drift, methods, true_scores, without_clean
-from n2n_jax.evaluate.baselines import Restore
+from n2n_jax.evaluate import drift, methods, true_scores, without_clean
+from n2n_jax.evaluate.baselines import Baseline, Restore
 from n2n_jax.evaluate.methods import MEAN_OF_RESULTS, MODEL, ON_THE_MEAN, ONE, Method
 from n2n_jax.evaluate.scored_scenes import ScoredScene
 from n2n_jax.evaluate.true_scores import Truth
@@ -21,7 +22,7 @@ from n2n_jax.runtime.progress import ProgressLine
 _COMPARED = (
     (ON_THE_MEAN, MEAN_OF_RESULTS, 'over_mean_of_results'),
     (MODEL, ONE, 'over_captures'),
-    (MODEL, baselines.NLM, 'over_nlm'),
+    (MODEL, methods.NLM, 'over_nlm'),
 )
 
 
@@ -50,6 +51,7 @@ def score(
     restore: Restore,
     *,
     without: Sequence[str] = (),
+    more: Mapping[str, Baseline] = types.MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Returns one row per scene and method, and one per method over all trusted scenes.
 
@@ -60,6 +62,7 @@ def score(
       to_network: maps pixel values to the range of the network, whose white is the peak.
       restore: the model.
       without: keys of `methods.OPTIONAL` to skip.
+      more: further baselines, by the name to show.
     """
     rows: list[dict[str, Any]] = []
     overall: dict[str, list[_Outcome]] = {}
@@ -68,7 +71,7 @@ def score(
         for k, scene in enumerate(scenes):
             progress.update(k, scene.name)
             view = _NetworkScene.of(scene, to_network)
-            for method in methods.run(view.captures_NHWC, restore, without=without):
+            for method in methods.run(view.captures_NHWC, restore, without=without, more=more):
                 outcome = view.outcome(method)
                 row = _row(scene.name, method.name, [outcome.patches], scene.why)
                 channels = {method.name: [outcome.channels]}

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from n2n_jax.captures.scene_captures import SceneCaptures
-from n2n_jax.evaluate import baselines, without_clean
+from n2n_jax.evaluate import without_clean
 from n2n_jax.evaluate.baselines import Restore
+from n2n_jax.evaluate.baselines.nlm import NonLocalMeans
 from n2n_jax.evaluate.methods import MODEL
 from n2n_jax.images.channel_names import channel_names
 
@@ -137,7 +138,7 @@ def compare(scenes: Sequence[SceneCaptures], restore: Restore) -> Verdict:
             mask_HWC = _center_crop(scene.measured_HWC[None])[0]
         if not mask_HWC.any():
             continue
-        restores = (lambda x: x, restore, baselines.tuned_nlm(x_NHWC, mask_HWC))
+        restores = (lambda x: x, restore, NonLocalMeans().for_captures(x_NHWC, mask_HWC))
         results = [np.stack([of(x) for x in x_NHWC]) for of in restores]
         maps = [without_clean.error_maps(f_NHWC, x_NHWC).mean(axis=0) for f_NHWC in results]
         side, num = without_clean.patch_side(x_NHWC), x_NHWC.shape[-1]

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,9 @@ from n2n_jax.runtime.progress import ProgressLine
 from n2n_jax.runtime.workdir import file_name
 
 _log = logging.getLogger(__name__)
+
+# Noisy images, (B, H, W, C), and their noise to restored images.
+RestoreBatch = Callable[[jax.Array, Corruptor], jax.Array | np.ndarray]
 
 
 # By metric: {'psnr': {'in': of the noisy image, 'out': of the output}}.
@@ -139,11 +142,21 @@ class Evaluator:
 
     def __call__(self, variables: Any, step: int) -> Report:
         """Scores the weights of `step` on every set under every noise."""
+        return self.score(lambda noisy_BHWC, _: _denoise(self._model, variables, noisy_BHWC), step)
+
+    def score(self, restore: RestoreBatch, step: int, *, draw_pictures: bool = True) -> Report:
+        """Scores any way to restore images on every set under every noise.
+
+        Args:
+          restore: maps noisy images and their noise to restored images.
+          step: of the rows.
+          draw_pictures: whether to restore the worst, median and best image again, for pictures.
+        """
         report = Report([], [], {})
         for images in self._sets:
             for corruptor in self._corruptors:
                 start = time.monotonic()
-                items, scores = self._score_set(variables, images, corruptor)
+                items, scores = self._score_set(restore, images, corruptor)
                 row = self._row(images, corruptor, items, scores)
                 row = {'step': step, **row, 'seconds': time.monotonic() - start}
                 report.rows.append(row)
@@ -159,8 +172,9 @@ class Evaluator:
                     ]
                 )
                 stem = file_name(images.name, corruptor.spec, row['id'])
-                for word, item in _worst_median_best(items, scores):
-                    drawn = self._triptych(variables, images, corruptor, item, scores[item])
+                shown = _worst_median_best(items, scores) if draw_pictures else ()
+                for word, item in shown:
+                    drawn = self._triptych(restore, images, corruptor, item, scores[item])
                     report.triptychs[f'{stem}_{word}.png'] = drawn
         return report
 
@@ -191,7 +205,7 @@ class Evaluator:
         return result_rows.row_id(images.name, corruptor.spec, protocol, images.hashes())
 
     def _score_set(
-        self, variables: Any, images: _CleanImages, corruptor: Corruptor
+        self, restore: RestoreBatch, images: _CleanImages, corruptor: Corruptor
     ) -> tuple[list[Item], dict[Item, Scores]]:
         """Scores all noisy images of a set; returns them in order, and the scores of each."""
         items = [Item(i, r) for i in range(len(images.names)) for r in range(self._config.replicas)]
@@ -199,7 +213,7 @@ class Evaluator:
         scorer = _scorer(self._layout.replicated)
         with ProgressLine(f'evaluating {images.name}', len(items)) as progress:
             for batch in _batches(items, images, self._config.batch_size):
-                clean, noisy, denoised = self._denoised(variables, images, batch, corruptor)
+                clean, noisy, denoised = self._denoised(restore, images, batch, corruptor)
                 values = jax.device_get(
                     scorer(self._metrics, self._metric_arrays, clean, noisy, denoised)
                 )
@@ -237,13 +251,13 @@ class Evaluator:
 
     def _triptych(
         self,
-        variables: Any,
+        restore: RestoreBatch,
         images: _CleanImages,
         corruptor: Corruptor,
         item: Item,
         scores: Scores,
     ) -> np.ndarray:
-        batch = self._denoised(variables, images, [item], corruptor)
+        batch = self._denoised(restore, images, [item], corruptor)
         _, noisy_BHWC, denoised_BHWC = jax.device_get(_replicate(self._layout.replicated)(batch))
         psnr = scores[metrics.PSNR.name]
         row = [
@@ -254,7 +268,7 @@ class Evaluator:
         return pictures.grid([row])
 
     def _denoised(
-        self, variables: Any, images: _CleanImages, items: list[Item], corruptor: Corruptor
+        self, restore: RestoreBatch, images: _CleanImages, items: list[Item], corruptor: Corruptor
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns the clean, noisy and denoised images of a batch, on the devices.
 
@@ -272,7 +286,7 @@ class Evaluator:
             np.array(identities, np.uint32), batch_axis=self._batch_axis
         )
         noisy_BHWC = _draw(corruptor, self._config.seed, clean_BHWC, identity_B3)
-        return clean_BHWC, noisy_BHWC, _denoise(self._model, variables, noisy_BHWC)
+        return clean_BHWC, noisy_BHWC, restore(noisy_BHWC, corruptor)
 
 
 def _parse_noises(specs: str) -> list[Corruptor]:

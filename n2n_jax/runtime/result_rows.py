@@ -4,7 +4,8 @@ A row is one set under one noise at one step: {'step': 500, 'set': 'kodak24', 'n
 'gaussian:25', 'metrics': {'psnr': {'in': 20.17, 'out': 31.2}}, 'protocol': ..., 'id': ...}; 'in' is
 the score of the noisy image, 'out' that of the output. Rows of estimates have 'psnr_estimate' and
 other keys instead of 'metrics'. Rows of early versions have no 'id', and keys such as 'psnr' and
-'psnr_input': `upgraded` reads them as today's.
+'psnr_input': `upgraded` reads them as today's. Rows of baselines, which have no steps, have a
+'method' and its 'tuning'.
 """
 
 import hashlib
@@ -55,8 +56,8 @@ def merged(rows: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     return [by_identity[key] for key in sorted(by_identity)]
 
 
-def _identity(row: Row) -> tuple[int, str, str, str]:
-    return row['step'], row['set'], row['noise'], row.get('id', '')
+def _identity(row: Row) -> tuple[int, str, str, str, str]:
+    return row['step'], row['set'], row['noise'], row.get('id', ''), row.get('method', '')
 
 
 def upgraded(content: Row) -> Row:
@@ -148,6 +149,97 @@ def _collected(evaluations: Path) -> list[Row]:
     return merged(rows, [])
 
 
+<<<<<<< HEAD
+=======
+def markdown_table(rows: list[Row]) -> str:
+    """Returns evaluation rows as Markdown tables, followed by their protocols."""
+    tables = []
+    rows = [json_files.restored(row) for row in rows]
+    measured = [row for row in rows if 'psnr' in row]
+    estimated = [row for row in rows if 'psnr_estimate' in row]
+    protocols = list(dict.fromkeys(row['protocol'] for row in rows))
+    if measured:
+        tables.append(_measured_table(measured, protocols))
+    if estimated:
+        lines = [
+            '| step | scenes held out | PSNR in, estimated | PSNR out, estimated (95 %) | gain |',
+            '|---:|---:|---:|---:|---:|',
+        ]
+        for row in estimated:
+            raw = row['psnr_estimate_input']
+            lines.append(
+                f'| {row["step"]} | {row["n"]} | {"" if raw is None else f"{raw:.2f}"} '
+                f'| {in_words(row)} | {gain_in_words(row)} |'
+            )
+        tables.append('\n'.join(lines))
+    # Early versions wrote 'realisations'.
+    fixed = [row.get('realizations', row.get('realisations', 0)) for row in rows]
+    for num in dict.fromkeys(fixed):
+        if num:
+            tables.append(f'Trained on {num} fixed noisy version{"s" * (num > 1)} of each image.')
+    for k, protocol in enumerate(protocols):
+        number = f' {k + 1}' if len(protocols) > 1 else ''
+        tables.append(f'Protocol{number}: {protocol}.')
+    return '\n\n'.join(tables) + '\n'
+
+
+def _measured_table(rows: list[Row], protocols: list[str]) -> str:
+    """Returns a table, with columns for protocol and id only where rows would look the same."""
+    titles = ['step', 'set', 'noise', 'images', 'PSNR in', 'PSNR out (95 %)', 'gain', 'SSIM in',
+              'SSIM out']  # fmt: skip
+    bars = ['---:', '---', '---', *['---:'] * 6]
+    several = len(protocols) > 1
+    with_methods = any('method' in row for row in rows)
+    titles[0] = 'method' if with_methods else 'step'
+    alike = [(_method(r), r['set'], r['noise'], r['n'], r['protocol']) for r in rows]
+    by_id = len(set(alike)) < len(alike)
+    titles += ['protocol'] * several + ['id'] * by_id
+    bars += ['---:'] * several + ['---'] * by_id
+    lines = [f'| {" | ".join(titles)} |', f'|{"|".join(bars)}|']
+    for row in rows:
+        first = _method(row) if with_methods else str(row['step'])
+        cells = [first, row['set'], row['noise'], str(row['n']), *_scores(row)]
+        cells += [str(protocols.index(row['protocol']) + 1)] * several
+        cells += [row.get('id', '')] * by_id
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _method(row: Row) -> str:
+    """Returns what was scored: a baseline, or the network at a step."""
+    return row.get('method', f'step {row["step"]}')
+
+
+def _scores(row: Row) -> list[str]:
+    low, high = map(decibels, row['ci95'])
+    return [
+        decibels(row['psnr_input']),
+        f'**{decibels(row["psnr"])}** ({low} to {high})',
+        gain(row),
+        f'{row["ssim_input"]:.4f}',
+        f'{row["ssim"]:.4f}',
+    ]
+
+
+def decibels(value: float | None) -> str:
+    """Formats dB: '31.11'; 'exact' if there is no error, 'NaN' if the output is not finite.
+
+    In files of early versions null means that the image is exact.
+    """
+    if value is None or value == math.inf:
+        return 'exact'
+    return f'{value:.2f}' if math.isfinite(value) else 'NaN'
+
+
+def gain(row: Row) -> str:
+    """Formats the gain of a row over its input in dB: '+9.39'; '' if either is not finite."""
+    ends = row['psnr'], row['psnr_input']
+    if any(end is None or not math.isfinite(end) for end in ends):
+        return ''
+    return f'{ends[0] - ends[1]:+.2f}'
+
+
+>>>>>>> b095551 (n2n baselines: BM3D, wavelets, total variation, median and Deep Image Prior on clean images)
 def gain_in_words(row: dict[str, Any]) -> str:
     """Formats the estimated gain over the captures in dB: '+3.42'; '' if either is unknown."""
     ends = row['psnr_estimate'], row['psnr_estimate_input']

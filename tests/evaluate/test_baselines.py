@@ -9,7 +9,11 @@ from scipy import ndimage
 
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.data.sources import photos
-from n2n_jax.evaluate import baselines, verdict
+from n2n_jax.evaluate import verdict
+from n2n_jax.evaluate.baselines import bm3d, nlm
+from n2n_jax.evaluate.baselines.bm3d import BM3D
+from n2n_jax.evaluate.baselines.known_noise import KnownNoise
+from n2n_jax.evaluate.baselines.nlm import NonLocalMeans
 
 
 @pytest.fixture(scope='module')
@@ -23,12 +27,12 @@ def fake_bm3d(monkeypatch):
     """Blurs all the more the more noise it is told of; keeps what it was told."""
     told = []
 
-    def bm3d(noisy_HW, sigma):
+    def denoise(noisy_HW, sigma):
         told.append((noisy_HW.std(), sigma, (noisy_HW - ndimage.median_filter(noisy_HW, 5)).std()))
         return ndimage.gaussian_filter(noisy_HW, sigma)
 
     module = types.ModuleType('bm3d')
-    module.bm3d = bm3d
+    module.bm3d = denoise
     monkeypatch.setitem(sys.modules, 'bm3d', module)
     return told
 
@@ -36,10 +40,10 @@ def fake_bm3d(monkeypatch):
 def test_the_strength_of_non_local_means_comes_from_the_captures(clean_HWC):
     rng = np.random.default_rng(0)
     x = (clean_HWC + rng.normal(0, 0.1, (2, *clean_HWC.shape))).astype(np.float32)
-    chosen = np.mean((baselines.tuned_nlm(x)(x[0]) - clean_HWC) ** 2)
+    chosen = np.mean((NonLocalMeans().for_captures(x)(x[0]) - clean_HWC) ** 2)
     errors = [
-        np.mean((baselines._make_nlm(s * 0.1, 0.1)(x[0]) - clean_HWC) ** 2)
-        for s in baselines._NLM_STRENGTHS
+        np.mean((NonLocalMeans(s).for_noise(KnownNoise.of_sigma(0.1), list)(x[0]) - clean_HWC) ** 2)
+        for s in nlm.STRENGTHS
     ]
     assert chosen < 1.1 * min(errors)
 
@@ -52,7 +56,10 @@ def test_a_border_of_no_data_does_not_weaken_non_local_means(clean_HWC):
     x[:, ~measured_HWC] = 0.5
     told, ignored = (
         np.mean((restore(x[0]) - clean_HWC)[:, 112:] ** 2)
-        for restore in (baselines.tuned_nlm(x, measured_HWC), baselines.tuned_nlm(x))
+        for restore in (
+            NonLocalMeans().for_captures(x, measured_HWC),
+            NonLocalMeans().for_captures(x),
+        )
     )
     assert told < 0.8 * ignored
     # The last line of a run compares with the stronger one.
@@ -69,20 +76,20 @@ def test_a_border_of_no_data_is_no_noise_to_bm3d(clean_HWC, fake_bm3d):
     measured_HWC = np.ones(clean_HWC.shape, bool)
     measured_HWC[:, :64] = False
     x[:, ~measured_HWC] = 0.5
-    baselines.tuned_bm3d(x, measured_HWC)
-    assert fake_bm3d[0][1] / baselines._BM3D_STRENGTHS[0] == pytest.approx(1, abs=0.05)
+    BM3D().for_captures(x, measured_HWC)
+    assert fake_bm3d[0][1] / bm3d.STRENGTHS[0] == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize('num', [2, 3])
 def test_bm3d_sees_uniform_noise_of_the_sigma_it_is_told(clean_HWC, num, fake_bm3d):
     rng = np.random.default_rng(0)
     x = (rng.poisson(40 * clean_HWC, (num, *clean_HWC.shape)) / 40).astype(np.float32)
-    restore = baselines.tuned_bm3d(x)
+    restore = BM3D().for_captures(x)
     strengths = {round(sigma / fake_bm3d[0][1], 3) for _, sigma, _ in fake_bm3d}
-    expected = {round(s / baselines._BM3D_STRENGTHS[0], 3) for s in baselines._BM3D_STRENGTHS}
+    expected = {round(s / bm3d.STRENGTHS[0], 3) for s in bm3d.STRENGTHS}
     assert strengths == expected
     # Poisson noise of unit gain has standard deviation 1 once it is stabilized.
-    assert fake_bm3d[0][1] / baselines._BM3D_STRENGTHS[0] == pytest.approx(1, abs=0.05)
+    assert fake_bm3d[0][1] / bm3d.STRENGTHS[0] == pytest.approx(1, abs=0.05)
     restored = restore(x[0])
     assert restored.shape == clean_HWC.shape
     assert restored.dtype == np.float32
@@ -95,14 +102,14 @@ def test_color_and_sides_of_any_length_keep_their_place(fake_bm3d):
     rng = np.random.default_rng(0)
     clean_HWC = ndimage.gaussian_filter(rng.random((40, 61, 3)), (4, 4, 0)).astype(np.float32)
     x = (clean_HWC + rng.normal(0, 0.05, (2, *clean_HWC.shape))).astype(np.float32)
-    restored = baselines.tuned_bm3d(x)(x[0])
+    restored = BM3D().for_captures(x)(x[0])
     assert np.mean((restored - clean_HWC) ** 2) < np.mean((x[0] - clean_HWC) ** 2)
 
 
 def test_related_noise_is_met_by_more_strength(clean_HWC, fake_bm3d):
     rng = np.random.default_rng(0)
     noise = ndimage.gaussian_filter(rng.normal(0, 1, (2, *clean_HWC.shape)), (0, 1, 1, 0))
-    baselines.tuned_bm3d((clean_HWC + 0.3 * noise).astype(np.float32))
+    BM3D().for_captures((clean_HWC + 0.3 * noise).astype(np.float32))
     sigmas = [sigma for _, sigma, _ in fake_bm3d]
     assert max(sigmas) / min(sigmas) == pytest.approx(2.7)
 
@@ -113,6 +120,6 @@ def test_the_package_itself_beats_non_local_means(clean_HWC):
     x = (rng.poisson(40 * clean_HWC, (2, *clean_HWC.shape)) / 40).astype(np.float32)
     errors = [
         np.mean((tuned(x)(x[0]) - clean_HWC) ** 2)
-        for tuned in (baselines.tuned_bm3d, baselines.tuned_nlm)
+        for tuned in (BM3D().for_captures, NonLocalMeans().for_captures)
     ]
     assert errors[0] < errors[1]
