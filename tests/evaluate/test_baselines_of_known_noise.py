@@ -2,15 +2,19 @@
 
 import functools
 import importlib.util
+import sys
+import types
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from tiny import tiny_config
 
-from n2n_jax import corruptions
+from n2n_jax import corruptions, models
 from n2n_jax.evaluate import baseline_scores, baselines, with_clean
 from n2n_jax.evaluate.baselines import base, noisy_pairs
+from n2n_jax.evaluate.baselines.bm3d import BM3D
 from n2n_jax.evaluate.baselines.known_noise import KnownNoise, estimated_sigma
 from n2n_jax.images import pictures
 from n2n_jax.runtime import result_rows
@@ -72,10 +76,28 @@ def test_the_median_beats_the_others_on_impulses():
     assert all(median < 0.5 * error(restored(name, 'impulse:0.3')) for name in others)
 
 
-def test_bm3d_is_best_on_gaussian_and_poisson_noise():
+@pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30'])
+def test_bm3d_removes_known_noise(spec):
     pytest.importorskip('bm3d')
-    for spec in ('gaussian:25', 'poisson:30'):
-        assert error(restored('bm3d', spec)) < error(restored('nlm', spec))
+    assert error(restored('bm3d', spec)) < 0.06 * error(noisy(spec))
+
+
+@pytest.mark.parametrize('spec', ['gaussian:25', 'poisson:30', 'poisson_gaussian:30,read=10'])
+def test_bm3d_is_told_the_noise_it_sees(spec, monkeypatch):
+    seen = []
+
+    def bm3d_rgb(stable_HWC, sigma):
+        seen.append((stable_HWC, sigma))
+        return stable_HWC
+
+    module = types.ModuleType('bm3d')
+    module.bm3d_rgb = bm3d_rgb
+    monkeypatch.setitem(sys.modules, 'bm3d', module)
+    noise = KnownNoise.of(corruptions.parse(spec))
+    BM3D().for_noise(noise, list)(noisy(spec))
+    BM3D().for_noise(noise, list)(noisy(spec, seed=4))
+    (first, sigma), (second, _) = seen
+    assert np.std(first - second) / np.sqrt(2) == pytest.approx(sigma, rel=0.05)
 
 
 def test_a_gray_image_stays_one():
@@ -124,16 +146,31 @@ def test_nothing_is_drawn_for_what_is_set():
         assert baselines.make(text).for_noise(noise, draw)(noisy('gaussian:25')).shape
 
 
-@pytest.mark.parametrize('spec', ['gaussian:25', 'bernoulli:0.3'])
-def test_deep_image_prior_fits_the_image_before_the_noise(spec):
+class Hourglass(nn.Module):
+    """A network that compiles quickly and is smooth at first, which the tiny one is not."""
+
+    out_channels: int
+    stride = 4
+
+    @nn.compact
+    def __call__(self, x_BHWC, *, train=False):
+        y = nn.relu(nn.Conv(16, (3, 3))(x_BHWC))
+        y = nn.relu(nn.Conv(32, (3, 3))(nn.avg_pool(y, (4, 4), (4, 4))))
+        y = jax.image.resize(y, (*x_BHWC.shape[:3], 32), 'linear')
+        return nn.Conv(self.out_channels, (3, 3))(nn.relu(nn.Conv(16, (3, 3))(y)))
+
+
+@pytest.mark.parametrize('spec', ['gaussian:50', 'bernoulli:0.3'])
+def test_deep_image_prior_fits_the_image_before_the_noise(spec, monkeypatch):
+    monkeypatch.setitem(models.REGISTRY, 'hourglass', Hourglass)
     clean_HWC = piecewise_smooth(32)
     corruptor = corruptions.parse(spec)
     noisy_HWC = np.asarray(corruptor.sample(jax.random.key(0), clean_HWC[None]).image_BHWC[0])
-    prior = baselines.make('dip:steps=400,network=tiny,rate=0.01,average=0.95')
+    prior = baselines.make('dip:steps=300,network=hourglass,rate=0.01,average=0.95')
     image_HWC = prior.for_noise(KnownNoise.of(corruptor), list)(noisy_HWC)
     assert image_HWC.shape == clean_HWC.shape
     before = np.mean((noisy_HWC - clean_HWC) ** 2)
-    assert np.mean((image_HWC - clean_HWC) ** 2) < 0.6 * before
+    assert np.mean((image_HWC - clean_HWC) ** 2) < 0.5 * before
 
 
 def test_an_unknown_baseline_is_refused_with_a_suggestion():
