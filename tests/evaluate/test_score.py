@@ -10,7 +10,15 @@ from scipy import ndimage
 from n2n_jax.captures import corrections
 from n2n_jax.captures.scene_captures import SceneCaptures, without_constants
 from n2n_jax.data.sources import photos
-from n2n_jax.evaluate import methods, score, score_table, scored_scenes, truth_images, verdict
+from n2n_jax.evaluate import (
+    baselines,
+    methods,
+    score,
+    score_table,
+    scored_scenes,
+    truth_images,
+    verdict,
+)
 from n2n_jax.runtime.errors import UserError
 
 
@@ -47,6 +55,20 @@ def test_every_estimate_is_near_the_truth(clean_HWC, num):
     assert overall['one capture']['psnr_true'] == pytest.approx(20, abs=0.2)
     gain = overall[methods.MEAN]['psnr_true'] - overall['one capture']['psnr_true']
     assert gain == pytest.approx(10 * np.log10(num), abs=0.2)
+
+
+def test_more_baselines_are_tuned_on_the_captures(clean_HWC):
+    captures_NHWC = noisy(clean_HWC, 2).astype(np.float32)[:, :64, :64]
+    more = {'total variation': baselines.make('tv'), 'median filter': baselines.make('median')}
+    rows = score.score(
+        scored_scenes.prepare([SceneCaptures('s', captures_NHWC)]),
+        lambda x: x,
+        blur,
+        without=['bm3d', 'nlm'],
+        more=more,
+    )
+    estimates = {row['method']: row['psnr_estimate'] for row in rows if not row['scene']}
+    assert all(estimates[name] > estimates[methods.ONE] + 3 for name in more)
 
 
 def test_rows_are_json_and_the_table_says_what_is_estimated(clean_HWC):
