@@ -21,9 +21,8 @@ _HELP = """methods and their options; 0 means: chosen on noisy pairs
   tv:weight=0           total variation (Chambolle)
   median:size=0         side of the window in pixels; for impulses
   dip:steps=1800,rate=0.001,jitter=0.3,average=0.99,network=unet,seed=0
-                        Deep Image Prior: fits a network to each noisy image. Try
-                        it on --max-images 1: it takes minutes on a GPU, and hours
-                        for a photograph on a CPU
+                        Deep Image Prior: fits a network to each noisy image, for
+                        minutes to hours: try it with --max-images 1
 
 Noise levels are known from the noise, or estimated from each noisy image where it has a range of
 levels. Noisy pairs are drawn from built-in photographs. No clean image is used.
