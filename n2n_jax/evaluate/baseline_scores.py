@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from n2n_jax.corruptions import Corruptor
@@ -56,11 +57,12 @@ def _restore_batch(baseline: Baseline, channels: int, tunings: dict[str, str]) -
     """
     tuned: dict[str, Restore] = {}
 
-    def restore(noisy_BHWC: jax.Array, corruptor: Corruptor) -> np.ndarray:
+    def restore(noisy_BHWC: jax.Array, corruptor: Corruptor) -> jax.Array:
         if corruptor.spec not in tuned:
             noise = KnownNoise.of(corruptor)
             tuned[corruptor.spec] = baseline.for_noise(noise, drawer(corruptor, channels))
             tunings[corruptor.spec] = baseline.tuning(noise)
-        return np.stack([tuned[corruptor.spec](image) for image in np.asarray(noisy_BHWC)])
+        restored = [tuned[corruptor.spec](image) for image in np.asarray(noisy_BHWC)]
+        return jnp.asarray(np.stack(restored))
 
     return restore

@@ -38,7 +38,7 @@ from n2n_jax.runtime.workdir import file_name
 _log = logging.getLogger(__name__)
 
 # Noisy images, (B, H, W, C), and their noise to restored images.
-RestoreBatch = Callable[[jax.Array, Corruptor], jax.Array | np.ndarray]
+RestoreBatch = Callable[[jax.Array, Corruptor], jax.Array]
 
 
 # By metric: {'psnr': {'in': of the noisy image, 'out': of the output}}.

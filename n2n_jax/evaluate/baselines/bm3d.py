@@ -77,7 +77,7 @@ class BM3D(Baseline):
         transformed_NHWC = transform.forward(captures_NHWC)
         sigma = float(np.sqrt(without_clean.error_maps(transformed_NHWC, transformed_NHWC).mean()))
         correlated = without_clean.patch_side(captures_NHWC) > without_clean.SMALLEST_PATCH
-        strengths = STRENGTHS_CORRELATED if correlated else STRENGTHS
+        strengths: tuple[float, ...] = STRENGTHS_CORRELATED if correlated else STRENGTHS
         if self.strength:
             strengths = (self.strength,)
         top, left = (max(0, (side - _CROP) // 2) for side in captures_NHWC.shape[1:3])

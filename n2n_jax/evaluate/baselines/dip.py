@@ -39,8 +39,8 @@ class DeepImagePrior(Baseline):
     for a photograph. Missing pixels, where they are known to be black, do not count in the fit.
 
     Nothing is tuned: the best number of steps grows with the detail of the image and falls with the
-    noise, and only a clean image would tell. The paper uses 1800 steps at 0.01 with a network with
-    batch norm; ours has none and diverges at that rate.
+    noise, and only a clean image would tell. The paper uses 1800 steps at a rate of 0.01 and a
+    network with batch norm; our U-Net has none and takes a lower rate.
 
     Attributes:
       steps: of Adam.

@@ -3,7 +3,7 @@
 H height, W width, C channels.
 
 A network learns from noisy pairs; a baseline chooses its strength on them. They are noisy versions
-of crops of the photographs that come with scikit-image, drawn with a seed of their own: no clean
+of crops of the photographs that come with scikit-image, drawn with keys of their own: no clean
 image is seen, and no image that is scored, unless the evaluation set is `photos` itself.
 """
 
