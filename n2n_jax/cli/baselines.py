@@ -20,8 +20,9 @@ _HELP = """methods and their options; 0 means: chosen on noisy pairs
   wavelet:family=db2    BayesShrink; needs pip install 'n2n_jax[wavelet]'
   tv:weight=0           total variation (Chambolle)
   median:size=0         side of the window in pixels; for impulses
-  dip:steps=1800,rate=0.001,jitter=0.3,average=0.99,network=unet,seed=0
-                        Deep Image Prior: fits a network to each noisy image, for
+  dip:steps=1800,rate=0.001,jitter=0.3,average=0.99,network=unet,seed=0,whole=False
+                        Deep Image Prior: fits a network to each noisy image until
+                        what is left is the noise, or with whole for all steps;
                         minutes to hours: try it with --max-images 1
 
 Noise levels are known from the noise, or estimated from each noisy image where it has a range of

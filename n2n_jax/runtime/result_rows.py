@@ -190,7 +190,8 @@ def _measured_table(rows: list[Row], protocols: list[str]) -> str:
     bars = ['---:', '---', '---', *['---:'] * 6]
     several = len(protocols) > 1
     with_methods = any('method' in row for row in rows)
-    titles[0] = 'method' if with_methods else 'step'
+    if with_methods:
+        titles[0], bars[0] = 'method', '---'
     alike = [(_method(r), r['set'], r['noise'], r['n'], r['protocol']) for r in rows]
     by_id = len(set(alike)) < len(alike)
     titles += ['protocol'] * several + ['id'] * by_id

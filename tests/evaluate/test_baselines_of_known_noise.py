@@ -173,6 +173,19 @@ def test_deep_image_prior_fits_the_image_before_the_noise(spec, monkeypatch):
     assert np.mean((image_HWC - clean_HWC) ** 2) < 0.5 * before
 
 
+def test_deep_image_prior_ends_before_it_fits_the_noise(monkeypatch):
+    monkeypatch.setitem(models.REGISTRY, 'hourglass', Hourglass)
+    clean_HWC = piecewise_smooth(32)
+    noisy_HWC = clean_HWC + np.random.default_rng(0).normal(0, 0.3, clean_HWC.shape)
+    text = 'dip:steps=200,network=hourglass,rate=0.01,average=0.5'
+    results = [
+        baselines.make(one).for_noise(KnownNoise.of_sigma(0.3), list)(np.float32(noisy_HWC))
+        for one in (text, text + ',whole')
+    ]
+    ended, whole = (np.mean((image_HWC - noisy_HWC) ** 2) for image_HWC in results)
+    assert whole < ended < 0.3**2
+
+
 def test_an_unknown_baseline_is_refused_with_a_suggestion():
     with pytest.raises(UserError, match="Did you mean 'median'"):
         baselines.make('medain')

@@ -15,7 +15,7 @@ import optax
 from flax import linen as nn
 
 from n2n_jax import models
-from n2n_jax.evaluate.baselines.base import Baseline, Restore
+from n2n_jax.evaluate.baselines.base import Baseline, Restore, sigma_of_captures
 from n2n_jax.evaluate.baselines.known_noise import KnownNoise
 from n2n_jax.evaluate.baselines.noisy_pairs import NoisyPair
 from n2n_jax.runtime import random_keys
@@ -38,18 +38,21 @@ class DeepImagePrior(Baseline):
     Every image is a training run of its own: on a CPU it takes minutes for a small image and hours
     for a photograph. Missing pixels, where they are known to be black, do not count in the fit.
 
-    Nothing is tuned: the best number of steps grows with the detail of the image and falls with the
-    noise, and only a clean image would tell. The paper uses 1800 steps at a rate of 0.01 and a
-    network with batch norm; our U-Net has none and takes a lower rate.
+    The fit ends when its averaged output is as far from the noisy image as the noise is (the
+    discrepancy principle, Morozov 1966), as later it fits the noise: with our U-Net, on a crop of
+    96x96 pixels with noise of 25/255, that was after 200 steps, at 28.8 dB, and after 700 steps
+    nothing was left of the gain. The paper ends after 1800 steps instead, at a rate of 0.01, with a
+    network with batch norm.
 
     Attributes:
-      steps: of Adam.
+      steps: of Adam, at most.
       rate: learning rate.
       jitter: standard deviation of the noise that is added to the input at every step, in units of
         the width of the input.
       average: decay of the exponential average of the outputs.
       network: name in `n2n_jax.models`.
       seed: of the weights, the input and the jitter.
+      whole: take all steps, whatever the noise level is.
     """
 
     steps: Annotated[int, Bounds(1)] = 1800
@@ -58,31 +61,39 @@ class DeepImagePrior(Baseline):
     average: Annotated[float, Bounds(0, 1, open_high=True)] = 0.99
     network: str = 'unet'
     seed: Annotated[int, Bounds(0)] = 0
+    whole: bool = False
 
     title: ClassVar[str] = 'deep image prior'
 
     def for_noise(self, noise: KnownNoise, pairs: Callable[[], Sequence[NoisyPair]]) -> Restore:
         """See `Baseline`."""
         del pairs
-        return functools.partial(self._restore, missing_is_black=noise.missing_is_black)
+        if noise.missing_is_black:  # what is observed may be without noise, so there is no level
+            return functools.partial(self._restore, missing_is_black=True)
+        return lambda noisy_HWC: self._restore(noisy_HWC, noise.sigma(noisy_HWC))
 
     def for_captures(
         self, captures_NHWC: np.ndarray, measured_HWC: np.ndarray | None = None
     ) -> Restore:
         """See `Baseline`."""
-        del captures_NHWC, measured_HWC
-        return self._restore
+        sigma = sigma_of_captures(captures_NHWC, measured_HWC)
+        return functools.partial(self._restore, sigma=sigma)
 
     def tuning(self, noise: KnownNoise) -> str:
         """See `Baseline`."""
         missing = ', missing pixels left out' if noise.missing_is_black else ''
+        whole = self.whole or noise.missing_is_black
+        until = '' if whole else f'until the residual is the noise ({noise.in_words()}), at most '
         return (
-            f'{self.network} fitted to each noisy image{missing}: {self.steps} steps of Adam at '
-            f'{self.rate:g}, input jitter {self.jitter:g}, outputs averaged with '
+            f'{self.network} fitted to each noisy image{missing}: {until}{self.steps} steps of '
+            f'Adam at {self.rate:g}, input jitter {self.jitter:g}, outputs averaged with '
             f'{self.average:g}, seed {self.seed}'
         )
 
-    def _restore(self, noisy_HWC: np.ndarray, *, missing_is_black: bool = False) -> np.ndarray:
+    def _restore(
+        self, noisy_HWC: np.ndarray, sigma: float = 0.0, *, missing_is_black: bool = False
+    ) -> np.ndarray:
+        goal = 0.0 if self.whole else sigma**2
         h, w, c = noisy_HWC.shape
         network = models.build(ModelConfig(name=self.network, channels=c)).network
         padding = ((0, -h % network.stride), (0, -w % network.stride), (0, 0))
@@ -100,9 +111,20 @@ class DeepImagePrior(Baseline):
                 if i % _STEPS_AT_ONCE == 0:
                     jax.block_until_ready(state)
                     progress.update(i)
-        # The average starts at 0, as that of Adam's moments does.
-        averaged_HWC = state.average_BHWC[0, :h, :w] / (1 - self.average**self.steps)
-        return np.asarray(averaged_HWC, np.float32) + 0.5
+                    if self._residual(state, target_BHWC, weight_BHWC, i + 1) < goal:
+                        break
+        return np.asarray(self._averaged(state, i + 1)[0, :h, :w], np.float32)
+
+    def _averaged(self, state: '_State', steps: int) -> jax.Array:
+        # The average starts at 0, as those of Adam's moments do.
+        return state.average_BHWC / (1 - self.average**steps) + 0.5
+
+    def _residual(
+        self, state: '_State', target_BHWC: jax.Array, weight_BHWC: jax.Array, steps: int
+    ) -> float:
+        """Returns the mean squared difference of the averaged output from the noisy image."""
+        squares_BHWC = weight_BHWC * jnp.square(self._averaged(state, steps) - target_BHWC)
+        return float(squares_BHWC.sum() / (weight_BHWC.sum() * target_BHWC.shape[-1]))
 
 
 class _State(NamedTuple):
