@@ -71,7 +71,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from n2n_jax.evaluate import baseline_scores, baselines
+    from n2n_jax.evaluate import baseline_scores, baselines, results_table
     from n2n_jax.runtime import console, json_files, result_rows
     from n2n_jax.runtime.atomic_files import write_text
     from n2n_jax.runtime.parallel import make_layout
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
         rows += of_one
         if arguments.output:  # after each, as some take hours
             write_text(arguments.output, json_files.dumps(rows, indent=1))
-    print(result_rows.markdown_table(rows))
+    print(results_table.markdown(rows))
     for row in rows:
         noise = f' ({row["noise"]})' if ',' in arguments.noise else ''
         print(f'{row["method"]}{noise}: {row["tuning"]}; {row["seconds"]:.1f} s.')

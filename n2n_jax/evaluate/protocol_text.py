@@ -14,13 +14,15 @@ def in_words(config: EvalConfig, model: ModelConfig, corruptor: Corruptor) -> st
     fewer.
     """
     precision = '' if model.precision == 'default' else f'; {model.precision} precision'
+    shown = f'; shown the planes {model.planes}' if model.planes else ''
+    shown += '; noise level estimated from each noisy image' if model.noise_map else ''
     return (
         f'{"RGB" if model.channels == 3 else "gray"} whole images, all values, peak 1; noise '
         f'{_clipping_text(corruptor)}, drawn from evaluation seed {config.seed} and the pixels of '
         f'each image, {config.replicas} noisy version(s) of each; psnr, ssim: output clamped and '
         'rounded to 8 bits; psnr_float: clamped only; psnr_input, ssim_input: the noisy image as '
         'it is; mean of per-image values; ci95: bootstrap over images'
-        f'{precision}'
+        f'{precision}{shown}'
     )
 
 

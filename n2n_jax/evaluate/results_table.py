@@ -45,18 +45,27 @@ def measured_table(rows: list[_Row]) -> str:
         titles += found
         bars += ['---:'] * len(found)
     several = len(protocols) > 1
-    alike = [(r['step'], r['set'], r['noise'], r['n'], r['protocol']) for r in rows]
+    with_methods = any('method' in row for row in rows)
+    if with_methods:
+        titles[0], bars[0] = 'method', '---'
+    alike = [(_method(r), r['set'], r['noise'], r['n'], r['protocol']) for r in rows]
     by_id = len(set(alike)) < len(alike)
     titles += ['protocol'] * several + ['id'] * by_id
     bars += ['---:'] * several + ['---'] * by_id
     lines = [f'| {" | ".join(titles)} |', f'|{"|".join(bars)}|']
     for row in rows:
-        cells = [str(row['step']), row['set'], row['noise'], str(row['n'])]
+        first = _method(row) if with_methods else str(row['step'])
+        cells = [first, row['set'], row['noise'], str(row['n'])]
         cells += [cell for metric in shown for cell in _cells(metric, row)]
         cells += [str(protocols.index(row['protocol']) + 1)] * several
         cells += [row.get('id', '')] * by_id
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def _method(row: _Row) -> str:
+    """Returns what was scored: a baseline, or the network at a step."""
+    return row.get('method', f'step {row["step"]}')
 
 
 def _shown(rows: list[_Row]) -> list[Metric]:

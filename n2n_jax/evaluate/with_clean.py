@@ -1,6 +1,6 @@
 """Evaluates weights on clean images with synthetic noise, during a run and after it.
 
-B batch, H height, W width, C channels.
+B batch, H height, W width, C channels, P channels of auxiliary planes, I = C + P.
 
 The noise is fixed (see `evaluation_noise`), and the protocol is printed with every number (see
 `protocol_text`). 'PSNR' alone always means a score against a clean image; any other is called an
@@ -16,20 +16,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from n2n_jax import corruptions, models
 from n2n_jax.corruptions import Corruptor
-from n2n_jax.data.sources import open_named_sets
+from n2n_jax.data.sources import guided, open_named_sets
 from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
 from n2n_jax.evaluate import evaluation_noise, metrics, protocol_text
 from n2n_jax.evaluate.metrics import Metric
 from n2n_jax.evaluate.report import Report
 from n2n_jax.images import pictures
 from n2n_jax.images.pixel_hash import pixel_hash
+from n2n_jax.models import noise_level, planes
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime import result_rows
-from n2n_jax.runtime.config import Config
+from n2n_jax.runtime.config import Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
 from n2n_jax.runtime.progress import ProgressLine
@@ -37,7 +39,7 @@ from n2n_jax.runtime.workdir import file_name
 
 _log = logging.getLogger(__name__)
 
-# Noisy images, (B, H, W, C), and their noise to restored images.
+# Noisy images, (B, H, W, I), and their noise to restored images, (B, H, W, C).
 RestoreBatch = Callable[[jax.Array, Corruptor], jax.Array]
 
 
@@ -59,18 +61,20 @@ class _CleanImages:
     Args:
       name: name of the set in `eval.sets`.
       source: reads the images.
-      channels: number of channels of the network.
+      model: of the network that sees them: its channels and its planes.
       most: use only the first `most` images; 0: all.
       demanding: the metric that needs the largest images.
 
     Raises:
-      UserError: an image is too small for the metric.
+      UserError: an image is too small for the metric, or the source lacks a plane.
     """
 
     def __init__(
-        self, name: str, source: ImageSource, *, channels: int, most: int, demanding: Metric
+        self, name: str, source: ImageSource, *, model: ModelConfig, most: int, demanding: Metric
     ):
-        self.name, self._source, self._channels = name, source, channels
+        self.name, self._source, self._channels = name, source, model.channels
+        self._wanted = planes.given(model)
+        guided.check_planes(source, self._wanted, f'the evaluation set {name}')
         num_images = min(len(source.names), most or len(source.names))
         self.names = source.names[:num_images]
         self.sizes = [source.size(i) for i in range(num_images)]
@@ -89,6 +93,11 @@ class _CleanImages:
         if i not in self._hashes:
             self._hashes[i] = pixel_hash(image_HWC)
         return to_float(with_channels(image_HWC, self._channels))
+
+    def read_planes(self, i: int) -> np.ndarray:
+        """Reads the planes of image i, of which there is one at least: (H, W, P), in [0, 1]."""
+        found = [to_float(plane) for plane in guided.read_planes(self._source, i, self._wanted)]
+        return np.concatenate(found, axis=-1)
 
     def hash(self, i: int) -> str:
         """Returns the `pixel_hash` of image i."""
@@ -130,7 +139,7 @@ class Evaluator:
             _CleanImages(
                 name,
                 source,
-                channels=config.model.channels,
+                model=config.model,
                 most=config.eval.max_images,
                 demanding=demanding,
             )
@@ -142,7 +151,7 @@ class Evaluator:
 
     def __call__(self, variables: Any, step: int) -> Report:
         """Scores the weights of `step` on every set under every noise."""
-        return self.score(lambda noisy_BHWC, _: _denoise(self._model, variables, noisy_BHWC), step)
+        return self.score(lambda noisy_BHWI, _: _denoise(self._model, variables, noisy_BHWI), step)
 
     def score(self, restore: RestoreBatch, step: int, *, draw_pictures: bool = True) -> Report:
         """Scores any way to restore images on every set under every noise.
@@ -286,7 +295,20 @@ class Evaluator:
             np.array(identities, np.uint32), batch_axis=self._batch_axis
         )
         noisy_BHWC = _draw(corruptor, self._config.seed, clean_BHWC, identity_B3)
-        return clean_BHWC, noisy_BHWC, restore(noisy_BHWC, corruptor)
+        noisy_BHWI = self._with_planes(noisy_BHWC, images, filled)
+        return clean_BHWC, noisy_BHWC, restore(noisy_BHWI, corruptor)
+
+    def _with_planes(
+        self, noisy_BHWC: jax.Array, images: _CleanImages, items: list[Item]
+    ) -> jax.Array:
+        """Returns noisy images with all that the network is shown beside them."""
+        if planes.given(self._model_config):
+            planes_BHWP = np.stack([images.read_planes(item.image) for item in items])
+            placed_BHWP = self._layout.place(planes_BHWP, batch_axis=self._batch_axis)
+            noisy_BHWI = jnp.concatenate([noisy_BHWC, placed_BHWP], axis=-1)
+        else:
+            noisy_BHWI = noisy_BHWC
+        return _with_level(noisy_BHWC, noisy_BHWI) if self._model_config.noise_map else noisy_BHWI
 
 
 def _parse_noises(specs: str) -> list[Corruptor]:
@@ -314,6 +336,12 @@ def _worst_median_best(items: list[Item], scores: dict[Item, Scores]) -> Iterato
 # not once per noise, and the metrics not once per network.
 _draw = jax.jit(evaluation_noise.draw, static_argnums=(0, 1))
 _denoise = jax.jit(models.denoise, static_argnums=0)
+
+
+@jax.jit
+def _with_level(noisy_BHWC: jax.Array, noisy_BHWI: jax.Array) -> jax.Array:
+    """Appends the estimated level of the noise, see `noise_level`."""
+    return noise_level.with_plane(noisy_BHWI, noise_level.estimate(noisy_BHWC))
 
 
 @functools.cache

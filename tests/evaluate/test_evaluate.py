@@ -306,3 +306,47 @@ def test_the_command_that_scores_a_run_on_captures_can_be_pasted():
         "run n2n score 'my cells' --model 'my run' --pattern '{scene}_{capture}' --fix gain "
         '--held-out'
     )
+
+
+def guided_set(folder):
+    """A set whose plane 'depth' is the gray image itself, without noise."""
+    rng = np.random.default_rng(0)
+    for name in ('rgb', 'depth'):
+        (folder / name).mkdir()
+    for name in ('a', 'b'):
+        gray_HW = rng.integers(50, 200, (4, 4), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+        image_io.write_pixels(folder / 'depth' / f'{name}.png', gray_HW)
+        image_io.write_pixels(folder / 'rgb' / f'{name}.png', np.stack([gray_HW] * 3, axis=-1))
+    return f'guided:{folder / "rgb"},depth={folder / "depth"}'
+
+
+def test_the_network_is_shown_the_planes_of_the_set_and_the_estimated_level(tmp_path):
+    seen = []
+    config = tiny_config(
+        **{
+            'eval.sets': guided_set(tmp_path),
+            'model.planes': 'depth:1',
+            'model.noise_map': True,
+            'eval.max_images': 0,
+        }
+    )
+
+    def plane(noisy_BHWI, corruptor):
+        seen.append(np.asarray(noisy_BHWI))
+        return noisy_BHWI[..., 3:4].repeat(3, axis=-1)
+
+    evaluator = with_clean.Evaluator(config, make_layout(8))
+    (row,) = evaluator.score(plane, 0, draw_pictures=False).rows
+    assert row['metrics']['psnr']['out'] > 100
+    assert row['metrics']['psnr']['in'] == pytest.approx(20.17, abs=0.3)
+    np.testing.assert_allclose(seen[0][..., 4], 25 / 255, rtol=0.1)
+    assert row['protocol'].endswith(
+        '; shown the planes depth:1; noise level estimated from each noisy image'
+    )
+
+
+def test_a_plane_that_an_evaluation_set_lacks_is_named(image_folder):
+    with pytest.raises(UserError, match=r"plane 'depth', which the evaluation set few lacks"):
+        evaluator_and_weights(
+            **{'eval.sets': f'few=folder:{image_folder}', 'model.planes': 'depth:1'}
+        )

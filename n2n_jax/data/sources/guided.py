@@ -78,24 +78,12 @@ class Stacked(ImageSource):
     """A source whose images have their planes as further channels, (H, W, I).
 
     Args:
-      source: the images.
+      source: the images; has the planes.
       channels: of an image; it is converted to gray or color to match.
       wanted: channels of each plane.
-      name: of the source, for messages.
-
-    Raises:
-      UserError: the source lacks a plane.
     """
 
-    def __init__(self, source: ImageSource, *, channels: int, wanted: Mapping[str, int], name: str):
-        for plane in wanted:
-            if plane not in source.planes:
-                known = source.planes
-                hint = did_you_mean(plane, known) if known else 'It has none.'
-                raise UserError(
-                    f"model.planes needs the plane '{plane}', which {name} lacks. {hint} Planes "
-                    f'come from a source such as guided:IMAGES,{plane}=FOLDER.'
-                )
+    def __init__(self, source: ImageSource, *, channels: int, wanted: Mapping[str, int]):
         self._source, self._channels, self._wanted = source, channels, wanted
         self.names, self.planes = source.names, source.planes
 
@@ -106,10 +94,7 @@ class Stacked(ImageSource):
     def read(self, i: int) -> np.ndarray:
         """Reads image i with its planes; uint8 if all of them are."""
         parts = [with_channels(self._source.read(i), self._channels)]
-        parts += [
-            _as_channels(self.read_plane(i, name), channels, name)
-            for name, channels in self._wanted.items()
-        ]
+        parts += read_planes(self._source, i, self._wanted)
         if any(part.dtype != np.uint8 for part in parts):
             parts = [to_float(part) for part in parts]
         return np.concatenate(parts, axis=-1)
@@ -119,12 +104,42 @@ class Stacked(ImageSource):
         return self._source.read_plane(i, name)
 
 
-def _as_channels(plane_HWC: np.ndarray, channels: int, name: str) -> np.ndarray:
-    if plane_HWC.shape[-1] != channels and channels not in (1, 3):
-        raise UserError(
-            f"The plane '{name}' has {plane_HWC.shape[-1]} channels, model.planes says {channels}."
-        )
-    return with_channels(plane_HWC, channels)
+def read_planes(source: ImageSource, i: int, wanted: Mapping[str, int]) -> list[np.ndarray]:
+    """Reads planes of image i, each (H, W, channels) as stored, in the order of `wanted`.
+
+    Raises:
+      UserError: a plane has another number of channels, and is neither gray nor color.
+    """
+    found = []
+    for name, channels in wanted.items():
+        plane_HWC = source.read_plane(i, name)
+        if plane_HWC.shape[-1] != channels and channels not in (1, 3):
+            raise UserError(
+                f"The plane '{name}' of {source.names[i]} has {plane_HWC.shape[-1]} channels, "
+                f'model.planes says {channels}.'
+            )
+        found.append(with_channels(plane_HWC, channels))
+    return found
+
+
+def check_planes(source: ImageSource, wanted: Mapping[str, int], name: str) -> None:
+    """Checks whether a source has all planes.
+
+    Args:
+      source: the images.
+      wanted: channels of each plane.
+      name: of the source, for messages.
+
+    Raises:
+      UserError: it lacks one.
+    """
+    for plane in wanted:
+        if plane not in source.planes:
+            hint = did_you_mean(plane, source.planes) if source.planes else 'It has none.'
+            raise UserError(
+                f"model.planes needs the plane '{plane}', which {name} lacks. {hint} Planes come "
+                f'from a source such as guided:IMAGES,{plane}=FOLDER.'
+            )
 
 
 def stacked(source: ImageSource, config: ModelConfig, name: str) -> ImageSource:
@@ -141,4 +156,5 @@ def stacked(source: ImageSource, config: ModelConfig, name: str) -> ImageSource:
     wanted = planes.given(config)
     if not wanted:
         return source
-    return Stacked(source, channels=config.channels, wanted=wanted, name=name)
+    check_planes(source, wanted, name)
+    return Stacked(source, channels=config.channels, wanted=wanted)
