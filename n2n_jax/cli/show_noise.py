@@ -22,9 +22,15 @@ _NOISES = """noises, with the meaning of the number in a spec:
   text:0.25                   share of the pixels that is covered
   blur:1.6                    standard deviation in pixels
   motion_blur:9               length of a random stroke in pixels
+  kernel_blur,file=kernels.npy
+                              kernels drawn from an array (N, H, W) in a file (.npy, .npz)
   pixelated:4                 side of a block in pixels
+  camera:1000,read=2,red=2,blue=1.5
+                              photons of a white pixel, read noise in electrons, gains of the
+                              white balance: noise in raw values, then interpolated colors
   clip                        clipped to [0, 1]
   quantize:8                  the same, and rounded to 8 bits
+  jpeg:75,chroma=420          quality of a JPEG, with color at half (420) or all (444) pixels
 
 LOW-HIGH instead of a number draws one for each image. + chains noises, from left to right.
 """

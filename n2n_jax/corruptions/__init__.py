@@ -23,10 +23,13 @@ from n2n_jax.corruptions.base import Corrupted, Corruption
 from n2n_jax.corruptions.bernoulli import BERNOULLI
 from n2n_jax.corruptions.blur import BLUR
 from n2n_jax.corruptions.brown import BROWN
-from n2n_jax.corruptions.camera import CLIP, QUANTIZE
+from n2n_jax.corruptions.camera import CAMERA
+from n2n_jax.corruptions.file_format import CLIP, QUANTIZE
 from n2n_jax.corruptions.fixed_pattern import FIXED_PATTERN
 from n2n_jax.corruptions.gaussian import GAUSSIAN
 from n2n_jax.corruptions.impulse import IMPULSE
+from n2n_jax.corruptions.jpeg import JPEG
+from n2n_jax.corruptions.kernel_blur import KERNEL_BLUR
 from n2n_jax.corruptions.motion_blur import MOTION_BLUR
 from n2n_jax.corruptions.pixelated import PIXELATED
 from n2n_jax.corruptions.poisson import POISSON
@@ -55,9 +58,12 @@ REGISTRY: dict[str, Corruption] = {
         TEXT,
         BLUR,
         MOTION_BLUR,
+        KERNEL_BLUR,
         PIXELATED,
+        CAMERA,
         CLIP,
         QUANTIZE,
+        JPEG,
     )
 }
 
@@ -107,7 +113,9 @@ class Corruptor:
             if stage.low != stage.high:
                 level = jax.random.uniform(key_level, minval=stage.low, maxval=stage.high)
             image_HWC, observed_HWC = stage.corruption.draw(key_noise, image_HWC, level)
-            if stage.corruption.mixes and mask_HWC is not None:
+            if stage.corruption.spread and mask_HWC is not None:
+                mask_HWC = stage.corruption.spread(mask_HWC, stage.corruption.options)
+            elif stage.corruption.mixes and mask_HWC is not None:
                 share_HWC, _ = stage.corruption.draw(key_noise, mask_HWC, level)
                 mask_HWC = (share_HWC > _FULLY_OBSERVED).astype(mask_HWC.dtype)
             if observed_HWC is not None:
@@ -164,6 +172,8 @@ def _parse_stage(part: str, spec: str) -> Stage:
         raise UserError(f"Unknown noise '{name}' in '{spec}'. {did_you_mean(name, REGISTRY)}")
     if match['options']:
         corruption = _with_options(corruption, match['options'].lstrip(' ,'))
+    if corruption.check:
+        corruption.check(corruption.options)
     return Stage(corruption, *_levels(match, corruption, spec))
 
 

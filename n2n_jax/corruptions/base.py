@@ -75,6 +75,9 @@ class Corruption:
       nonnegative: True if an image without negative values stays without them.
       mixes: True if a value also depends on its neighbors; the mask is mixed too, and a value with
         a missing contribution counts as missing.
+      spread: for corruptions that do not mix linearly, what the mask becomes instead of being mixed
+        like an image: a function of the mask, (H, W, C), and the options.
+      check: raises UserError if the options cannot be used; called when a spec is parsed.
       cuts: how it limits the range or the steps of all values, as words that follow 'values are',
         with {level} for its level; '' if it does not.
     """
@@ -93,6 +96,8 @@ class Corruption:
     rectifies: bool = False
     nonnegative: bool = False
     mixes: bool = False
+    spread: Callable[[jax.Array, Any], jax.Array] | None = None
+    check: Callable[[Any], None] | None = None
     cuts: str = ''
 
     def draw(

@@ -11,10 +11,10 @@ import numpy as np
 
 from n2n_jax.corruptions import draws
 from n2n_jax.corruptions.base import Corruption
+from n2n_jax.corruptions.convolution import weighted_sums
 
 _LONGEST = 30  # pixels
 _RADIUS = _LONGEST // 2 + 1  # pixels on each side: no point is farther from the center of gravity
-_SIDE = 2 * _RADIUS + 1
 _POINTS = 128
 _TURNING = 1.0  # radians: standard deviation of the change of direction from end to end
 
@@ -23,18 +23,7 @@ def sample_image(
     key: jax.Array, image_HWC: jax.Array, length: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:
     """Convolves with a random stroke of this length in pixels; repeats edge pixels."""
-    kernel_KK = stroke(key, length)
-    h, w, _ = image_HWC.shape
-    padded = jnp.pad(image_HWC, ((_RADIUS, _RADIUS), (_RADIUS, _RADIUS), (0, 0)), mode='edge')
-
-    def add_row(i: jax.Array, sum_HWC: jax.Array) -> jax.Array:
-        rows = jax.lax.dynamic_slice_in_dim(padded, i, h, axis=0)
-        return sum_HWC + sum(
-            (kernel_KK[i, j] * jax.lax.slice_in_dim(rows, j, j + w, axis=1) for j in range(_SIDE)),
-            start=jnp.zeros((), image_HWC.dtype),
-        )
-
-    return jax.lax.fori_loop(0, _SIDE, add_row, jnp.zeros_like(image_HWC)), None
+    return weighted_sums(image_HWC, stroke(key, length)), None
 
 
 def stroke(key: jax.Array, length: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Motion blur and pixelation, which move values between pixels.
+"""Motion blur, blur by kernels from a file, and pixelation, which move values between pixels.
 
 B batch, H height, W width, C channels; K side of a kernel.
 """
@@ -10,6 +10,7 @@ import pytest
 
 from n2n_jax import corruptions
 from n2n_jax.corruptions import motion_blur
+from n2n_jax.runtime.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -93,3 +94,56 @@ def test_captures_of_a_pixelated_image_show_all_its_pixels():
     noisy = jax.jit(corruptions.parse('pixelated:2').sample)(jax.random.key(0), clean).image_BHWC
     shares = np.bincount(np.asarray(noisy).astype(int).ravel()) / noisy.size
     np.testing.assert_allclose(shares, 0.25, atol=4 * np.sqrt(0.19 / 64**2))
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return 'kernels.npy'
+
+
+def test_a_bright_pixel_becomes_the_picture_of_a_kernel_from_the_file(file):
+    digits = np.random.default_rng(0).integers(0, 256, (5, 6, 7), np.uint8)
+    np.save(file, digits)
+    clean = jnp.zeros((24, 20, 21, 1)).at[:, 10, 11].set(1.0)
+    sampler = jax.jit(corruptions.parse(f'kernel_blur,file={file}').sample)
+    noisy = np.asarray(sampler(jax.random.key(0), clean).image_BHWC)[..., 0]
+    kernels = digits / digits.sum(axis=(1, 2), keepdims=True)
+    shown = [np.abs(kernels - image).max(axis=(1, 2)) for image in noisy[:, 7:13, 8:15]]
+    np.testing.assert_allclose(np.min(shown, axis=1), 0, atol=1e-7)
+    assert len(set(np.argmin(shown, axis=1))) == 5  # each image has one of its own, all are drawn
+    np.testing.assert_allclose(noisy.sum(axis=(1, 2)), 1, atol=1e-6)
+    flat = sampler(jax.random.key(0), jnp.full(clean.shape, 0.5)).image_BHWC
+    np.testing.assert_allclose(flat, 0.5, atol=1e-6)  # also at the borders
+
+
+@pytest.mark.parametrize(
+    ('array', 'words'),
+    [
+        (None, 'there is no file'),
+        (b'no array', 'not a readable .npy'),
+        (np.ones(5), r'write numbers \(N, H, W\)'),
+        (np.ones((2, 3, 3), complex), r'write numbers \(N, H, W\)'),
+        (np.ones((1, 3, 65)), 'at most 64 pixels per side'),
+        (np.stack([np.eye(3), np.zeros((3, 3))]), 'kernel 1 has .* only zeros'),
+        (-np.eye(3), 'kernel 0 has values that are negative'),
+        (np.full((3, 3), np.nan), 'kernel 0 has .* no numbers'),
+    ],
+)
+def test_a_file_without_kernels_is_refused_before_anything_is_drawn(tmp_path, array, words):
+    path = tmp_path / 'kernels.npy'
+    if isinstance(array, bytes):
+        path.write_bytes(array)
+    elif array is not None:
+        np.save(path, array)
+    with pytest.raises(UserError, match=words):
+        corruptions.parse(f'kernel_blur,file={path}+gaussian:5')
+
+
+def test_an_archive_of_kernels_holds_one_array(tmp_path):
+    path = tmp_path / 'kernels.npz'
+    np.savez(path, np.eye(3))
+    assert corruptions.parse(f'kernel_blur,file={path}').clean_statistics.observed == ()
+    np.savez(tmp_path / 'two.npz', a=np.eye(3), b=np.eye(3))
+    with pytest.raises(UserError, match='must hold one array, not 2'):
+        corruptions.parse(f'kernel_blur,file={tmp_path}/two.npz')

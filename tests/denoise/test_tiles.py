@@ -37,7 +37,7 @@ def linear_like(config):
     ('config', 'width'),
     [
         (ModelConfig(name='unet', channels=1), 640),
-        (ModelConfig(name='resnet34', channels=1), 1280),
+        pytest.param(ModelConfig(name='resnet34', channels=1), 1280, marks=pytest.mark.slow),
         (ModelConfig(name='resnet50', channels=1), 1280),
         (ModelConfig(name='resunet:width=2', channels=1), 640),
         (ModelConfig(name='resunet:width=2,levels=2', channels=1), 192),

@@ -76,7 +76,14 @@ def test_a_loss_suits_a_noise_if_and_only_if_it_learns_the_clean_image(spec):
 
 def test_flat_images_do_not_show_that_a_blur_changes_the_image_but_we_know():
     blurred = ('blur:1', 'blur:1.6+gaussian:10', 'gaussian:10+blur:1', 'bernoulli:0.3+blur:1')
-    for spec in (*blurred, 'motion_blur:9', 'pixelated:2', 'gaussian:5+pixelated:4'):
+    for spec in (
+        *blurred,
+        'motion_blur:9',
+        'pixelated:2',
+        'gaussian:5+pixelated:4',
+        'camera:100',
+        'jpeg:90',
+    ):
         target = corruptions.parse(spec)
         assert loss_choice.suitable_loss(target) is None
         assert not any(loss_choice.suits(losses.make(name), target) for name in losses.REGISTRY)
