@@ -62,7 +62,7 @@ def sample_image(
         raise UserError(
             f"Noise 'camera' needs color images of 2x2 pixels or more, but one has {w}x{h}."
         )
-    gains_11C = np.array([options.red, 1.0, options.blue], np.float32).reshape(1, 1, 3)
+    gains_11C = jnp.array([options.red, 1.0, options.blue], jnp.float32).reshape(1, 1, 3)
     light_HW = (light_HWC / gains_11C * sites(h, w)).sum(axis=2)  # all but one are 0
     raw_HW = _raw(key, light_HW, photons, options)
     return to_srgb(gains_11C * interpolated(raw_HW)), None
@@ -80,7 +80,9 @@ def sites(h: int, w: int) -> np.ndarray:
 def _raw(key: jax.Array, light: jax.Array, photons: jax.Array, options: Options) -> jax.Array:
     """Draws raw values, as an array of the same shape; their mean is the light."""
     key_shot, key_read = jax.random.split(key)
-    counts_N = poisson.poisson_counts(key_shot, photons * light.reshape(-1))
+    # Rounded, so that XLA computes each of them once, rather than wherever it is used.
+    rate_N = draws.rounded(photons * light.reshape(-1))
+    counts_N = draws.rounded(poisson.poisson_counts(key_shot, rate_N))
     noise_N = draws.rounded(jnp.float32(options.read) * draws.normal(key_read, light.size))
     return ((counts_N + noise_N) / photons).reshape(light.shape)
 

@@ -111,9 +111,10 @@ def _to_ycc(bytes_HWC: jax.Array) -> tuple[jax.Array, ...]:
     weights = ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
     # The color differences round a half down, so that 255.5 stays a byte.
     offsets = (1 << 15, (128 << 16) + (1 << 15) - 1, (128 << 16) + (1 << 15) - 1)
+    r_HW, g_HW, b_HW = (bytes_HWC[..., i] for i in range(3))
     return tuple(
-        (sum(k * bytes_HWC[..., i] for i, k in enumerate(row)) + offset) >> 16
-        for row, offset in zip(weights, offsets, strict=True)
+        (r * r_HW + g * g_HW + b * b_HW + offset) >> 16
+        for (r, g, b), offset in zip(weights, offsets, strict=True)
     )
 
 
@@ -130,7 +131,8 @@ def _to_rgb(luma_HW: jax.Array, blue_HW: jax.Array, red_HW: jax.Array) -> jax.Ar
 
 def _halved(plane_HW: jax.Array) -> jax.Array:
     """Averages squares of four pixels; rounds halves down and up in turns."""
-    sums_HW = sum(plane_HW[i::2, j::2] for i in (0, 1) for j in (0, 1))
+    rows_HW = plane_HW[::2] + plane_HW[1::2]
+    sums_HW = rows_HW[:, ::2] + rows_HW[:, 1::2]
     return (sums_HW + 1 + jnp.arange(sums_HW.shape[1])[None] % 2) >> 2
 
 

@@ -149,8 +149,7 @@ def test_a_range_draws_one_level_per_image():
     [
         *('gaussian:0-50', 'brown:0-50', 'speckle:0-1', 'rows:0-9'),
         *('fixed_pattern:0-9', 'salt_pepper:0-1', 'motion_blur:0-20', 'pixelated:2-8'),
-        'jpeg:20-90',
-        pytest.param('camera:100-1000', marks=pytest.mark.slow),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ('camera:100-1000', 'jpeg:20-90')),
     ],
 )
 def test_an_image_does_not_depend_on_its_batch(spec):
