@@ -78,7 +78,7 @@ def test_the_work_of_a_step_is_that_of_the_network_as_written():
     assert training.flops_of_step(config) == pytest.approx(3 * forward, rel=0.1)
 
 
-@pytest.mark.parametrize('name', ['unet', 'resnet50'])
+@pytest.mark.parametrize('name', ['unet', 'resnet50', 'resunet', 'dncnn', 'nafnet_xs'])
 def test_the_networks_in_pytorch_have_as_many_parameters(name):
     pytest.importorskip('torch')
     from n2n_jax.bench.speed import twins

@@ -1,4 +1,4 @@
-"""The training step of both networks: noise, forward, backward, Adam.
+"""The training step: noise, forward, backward, Adam.
 
 Our step draws crops and noise; PyTorch's gets the same two tensors every time, so the comparison
 favors PyTorch. Neither keeps an average of the weights. Both wait for the device equally often:
@@ -118,10 +118,12 @@ def _cases(quick: bool) -> list[tuple[str, str, int, int]]:
     """Lists (type of the computation, network, batch size, crop)."""
     if jax.default_backend() == 'cpu':
         cases = [('unet', 4, 64), ('unet', 16, 64), ('unet', 4, 128), ('resnet50', 4, 64)]
+        cases += [(name, 4, 64) for name in ('resunet', 'dncnn', 'nafnet_xs')]
         if not quick:
             cases += [('unet', 4, 256), ('resnet50', 16, 64)]
         return [('float32', *case) for case in cases]
     cases = [('unet', 32, 256), ('resnet50', 32, 256)]
+    cases += [(name, 32, 256) for name in ('resunet', 'nafnet_xs')]
     if not quick:
         cases += [('unet', 16, 64), ('unet', 4, 256)]
     return [(dtype, *case) for dtype in ('bfloat16', 'float32') for case in cases]
