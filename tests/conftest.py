@@ -31,10 +31,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 import jax
 import numpy as np
 import pytest
+from shared_steps import sharing
 from tiny import TinyNet
 
 from n2n_jax import models
 from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.train import prepared
 
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -61,6 +63,17 @@ def _caches_cleared():
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope='module')
+def _sharing():
+    return sharing(prepared.compile_step)
+
+
+@pytest.fixture
+def steps_shared(_sharing, monkeypatch):
+    """Lets the runs of a test file share the compiled steps of equal settings."""
+    monkeypatch.setattr(prepared, 'compile_step', _sharing)
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,8 @@ from n2n_jax.train import step as steps
 from n2n_jax.train.run import Run
 from n2n_jax.train.tasks import make_task
 
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 
 def loop_config(image_folder, **changes):
     return tiny_config(
