@@ -117,10 +117,17 @@ def test_a_network_that_predicts_the_noise_starts_as_the_identity(name):
     image_BHWC = image(1, 33, 40, 3) + 0.5
     apply = jax.jit(models.build(config).apply)
     np.testing.assert_array_equal(apply(zero_variables(config), image_BHWC), image_BHWC)
-    np.testing.assert_array_equal(apply(first_variables(config), image_BHWC), image_BHWC)
+    # Its first weights, of which only the last layer matters: the others take long to draw.
+    last = models.build(config).network.last_layer
+    draw = jax.jit(lambda key: models.init(config, key)['params']['network'][last])
+    variables = random_variables(config)
+    variables['params']['network'][last] = draw(jax.random.key(0))
+    np.testing.assert_array_equal(apply(variables, image_BHWC), image_BHWC)
 
 
-@pytest.mark.parametrize('name', ['resunet', 'resunet_epfl'])
+@pytest.mark.parametrize(
+    'name', [pytest.param('resunet', marks=pytest.mark.slow), 'resunet:levels=2', 'resunet_epfl']
+)
 def test_the_first_outputs_are_of_the_size_of_an_image(name):
     config = ModelConfig(name=name, residual=False)
     output_BHWC = jax.jit(models.build(config).apply)(
