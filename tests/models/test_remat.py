@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import every_network
 
 from n2n_jax import models
 from n2n_jax.models import resnet
@@ -19,33 +20,33 @@ def _loss(model, params, rest, noisy_BHWC):
     return jnp.mean(jnp.square(output_BHWC)), rest
 
 
-SMALL = [
-    'dncnn:depth=4,width=8', 'red30:depth=6,width=8', 'resunet:width=4,levels=2', 'resunet_epfl',
-]  # fmt: skip
+def _skip_without_remat(name):
+    if not hasattr(models.build(ModelConfig(name=name)).network, 'remat'):
+        pytest.skip('has no remat')
 
 
-@pytest.mark.parametrize('name', ['unet', 'resnet50:norm=batch', *SMALL])
+@every_network('unet', 'dncnn', 'red30', 'nafnet')
 def test_remat_recomputes_part_of_the_network(name, monkeypatch):
+    _skip_without_remat(name)
     short = resnet.Layout((1, 1, 1, 1), bottleneck=True)  # more would only take longer
     monkeypatch.setitem(resnet.LAYOUTS, 50, short)
     noisy_BHWC = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-    num_convolutions = {}
+    num_products = {}
     for remat in (False, True):
         config = ModelConfig(name=name, remat=remat)
         variables = jax.eval_shape(lambda config=config: models.init(config, jax.random.key(0)))
         gradient = jax.jit(jax.grad(functools.partial(_loss, models.build(config)), has_aux=True))
         params = variables.pop('params')
         text = gradient.lower(params, variables, noisy_BHWC).as_text()
-        num_convolutions[remat] = text.count('stablehlo.convolution')
-    assert num_convolutions[True] > num_convolutions[False]
+        num_products[remat] = sum(
+            map(text.count, ('stablehlo.convolution', 'stablehlo.dot_general'))
+        )
+    assert num_products[True] > num_products[False]
 
 
-@pytest.mark.parametrize(
-    'name',
-    [*(pytest.param(name, marks=pytest.mark.slow) for name in ('unet', 'resnet50:norm=batch')),
-     *SMALL],
-)  # fmt: skip
+@every_network('dncnn', 'red30')
 def test_gradients_equal_those_without_remat(name):
+    _skip_without_remat(name)
     noisy_BHWC = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
     results = {}
     for remat in (False, True):
