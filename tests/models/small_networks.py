@@ -4,18 +4,13 @@ import pytest
 
 from n2n_jax import models
 
-_NAFNET = 'width=4,encoder=1,middle=1,decoder=1'
-
 # A network without an entry is tested as it is.
 OPTIONS = {
     'dncnn': 'depth=4,width=8',
     'red30': 'depth=6,width=8',
     'resnet50': 'norm=batch',
     'resunet': 'width=4,levels=2',
-    'nafnet': _NAFNET,
-    'nafnet_xs': _NAFNET,
-    'nafnet_s': _NAFNET,
-    'nafnet_m': _NAFNET,
+    'nafnet': 'width=4,encoder=1,middle=1,decoder=1',
 }
 
 
