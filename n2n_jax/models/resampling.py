@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from n2n_jax.models.convolutions import platform
 from n2n_jax.models.initializers import relu_gain, unit_gain
 
 
@@ -138,7 +139,7 @@ class TransposedConv3x3(nn.Module):
         shape = (3, 3, num_in, num_out)
         kernel_33IO = self.param('kernel', _kernel_of_quarters, shape).astype(self.dtype)
         x_BHWI = x_BHWI.astype(self.dtype)
-        if self.plain or jax.default_backend() != 'cpu':
+        if self.plain or platform() != 'cpu':
             return jax.lax.conv_general_dilated(
                 x_BHWI,
                 kernel_33IO,

@@ -18,8 +18,6 @@ from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
 
-pytestmark = pytest.mark.usefixtures('steps_shared')
-
 
 def noisy(side=96, *, blur=0.0, seed=0):
     rng = np.random.default_rng(seed)

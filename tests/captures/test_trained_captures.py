@@ -17,8 +17,6 @@ from n2n_jax.images import image_io
 from n2n_jax.runtime import path_list
 from n2n_jax.runtime.config import CapturesConfig, Config
 
-pytestmark = pytest.mark.usefixtures('steps_shared')
-
 
 def scenes_of(num, *, captures=2, h=96, w=120, levels=4096, seed=0):
     rng = np.random.default_rng(seed)

@@ -9,9 +9,13 @@ OPTIONS = {
     'dncnn': 'depth=4,width=8',
     'red30': 'depth=6,width=8',
     'resnet50': 'norm=batch',
+    'rednet': 'depth=34,width=4',
     'resunet': 'width=4,levels=2',
     'nafnet': 'width=4,encoder=1,middle=1,decoder=1',
 }
+
+# More of the same blocks: tested as resnet50.
+LARGER = ('resnet101', 'resnet152')
 
 
 def with_options(name: str) -> str:
@@ -27,5 +31,6 @@ def every_network(*fast: str) -> pytest.MarkDecorator:
         [
             pytest.param(with_options(name), marks=() if name in fast else slow, id=name)
             for name in models.REGISTRY
+            if name not in LARGER
         ],
     )

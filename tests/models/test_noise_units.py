@@ -23,8 +23,6 @@ from n2n_jax.runtime.config import CapturesConfig, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loop
 
-pytestmark = pytest.mark.usefixtures('steps_shared')
-
 SIDE = 96
 
 
