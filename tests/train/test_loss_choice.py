@@ -142,7 +142,11 @@ def test_auto_takes_the_loss_that_suits_what_is_left(spec, loss):
 
 
 @pytest.mark.parametrize('name', corruptions.REGISTRY)
-def test_every_corruption_says_which_values_it_leaves_and_which_it_marks_as_missing(name):
+def test_every_corruption_says_which_values_it_leaves_and_which_it_marks_as_missing(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    np.save('kernels.npy', np.ones((1, 3, 3)))  # which kernel_blur reads by default
     corruption = corruptions.REGISTRY[name]
     draw = jax.jit(jax.vmap(corruption.draw, (0, 0, None)))
     low, high = corruption.bounds
