@@ -57,6 +57,7 @@ def weights(workdir):
     return json.loads((workdir / 'DONE.json').read_text())['weights_sha256']
 
 
+@pytest.mark.slow
 def test_kill_9_and_the_same_command_again_equals_an_undisturbed_run(small_run, tmp_path):
     arguments = [
         *small_run, '--config.train.steps=12', '--config.train.checkpoint_every=3',

@@ -156,7 +156,9 @@ def step_image(height, width):
     return (image + noise).astype(np.float32)
 
 
-@pytest.mark.parametrize(('shape', 'core'), [((363, 301), 96), ((40, 700), 64)])
+@pytest.mark.parametrize(
+    ('shape', 'core'), [pytest.param((363, 301), 96, marks=pytest.mark.slow), ((40, 700), 64)]
+)
 def test_tiles_make_up_the_whole_of_a_unet(shape, core):
     noisy_HWC = step_image(*shape)
     unet = random_unet()

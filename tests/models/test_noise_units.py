@@ -201,6 +201,7 @@ def compare_forms(tmp_path, names, **settings):
     return errors['float32']
 
 
+@pytest.mark.slow
 def test_a_run_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
     compare_forms(tmp_path, ['float32', 'times 800'])
 

@@ -138,7 +138,12 @@ def _random_variables(model, x_BHWC):
 
 @pytest.mark.parametrize(
     ('depth', 'norm'),
-    [(50, 'batch'), pytest.param(50, 'group', marks=pytest.mark.slow), (50, 'none'), (34, 'none')],
+    [
+        (50, 'batch'),
+        pytest.param(50, 'group', marks=pytest.mark.slow),
+        pytest.param(50, 'none', marks=pytest.mark.slow),
+        (34, 'none'),
+    ],
 )
 def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, depth, norm):
     model = ResNetUNet(3, depth, norm=norm, decoder_widths=(8, 8, 8, 8, 8))

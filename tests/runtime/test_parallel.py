@@ -127,9 +127,8 @@ def test_two_processes_make_the_run_of_one(start, port, tmp_path):
 
 # That either signal stops a run is in test_interrupts.py and train/test_train.py too; what SLURM
 # sends is SIGTERM.
-@pytest.mark.parametrize(
-    'number', [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path, number):
     slurm = {
         'SLURM_JOB_ID': str(port - 61440), 'SLURM_STEP_NODELIST': '127.0.0.1', 'SLURM_NTASKS': '2',
@@ -163,6 +162,7 @@ def test_a_preempted_slurm_job_saves_one_step(start, port, tmp_path, number):
     assert f'Stopped and saved at step {saved};' in outputs[0]
 
 
+@pytest.mark.slow
 def test_a_workdir_that_is_taken_ends_all_processes(start, port, tmp_path):
     (tmp_path / 'taken').mkdir()
     (tmp_path / 'taken' / 'thesis.txt').write_text('mine')

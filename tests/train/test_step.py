@@ -81,7 +81,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
     assert other != hashes[0]
 
 
-@pytest.mark.parametrize(('noise', 'norm'), [('gaussian:0-50', 'batch'), ('poisson:5-50', 'none')])
+@pytest.mark.parametrize(
+    ('noise', 'norm'),
+    [('gaussian:0-50', 'batch'), pytest.param('poisson:5-50', 'none', marks=pytest.mark.slow)],
+)
 def test_eight_devices_equal_one(noise, norm):
     config = tiny_config(**{'noise.input': noise, 'model.name': f'tiny:norm={norm}'})
     task = make_task(config)

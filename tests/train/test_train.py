@@ -36,7 +36,8 @@ def loop_config(image_folder, **changes):
 
 
 @pytest.mark.parametrize(
-    'feed', ['device', pytest.param('stream', marks=pytest.mark.eight_devices)]
+    'feed',
+    ['device', pytest.param('stream', marks=(pytest.mark.eight_devices, pytest.mark.slow))],
 )
 def test_stop_and_resume_equals_an_undisturbed_run(image_folder, tmp_path, feed):
     config = loop_config(
