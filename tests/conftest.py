@@ -35,6 +35,7 @@ from shared_steps import sharing
 from tiny import TinyNet
 
 from n2n_jax import models
+from n2n_jax.runtime import user_code
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.train import prepared
 
@@ -45,6 +46,12 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 @pytest.fixture(autouse=True)
 def _tiny_network(monkeypatch):
     monkeypatch.setitem(models.REGISTRY, 'tiny', TinyNet)
+
+
+@pytest.fixture(autouse=True)
+def _user_code_forgotten():
+    yield
+    user_code.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.images import constant_areas
 from n2n_jax.images.channel_names import channel_names
 from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.runtime.registry import Registry
 
 _MOST_ROUNDS = 3
 _NEGLIGIBLE = 0.05  # pixels, the largest shift that needs no cropping
@@ -189,10 +190,14 @@ def _check_values(scene: SceneCaptures) -> None:
         )
 
 
-REGISTRY: dict[str, Callable[[SceneCaptures], Corrected]] = {
-    'shift': undo_shift,
-    'gain': match_gain,
-}
+REGISTRY: Registry[Callable[[SceneCaptures], Corrected]] = Registry(
+    'correction',
+    {
+        'shift': undo_shift,
+        'gain': match_gain,
+    },
+    takes='a function of SceneCaptures',
+)
 
 
 def parse(text: str) -> list[str]:

@@ -61,6 +61,7 @@ def add_parser(commands: Any) -> None:
         '--max-images', type=int, default=0, metavar='N', help='use the first N images of each set'
     )
     parser.add_argument('--gray', action='store_true', help='convert the images to gray')
+    options.add_imports(parser)
     parser.add_argument(
         '-o', dest='output', type=options.path, metavar='FILE',
         help='JSON file to write the rows to, in the form of results.json',
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.runtime.parallel import make_layout
 
     options.check_free(arguments.output, '-o', arguments)
+    options.run_imports(arguments)
     chosen = baselines.make_list(','.join(arguments.methods))
     config = _config(arguments)
     console.keep_compiled_code()

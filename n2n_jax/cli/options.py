@@ -93,6 +93,22 @@ def add_fix(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_imports(parser: argparse.ArgumentParser) -> None:
+    """Adds --imports, Python files of the user; `run_imports` runs them."""
+    parser.add_argument(
+        '--imports', default='', metavar='FILES',
+        help='Python files of your own that add choices, with commas between (docs/extending.md)',
+    )  # fmt: skip
+
+
+def run_imports(arguments: argparse.Namespace) -> None:
+    """Runs the files of --imports."""
+    from n2n_jax.runtime import user_code
+    from n2n_jax.runtime.config import Config
+
+    user_code.resolved(Config(imports=arguments.imports))
+
+
 def captures(arguments: argparse.Namespace) -> 'CapturesConfig':
     """Returns where the captures are, from the arguments of `add_captures` and `add_fix`."""
     from n2n_jax.runtime.config import CapturesConfig

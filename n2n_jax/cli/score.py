@@ -63,6 +63,7 @@ def add_parser(commands: Any) -> None:
         help='more methods, with commas between: tv, wavelet, median, or dip (minutes to hours per '
         'capture); for their options see n2n baselines --help',
     )
+    options.add_imports(parser)
     parser.add_argument(
         '--json', type=options.path, metavar='FILE', help='write the results to FILE'
     )
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.runtime.atomic_files import write_text
 
     options.check_free(arguments.json, '--json', arguments)
+    options.run_imports(arguments)
     more = _more_baselines(arguments.more)
     console.keep_compiled_code()
     denoiser = Denoiser.load(arguments.model)

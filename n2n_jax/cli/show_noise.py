@@ -60,6 +60,7 @@ def add_parser(commands: Any) -> None:
         metavar='FILE',
         help='a clean image to use instead of the built-in photographs',
     )
+    options.add_imports(parser)
     parser.add_argument(
         '--seed', type=int, default=0, metavar='N', help='seed of the noise (default: 0)'
     )
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.images import image_io, pictures
     from n2n_jax.runtime import random_keys
 
+    options.run_imports(arguments)
     corruptors = [corruptions.parse(spec) for spec in arguments.specs]
     options.check_free(arguments.output, '-o', arguments)
     if arguments.image:

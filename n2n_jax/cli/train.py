@@ -69,6 +69,7 @@ def add_parser(commands: Any) -> None:
         '--model', default='', metavar='NAME',
         help='network (default: unet), any of model.name, with options as in dncnn:depth=12',
     )  # fmt: skip
+    options.add_imports(parser)
     parser.add_argument(
         '--init-from', type=options.run_folder, metavar='OLD_RUN',
         help='fine-tune: start from the weights of the run in this folder',
@@ -134,7 +135,16 @@ def _planned(
     workdir.check(Config())  # now, because planning takes a while
     given = {
         name: getattr(arguments, name)
-        for name in ('steps', 'minutes', 'batch_size', 'seed', 'patience', 'model', 'init_from')
+        for name in (
+            'steps',
+            'minutes',
+            'batch_size',
+            'seed',
+            'patience',
+            'model',
+            'init_from',
+            'imports',
+        )
         if getattr(arguments, name) is not None
     }
     if 'init_from' in given:
@@ -188,9 +198,15 @@ def _resumed(
     Raises:
       UserError: the arguments describe a different run.
     """
+    from n2n_jax.runtime import user_code
     from n2n_jax.runtime.config import check
 
     config = workdir.config()
+    given = dataclasses.replace(config, imports=arguments.imports)
+    given = user_code.resolved(given, workdir.path)
+    given = dataclasses.replace(config, imports=user_code.merged(config.imports, given.imports))
+    workdir.check(given)
+    user_code.run_kept(config, workdir.path)
     _check_same(config, captures, arguments, done=workdir.done)
     settings = config.train
     if arguments.steps is not None and arguments.steps > settings.steps:

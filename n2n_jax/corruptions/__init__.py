@@ -41,31 +41,37 @@ from n2n_jax.corruptions.statistics import CleanStatistics, Stage, clean_statist
 from n2n_jax.corruptions.text import TEXT
 from n2n_jax.runtime import choices
 from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.runtime.registry import Registry
 
-REGISTRY: dict[str, Corruption] = {
-    corruption.name: corruption
-    for corruption in (
-        GAUSSIAN,
-        BROWN,
-        SPECKLE,
-        POISSON,
-        POISSON_GAUSSIAN,
-        ROWS,
-        FIXED_PATTERN,
-        BERNOULLI,
-        IMPULSE,
-        SALT_PEPPER,
-        TEXT,
-        BLUR,
-        MOTION_BLUR,
-        KERNEL_BLUR,
-        PIXELATED,
-        CAMERA,
-        CLIP,
-        QUANTIZE,
-        JPEG,
-    )
-}
+REGISTRY = Registry(
+    'noise',
+    {
+        corruption.name: corruption
+        for corruption in (
+            GAUSSIAN,
+            BROWN,
+            SPECKLE,
+            POISSON,
+            POISSON_GAUSSIAN,
+            ROWS,
+            FIXED_PATTERN,
+            BERNOULLI,
+            IMPULSE,
+            SALT_PEPPER,
+            TEXT,
+            BLUR,
+            MOTION_BLUR,
+            KERNEL_BLUR,
+            PIXELATED,
+            CAMERA,
+            CLIP,
+            QUANTIZE,
+            JPEG,
+        )
+    },
+    takes='an instance of Corruption',
+    holds=lambda entry: isinstance(entry, Corruption),
+)
 
 # Spellings of early versions. They keep their name in protocols, and with it the ids of old rows.
 _EARLIER = {'quantise': dataclasses.replace(QUANTIZE, name='quantise')}

@@ -130,7 +130,9 @@ class Denoiser:
 
     @classmethod
     def load(cls, run: str | Path) -> Self:
-        """Loads the last checkpoint from the folder of a run.
+        """Loads the last checkpoint from the folder of a run, and runs the code that it imports.
+
+        A run with `imports` in its config executes its Python files, see docs/extending.md.
 
         Raises:
           UserError: the folder holds no complete checkpoint, or files of it are missing.

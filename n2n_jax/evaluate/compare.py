@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from n2n_jax.evaluate.metrics import PSNR, Metric, bootstrap_interval, in_tables
-from n2n_jax.runtime import json_files, result_rows
+from n2n_jax.evaluate.metrics import PSNR, REGISTRY, Metric, bootstrap_interval, in_tables
+from n2n_jax.runtime import json_files, result_rows, user_code
 from n2n_jax.runtime.config import Config, flatten
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
@@ -112,6 +112,11 @@ def _last_evaluations(workdir: Workdir) -> list[_Evaluation]:
     """Reads the evaluations of the last step of each set and noise."""
     rows = [row for row in workdir.rows() if 'metrics' in row]
     last = {(row['set'], row['noise']): row['step'] for row in rows}  # steps ascend
+    kept = (workdir.path / user_code.FOLDER).is_dir()
+    if kept and any(
+        name.partition(':')[0] not in REGISTRY for row in rows for name in row['metrics']
+    ):
+        user_code.run_kept(workdir.config(), workdir.path)  # for metrics of the user's own
     if not last:
         raise UserError(
             f'{workdir.path} holds no evaluation on clean images: run '

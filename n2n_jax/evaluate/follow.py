@@ -11,7 +11,7 @@ import jax
 from n2n_jax.evaluate.report import origin, record
 from n2n_jax.evaluate.with_clean import Evaluator
 from n2n_jax.models import weights
-from n2n_jax.runtime import path_list
+from n2n_jax.runtime import path_list, user_code
 from n2n_jax.runtime.checkpoint import Checkpoints, open_for_reading
 from n2n_jax.runtime.config import CapturesConfig, Config
 from n2n_jax.runtime.errors import UserError
@@ -30,7 +30,7 @@ def evaluate_checkpoint(config: Config, path: Path) -> None:
     layout = make_layout(batch_size=jax.device_count())
     with open_for_reading(path) as checkpoints:
         step = checkpoints.newest_step
-        config = dataclasses.replace(checkpoints.config(step), eval=config.eval)
+        config = _of_run(checkpoints.config(step), config)
         check_has_clean_images(config, path)
         evaluator = Evaluator(config, layout)
         variables = weights.shipped_variables(checkpoints, step, layout.replicated)
@@ -53,7 +53,9 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
     workdir = Workdir(path)
     _wait_for_start(workdir)
     layout = make_layout(batch_size=jax.device_count())
-    config = dataclasses.replace(workdir.config(), eval=config.eval)
+    of_run = workdir.config()
+    user_code.run_kept(of_run, path)
+    config = _of_run(of_run, config)
     check_has_clean_images(config, path)
     evaluator = Evaluator(config, layout)
     abandoned = _Abandoned(workdir, grace_seconds)
@@ -89,6 +91,12 @@ def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS)
         config.train.steps,
     )
     return False
+
+
+def _of_run(of_run: Config, config: Config) -> Config:
+    """Returns the config of a run with the evaluation settings of another, whose code it runs."""
+    user_code.run_others(config, of_run)
+    return dataclasses.replace(of_run, eval=config.eval)
 
 
 def _wait_for_start(workdir: Workdir) -> None:

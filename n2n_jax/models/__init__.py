@@ -42,22 +42,25 @@ from n2n_jax.runtime.channel_numbers import numbers
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
-REGISTRY: dict[str, choices.Maker] = {
-    'unet': UNet,
-    'resnet34': functools.partial(ResNetUNet, depth=34),
-    'resnet50': functools.partial(ResNetUNet, depth=50),
-    'resnet101': functools.partial(ResNetUNet, depth=101),
-    'resnet152': functools.partial(ResNetUNet, depth=152),
-    'dncnn': DnCNN,
-    'red30': RED30,
-    'rednet': RedNet,
-    'resunet': ResUNet,
-    'resunet_epfl': EPFLResUNet,
-    'nafnet': NAFNet,
-    'nafnet_xs': NAFNET_XS,
-    'nafnet_s': NAFNET_S,
-    'nafnet_m': NAFNET_M,
-}
+REGISTRY = choices.registry(
+    'network',
+    {
+        'unet': UNet,
+        'resnet34': functools.partial(ResNetUNet, depth=34),
+        'resnet50': functools.partial(ResNetUNet, depth=50),
+        'resnet101': functools.partial(ResNetUNet, depth=101),
+        'resnet152': functools.partial(ResNetUNet, depth=152),
+        'dncnn': DnCNN,
+        'red30': RED30,
+        'rednet': RedNet,
+        'resunet': ResUNet,
+        'resunet_epfl': EPFLResUNet,
+        'nafnet': NAFNet,
+        'nafnet_xs': NAFNET_XS,
+        'nafnet_s': NAFNET_S,
+        'nafnet_m': NAFNET_M,
+    },
+)
 
 
 class Restorer(nn.Module):

@@ -30,10 +30,15 @@ def write_text(path: Path, text: str) -> None:
       UserError: a folder has the name of the file, or a file that of its folder.
       OSError: it cannot be written; nothing was changed.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file; see `write_text`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with renamed_when_complete(path) as file:
-            file.write(text.encode())
+            file.write(content)
     except (FileExistsError, IsADirectoryError, NotADirectoryError):
         raise wrong_kind(path) from None
     except OSError as error:  # the error of a full disk names no file, or the temporary one

@@ -22,7 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from n2n_jax.runtime import interrupts
+from n2n_jax.runtime import interrupts, user_code
 from n2n_jax.runtime.config import Config, from_saved
 from n2n_jax.runtime.errors import CheckpointError, UserError
 
@@ -185,8 +185,14 @@ class Checkpoints:
             return meta
 
     def config(self, step: int) -> Config:
-        """Returns the resolved config of the run; raises as `meta` does."""
-        return from_saved(self.meta(step))
+        """Returns the resolved config of the run, after running the code that it imports.
+
+        Raises:
+          UserError: see `meta` and `user_code.run_kept`.
+        """
+        config = from_saved(self.meta(step))
+        user_code.run_kept(config, self._workdir)
+        return config
 
     def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         """Returns the items named in `abstract`.

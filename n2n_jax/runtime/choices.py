@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 
 from n2n_jax.runtime.config_field import BOOLEANS, Bounds
 from n2n_jax.runtime.errors import UserError, did_you_mean
+from n2n_jax.runtime.registry import Registry
 
 # What a registry holds: a dataclass, or one with some fields set.
 Maker = type | functools.partial[Any]
@@ -113,6 +114,12 @@ class Option:
         )
 
 
+def is_maker(entry: object) -> bool:
+    """Checks whether a registry may hold this: a dataclass, or a partial of one."""
+    kind = entry.func if isinstance(entry, functools.partial) else entry
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
 def parse(text: str) -> Choice:
     """Splits a text such as 'sgd:momentum=0.9,nesterov'.
 
@@ -166,6 +173,11 @@ def _is_kind(hint: Any) -> bool:
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0] in (int, float)
     return typing.get_origin(hint) is Literal or hint in _NAMES_OF_TYPES
+
+
+def registry(what: str, entries: Mapping[str, Maker]) -> Registry[Maker]:
+    """Makes a registry of choices with options; `what` they are goes into messages."""
+    return Registry(what, entries, takes='a dataclass (not an instance of one)', holds=is_maker)
 
 
 def find(key: str, text: str, registry: Mapping[str, Maker]) -> tuple[Maker, Choice]:

@@ -285,6 +285,11 @@ class Config:
     """One experiment."""
 
     seed: int = field(0, 'seed of the initial weights, the crops and the noise', _SEEDS)
+    imports: str = field(
+        '',
+        'comma-separated paths of Python files of your own that add networks, noises, losses and '
+        'more, see docs/extending.md; the run keeps a copy of each',
+    )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     captures: CapturesConfig = CapturesConfig()

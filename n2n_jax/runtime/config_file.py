@@ -40,15 +40,15 @@ def load(file_and_variant: str) -> ConfigDict:
                 "'from n2n_jax import Config, to_config_dict' in it."
             ) from None
         raise UserError(
-            f'{file} is not a config file that defines get_config() ({_describe(error)}).'
+            f'{file} is not a config file that defines get_config() ({described(error)}).'
         ) from None
     try:
         values = get_config(variant) if colon else get_config()
     except UserError:
         raise
     except Exception as error:
-        where = f'line {_line(error, file)}, ' if _line(error, file) else ''
-        problem = _replaced_key(error) or _describe(error)
+        where = f'line {line_of(error, file)}, ' if line_of(error, file) else ''
+        problem = _replaced_key(error) or described(error)
         raise UserError(f'{file}: get_config() failed ({where}{problem}).') from None
     return _as_config_dict(values, file)
 
@@ -61,11 +61,12 @@ def _replaced_key(error: Exception) -> str:
     return ''
 
 
-def _describe(error: Exception) -> str:
+def described(error: Exception) -> str:
+    """Returns the type and the message of an error."""
     return f'{type(error).__name__}: {error}'
 
 
-def _line(error: Exception, file: str) -> int | None:
+def line_of(error: Exception, file: str) -> int | None:
     """Returns the line of the file in which the error was raised, None if outside the file."""
     line, frame = None, error.__traceback__
     while frame is not None:

@@ -25,6 +25,9 @@ FREE_ON_RESUME = (
 # A renamed key is hashed under its first name, so that hashes of old runs stay comparable.
 _HASHED_AS = {new: old for old, new in RENAMED.items()}
 
+# Values of keys that are younger than published hashes, where they leave everything as it was.
+_NOT_HASHED = (('imports', ''),)
+
 
 def changes_on_resume(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """Returns the keys that keep `new` from resuming a run of `old`, with old and new value."""
@@ -41,7 +44,7 @@ def config_hash(config: Config) -> str:
     kept = {
         _HASHED_AS.get(key, key): value
         for key, value in flatten(config).items()
-        if not may_change(key) and key != 'seed'
+        if not may_change(key) and key != 'seed' and (key, value) not in _NOT_HASHED
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 config.json       resolved config and provenance, at start
 config.py         of runs on captures: the same config, for `python -m n2n_jax.main --config`
+imports/          copies of the user's Python files that it imports, see user_code
 captures.json     which captures it was trained on, see n2n_jax.captures.trained_captures
 parameters.txt    every parameter with its shape
 metrics.jsonl     training curves, one JSON object per line
@@ -27,7 +28,7 @@ from typing import Any
 
 import jax
 
-from n2n_jax.runtime import config_file, file_locks, json_files, result_rows
+from n2n_jax.runtime import config_file, file_locks, json_files, result_rows, user_code
 from n2n_jax.runtime.atomic_files import is_temporary, write_text, wrong_kind
 from n2n_jax.runtime.config import Config, from_saved, to_saved
 from n2n_jax.runtime.config_identity import changes_on_resume
@@ -110,6 +111,7 @@ class Workdir:
             changes = changes_on_resume(old, config)
             if self.done and config.train.steps > old.train.steps:  # it is extended
                 changes.pop('train.steps', None)
+            self._check_code(old, config)
             if changes:
                 listed = ', '.join(
                     f'{key} ({old!r} there, {new!r} here)' for key, (old, new) in changes.items()
@@ -119,9 +121,19 @@ class Workdir:
                     'Choose another --workdir, or the same values.'
                 )
         elif self.path.exists() and any(
-            p.name != _RUN_LOCK and not is_temporary(p) for p in self.path.iterdir()
+            not (p.name == _RUN_LOCK or is_temporary(p) or user_code.is_left_over(p, config))
+            for p in self.path.iterdir()
         ):
             raise UserError(f'--workdir {self.path} is not empty and holds no run: choose another.')
+
+    def _check_code(self, old: Config, config: Config) -> None:
+        name = user_code.changed(old.imports, config.imports)
+        if name:
+            raise UserError(
+                f'{name} was changed since the run in {self.path} was trained with it, and changed '
+                'code means another run: choose another --workdir, or go back to the copy in '
+                f'{self.path / user_code.FOLDER}.'
+            )
 
     def check_free(self) -> None:
         """Raises UserError if another program is training here."""
@@ -170,7 +182,7 @@ class Workdir:
             yield
 
     def _clean_up(self) -> None:
-        for path in self.path.iterdir():
+        for path in (*self.path.iterdir(), *self.path.glob(f'{user_code.FOLDER}/.*')):
             if is_temporary(path):
                 path.unlink(missing_ok=True)
 
@@ -194,6 +206,7 @@ class Workdir:
     def keep(self, config: Config) -> None:
         """Writes the config of the run, replacing an earlier one; call `check` before."""
         content = {**to_saved(config), 'provenance': provenance()}
+        user_code.keep(config, self.path)  # first: who reads the config needs the code
         write_text(self.path / 'config.json', json_files.dumps(content, indent=2))
         if config.captures.paths:
             write_text(self.path / 'config.py', config_file.source(config))

@@ -68,6 +68,12 @@ def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
     return variables
 
 
+def code_of(run: Path) -> str:
+    """Returns the value of `imports` of a run, after running that code; raises as `network_of`."""
+    with open_for_reading(run) as checkpoints:
+        return checkpoints.config(checkpoints.newest_step).imports
+
+
 def same_network(model: ModelConfig, run: Path) -> ModelConfig:
     """Returns `model` with the network of a run, except for its number of channels.
 

@@ -9,6 +9,7 @@ import jax
 from clu import parameter_overview
 
 from n2n_jax.captures import trained_captures
+from n2n_jax.runtime import user_code
 from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.checkpoint import BEST_FOLDER, Checkpoints
 from n2n_jax.runtime.config import Config
@@ -59,6 +60,7 @@ def train(
 
     on_main_process(workdir.check_free)
     if prepared is None:
+        config = user_code.resolved(config, path)
         prepared = prepare(config, check=check)
         prepared = prepared.settled(prepared.config)  # drops captures that are not needed again
     else:

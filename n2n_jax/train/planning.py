@@ -12,6 +12,7 @@ from n2n_jax.captures import hold_out, loading
 from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
+from n2n_jax.runtime import user_code
 from n2n_jax.runtime.config import CapturesConfig, Config, EvalConfig, ModelConfig, check
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.heartbeat import heartbeat
@@ -52,7 +53,9 @@ class Options:
 
     Attributes:
       model: a name in `models.REGISTRY`; '' for that of `init_from`, else the U-Net.
-      init_from: workdir of a run whose weights to start from; '' for random weights.
+      init_from: workdir of a run whose weights to start from, and whose code is imported; '' for
+        random weights.
+      imports: Python files of the user to import besides, as the config key.
       steps: updates of the weights; 0 for as many as fit into the time.
       minutes: time for everything from the first step to the calibrated model.
       batch_size: crops per step.
@@ -62,6 +65,7 @@ class Options:
 
     model: str = ''
     init_from: str = ''
+    imports: str = ''
     steps: int = 0
     minutes: float = 20.0
     batch_size: int = 8
@@ -101,7 +105,11 @@ def plan(captures: CapturesConfig, options: Options) -> Planned:
     if options.init_from:
         network = fine_tuning.same_network(network, Path(options.init_from))
         network = dataclasses.replace(network, name=options.model or network.name)
-    config = Config(seed=options.seed, captures=captures, model=network)
+    config = Config(seed=options.seed, imports=options.imports, captures=captures, model=network)
+    config = user_code.resolved(config)
+    if options.init_from:
+        theirs = fine_tuning.code_of(Path(options.init_from))
+        config = dataclasses.replace(config, imports=user_code.merged(theirs, config.imports))
     loaded = load(config)
     crop = _crop(loaded.fixed, captures)
     config = dataclasses.replace(

@@ -115,12 +115,15 @@ class OneCycle:
         return jnp.where(t < self.peak, rising, falling)
 
 
-REGISTRY: dict[str, choices.Maker] = {
-    'ramp_down': RampDown,
-    'constant': Constant,
-    'cosine': Cosine,
-    'one_cycle': OneCycle,
-}
+REGISTRY = choices.registry(
+    'schedule',
+    {
+        'ramp_down': RampDown,
+        'constant': Constant,
+        'cosine': Cosine,
+        'one_cycle': OneCycle,
+    },
+)
 
 
 @flax.struct.dataclass

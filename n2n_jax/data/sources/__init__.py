@@ -17,6 +17,7 @@ from n2n_jax.data.sources import dead_leaves, folder, guided, photos, tfds_sourc
 from n2n_jax.data.sources.source import ArraySource, Concatenated, ImageSource
 from n2n_jax.runtime.errors import UserError, did_you_mean
 from n2n_jax.runtime.progress import ProgressLine
+from n2n_jax.runtime.registry import Registry
 
 _DEFAULT_DEAD_LEAVES = 400
 
@@ -55,16 +56,17 @@ def _tfds(argument: str, skip_bad: bool) -> ImageSource:
     return tfds_source.TfdsImages(argument)
 
 
-REGISTRY: dict[str, Callable[[str, bool], ImageSource]] = {
-    'dead_leaves': _dead_leaves,
-    'photos': _photos,
-    'folder': _folder,
-    'guided': _guided,
-    'tfds': _tfds,
-}
-
-# A comma separates sources only if another source follows it: paths may contain commas.
-_SEPARATOR = re.compile(r',(?=\s*(?:[\w.-]+=)?(?:' + '|'.join(REGISTRY) + r')(?:[:,\s]|$))')
+REGISTRY: Registry[Callable[[str, bool], ImageSource]] = Registry(
+    'image source',
+    {
+        'dead_leaves': _dead_leaves,
+        'photos': _photos,
+        'folder': _folder,
+        'guided': _guided,
+        'tfds': _tfds,
+    },
+    takes='a function of the text after the colon and of whether to skip bad files',
+)
 
 # Names contain no colon, so an equals sign after a colon is part of a path.
 _NAMED = re.compile(r'(?:([\w.-]+)=)?(.*)', re.DOTALL)
@@ -80,7 +82,7 @@ def open_source(spec: str, *, skip_bad: bool = False) -> ImageSource:
     Raises:
       UserError: a source is unknown or cannot be opened.
     """
-    sources = [_open_one(part.strip(), skip_bad) for part in _SEPARATOR.split(spec)]
+    sources = [_open_one(part.strip(), skip_bad) for part in _parted(spec)]
     return sources[0] if len(sources) == 1 else Concatenated(sources)
 
 
@@ -96,7 +98,7 @@ def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSour
       UserError: a source is unknown or cannot be opened, or a name is used twice.
     """
     sets: dict[str, ImageSource] = {}
-    for part in _SEPARATOR.split(spec):
+    for part in _parted(spec):
         match = _NAMED.fullmatch(part.strip())
         assert match is not None  # it matches any text
         name, source = match.groups()
@@ -108,6 +110,12 @@ def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSour
             raise UserError(f"Two image sets are called '{name}': name them with NAME=SOURCE.")
         sets[name] = _open_one(source, skip_bad)
     return sets
+
+
+def _parted(spec: str) -> list[str]:
+    # A comma separates sources only if another source follows it: paths may contain commas.
+    names = '|'.join(map(re.escape, REGISTRY))
+    return re.split(rf',(?=\s*(?:[\w.-]+=)?(?:{names})(?:[:,\s]|$))', spec)
 
 
 def _open_one(spec: str, skip_bad: bool) -> ImageSource:

@@ -20,14 +20,17 @@ from n2n_jax.evaluate.baselines.wavelet import Wavelet
 from n2n_jax.runtime import choices
 from n2n_jax.runtime.errors import UserError
 
-REGISTRY: dict[str, choices.Maker] = {
-    'nlm': NonLocalMeans,
-    'bm3d': BM3D,
-    'wavelet': Wavelet,
-    'tv': TotalVariation,
-    'median': Median,
-    'dip': DeepImagePrior,
-}
+REGISTRY = choices.registry(
+    'baseline',
+    {
+        'nlm': NonLocalMeans,
+        'bm3d': BM3D,
+        'wavelet': Wavelet,
+        'tv': TotalVariation,
+        'median': Median,
+        'dip': DeepImagePrior,
+    },
+)
 
 _OPTION = re.compile(r'\s*[a-z_]+\s*=')  # where an option starts
 

@@ -33,13 +33,16 @@ __all__ = [
     'ssim_map',
 ]
 
-REGISTRY: dict[str, choices.Maker] = {
-    'psnr': Psnr,
-    'psnr_float': PsnrFloat,
-    'ssim': Ssim,
-    'mse': Mse,
-    'lpips': Lpips,
-}
+REGISTRY = choices.registry(
+    'metric',
+    {
+        'psnr': Psnr,
+        'psnr_float': PsnrFloat,
+        'ssim': Ssim,
+        'mse': Mse,
+        'lpips': Lpips,
+    },
+)
 
 PSNR = Psnr()
 

@@ -72,19 +72,22 @@ class Loss(Protocol):
         """
 
 
-REGISTRY: dict[str, choices.Maker] = {
-    'l2': L2,
-    'l1': L1,
-    'l0': L0,
-    'masked_l2': functools.partial(L2, masked=True),  # equation 7
-    'masked_l1': functools.partial(L1, masked=True),
-    'masked_l0': functools.partial(L0, masked=True),
-    'charbonnier': Charbonnier,
-    'hdr': Hdr,
-    'cross_entropy': CrossEntropy,
-    'fourier': Fourier,
-    'vgg': Vgg,
-}
+REGISTRY = choices.registry(
+    'loss',
+    {
+        'l2': L2,
+        'l1': L1,
+        'l0': L0,
+        'masked_l2': functools.partial(L2, masked=True),  # equation 7
+        'masked_l1': functools.partial(L1, masked=True),
+        'masked_l0': functools.partial(L0, masked=True),
+        'charbonnier': Charbonnier,
+        'hdr': Hdr,
+        'cross_entropy': CrossEntropy,
+        'fourier': Fourier,
+        'vgg': Vgg,
+    },
+)
 
 _TERM = re.compile(r'(?P<loss>[^*]+?)\s*(?:\*\s*(?P<weight>\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+))?')
 

@@ -34,14 +34,17 @@ class Averaging(Protocol):
         """Returns the average, from the state of the transformation and the weights."""
 
 
-REGISTRY: dict[str, choices.Maker] = {
-    'adam': Adam,
-    'adamw': AdamW,
-    'lion': Lion,
-    'muon': Muon,
-    'schedule_free': ScheduleFree,
-    'sgd': SGD,
-}
+REGISTRY = choices.registry(
+    'optimizer',
+    {
+        'adam': Adam,
+        'adamw': AdamW,
+        'lion': Lion,
+        'muon': Muon,
+        'schedule_free': ScheduleFree,
+        'sgd': SGD,
+    },
+)
 
 
 def make(config: Config) -> Optimizer:
