@@ -29,6 +29,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         '--json', type=options.path, metavar='FILE', help='also write the results to FILE'
     )
+    options.add_imports(parser)
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
     parser.set_defaults(run=run)
 
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.runtime.workdir import Workdir
 
     options.check_free(arguments.json, '--json', arguments)
+    options.run_imports(arguments)
     rows = []
     reference = Workdir(arguments.reference).config()
     for run in arguments.runs:

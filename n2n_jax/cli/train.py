@@ -202,10 +202,10 @@ def _resumed(
     from n2n_jax.runtime.config import check
 
     config = workdir.config()
-    given = dataclasses.replace(config, imports=arguments.imports)
-    given = user_code.resolved(given, workdir.path)
-    given = dataclasses.replace(config, imports=user_code.merged(config.imports, given.imports))
-    workdir.check(given)
+    asked = dataclasses.replace(config, imports=arguments.imports)
+    given = user_code.resolved(asked, workdir.path).imports
+    config = dataclasses.replace(config, imports=user_code.merged(config.imports, given))
+    workdir.check(config)  # a run that has saved nothing yet may get other code
     user_code.run_kept(config, workdir.path)
     _check_same(config, captures, arguments, done=workdir.done)
     settings = config.train

@@ -128,6 +128,11 @@ def test_a_run_keeps_its_code_which_may_be_deleted(own, tmp_path, caplog):
     assert again == workdir.config()
     workdir.check(again)
     assert caplog.text.count('Running') == 2
+    user_code.forget()
+    assert user_code.resolved(again, workdir.path) == again  # as config.py of the run names it
+    user_code.forget()
+    with pytest.raises(UserError, match='write the path of a file'):
+        user_code.resolved(again)
 
 
 def test_changed_code_is_another_run(own, tmp_path):
