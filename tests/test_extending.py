@@ -26,6 +26,7 @@ SHORT = [
     f'--config.{setting}'
     for setting in (
         'train.steps=2', 'optim.warmup_steps=0', 'data.crop=16', 'train.tensorboard=False',
+        'eval.in_loop=False',  # the page evaluates afterwards, too
     )
 ]  # fmt: skip
 
