@@ -26,7 +26,14 @@ FREE_ON_RESUME = (
 _HASHED_AS = {new: old for old, new in RENAMED.items()}
 
 # Values of keys that are younger than published hashes, where they leave everything as it was.
-_NOT_HASHED = (('imports', ''),)
+_NOT_HASHED = (
+    ('imports', ''),
+    ('model.planes', ''),
+    ('model.noise_map', False),
+    ('optim.pyramid', 0.0),
+    ('optim.skip_above', 0.0),
+    ('data.mix', 0.0),
+)
 
 
 def changes_on_resume(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
