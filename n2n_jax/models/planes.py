@@ -4,7 +4,8 @@ B batch, H height, W width, C channels of the image, P channels of all planes, I
 
 Planes are named where a user meets them (`model.planes='depth:1,normal:3'`, a source of images, a
 command line). Inside, they are further channels behind those of the image, in the order of the
-config: an array of I channels is cut, turned, padded and tiled like any image.
+config: an array of I channels is cut, turned, padded and tiled like any image. Directions that a
+plane stores are not turned with it.
 """
 
 import re

@@ -39,6 +39,12 @@ def linear_like(config):
         (ModelConfig(name='unet', channels=1), 640),
         pytest.param(ModelConfig(name='resnet34', channels=1), 1280, marks=pytest.mark.slow),
         (ModelConfig(name='resnet50', channels=1), 1280),
+        pytest.param(
+            ModelConfig(name='rednet:depth=34,width=2', channels=1), 2560, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ModelConfig(name='rednet:depth=50,width=2', channels=1), 2048, marks=pytest.mark.slow
+        ),
         (ModelConfig(name='resunet:width=2', channels=1), 640),
         (ModelConfig(name='resunet:width=2,levels=2', channels=1), 192),
         (ModelConfig(name='resunet:width=2,levels=5,up=plain', channels=1), 1024),
