@@ -205,6 +205,12 @@ class OptimConfig:
         50, 'steps over which the learning rate rises from 0, fewer than train.steps', at_least(0)
     )
     clip_norm: float = field(0.0, 'largest global gradient norm, 0 for no clipping', at_least(0))
+    skip_above: float = field(
+        0.0,
+        'skip a step whose loss is above this multiple of the median of the last 51, such as 5: '
+        'it changes no weights; 0 for never',
+        at_least(0),
+    )
     ema_decay: float = field(
         0.99,
         'decay per step of the running mean of the weights that is evaluated and used, 0 for the '

@@ -35,6 +35,11 @@ def _check_lengths(config: 'Config') -> None:
             f'optim.warmup_steps={optim.warmup_steps} must be less than train.steps='
             f'{config.train.steps}: write fewer, such as {config.train.steps // 10}.'
         )
+    if 0 < optim.skip_above <= 1:
+        raise UserError(
+            f'optim.skip_above={optim.skip_above:g} would skip half of all steps: write a multiple '
+            'of the usual loss, such as 5, or 0 for never.'
+        )
 
 
 def _check_model(config: 'Config') -> None:

@@ -63,4 +63,6 @@ def items(state: TrainState) -> dict[str, Any]:
         'variables': state.variables,
         'optimizer': {'step': state.step, 'opt_state': state.opt_state},
     }
+    if state.recent is not None:
+        parts['optimizer']['recent'] = state.recent
     return parts if state.ema is None else {**parts, 'ema': state.ema}

@@ -15,7 +15,7 @@ from n2n_jax.runtime.config import Config, to_saved
 from n2n_jax.runtime.parallel import from_main_process, is_main_process
 from n2n_jax.runtime.progress import ProgressLine, duration
 from n2n_jax.runtime.workdir import Workdir, provenance
-from n2n_jax.train import early_stopping
+from n2n_jax.train import early_stopping, skipping
 from n2n_jax.train.best import keep_best, say_what_ships
 from n2n_jax.train.curves import Writer, write_report
 from n2n_jax.train.divergence import give_up
@@ -293,6 +293,8 @@ class Run:
             )
         output.checkpoints.wait()
         digest = weights_hash(self._state.variables)
+        recent = self._state.recent
+        skipped = {} if recent is None else {'skipped_steps': int(recent.num_skipped)}
         trained = self.step > self._first_step
         if trained or not self._was_complete:  # or was it killed before it came to this
             self._check_last_weights()
@@ -305,7 +307,7 @@ class Run:
         if is_main_process():
             ended = early or 'all steps done'
             done = {'step': self.step, 'ended': ended, 'weights_sha256': digest, **meta}
-            output.workdir.mark_done(done)
+            output.workdir.mark_done({**done, **skipped})
         _log.info(
             'Trained %d steps in %s. Last weights (not averaged) %s.\nRun: %s',
             self.step - self._first_step,
@@ -313,6 +315,9 @@ class Run:
             digest[:16],
             output.workdir.path,
         )
+        if skipped:
+            said = skipping.said(skipped['skipped_steps'])
+            _log.info('The run %s of %d (optim.skip_above).', said, self.step)
         if output.best is not None:
             say_what_ships(output.best.last_step, self._rows)
 

@@ -19,8 +19,9 @@ from n2n_jax.models import planes
 from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import Config, OptimConfig
 from n2n_jax.runtime.parallel import Layout
-from n2n_jax.train import loss_choice, losses, optimizers, schedules
+from n2n_jax.train import loss_choice, losses, optimizers, schedules, skipping
 from n2n_jax.train.schedules import Schedule
+from n2n_jax.train.skipping import RecentLosses
 from n2n_jax.train.tasks import Moment, Task
 
 
@@ -39,6 +40,7 @@ class TrainState:
       schedule: rate and length of the run; a step reads it and never changes it. Not part of a
         checkpoint, because it follows from the config.
       loss_arrays: what the loss reads besides images, such as the weights of a VGG; likewise.
+      recent: the losses that optim.skip_above compares with; None without it.
     """
 
     step: jax.Array
@@ -48,6 +50,7 @@ class TrainState:
     failed: jax.Array
     schedule: Schedule
     loss_arrays: Any
+    recent: RecentLosses | None = None
 
 
 def loss_arrays(config: Config) -> Any:
@@ -74,6 +77,7 @@ def init_state(config: Config) -> TrainState:
         failed=jnp.bool_(False),
         schedule=schedule,
         loss_arrays=loss_arrays(config),
+        recent=skipping.start() if config.optim.skip_above else None,
     )
 
 
@@ -95,28 +99,29 @@ def make_train_step(config: Config, task: Task, feed: Feed, layout: Layout) -> j
         denoise = functools.partial(models.denoise, model, state.variables)
         now = Moment(config.seed, state.step, progress, denoise)
         pair = task.pair(feed.batch(constants, inputs), now)
-        old_rest = {name: tree for name, tree in state.variables.items() if name != 'params'}
-        params = state.variables['params']
+        params, old_rest = state.variables['params'], _rest(state.variables)
         loss, rest, grads = gradients(params, old_rest, pair, progress, state.loss_arrays)
         grad_norm = optax.tree.norm(grads)
-        failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
-
-        optimizer = optimizers.transformation(config, state.schedule)
-        params, opt_state = _updated(optimizer, params, grads, state.opt_state, failed)
-        rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
-        variables = {'params': params, **rest}
-        average = optimizers.average(config, opt_state, params)
-        if average is None:
-            ema = _averaged(state, variables, failed, decay=config.optim.ema_decay)
+        metrics = {'loss': loss, 'grad_norm': grad_norm}
+        num_updates = state.step
+        if state.recent is None:
+            failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
+            changed = _updated(config, state, grads, rest, failed)
         else:
-            ema = {**variables, 'params': average}
-        rate = schedules.learning_rate(shape, state.schedule)(state.step)
-        metrics = {'loss': loss, 'grad_norm': grad_norm, 'learning_rate': rate}
+            skipped, recent = skipping.judge(state.recent, loss, above=config.optim.skip_above)
+            finite = jnp.isfinite(loss) & (jnp.isfinite(grad_norm) | skipped)
+            failed = state.failed | ~finite
+            changed = jax.lax.cond(
+                skipped,
+                lambda: {name: getattr(state, name) for name in _UPDATED},
+                lambda: _updated(config, state, grads, rest, failed),
+            )
+            metrics['skipped'] = skipped.astype(jnp.float32)
+            num_updates -= state.recent.num_skipped
+            changed['recent'] = recent
+        metrics['learning_rate'] = schedules.learning_rate(shape, state.schedule)(num_updates)
         step = state.step + jnp.where(failed, 0, 1)
-        state = dataclasses.replace(
-            state, step=step, variables=variables, ema=ema, opt_state=opt_state, failed=failed
-        )
-        return state, metrics
+        return dataclasses.replace(state, step=step, failed=failed, **changed), metrics
 
     def steps(
         state: TrainState, constants: Any, inputs: Any
@@ -219,7 +224,34 @@ def _every_pixel_of(stride: int, image_BHWC: jax.Array) -> jax.Array:
     return image_BHWC[:, ::stride, ::stride]
 
 
+_UPDATED = 'variables', 'ema', 'opt_state'  # what a step learns
+
+
+def _rest(variables: Any) -> dict[str, Any]:
+    """Returns the variables that are not parameters."""
+    return {name: tree for name, tree in variables.items() if name != 'params'}
+
+
 def _updated(
+    config: Config, state: TrainState, grads: Any, rest: Any, failed: jax.Array
+) -> dict[str, Any]:
+    """Returns the attributes `_UPDATED` of a state after an update; unless it has failed."""
+    optimizer = optimizers.transformation(config, state.schedule)
+    params, opt_state = _with_gradients(
+        optimizer, state.variables['params'], grads, state.opt_state, failed
+    )
+    old_rest = _rest(state.variables)
+    rest = jax.tree.map(lambda new, old: jnp.where(failed, old, new), rest, old_rest)
+    variables = {'params': params, **rest}
+    average = optimizers.average(config, opt_state, params)
+    if average is None:
+        ema = _averaged(state, variables, failed, decay=config.optim.ema_decay)
+    else:
+        ema = {**variables, 'params': average}
+    return {'variables': variables, 'ema': ema, 'opt_state': opt_state}
+
+
+def _with_gradients(
     optimizer: optax.GradientTransformation, params: Any, grads: Any, old_state: Any, failed: Any
 ) -> tuple[Any, Any]:
     """Returns the parameters after an update, and the optimizer's state; unless it has failed."""

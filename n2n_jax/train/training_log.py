@@ -1,5 +1,6 @@
 """The log of a run's steps: curves, the progress line, and a warning if the loss explodes."""
 
+import logging
 import math
 from typing import Any
 
@@ -8,9 +9,12 @@ import numpy as np
 
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.progress import ProgressLine
+from n2n_jax.train import skipping
 from n2n_jax.train.curves import Writer
 from n2n_jax.train.divergence import LossWatch
 from n2n_jax.train.throughput import Throughput
+
+_log = logging.getLogger(__name__)
 
 Metrics = dict[str, jax.Array]  # of the steps of one dispatch, each (K,)
 
@@ -66,10 +70,12 @@ class TrainingLog:
             return True
         step, interval, num_images = self._ended
         self._ended = None
-        means = _means(jax.device_get(interval))
+        means, num_skipped = _means(jax.device_get(interval))
         if not all(map(math.isfinite, means.values())):
             return False
         means.update(self.throughput.finish(num_images))
+        if num_skipped is not None:
+            means['skipped'] = num_skipped
         for writer in self._writers:
             writer.write_scalars(step, means)
             writer.flush()
@@ -77,14 +83,36 @@ class TrainingLog:
             f'loss {means["loss"]:.5f}  {means["images_per_second"]:.1f} img/s '
             f'({means["data_wait"]:.0%} waiting for data)'
         )
+        if num_skipped:
+            self._details += f'  {skipping.said(num_skipped)}'
+            self.progress.clear()
+            above = self._config.optim.skip_above
+            _log.info(
+                'Up to step %d %s: a loss was more than %g times the median of the last ones.',
+                step,
+                skipping.said(num_skipped),
+                above,
+            )
         self.show(step)
         self._loss_watch.see(step, means['loss'], self._config)
         return True
 
 
-def _means(interval: list[Any]) -> dict[str, float]:
-    """Returns the mean of each metric over all steps of an interval."""
-    return {
-        name: float(np.mean(np.concatenate([metrics[name] for metrics in interval])))
-        for name in interval[0]
+def _means(interval: list[Any]) -> tuple[dict[str, float], int | None]:
+    """Returns the mean of each metric over the steps of an interval that were not skipped.
+
+    Also the number of those that were; None if the run skips none. Where all were skipped, the
+    means are those of all, without the norm of gradients that nobody used and may be infinite.
+    """
+    metrics = {
+        name: np.concatenate([metrics[name] for metrics in interval]) for name in interval[0]
     }
+    skipped = metrics.pop('skipped', None)
+    if skipped is None:
+        return {name: float(np.mean(values)) for name, values in metrics.items()}, None
+    used = skipped == 0
+    if not used.any():
+        used[:] = True
+        metrics.pop('grad_norm', None)
+    means = {name: float(np.mean(values[used])) for name, values in metrics.items()}
+    return means, int(skipped.sum())
