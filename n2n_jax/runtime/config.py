@@ -112,6 +112,12 @@ class DataConfig:
     crop: int = field(64, 'side of the square crops, in pixels', at_least(1))
     batch_size: int = field(4, 'crops per step, over all devices', at_least(1))
     augment: bool = field(True, 'flip crops and turn them by 90 degrees at random')
+    mix: float = field(
+        0.0,
+        'probability that a clean crop is blended with another one of the batch, before noise is '
+        'added',
+        Bounds(0, 1),
+    )
     feed: str = field(
         'auto',
         'device keeps the images on the device, stream reads them when they are needed, auto '

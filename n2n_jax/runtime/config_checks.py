@@ -17,6 +17,8 @@ def check_together(config: 'Config') -> None:
     _check_lengths(config)
     _check_model(config)
     _check_planes(config)
+    if config.data.mix:
+        _check_mix(config)
     if config.noise.realizations:
         _check_realizations(config)
     if config.train.patience:
@@ -69,6 +71,22 @@ def _check_planes(config: 'Config') -> None:
             raise UserError(f'{key}={value} needs clean images, not captures: write {key}={off}.')
         if value and config.noise.realizations:
             raise UserError(f'{key}={value} needs fresh noise: write noise.realizations=0.')
+
+
+def _check_mix(config: 'Config') -> None:
+    key = f'data.mix={config.data.mix:g}'
+    if config.captures.paths:
+        raise UserError(
+            f'{key} is for clean images: a blend of two captures has less noise than one, and the '
+            'network would learn that noise. Write data.mix=0.'
+        )
+    if config.noise.realizations:
+        raise UserError(
+            f'{key} needs fresh noise, because a blend of two noisy images has less noise than '
+            'one: write noise.realizations=0 or data.mix=0.'
+        )
+    if config.data.batch_size < 2:
+        raise UserError(f'{key} blends the crops of a batch: write data.batch_size=2 or more.')
 
 
 def _check_realizations(config: 'Config') -> None:

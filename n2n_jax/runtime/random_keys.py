@@ -11,6 +11,7 @@ import jax
 INIT = 'init'
 CORRUPTION_INPUT = 'corruption/input'
 CORRUPTION_TARGET = 'corruption/target'
+MIXING = 'mixing'
 NEIGHBORS = 'neighbors'
 EVALUATION = 'evaluation'
 

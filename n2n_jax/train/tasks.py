@@ -20,6 +20,7 @@ from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import CLEAN, Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loss_choice, losses, neighbor_pairs
+from n2n_jax.train.mixing import mixed
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class SyntheticNoise:
       loss_name: a loss, see `losses.make`.
       channels: of an image; further ones of a crop are planes.
       noise_map: whether the network is shown the level of the noise of its input.
+      mix: probability that a clean crop is blended with another one, see `n2n_jax.train.mixing`.
     """
 
     input_corruptor: Corruptor
@@ -83,6 +85,7 @@ class SyntheticNoise:
     loss_name: str
     channels: int
     noise_map: bool = False
+    mix: float = 0.0
 
     @property
     def description(self) -> str:
@@ -97,6 +100,9 @@ class SyntheticNoise:
 
     def pair(self, batch: Batch, now: Moment) -> Batch:
         """Corrupts the clean crops twice, independently; their planes stay as they are."""
+        if self.mix:
+            key = random_keys.key_for(now.seed, random_keys.MIXING, now.step)
+            batch = mixed(key, batch, self.mix)
         clean_BHWC, planes_BHWP = planes.split(batch.input_BHWI, self.channels)
         key = random_keys.key_for(now.seed, random_keys.CORRUPTION_INPUT, now.step)
         noisy_BHWC = self.input_corruptor.sample(key, clean_BHWC).image_BHWC
@@ -216,7 +222,9 @@ def make_task(config: Config) -> Task:
         return FixedNoise(
             of_input, target, loss_name, channels, realizations=config.noise.realizations
         )
-    return SyntheticNoise(of_input, target, loss_name, channels, config.model.noise_map)
+    return SyntheticNoise(
+        of_input, target, loss_name, channels, config.model.noise_map, config.data.mix
+    )
 
 
 def _warn_of_captures(loss_name: str) -> None:
