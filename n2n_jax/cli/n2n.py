@@ -15,6 +15,7 @@ _EXAMPLES = """examples:
   n2n baselines bm3d,tv --sets kodak24=folder:kodak --noise gaussian:25
   n2n compare runs/clean_targets runs/noisy_targets
   n2n show-noise gaussian:25 poisson:30 text:0.25 -o noise.png
+  n2n find-rate configs/unet_gauss.py:quick
   n2n prepare bsds500 --from BSDS500/
   n2n bench speed --quick --json speed.json
 """
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         bench,
         compare,
         denoise,
+        find_rate,
         prepare,
         score,
         show_noise,
@@ -42,7 +44,18 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    for command in (audit, train, score, denoise, baselines, show_noise, compare, prepare, bench):
+    for command in (
+        audit,
+        train,
+        score,
+        denoise,
+        baselines,
+        show_noise,
+        compare,
+        find_rate,
+        prepare,
+        bench,
+    ):
         command.add_parser(commands)
     return parser
 

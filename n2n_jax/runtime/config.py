@@ -205,7 +205,7 @@ class OptimConfig:
     schedule: str = field(
         'ramp_down:0.7',
         'learning rate over the run: ramp_down:SHARE (falls to 0 over that share at the end), '
-        'cosine, one_cycle or constant',
+        'cosine, one_cycle, exponential:END (share that it falls to) or constant',
     )
     warmup_steps: int = field(
         50, 'steps over which the learning rate rises from 0, fewer than train.steps', at_least(0)

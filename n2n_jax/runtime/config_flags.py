@@ -48,17 +48,30 @@ def parse(argv: Sequence[str], description: str) -> Parsed:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     _add_flags(parser)
-    _add_keys(parser)
+    add_keys(parser)
     flags, unknown = parser.parse_known_args(_normalize_for_argparse(argv))
     if unknown:
         raise _unknown_argument(unknown[0])
     for name in ('config', 'workdir'):
         if not getattr(flags, name):
             raise UserError(f'--{name} is missing. See --help.')
-    values = config_file.load(flags.config)
+    return Parsed(load(flags.config, flags), Path(flags.workdir), flags.mode)
+
+
+def load(file_and_variants: str, flags: argparse.Namespace) -> Config:
+    """Returns the config of a file, with the values of the command line.
+
+    Args:
+      file_and_variants: such as 'configs/unet_gauss.py:quick'.
+      flags: the values of the flags of `add_keys`.
+
+    Raises:
+      UserError: the file or a value is wrong; says which.
+    """
+    values = config_file.load(file_and_variants)
     with values.unlocked():
         values.update(_overrides(flags))
-    return Parsed(from_config_dict(values), Path(flags.workdir), flags.mode)
+    return from_config_dict(values)
 
 
 def _overrides(flags: argparse.Namespace) -> dict[str, Any]:
@@ -89,8 +102,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    """Adds every key of a config, also under its earlier names; `_Help` lists them."""
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Adds every key of a config as a flag without help, also under its earlier names."""
     earlier = {new: old for old, new in RENAMED.items()}
     for key, its_field in fields():
         names = [key, earlier[key]] if key in earlier else [key]

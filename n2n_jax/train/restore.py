@@ -42,6 +42,15 @@ def starting_state(config: Config, checkpoints: Checkpoints, layout: Layout) -> 
             loss_arrays=placed_loss_arrays(config, layout),
             **restored['optimizer'],
         )
+    return first_state(config, layout)
+
+
+def first_state(config: Config, layout: Layout) -> TrainState:
+    """Returns the state of a new run: random weights, or those that the config starts from.
+
+    Raises:
+      UserError: the weights to start from cannot be read, or are of another network.
+    """
     state = new_state(config, layout)
     variables = None
     if config.model.init_from:

@@ -5,6 +5,7 @@ warm-up. To add one, write a class like `RampDown` and add it to `REGISTRY`.
 """
 
 import dataclasses
+import math
 from typing import Annotated, Protocol
 
 import flax
@@ -115,12 +116,36 @@ class OneCycle:
         return jnp.where(t < self.peak, rising, falling)
 
 
+@dataclasses.dataclass(frozen=True)
+class Exponential:
+    """From `start` to `end` by the same factor at each step.
+
+    Rising, it is a learning-rate range test, see `n2n_jax.train.rate_finder`.
+
+    Attributes:
+      end, start: shares of the largest rate after the last step and at the first.
+    """
+
+    end: Annotated[float, Bounds(0, 1, open_low=True)] = 0.01
+    start: Annotated[float, Bounds(0, 1, open_low=True)] = 1.0
+
+    def numbers(self, num_steps: int) -> Numbers:
+        """1 / length of the run."""
+        return {'per_step': np.float32(1) / np.float32(num_steps)}
+
+    def factor(self, step: jax.Array, numbers: Numbers) -> jax.Array:
+        """See `Shape`."""
+        t = jnp.clip(step * numbers['per_step'], 0.0, 1.0)
+        return jnp.exp((1 - t) * math.log(self.start) + t * math.log(self.end))
+
+
 REGISTRY = choices.registry(
     'schedule',
     {
         'ramp_down': RampDown,
         'constant': Constant,
         'cosine': Cosine,
+        'exponential': Exponential,
         'one_cycle': OneCycle,
     },
 )

@@ -123,6 +123,10 @@ def test_schedules_have_the_shapes_of_their_names():
     assert (ramp[:51] == 1).all()
     assert (ramp[75], ramp[100]) == pytest.approx((0.25, 0), abs=1e-6)
     np.testing.assert_array_equal(rates('ramp_down:0'), 1)
+    decay = rates('exponential:0.01')
+    assert (decay[0], decay[50], decay[100]) == pytest.approx((1, 0.1, 0.01), rel=1e-4)
+    rise = rates('exponential:start=1e-06,end=1')
+    assert (rise[0], rise[50], rise[100]) == pytest.approx((1e-6, 1e-3, 1), rel=1e-4)
     assert rates('constant', **{'optim.warmup_steps': 10})[:3] == pytest.approx((0.1, 0.2, 0.3))
 
 

@@ -111,7 +111,7 @@ def test_one_device_and_eight_skip_the_same_steps(monkeypatch):
 
 
 def test_a_resumed_run_skips_as_an_undisturbed_one_and_counts_all(
-    image_folder, tmp_path, monkeypatch, caplog
+    image_folder, tmp_path, monkeypatch, caplog, steps_shared
 ):
     caplog.set_level('INFO')
     poison(monkeypatch, 5, 8, 9)
