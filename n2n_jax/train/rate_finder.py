@@ -90,7 +90,7 @@ def config_of_test(config: Config, low: float, high: float, steps: int) -> Confi
         learning_rate=high,
         schedule=f'exponential:start={low / high!r},end=1',
         warmup_steps=0,
-        skip_above=0.0,  # the rise of the loss is what is looked for
+        skip_above=0.0,  # the rise of the loss is what the test is about
     )
     train = dataclasses.replace(config.train, steps=steps, patience=0, distributed='off')
     evaluation = dataclasses.replace(config.eval, every=0, in_loop=False)
@@ -143,7 +143,7 @@ def measure(
 
 
 class _RunningMean:
-    """The mean of the last losses, which decides whether a test goes on.
+    """The mean of the last losses, which decides whether a test continues.
 
     Attributes:
       mean: exponentially weighted, corrected for its start.

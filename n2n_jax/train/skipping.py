@@ -11,7 +11,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-WINDOW = 51  # losses; about twice as many bad ones as are seen in a row by accident
+WINDOW = 51  # losses; odd, so that the median of a full window is one of them
 
 
 @flax.struct.dataclass
