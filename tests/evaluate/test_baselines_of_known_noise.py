@@ -121,6 +121,8 @@ def test_what_is_known_follows_from_the_spec():
         'gaussian:0-50': KnownNoise(0.0, None),
         'impulse:0.3': KnownNoise(0.0, None),
         'gaussian:51+blur:1.6': KnownNoise(0.0, None),
+        'camera:1000': KnownNoise(0.0, None),
+        'jpeg:50': KnownNoise(0.0, None),
     }
     for spec, expected in known.items():
         found = KnownNoise.of(corruptions.parse(spec))

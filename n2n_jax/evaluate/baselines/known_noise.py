@@ -13,8 +13,10 @@ from n2n_jax.evaluate.anscombe import Anscombe
 
 # Noise of which the variance is known: gain * signal + square, independent between values.
 _WHITE = ('gaussian', 'poisson', 'poisson_gaussian')
-# May stand after the noise without changing what is known; mixing ones (blur) before it.
+# May stand after the noise without changing what is known.
 _HARMLESS = ('clip', 'quantize', 'quantise')
+# May stand before it: they change the image and add no noise. (A camera mixes and adds noise.)
+_HARMLESS_BEFORE = ('blur', 'motion_blur', 'kernel_blur', 'pixelated')
 
 _HALF_NORMAL = 0.6745  # median of the absolute value of a standard normal variable
 
@@ -48,7 +50,7 @@ class KnownNoise:
         known = independent = True
         for stage in corruptor.stages:
             corruption, noisy = stage.corruption, gain + square > 0
-            if corruption.name in _HARMLESS or (corruption.mixes and not noisy):
+            if corruption.name in (_HARMLESS if noisy else _HARMLESS + _HARMLESS_BEFORE):
                 continue
             if corruption.name in _WHITE:
                 more_gain, more_square = _line(corruption.name, stage.low, corruption.options)
