@@ -60,9 +60,12 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command; what there is when Ctrl-C is pressed is written too."""
+    from n2n_jax.runtime import user_code
     from n2n_jax.train import rate_finder, rate_report
 
     config = config_flags.load(arguments.file, arguments)
+    # The config file of a run, RUN/config.py, names the copies beside it.
+    config = user_code.resolved(config, Path(arguments.file.partition(':')[0]).parent)
     config = rate_finder.config_of_test(config, arguments.low, arguments.high, arguments.steps)
     files = [arguments.output / name for name in (rate_report.JSON, rate_report.PLOT)]
     if not rate_report.can_plot():

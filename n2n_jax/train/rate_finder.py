@@ -124,8 +124,10 @@ def measure(
         dispatch = prepared.step_of(num_steps)
         state, metrics = dispatch(state, prepared.feed.constants, inputs)
         found = jax.device_get(metrics)
-        for rate, loss in zip(found['learning_rate'].tolist(), found['loss'].tolist(), strict=True):
-            if not math.isfinite(loss):
+        of_steps = (found[name].tolist() for name in ('learning_rate', 'loss', 'grad_norm'))
+        for rate, loss, grad_norm in zip(*of_steps, strict=True):
+            # Where a gradient is not finite, the step fails and its rate is repeated.
+            if not (math.isfinite(loss) and math.isfinite(grad_norm)):
                 ended = NOT_FINITE
                 break
             rates.append(rate)
@@ -134,8 +136,6 @@ def measure(
                 ended = ROSE
                 break
         step += num_steps
-        if bool(state.failed):  # a gradient was not finite
-            ended = NOT_FINITE
         if ended == COMPLETE and step < config.train.steps and stopped():
             ended = STOPPED
         show(step, watch.mean)

@@ -10,7 +10,10 @@ from command_line import n2n
 from small_runs import interrupted_before
 from tiny import tiny_config
 
+from n2n_jax import models
+from n2n_jax.cli import find_rate
 from n2n_jax.data.feeds import DeviceFeed
+from n2n_jax.runtime import user_code
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import rate_finder, schedules
 from n2n_jax.train.rate_finder import COMPLETE, NOT_FINITE, ROSE, Measured, suggest
@@ -20,6 +23,9 @@ RATES_N = np.logspace(-6, 0, 200)
 
 def measured(losses_N, ended=COMPLETE):
     return Measured(RATES_N[: len(losses_N)], np.asarray(losses_N), ended)
+
+
+MADE = measured(np.linspace(2, 1, 200))
 
 
 def curve(*, falls_at, rises_at):
@@ -87,22 +93,26 @@ def test_rates_and_steps_that_make_no_test_are_refused(arguments, words):
 
 
 @pytest.mark.parametrize(
-    ('losses', 'num', 'ended'),
+    ('losses', 'norms', 'num', 'ended'),
     [
-        ([1.0] * 30, 30, COMPLETE),
-        ([1.0] * 25 + [np.nan] * 5, 25, NOT_FINITE),
+        ([1.0] * 30, None, 30, COMPLETE),
+        ([1.0] * 25 + [np.nan] * 5, None, 25, NOT_FINITE),
+        # What follows in the same dispatch is of the same weights and the same rate.
+        ([1.0] * 30, [1.0] * 22 + [np.inf] * 8, 22, NOT_FINITE),
         # The running mean passes 4 at the first loss of 40.
-        ([1.0] * 20 + [40.0] * 10, 21, ROSE),
-        ([0.01] + [1.0] * 29, 30, COMPLETE),  # one lucky batch at the start is no measure
+        ([1.0] * 20 + [40.0] * 10, None, 21, ROSE),
+        ([0.01] + [1.0] * 29, None, 30, COMPLETE),  # one lucky batch at the start is no measure
     ],
 )
-def test_a_test_ends_when_the_loss_has_risen_or_is_not_finite(losses, num, ended, monkeypatch):
+def test_a_test_ends_when_the_loss_has_risen_or_is_not_finite(
+    losses, norms, num, ended, monkeypatch
+):
     monkeypatch.setattr(rate_finder, 'first_state', lambda config, layout: None)
 
     def dispatch(state, constants, steps):
         del state, constants
         made = {'loss': jnp.array(losses)[steps], 'learning_rate': jnp.ones(len(steps))}
-        return types.SimpleNamespace(failed=not jnp.isfinite(made['loss']).all()), made
+        return None, {**made, 'grad_norm': jnp.array(norms or [1.0] * 30)[steps]}
 
     prepared = types.SimpleNamespace(
         config=tiny_config(**{'train.steps': 30}),
@@ -158,6 +168,24 @@ def test_the_command_suggests_a_rate_between_its_limits_and_keeps_what_it_saw(
     assert stopped['ended'] == 'interrupted'
     assert len(stopped['losses']) == 31
     np.testing.assert_allclose(stopped['losses'], found['losses'][:31], rtol=1e-6)
+
+
+def test_a_rate_is_found_for_code_of_ones_own(tmp_path, image_folder, monkeypatch, capsys):
+    (tmp_path / 'mine.py').write_text(
+        'from n2n_jax import models\nmodels.REGISTRY["mine"] = models.REGISTRY["tiny"]\n'
+    )
+    monkeypatch.setattr(find_rate, '_measured', lambda config: names.append(config) or MADE)
+    names: list = []
+    arguments = 'find-rate', config_file(tmp_path, image_folder), '-o', tmp_path / 'out', '--force'
+    assert n2n(*arguments, f'--config.imports={tmp_path}/mine.py', '--config.model.name=mine') == 0
+    assert models.build(names[0].model).channels == 3
+    # As RUN/config.py names it; the copy is in the run.
+    copy = tmp_path / 'imports' / 'mine.py'
+    copy.parent.mkdir()
+    (tmp_path / 'mine.py').rename(copy)
+    user_code.forget()
+    assert n2n(*arguments, f'--config.imports={names[0].imports}', '--config.model.name=mine') == 0
+    assert 'mine' in models.REGISTRY, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
