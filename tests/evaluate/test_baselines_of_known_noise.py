@@ -12,11 +12,12 @@ from flax import linen as nn
 from tiny import tiny_config
 
 from n2n_jax import corruptions, models
-from n2n_jax.evaluate import baseline_scores, baselines, with_clean
+from n2n_jax.evaluate import baseline_scores, baselines, results_table, with_clean
 from n2n_jax.evaluate.baselines import base, noisy_pairs
 from n2n_jax.evaluate.baselines.bm3d import BM3D
 from n2n_jax.evaluate.baselines.known_noise import KnownNoise, estimated_sigma
 from n2n_jax.images import pictures
+from n2n_jax.models.outputs import Outputs
 from n2n_jax.runtime import result_rows
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
@@ -188,6 +189,19 @@ def test_deep_image_prior_ends_before_it_fits_the_noise(monkeypatch):
     assert whole < ended < 0.3**2
 
 
+def test_deep_image_prior_takes_a_network_with_coarser_answers(monkeypatch):
+    class WithCoarse(Hourglass):
+        @nn.compact
+        def __call__(self, x_BHWC, *, train=False):
+            y_BHWC = Hourglass(self.out_channels)(x_BHWC, train=train)
+            return Outputs(y_BHWC, {2: y_BHWC[:, ::2, ::2]})
+
+    monkeypatch.setitem(models.REGISTRY, 'with_coarse', WithCoarse)
+    prior = baselines.make('dip:steps=1,network=with_coarse')
+    image_HWC = prior.for_noise(KnownNoise.of_sigma(0.1), list)(piecewise_smooth(32))
+    assert image_HWC.shape == (32, 32, 3)
+
+
 def test_an_unknown_baseline_is_refused_with_a_suggestion():
     with pytest.raises(UserError, match="Did you mean 'median'"):
         baselines.make('medain')
@@ -237,10 +251,11 @@ def test_baselines_see_the_noisy_images_of_networks_and_share_their_table(config
     )
     rows = [network, *(row for rows in of_all for row in rows)]
     assert [row['id'] for row in rows] == [network['id']] * 3
-    assert [row['psnr_input'] for row in rows] == pytest.approx([network['psnr_input']] * 3)
-    assert all(row['psnr'] > network['psnr'] + 3 for row in rows[1:])
+    before, *after = (row['metrics']['psnr'] for row in rows)
+    assert [score['in'] for score in after] == pytest.approx([before['in']] * 2)
+    assert all(score['out'] > before['out'] + 3 for score in after)
     assert rows[1]['tuning'] == 'weight 0.1'
-    table = result_rows.markdown_table(result_rows.merged(rows, []))
+    table = results_table.markdown(result_rows.merged(rows, []))
     for first in ('| method |', '| step 500 |', '| tv:0.1 |', '| median:size=3 |'):
         assert first in table
 
@@ -248,4 +263,4 @@ def test_baselines_see_the_noisy_images_of_networks_and_share_their_table(config
 def test_the_table_of_networks_alone_has_a_column_of_steps(config):
     evaluator = with_clean.Evaluator(config, make_layout(8))
     rows = evaluator.score(lambda noisy_BHWC, _: noisy_BHWC, 500).rows
-    assert result_rows.markdown_table(rows).startswith('| step | set |')
+    assert results_table.markdown(rows).startswith('| step | set |')

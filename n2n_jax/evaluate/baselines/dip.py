@@ -18,6 +18,7 @@ from n2n_jax import models
 from n2n_jax.evaluate.baselines.base import Baseline, Restore, sigma_of_captures
 from n2n_jax.evaluate.baselines.known_noise import KnownNoise
 from n2n_jax.evaluate.baselines.noisy_pairs import NoisyPair
+from n2n_jax.models.outputs import as_outputs
 from n2n_jax.runtime import random_keys
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.config_field import Bounds
@@ -158,9 +159,8 @@ def _programs(
     def advance(state: _State, target_BHWC: jax.Array, weight_BHWC: jax.Array, i: int) -> _State:
         def loss(variables: Any, input_BHWI: jax.Array) -> tuple[jax.Array, jax.Array]:
             # Batch norm uses the image's own statistics, so the collected ones are not needed.
-            output_BHWC, _ = network.apply(
-                variables, input_BHWI, train=True, mutable=['batch_stats']
-            )
+            answer, _ = network.apply(variables, input_BHWI, train=True, mutable=['batch_stats'])
+            output_BHWC = as_outputs(answer).image_BHWC
             squares_BHWC = weight_BHWC * jnp.square(output_BHWC + 0.5 - target_BHWC)
             count = weight_BHWC.sum() * target_BHWC.shape[-1]
             return squares_BHWC.sum() / jnp.maximum(count, 1), output_BHWC
