@@ -106,9 +106,10 @@ def test_lpips_without_weights_says_what_to_write(image_folder, tmp_path):
         with_clean.Evaluator(tiny_config(**values), make_layout(8))
     with pytest.raises(UserError, match=r'metric_weights=.*gone\.npz: no such file'):
         made('alex').arrays(str(tmp_path / 'gone.npz'))
-    (tmp_path / 'text.npz').write_text('weights')
-    with pytest.raises(UserError, match=r'text\.npz is not a readable \.npz file'):
-        made('alex').arrays(str(tmp_path / 'text.npz'))
+    for content in ('weights', ''):
+        (tmp_path / 'text.npz').write_text(content)
+        with pytest.raises(UserError, match=r'text\.npz is not a readable \.npz file'):
+            made('alex').arrays(str(tmp_path / 'text.npz'))
     np.savez(tmp_path / 'other.npz', kernel=np.zeros(3))
     with pytest.raises(UserError, match=r"other\.npz does not hold .* AlexNet: 'lin0' is missing"):
         made('alex').arrays(str(tmp_path / 'other.npz'))

@@ -246,9 +246,10 @@ def test_network_without_batch_norm_is_refused(npz, norm):
 
 
 @pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
-def test_damaged_file_is_named(variables, tmp_path, suffix):
+@pytest.mark.parametrize('content', [b'not weights', b''])
+def test_damaged_file_is_named(variables, tmp_path, suffix, content):
     path = tmp_path / f'broken{suffix}'
-    path.write_bytes(b'not weights')
+    path.write_bytes(content)
     with pytest.raises(UserError, match=rf'broken\{suffix} is not a readable'):
         load_encoder(path, variables)
 

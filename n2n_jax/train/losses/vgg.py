@@ -170,5 +170,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
-    except (ValueError, OSError, zipfile.BadZipFile, TypeError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(f'{path} is not a readable .npz file: {error}') from error
