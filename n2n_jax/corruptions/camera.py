@@ -49,10 +49,10 @@ def sample_image(
     interpolated linearly from the pixels around, then come the gains and the tone curve of sRGB.
 
     Gray images are those of a sensor without filters: no interpolation, no gains. Nothing is
-    clipped: the tone curve goes on as a straight line below 0. Negative inputs are treated as 0.
+    clipped: below 0 the tone curve continues as a straight line. Negative inputs are treated as 0.
 
     Raises:
-      UserError: a color image has less than two rows or columns, so a color is missing.
+      UserError: a color image has fewer than two rows or columns, so a color is missing.
     """
     h, w, c = image_HWC.shape
     light_HWC = to_linear(jnp.maximum(image_HWC, 0.0))

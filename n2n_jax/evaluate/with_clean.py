@@ -42,7 +42,6 @@ _log = logging.getLogger(__name__)
 # Noisy images, (B, H, W, I), and their noise to restored images, (B, H, W, C).
 RestoreBatch = Callable[[jax.Array, Corruptor], jax.Array]
 
-
 # By metric: {'psnr': {'in': of the noisy image, 'out': of the output}}.
 Scores = dict[str, dict[str, float]]
 

@@ -157,7 +157,7 @@ class RedNet(nn.Module):
                     self,
                     functools.partial(
                         block,
-                        name='final_conv' + f'_{i}' if last else f'deconv{stage + 1}_{i}',
+                        name=f'final_conv_{i}' if last else f'deconv{stage + 1}_{i}',
                         width=widths[stage + doubles],
                         doubles=doubles,
                     ),

@@ -18,6 +18,7 @@ may stand alone, as `nesterov` does. Several numbers of one option have dashes b
 
 import dataclasses
 import functools
+import re
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -36,6 +37,8 @@ _NAMES_OF_TYPES: dict[object, str] = {
     bool: 'True or False',
     str: 'text',
 }
+
+_OPTION = re.compile(r'\s*[A-Za-z_]\w*\s*=')  # where an option starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +142,21 @@ def parse(text: str) -> Choice:
         else:
             options[key] = value
     return Choice(name, first, options)
+
+
+def parted(texts: str) -> list[str]:
+    """Splits texts at the commas between them, not at those between the options of one.
+
+    Args:
+      texts: such as 'nlm,dip:steps=500,rate=0.01,tv'.
+    """
+    parts: list[str] = []
+    for item in texts.split(','):
+        if parts and _OPTION.match(item):  # of the choice before it
+            parts[-1] += f',{item.strip()}'
+        else:
+            parts.append(item.strip())
+    return parts
 
 
 def options_of(maker: Maker, reserved: Collection[str] = ()) -> dict[str, Option]:

@@ -4,8 +4,8 @@ A row is one set under one noise at one step: {'step': 500, 'set': 'kodak24', 'n
 'gaussian:25', 'metrics': {'psnr': {'in': 20.17, 'out': 31.2}}, 'protocol': ..., 'id': ...}; 'in' is
 the score of the noisy image, 'out' that of the output. Rows of estimates have 'psnr_estimate' and
 other keys instead of 'metrics'. Rows of early versions have no 'id', and keys such as 'psnr' and
-'psnr_input': `upgraded` reads them as today's. Rows of baselines, which have no steps, have a
-'method' and its 'tuning'.
+'psnr_input': `upgraded` reads them as today's. Rows of baselines, which `n2n baselines` writes to a
+file of their own, have step 0, a 'method' and its 'tuning'.
 """
 
 import hashlib

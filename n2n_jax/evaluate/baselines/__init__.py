@@ -8,8 +8,6 @@ an option leaves open is tuned on noisy images alone, never on a clean one.
 To add a baseline, write a module with a `Baseline` and add it to `REGISTRY`.
 """
 
-import re
-
 from n2n_jax.evaluate.baselines.base import Baseline, Restore
 from n2n_jax.evaluate.baselines.bm3d import BM3D
 from n2n_jax.evaluate.baselines.dip import DeepImagePrior
@@ -31,8 +29,6 @@ REGISTRY = choices.registry(
         'dip': DeepImagePrior,
     },
 )
-
-_OPTION = re.compile(r'\s*[a-z_]+\s*=')  # where an option starts
 
 __all__ = ['REGISTRY', 'Baseline', 'Restore', 'make', 'make_list']
 
@@ -57,14 +53,8 @@ def make_list(texts: str) -> dict[str, Baseline]:
     Raises:
       UserError: see `make`; or one is written twice.
     """
-    parts: list[str] = []
-    for item in texts.split(','):
-        if parts and _OPTION.match(item):  # of the baseline before it
-            parts[-1] += f',{item.strip()}'
-        else:
-            parts.append(item.strip())
     found = {}
-    for part in parts:
+    for part in choices.parted(texts):
         if part in found:
             raise UserError(f"Baseline '{part}' is written twice: write it once.")
         found[part] = make(part)

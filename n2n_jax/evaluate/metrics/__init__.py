@@ -7,7 +7,6 @@ To add a metric, write a module with a subclass of `Metric` and add it to `REGIS
 its options (`n2n_jax.runtime.choices`), its class variables say how tables show it.
 """
 
-import re
 from collections.abc import Iterable
 
 from n2n_jax.evaluate.metrics.base import Metric
@@ -46,8 +45,6 @@ REGISTRY = choices.registry(
 
 PSNR = Psnr()
 
-_OPTION = re.compile(r'\s*[a-z_]+\s*=')  # where an option starts
-
 
 def parse_list(texts: str) -> tuple[Metric, ...]:
     """Parses metrics with commas between them: 'psnr,ssim,lpips:net=alex'.
@@ -58,12 +55,7 @@ def parse_list(texts: str) -> tuple[Metric, ...]:
     Raises:
       UserError: one of them cannot be parsed, or is listed twice.
     """
-    parts: list[str] = []
-    for item in texts.split(',') if texts.strip() else []:
-        if parts and _OPTION.match(item):  # of the metric before it
-            parts[-1] += f',{item.strip()}'
-        else:
-            parts.append(item.strip())
+    parts = choices.parted(texts) if texts.strip() else []
     found = [choices.make('eval.metrics', part, REGISTRY) for part in parts]
     for i, metric in enumerate(found):
         if metric in found[:i]:
