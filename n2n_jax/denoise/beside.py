@@ -79,7 +79,7 @@ class Beside:
                     f"The plane '{plane}' is {plane_w}x{plane_h}, {name} is {w}x{h}: planes must "
                     'have the size of their image.'
                 )
-            if part_HWP.shape[-1] != channels and channels in (1, 3):
+            if {part_HWP.shape[-1], channels} == {1, 3}:
                 part_HWP = with_channels(part_HWP, channels)
             if part_HWP.shape[-1] != channels or not np.isfinite(part_HWP).all():
                 raise UserError(

@@ -67,6 +67,7 @@ def test_the_level_of_a_long_image_is_estimated_from_pieces_of_it():
         (Beside({'depth': np.zeros((4, 5))}), {'planes': 'depth:1'}, r'is 5x4, x is 4x4'),
         (Beside({'depth': np.zeros((4, 4))}), {'planes': 'depth:2'}, 'must have 2 channels'),
         (Beside({'depth': np.full((4, 4), np.nan)}), {'planes': 'depth:1'}, 'finite'),
+        (Beside({'depth': np.ones((4, 4, 2))}), {'planes': 'depth:1'}, 'must have 1 channel'),
         (Beside(noise_level=25), {}, 'not told the level'),
     ],
 )

@@ -174,17 +174,19 @@ def test_a_rate_is_found_for_code_of_ones_own(tmp_path, image_folder, monkeypatc
     (tmp_path / 'mine.py').write_text(
         'from n2n_jax import models\nmodels.REGISTRY["mine"] = models.REGISTRY["tiny"]\n'
     )
-    monkeypatch.setattr(find_rate, '_measured', lambda config: names.append(config) or MADE)
-    names: list = []
+    configs = []
+    monkeypatch.setattr(find_rate, '_measured', lambda config: configs.append(config) or MADE)
     arguments = 'find-rate', config_file(tmp_path, image_folder), '-o', tmp_path / 'out', '--force'
     assert n2n(*arguments, f'--config.imports={tmp_path}/mine.py', '--config.model.name=mine') == 0
-    assert models.build(names[0].model).channels == 3
+    assert models.build(configs[0].model).channels == 3
     # As RUN/config.py names it; the copy is in the run.
     copy = tmp_path / 'imports' / 'mine.py'
     copy.parent.mkdir()
     (tmp_path / 'mine.py').rename(copy)
     user_code.forget()
-    assert n2n(*arguments, f'--config.imports={names[0].imports}', '--config.model.name=mine') == 0
+    assert (
+        n2n(*arguments, f'--config.imports={configs[0].imports}', '--config.model.name=mine') == 0
+    )
     assert 'mine' in models.REGISTRY, capsys.readouterr().err
 
 

@@ -113,7 +113,7 @@ def read_planes(source: ImageSource, i: int, wanted: Mapping[str, int]) -> list[
     found = []
     for name, channels in wanted.items():
         plane_HWC = source.read_plane(i, name)
-        if plane_HWC.shape[-1] != channels and channels not in (1, 3):
+        if plane_HWC.shape[-1] != channels and {plane_HWC.shape[-1], channels} != {1, 3}:
             raise UserError(
                 f"The plane '{name}' of {source.names[i]} has {plane_HWC.shape[-1]} channels, "
                 f'model.planes says {channels}.'
