@@ -1,6 +1,6 @@
 """A U-Net with a ResNet encoder and a full-resolution skip connection.
 
-B batch, H height, W width, C channels.
+B batch, H height, W width, C channels, P channels of auxiliary planes.
 """
 
 from collections.abc import Sequence
@@ -234,7 +234,12 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BHWC: jax.Array, *, added: Sequence[jax.Array] = (), train: bool = False
+        self,
+        x_BHWC: jax.Array,
+        *,
+        planes_BHWP: jax.Array | None = None,
+        added: Sequence[jax.Array] = (),
+        train: bool = False,
     ) -> tuple[jax.Array, ...]:
         """Maps (B, H, W, C), image minus 0.5, to features at strides 2, 4, 8, 16 and 32.
 
@@ -243,6 +248,7 @@ class ResNet(nn.Module):
 
         Args:
           x_BHWC: the images.
+          planes_BHWP: further channels of the input, which are not normalized.
           added: features of another encoder to add to each before the next stage; () for none.
           train: use the statistics of the batch for the norm.
         """
@@ -263,6 +269,8 @@ class ResNet(nn.Module):
             mean_111C = jnp.asarray(IMAGENET_MEAN).reshape(1, 1, 1, 3)
             std_111C = jnp.asarray(IMAGENET_STD).reshape(1, 1, 1, 3)
             x_BHWC = (x_BHWC + 0.5 - mean_111C) / std_111C
+        if planes_BHWP is not None:
+            x_BHWC = jnp.concatenate([x_BHWC, planes_BHWP], axis=-1)
         stem = EncoderConv(self.width, 7, norm=self.norm, dtype=self.dtype, stride=2, name='conv1')
         y_BHWC = nn.relu(normalized(stem(x_BHWC), 'norm1', norm=self.norm, train=train))
         if added:
@@ -321,6 +329,7 @@ class ResNetUNet(nn.Module):
     remat: bool = False
 
     stride = 32  # sides of the input must be multiples of this
+    has_branch = True  # for what is not normalized like an image
     # No `last_layer`: if it starts at zero, like the residual branches, runs diverge within 500
     # steps from half the best learning rate on.
 
@@ -341,7 +350,9 @@ class ResNetUNet(nn.Module):
         return padded(encoder_reach(self.depth, 2), self.stride)
 
     @nn.compact
-    def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x_BHWC: jax.Array, *, planes_BHWP: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
         """Maps (B, H, W, C), centered on 0, to (B, H, W, out_channels) float32.
 
         With norm='batch' and train=True, the collection 'batch_stats' must be mutable.
@@ -366,7 +377,9 @@ class ResNetUNet(nn.Module):
         encoder = ResNet(
             self.depth, norm=self.norm, dtype=self.dtype, remat=self.remat, name='encoder'
         )
-        features = encoder(x_BHWC, train=train)
+        features = encoder(x_BHWC, planes_BHWP=planes_BHWP, train=train)
+        if planes_BHWP is not None:
+            x_BHWC = jnp.concatenate([x_BHWC, planes_BHWP], axis=-1)
         x_BHWC = x_BHWC.astype(self.dtype)
         full_BHWC = conv(x_BHWC, self.decoder_widths[-1], 'full_conv0')
         full_BHWC = conv(full_BHWC, self.decoder_widths[-1], 'full_conv1')

@@ -77,3 +77,12 @@ def test_the_level_of_known_noise_is_its_root_mean_square():
     np.testing.assert_allclose(
         noise_level.rms(noise), np.sqrt(np.mean(noise**2, axis=(1, 2, 3))), rtol=1e-5
     )
+
+
+def test_planes_do_not_change_how_a_resnet_normalizes_the_image():
+    # Gray and two planes are no color image, and color with a plane is still normalized.
+    for channels, plane in ((1, 'depth:2'), (3, 'depth:1')):
+        config = ModelConfig(name='resnet34:norm=batch', channels=channels, planes=plane)
+        shapes = jax.eval_shape(lambda key, c=config: models.init(c, key), jax.random.key(0))
+        kernel = shapes['params']['network']['encoder']['conv1']['kernel']
+        assert kernel.shape[2] == 3 + planes.num_given(config)  # gray is repeated to three

@@ -104,7 +104,7 @@ def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSour
         name, source = match.groups()
         if name is None:
             kind, _, argument = source.partition(':')
-            folder = argument.split(',')[0] if kind == 'guided' else argument
+            folder = guided.folders(argument)[0] if kind == 'guided' else argument
             name = argument.split('/')[0] if kind == 'tfds' else Path(folder).name or kind
         if name in sets:
             raise UserError(f"Two image sets are called '{name}': name them with NAME=SOURCE.")

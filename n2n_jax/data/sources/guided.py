@@ -33,7 +33,7 @@ class GuidedSource(FolderSource):
     """
 
     def __init__(self, argument: str, *, skip_bad: bool = False):
-        folder, *rest = _FOLDER.split(argument)
+        folder, *rest = folders(argument)
         if not folder.strip() or not rest:
             raise UserError(
                 f"'guided:{argument}' needs a folder of images and folders of planes: write "
@@ -49,7 +49,14 @@ class GuidedSource(FolderSource):
 
     def _matched(self, plane: FolderSource, folder: str) -> list[int]:
         """Returns the index in the folder of a plane for each image."""
-        by_name = {_stem(name): i for i, name in enumerate(plane.names)}
+        by_name: dict[str, int] = {}
+        for i, name in enumerate(plane.names):
+            other = by_name.setdefault(_stem(name), i)
+            if other != i:
+                raise UserError(
+                    f'{folder} holds {plane.names[other]} and {name}: which of them is the plane '
+                    'is not known, remove one.'
+                )
         found = []
         for i, name in enumerate(self.names):
             at = by_name.get(_stem(name))
@@ -68,6 +75,11 @@ class GuidedSource(FolderSource):
         """Reads a plane of image i, as `read`."""
         source, indices = self._of_plane[name]
         return source.read(indices[i])
+
+
+def folders(argument: str) -> list[str]:
+    """Returns the folder of images, then NAME=FOLDER of each plane; folders may have commas."""
+    return _FOLDER.split(argument)
 
 
 def _stem(name: str) -> str:

@@ -95,6 +95,13 @@ def test_a_missing_file_of_a_plane_is_named(folders):
         sources.open_source(spec_of(folder, 'depth'))
 
 
+def test_two_files_for_one_plane_are_named(folders):
+    folder, _ = folders
+    image_io.write_pixels(folder / 'depth' / 'b.tif', np.zeros((8, 10), np.uint8))
+    with pytest.raises(UserError, match=r'depth holds b.png and b.tif'):
+        sources.open_source(spec_of(folder, 'depth'))
+
+
 def test_a_plane_of_another_size_is_named(folders):
     folder, _ = folders
     image_io.write_pixels(folder / 'depth' / 'b.png', np.zeros((8, 9), np.uint8))
