@@ -8,7 +8,8 @@ for auxiliary planes comes with --config.model.planes=depth:1 and images that ha
 python -m n2n_jax.main --config configs/rednet_gauss.py --workdir runs/rednet_gauss
 python -m n2n_jax.main --config configs/rednet_gauss.py:quick --workdir runs/quick_rednet_gauss
 
-Quick trains a smaller network. Expected score: not measured yet.
+Quick trains a smaller network without norm, whose coarser answers weigh less: 28.8 dB (20.2 in) on
+the six photographs at sigma 25. Its time on quiet cores is not measured yet.
 """
 
 from ml_collections import ConfigDict
@@ -23,6 +24,9 @@ def get_config(variant: str = '') -> ConfigDict:
     config.optim.pyramid = 1.0
     if 'quick' in default.variants_of(variant):
         # The full one takes over ten minutes on two cores.
-        config.model.name = 'rednet:depth=34,width=16'
-        config.optim.learning_rate = 2e-3
+        # Batch norm over few values learns slowly: 22.0 dB after 1000 steps at width 16.
+        config.model.name = 'rednet:depth=34,width=32,norm=none'
+        config.optim.learning_rate = 3e-3
+        config.optim.pyramid = 0.1
+        config.train.steps = 2000
     return config

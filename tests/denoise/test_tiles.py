@@ -38,7 +38,7 @@ def linear_like(config):
     [
         (ModelConfig(name='unet', channels=1), 640),
         pytest.param(ModelConfig(name='resnet34', channels=1), 1280, marks=pytest.mark.slow),
-        (ModelConfig(name='resnet50', channels=1), 1280),
+        pytest.param(ModelConfig(name='resnet50', channels=1), 1280, marks=pytest.mark.slow),
         pytest.param(
             ModelConfig(name='rednet:depth=34,width=2', channels=1), 2560, marks=pytest.mark.slow
         ),
@@ -86,7 +86,9 @@ def test_group_norm_depends_on_all_of_an_image():
 @pytest.mark.parametrize(
     'name',
     [
-        'nafnet:width=2,encoder=1-1,middle=1,decoder=1-1,pool=16',
+        pytest.param(
+            'nafnet:width=2,encoder=1-1,middle=1,decoder=1-1,pool=16', marks=pytest.mark.slow
+        ),
         'nafnet:width=2,encoder=1-0-2,middle=0,decoder=1-1-0,pool=10',
         'nafnet:width=2,encoder=2,middle=1,decoder=1,pool=1',
     ],

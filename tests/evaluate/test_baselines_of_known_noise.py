@@ -163,7 +163,9 @@ class Hourglass(nn.Module):
         return nn.Conv(self.out_channels, (3, 3))(nn.relu(nn.Conv(16, (3, 3))(y)))
 
 
-@pytest.mark.parametrize('spec', ['gaussian:50', 'bernoulli:0.3'])
+@pytest.mark.parametrize(
+    'spec', ['gaussian:50', pytest.param('bernoulli:0.3', marks=pytest.mark.slow)]
+)
 def test_deep_image_prior_fits_the_image_before_the_noise(spec, monkeypatch):
     monkeypatch.setitem(models.REGISTRY, 'hourglass', Hourglass)
     clean_HWC = piecewise_smooth(32)
@@ -176,6 +178,7 @@ def test_deep_image_prior_fits_the_image_before_the_noise(spec, monkeypatch):
     assert np.mean((image_HWC - clean_HWC) ** 2) < 0.5 * before
 
 
+@pytest.mark.slow
 def test_deep_image_prior_ends_before_it_fits_the_noise(monkeypatch):
     monkeypatch.setitem(models.REGISTRY, 'hourglass', Hourglass)
     clean_HWC = piecewise_smooth(32)

@@ -147,7 +147,16 @@ def test_wrong_names_and_options_are_told_of(changes, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize('name', ['muon', 'schedule_free', 'sgd:momentum=0.9,nesterov'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'muon',
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ('schedule_free', 'sgd:momentum=0.9,nesterov')
+        ),
+    ],
+)
 def test_a_run_resumes_with_every_optimizer_as_if_undisturbed(tmp_path, image_folder, name):
     config = tiny_config(
         **{'data.train': f'folder:{image_folder}', 'eval.in_loop': False, 'optim.name': name,
