@@ -183,9 +183,12 @@ def _pending(jobs: 'list[Job]', arguments: argparse.Namespace) -> 'list[Job]':
       UserError: an output is also an input, or exists and may not be overwritten.
     """
     sources = {source.resolve() for job in jobs for source in job.sources}
+    planes = [path.resolve() for _, path in arguments.plane if arguments.force]
     for job in jobs:
         for path in job.outputs:
-            if path.resolve() in sources:
+            target = path.resolve()
+            is_plane = target.exists() and any(target.is_relative_to(path) for path in planes)
+            if target in sources or is_plane:
                 raise UserError(f'{path} is one of the inputs: choose another -o.')
     if arguments.skip_existing:
         num_all = len(jobs)

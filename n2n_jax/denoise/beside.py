@@ -4,11 +4,13 @@ H height, W width, C channels, P channels of all planes.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 
+from n2n_jax.data.sources.folder import MARGIN
 from n2n_jax.data.sources.source import with_channels
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.models import noise_level, planes
@@ -81,17 +83,32 @@ class Beside:
                 )
             if {part_HWP.shape[-1], channels} == {1, 3}:
                 part_HWP = with_channels(part_HWP, channels)
-            if part_HWP.shape[-1] != channels or not np.isfinite(part_HWP).all():
-                raise UserError(
-                    f"The plane '{plane}' of {name} must have {channels} channels of finite values."
-                )
+            _check_values(part_HWP, channels, f"The plane '{plane}' of {name}")
             parts.append(part_HWP)
         return parts
 
     def _level(self, scale: PixelRange | None, noisy_HWC: np.ndarray) -> float:
         if self.noise_level is None:
             return estimated_level(noisy_HWC)
+        if not 0 <= self.noise_level < math.inf:
+            raise UserError(f'A noise level of {self.noise_level} is given: it must be 0 or more.')
         return self.noise_level / (1.0 if scale is None else abs(scale.white - scale.black))
+
+
+def _check_values(part_HWP: np.ndarray, channels: int, name: str) -> None:
+    """Raises UserError unless a plane has the channels and the range that training accepts."""
+    found = part_HWP.shape[-1]
+    if found != channels:
+        raise UserError(f'{name} has {found} channels, but the model was trained on {channels}.')
+    num_bad = int(part_HWP.size - np.isfinite(part_HWP).sum())
+    if num_bad:
+        raise UserError(f'{name} holds NaN or infinite values ({num_bad}): replace them first.')
+    low, high = float(part_HWP.min()), float(part_HWP.max())
+    if low < -MARGIN or high > 1 + MARGIN:
+        raise UserError(
+            f'{name} holds values from {low:g} to {high:g}, but [0, 1] is expected: scale it as '
+            'the planes of the training images.'
+        )
 
 
 def estimated_level(noisy_HWC: np.ndarray) -> float:

@@ -286,14 +286,22 @@ def _read_plane(path: Path, image: Path) -> np.ndarray:
     """Reads a plane: the file itself, or the one in a folder that is named like the image."""
     if path.is_dir():
         found = [file for file in image_io.find_images(path) if file.stem == image.stem]
+        if len(found) > 1:  # the same names in several subfolders
+            found = [file for file in found if _alike_folders(file.relative_to(path), image)]
         if len(found) != 1:
             raise UserError(
-                f'{path} holds {len(found)} files for {image.name}: one named {image.stem}.* is '
-                'needed.'
+                f'{path} holds {len(found)} files for {image}: one named {image.stem}.* is needed, '
+                'in the same subfolder as the image if there are several.'
             )
         path = found[0]
     color_HWC, _ = image_io.color_and_alpha(image_io.read_image(path))
     return color_HWC
+
+
+def _alike_folders(plane: Path, image: Path) -> bool:
+    """Whether the subfolders of a plane, relative to its folder, are the last of the image's."""
+    folders = plane.parent.parts
+    return not folders or image.parent.parts[-len(folders) :] == folders
 
 
 def _as_stored(

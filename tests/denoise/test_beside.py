@@ -5,6 +5,7 @@ import pytest
 from small_files import denoise, pixels
 from tiny import first_variables
 
+from n2n_jax.cli import n2n
 from n2n_jax.denoise import beside
 from n2n_jax.denoise.beside import Beside
 from n2n_jax.denoise.denoiser import Denoiser
@@ -65,9 +66,12 @@ def test_the_level_of_a_long_image_is_estimated_from_pieces_of_it():
         (Beside({'dept': np.zeros((4, 4))}), {'planes': 'depth:1'}, "Did you mean 'depth'"),
         (Beside({'depth': np.zeros((4, 4))}), {}, "takes no plane 'depth'. It takes none"),
         (Beside({'depth': np.zeros((4, 5))}), {'planes': 'depth:1'}, r'is 5x4, x is 4x4'),
-        (Beside({'depth': np.zeros((4, 4))}), {'planes': 'depth:2'}, 'must have 2 channels'),
-        (Beside({'depth': np.full((4, 4), np.nan)}), {'planes': 'depth:1'}, 'finite'),
-        (Beside({'depth': np.ones((4, 4, 2))}), {'planes': 'depth:1'}, 'must have 1 channel'),
+        (Beside({'depth': np.zeros((4, 4))}), {'planes': 'depth:2'}, 'has 1 channels.* on 2'),
+        (Beside({'depth': np.full((4, 4), np.nan)}), {'planes': 'depth:1'}, r'infinite.*\(16\)'),
+        (Beside({'depth': np.full((4, 4), 7.5)}), {'planes': 'depth:1'}, 'from 7.5 to 7.5.*scale'),
+        (Beside(noise_level=-1), {'noise_map': True}, '-1 is given: it must be 0 or more'),
+        (Beside(noise_level=np.nan), {'noise_map': True}, 'nan is given: it must be 0 or more'),
+        (Beside({'depth': np.ones((4, 4, 2))}), {'planes': 'depth:1'}, 'has 2 channels.* on 1'),
         (Beside(noise_level=25), {}, 'not told the level'),
     ],
 )
@@ -101,4 +105,36 @@ def test_a_model_with_planes_says_what_it_needs(tmp_path):
     (failure,) = denoise(
         network(planes='depth:1'), tmp_path / 'photo.png', tmp_path / 'out.png', options=options
     )
-    assert 'holds 0 files for photo.png' in failure
+    assert 'holds 0 files for ' in failure
+    assert 'one named photo.* is needed' in failure
+
+
+def test_planes_of_images_of_the_same_name_are_told_apart_by_their_subfolders(tmp_path):
+    model = network(planes='depth:1')
+    noisy = pixels(20, 24)
+    depths = {'a': 0 * noisy, 'b': 0 * noisy + 255}
+    for folder, depth in depths.items():
+        for kind, image in (('images', noisy), ('depths', depth)):
+            (tmp_path / kind / folder).mkdir(parents=True)
+            image_io.write_pixels(tmp_path / kind / folder / '0.png', image)
+    options = Options(planes={'depth': tmp_path / 'depths'})
+    for folder, depth in depths.items():
+        out = tmp_path / f'{folder}.png'
+        assert denoise(model, tmp_path / 'images' / folder / '0.png', out, options=options) == []
+        np.testing.assert_array_equal(
+            image_io.read_image(out).pixels, model(noisy, planes={'depth': depth})
+        )
+
+
+@pytest.mark.parametrize('plane', ['depth.png', 'depths'])
+def test_a_plane_is_not_overwritten(tmp_path, monkeypatch, capsys, plane):
+    monkeypatch.chdir(tmp_path)
+    for path in ('photo.png', 'depth.png', 'depths/photo.png'):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        image_io.write_pixels(tmp_path / path, pixels(20, 24))
+    out = 'depth.png' if plane == 'depth.png' else 'depths/photo.png'
+    command = ['denoise', 'photo.png', '-o', out, '--force', '--model', 'run', '--plane']
+    with pytest.raises(SystemExit) as stopped:
+        n2n.main([*command, f'depth={plane}'])
+    assert stopped.value.code == 2
+    assert f'{out} is one of the inputs' in capsys.readouterr().err

@@ -16,6 +16,8 @@ from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
+MARGIN = 0.5  # how far values may lie outside of [0, 1], for noise
+
 
 class FolderSource(ImageSource):
     """Images of a folder in natural order, named by their path inside it.
@@ -56,7 +58,7 @@ def _read(path: Path) -> np.ndarray:
     color_HWC, _ = image_io.color_and_alpha(image)
     if image.pixels.dtype == np.uint8:
         return np.rint(color_HWC * 255).astype(np.uint8)
-    image_io.check_range(image, margin=0.5)
+    image_io.check_range(image, margin=MARGIN)
     return color_HWC
 
 

@@ -43,8 +43,14 @@ class GuidedSource(FolderSource):
         self._of_plane: dict[str, tuple[FolderSource, list[int]]] = {}
         for part in rest:
             name, _, plane_folder = part.partition('=')
-            plane = FolderSource(Path(plane_folder.strip()).expanduser())
-            self._of_plane[name.strip()] = plane, self._matched(plane, plane_folder.strip())
+            name, plane_folder = name.strip(), plane_folder.strip()
+            if not plane_folder or name in self._of_plane:
+                why = 'is given twice' if plane_folder else 'has no folder'
+                raise UserError(
+                    f"'guided:{argument}': the plane '{name}' {why}; write {name}=FOLDER once."
+                )
+            plane = FolderSource(Path(plane_folder).expanduser())
+            self._of_plane[name] = plane, self._matched(plane, plane_folder)
         self.planes = list(self._of_plane)
 
     def _matched(self, plane: FolderSource, folder: str) -> list[int]:

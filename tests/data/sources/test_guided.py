@@ -113,3 +113,12 @@ def test_a_plane_of_another_size_is_named(folders):
 def test_folders_are_needed(argument):
     with pytest.raises(UserError, match='guided:IMAGES,depth=FOLDER'):
         sources.open_source(f'guided{argument}')
+
+
+def test_two_folders_for_one_plane_are_refused(folders):
+    folder, _ = folders
+    twice = f'{spec_of(folder, "depth", "normal")},depth={folder / "depth"}'
+    with pytest.raises(UserError, match="the plane 'depth' is given twice"):
+        sources.open_source(twice)
+    with pytest.raises(UserError, match="the plane 'depth' has no folder"):
+        sources.open_source(f'guided:{folder / "rgb"},depth=')
