@@ -61,12 +61,12 @@ def _replaced_key(error: Exception) -> str:
     return ''
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """Returns the type and the message of an error."""
     return f'{type(error).__name__}: {error}'
 
 
-def line_of(error: Exception, file: str) -> int | None:
+def line_of(error: BaseException, file: str) -> int | None:
     """Returns the line of the file in which the error was raised, None if outside the file."""
     line, frame = None, error.__traceback__
     while frame is not None:

@@ -224,7 +224,7 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would end the program without a word
         line = config_file.line_of(error, str(path))
         where = f'line {line}, ' if line else ''
         raise UserError(

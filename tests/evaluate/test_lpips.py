@@ -108,7 +108,7 @@ def test_lpips_without_weights_says_what_to_write(image_folder, tmp_path):
         made('alex').arrays(str(tmp_path / 'gone.npz'))
     for content in ('weights', ''):
         (tmp_path / 'text.npz').write_text(content)
-        with pytest.raises(UserError, match=r'text\.npz is not a readable \.npz file'):
+        with pytest.raises(UserError, match=r'text\.npz is not a readable \.npz file: write it'):
             made('alex').arrays(str(tmp_path / 'text.npz'))
     np.savez(tmp_path / 'other.npz', kernel=np.zeros(3))
     with pytest.raises(UserError, match=r"other\.npz does not hold .* AlexNet: 'lin0' is missing"):

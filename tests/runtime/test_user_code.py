@@ -89,6 +89,7 @@ def test_the_same_file_twice_is_harmless(own):
         ("corruptions.REGISTRY['other'] = Mine", 'must be an instance of Corruption'),
         ("sources.REGISTRY['other'] = 3", 'must be a function'),
         ('1 / 0', r' failed \(line 13, ZeroDivisionError'),
+        ('raise SystemExit(3)', r' failed \(line 13, SystemExit: 3'),
         ('def', r' failed \(SyntaxError.*line 13'),
     ],
 )  # fmt: skip

@@ -281,5 +281,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise UserError(
-            f'eval.metric_weights={path} is not a readable .npz file: {error}'
+            f'eval.metric_weights={path} is not a readable .npz file: write it with numpy.savez, '
+            'as the README shows.'
         ) from error
