@@ -4,7 +4,6 @@ H height, W width, C channels; N kernels of K x L pixels.
 """
 
 import dataclasses
-import functools
 import zipfile
 from pathlib import Path
 
@@ -41,7 +40,6 @@ def sample_image(
     return weighted_sums(image_HWC, jnp.asarray(kernels_NKL)[index, ::-1, ::-1]), None
 
 
-@functools.lru_cache(maxsize=8)
 def kernels(path: str) -> np.ndarray:
     """Reads kernels, (N, K, L) float32, each with the sum 1.
 

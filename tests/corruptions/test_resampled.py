@@ -117,6 +117,18 @@ def test_a_bright_pixel_becomes_the_picture_of_a_kernel_from_the_file(file):
     np.testing.assert_allclose(flat, 0.5, atol=1e-6)  # also at the borders
 
 
+def test_other_kernels_under_the_same_name_are_read_again(file):
+    images = []
+    for pixel in (0, 2):
+        kernel = np.zeros((1, 1, 3))
+        kernel[0, 0, pixel] = 1
+        np.save(file, kernel)
+        sampler = jax.jit(corruptions.parse(f'kernel_blur,file={file}').sample)
+        clean = jnp.zeros((1, 3, 5, 1)).at[:, 1, 2].set(1.0)
+        images.append(np.asarray(sampler(jax.random.key(0), clean).image_BHWC)[0, 1, :, 0])
+    np.testing.assert_array_equal(images, [[0, 1, 0, 0, 0], [0, 0, 0, 1, 0]])
+
+
 @pytest.mark.parametrize(
     ('array', 'words'),
     [

@@ -267,3 +267,8 @@ def test_the_table_of_networks_alone_has_a_column_of_steps(config):
     evaluator = with_clean.Evaluator(config, make_layout(8))
     rows = evaluator.score(lambda noisy_BHWC, _: noisy_BHWC, 500).rows
     assert results_table.markdown(rows).startswith('| step | set |')
+
+
+def test_a_median_over_an_even_window_is_refused():
+    with pytest.raises(UserError, match=r'median:size=4 has no pixel in the middle.* such as 5'):
+        baselines.make('median:size=4')

@@ -19,6 +19,7 @@ from n2n_jax.evaluate.baselines.base import (
 from n2n_jax.evaluate.baselines.known_noise import KnownNoise
 from n2n_jax.evaluate.baselines.noisy_pairs import IN_WORDS, NoisyPair
 from n2n_jax.runtime.config_field import Bounds
+from n2n_jax.runtime.errors import UserError
 
 SIZES = (3, 5, 7)
 
@@ -28,13 +29,25 @@ class Median(Baseline):
     """The median over a square window of each channel, for impulses: it ignores them if outvoted.
 
     Attributes:
-      size: side of the window in pixels; 0: the candidate of least error, estimated from noisy
+      size: side of the window in pixels, odd; 0: the candidate of least error, estimated from noisy
         images.
     """
 
     size: Annotated[int, Bounds(0, 99)] = 0
 
     title: ClassVar[str] = 'median filter'
+
+    def __post_init__(self) -> None:
+        """Checks the size: an even window has no middle, and would move the image.
+
+        Raises:
+          UserError: it is even.
+        """
+        if self.size and self.size % 2 == 0:
+            raise UserError(
+                f'median:size={self.size} has no pixel in the middle: write an odd number, such as '
+                f'{self.size + 1}.'
+            )
 
     def for_noise(self, noise: KnownNoise, pairs: Callable[[], Sequence[NoisyPair]]) -> Restore:
         """See `Baseline`."""
