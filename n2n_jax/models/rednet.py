@@ -120,11 +120,14 @@ class RedNet(nn.Module):
         """
         if self.norm == 'group':
             return None
-        reach = 2 * _DECODER_BLOCKS[-1]  # in pixels of stride 2
+        before = behind = 2 * _DECODER_BLOCKS[-1]  # in pixels of stride 2
         for num_blocks in reversed(_DECODER_BLOCKS[:-1]):
-            # A pixel of a doubled map depends on one more pixel, in front of it or behind.
-            reach = (reach + 1) // 2 + 2 * num_blocks
-        return padded(encoder_reach(self.depth, reach), self.stride)
+            # An odd pixel of a doubled map also depends on the next pixel of the smaller one.
+            before = (before + 1) // 2 + 2 * num_blocks - 1
+            behind = behind // 2 + 1 + 2 * num_blocks - 1
+        before = encoder_reach(self.depth, before)
+        behind = encoder_reach(self.depth, behind, behind=True)
+        return padded(max(before, behind), self.stride)
 
     @nn.compact
     def __call__(

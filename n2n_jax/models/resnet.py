@@ -287,20 +287,23 @@ class ResNet(nn.Module):
         return tuple(features)
 
 
-def encoder_reach(depth: int, reach: int) -> int:
+def encoder_reach(depth: int, reach: int, *, behind: bool = False) -> int:
     """Returns how many pixels around an area the features at stride 32 of it depend on.
 
     Args:
       depth: a key of `LAYOUTS`.
       reach: pixels of stride 32 around the features that are used too.
+      behind: below and to the right of the area, where a layer of stride 2 reaches one pixel less
+        far than in front of it.
     """
+    more = 0 if behind else 1
     blocks, bottleneck = LAYOUTS[depth]
     convolutions = 1 if bottleneck else 2  # of 3x3, in a block
     for num_blocks in blocks[:0:-1]:
         reach += convolutions * num_blocks - 1
-        reach = 2 * reach + 1  # the first has stride 2
-    reach = 2 * (reach + convolutions * blocks[0]) + 1  # the pooling
-    return 2 * reach + 3  # the stem
+        reach = 2 * reach + more  # the first has stride 2
+    reach = 2 * (reach + convolutions * blocks[0]) + more  # the pooling
+    return 2 * reach + 2 + more  # the stem
 
 
 class ResNetUNet(nn.Module):
