@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from n2n_jax import models
 from n2n_jax.captures.measure.measured_part import far, fill
 from n2n_jax.denoise import tiles
+from n2n_jax.denoise.bands import Band, Sums, View
 from n2n_jax.denoise.beside import Beside
 from n2n_jax.denoise.orientations import ORIENTATIONS, oriented, oriented_back
 from n2n_jax.denoise.scale_check import ScaleCheck
@@ -37,75 +38,8 @@ CORE = 1024  # largest side of a tile's core, pixels; the paper's U-Net needs 1 
 _MEMORY_SHARE = 0.8  # share of the free memory that the network may use
 _OUT_OF_MEMORY = re.compile(r'RESOURCE_EXHAUSTED|out[ _]of[ _]memory', re.IGNORECASE)
 
+IN_RANGE = View()
 Read = Callable[[int, int], np.ndarray]  # (first row, last row + 1) -> (h, W, C) of an image
-
-
-class Band(NamedTuple):
-    """Consecutive rows of a denoised image.
-
-    Attributes:
-      start: index of the first row.
-      mean_hWC: the result, float32 in the range of the network; NaN where nothing was measured.
-      spread_hWC: standard deviation over the orientations; None if not requested.
-      constant_hWC: True where nothing was measured; None if everything was.
-    """
-
-    start: int
-    mean_hWC: np.ndarray
-    spread_hWC: np.ndarray | None
-    constant_hWC: np.ndarray | None = None
-
-
-class _Sums:
-    """Accumulates the results for some rows over captures and orientations.
-
-    Args:
-      rows: the rows, as a span of the image.
-      shape_hWC: their shape.
-      orientations: the orientations each capture is denoised in.
-      spread: keep a sum per orientation, for the standard deviation over them.
-    """
-
-    def __init__(
-        self,
-        rows: tiles.Span,
-        shape_hWC: tuple[int, int, int],
-        orientations: Sequence[int],
-        *,
-        spread: bool,
-    ) -> None:
-        self._rows, self._orientations, self._spread = rows, orientations, spread
-        self._sums_OhWC = np.zeros((len(orientations) if spread else 1, *shape_hWC), np.float32)
-        self._num_constant_hWC: np.ndarray | None = None  # captures that hold a constant there
-
-    def add(self, columns: tiles.Span, orientation: int, core_hwC: np.ndarray) -> None:
-        """Adds the result of the network for some columns; 0 where the capture holds a constant."""
-        index = orientation if self._spread else 0
-        self._sums_OhWC[index, :, columns.start : columns.stop] += core_hwC
-
-    def add_constants(self, columns: tiles.Span, constant_hwC: np.ndarray) -> None:
-        """Counts a capture's constants, so that `band` averages over the other captures there."""
-        if not constant_hwC.any():
-            return
-        if self._num_constant_hWC is None:
-            self._num_constant_hWC = np.zeros(self._sums_OhWC.shape[1:], np.int32)
-        self._num_constant_hWC[:, columns.start : columns.stop] += constant_hwC
-
-    def band(self, num_captures: int) -> Band:
-        """Returns the mean, at each pixel over the captures that measured it."""
-        sums_OhWC, num_constant_hWC = self._sums_OhWC, self._num_constant_hWC
-        num_added = len(self._orientations) // len(sums_OhWC)  # orientations in each sum
-        constant_hWC = None
-        if num_constant_hWC is None:
-            sums_OhWC /= np.float32(num_captures * num_added)
-        else:
-            constant_hWC = num_constant_hWC == num_captures
-            sums_OhWC /= np.float32(num_added) * np.maximum(num_captures - num_constant_hWC, 1)
-            sums_OhWC[:, constant_hWC] = np.nan
-        if not self._spread:
-            return Band(self._rows.start, sums_OhWC[0], None, constant_hWC)
-        mean_hWC, spread_hWC = sums_OhWC.mean(axis=0), sums_OhWC.std(axis=0)
-        return Band(self._rows.start, mean_hWC, spread_hWC, constant_hWC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +169,7 @@ class Denoiser:
         bands = self.bands(
             noisy_HWC.shape,
             [lambda start, stop: noisy_HWC[start:stop]],
-            planes_HWP=planes_HWP,
+            View(planes_HWP=planes_HWP),
             name=name,
             tta=tta,
         )
@@ -261,9 +195,8 @@ class Denoiser:
         self,
         shape_HWC: tuple[int, int, int],
         reads: Sequence[Read],
+        view: View = IN_RANGE,
         *,
-        to_network: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels,
-        planes_HWP: np.ndarray | None = None,
         tta: bool = False,
         spread: bool = False,
         name: str = 'image',
@@ -275,8 +208,7 @@ class Denoiser:
           shape_HWC: shape of the image.
           reads: functions that read rows of the image as stored. If there are several, one per
             capture, their results are averaged, at each pixel over the captures that measured it.
-          to_network: maps what they return to the range of the network.
-          planes_HWP: what the network is shown beside the image, see `Beside.planes`.
+          view: how the network sees what they return.
           tta: average over the 8 flips and rotations of the padded image.
           spread: also compute the standard deviation over these.
           name: names the image in messages.
@@ -302,15 +234,14 @@ class Denoiser:
                         continue
                     rows = dataclasses.replace(rows, start=max(rows.start, done))
                     shape_hWC = rows.stop - rows.start, width, channels
-                    sums = _Sums(rows, shape_hWC, orientations, spread=spread)
+                    sums = Sums(rows, shape_hWC, orientations, spread=spread)
                     for read in reads:
                         part = self._denoised_cores(
                             (height, width),
                             rows,
                             (tile_h, tile_w),
                             read,
-                            to_network,
-                            planes_HWP,
+                            view,
                             orientations,
                         )
                         for columns, orientation, core_hwC, constant_hwC in part:
@@ -331,8 +262,7 @@ class Denoiser:
         rows: tiles.Span,
         tile: tuple[int, int],
         read: Read,
-        to_network: Callable[[np.ndarray], np.ndarray],
-        planes_HWP: np.ndarray | None,
+        view: View,
         orientations: Sequence[int],
     ) -> Iterator[tuple[tiles.Span, int, np.ndarray, np.ndarray]]:
         """Yields (columns, orientation, denoised core, where it is constant) of a row of tiles."""
@@ -343,15 +273,16 @@ class Denoiser:
         pixels_hWC = read(first, int(wanted.max()) + 1)
         for columns in tiles.spans(size[1], tile_w, self._geometry):
             across = column_of[columns.origin : columns.origin + tile_w]
-            tile_hwC = to_network(pixels_hWC[np.ix_(wanted - first, across)])
+            tile_hwC = view.to_network(pixels_hWC[np.ix_(wanted - first, across)])
             core = (
                 slice(rows.start - rows.origin, rows.stop - rows.origin),
                 slice(columns.start - columns.origin, columns.stop - columns.origin),
             )
             constant_hwC = np.isnan(tile_hwC[core])
             tile_hwI = tile_hwC
-            if planes_HWP is not None:
-                tile_hwI = np.concatenate([tile_hwC, planes_HWP[np.ix_(wanted, across)]], axis=-1)
+            if view.planes_HWP is not None:
+                planes_hwP = view.planes_HWP[np.ix_(wanted, across)]
+                tile_hwI = np.concatenate([tile_hwC, planes_hwP], axis=-1)
             for orientation in orientations:
                 denoised_hwC = self._denoise_tile(oriented(tile_hwI, orientation))
                 core_hwC = oriented_back(denoised_hwC, orientation)[core]

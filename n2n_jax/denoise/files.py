@@ -18,9 +18,10 @@ from typing import Literal
 import numpy as np
 
 from n2n_jax.denoise import combine
+from n2n_jax.denoise.bands import Band, View
 from n2n_jax.denoise.beside import Beside
 from n2n_jax.denoise.combine import Combine
-from n2n_jax.denoise.denoiser import Band, Denoiser
+from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.denoise.jobs import ERROR, INTERVAL, SPREAD, Job
 from n2n_jax.denoise.uncertainty import Calibration
 from n2n_jax.images import Frame, ImageFile, image_io, open_image, row_writer
@@ -254,8 +255,7 @@ def _denoise_frame(
     bands = denoiser.bands(
         (frame.height, frame.width, frame.channels),
         reads,
-        to_network=to_network,
-        planes_HWP=planes_HWP,
+        View(to_network, planes_HWP),
         tta=options.tta,
         spread=SPREAD in maps,
         name=name,
