@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from n2n_jax.runtime import xla_options
+
 if TYPE_CHECKING:
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.runtime.config import Config, to_config_dict
@@ -21,6 +23,8 @@ _HOMES = {
     'did_you_mean': 'n2n_jax.runtime.errors',
     'to_config_dict': 'n2n_jax.runtime.config',
 }
+
+xla_options.use_all_cores()  # before JAX is used by whatever is imported next
 
 
 def __getattr__(name: str) -> Any:

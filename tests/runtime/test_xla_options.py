@@ -1,0 +1,43 @@
+"""Options that are given to XLA on import of the package."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from n2n_jax.runtime import xla_options
+
+FLAG = '--xla_cpu_experimental_ynn_fusion_type'
+
+
+@pytest.mark.parametrize(
+    ('jaxlib', 'before', 'after'),
+    [
+        ('0.10.2', None, f'{FLAG}=-individual_convolution'),
+        ('0.11.0', '--xla_dump_to=a', f'--xla_dump_to=a {FLAG}=-individual_convolution'),
+        ('0.10.2', f'{FLAG}=dot', f'{FLAG}=dot'),
+        ('0.12.0', None, None),
+        ('', None, None),
+    ],
+)
+def test_convolutions_take_all_cores_unless_the_user_says_otherwise(
+    jaxlib, before, after, monkeypatch
+):
+    monkeypatch.setattr(xla_options, '_jaxlib', lambda: jaxlib)
+    if before is None:
+        monkeypatch.delenv('XLA_FLAGS', raising=False)
+    else:
+        monkeypatch.setenv('XLA_FLAGS', before)
+    xla_options.use_all_cores()
+    xla_options.use_all_cores()
+    assert os.environ.get('XLA_FLAGS') == after
+
+
+def test_xla_accepts_the_option():
+    program = (
+        f"import os; os.environ['XLA_FLAGS'] = '{FLAG}=-individual_convolution'\n"
+        'import jax; print(jax.jit(lambda x: x + 1)(1))'
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.stdout == '2\n', done.stderr
