@@ -14,8 +14,9 @@ COPY n2n_jax n2n_jax
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir --root-user-action=ignore ".[${EXTRAS}]"
 
-# Any user may run it (--user): what is compiled and cached goes where all may write.
-ENV HOME=/home/n2n PYTHONUNBUFFERED=1
+# Any user may run it (--user): what is compiled and cached goes where all may write. Large pages for
+# large arrays: see docs/performance.md.
+ENV HOME=/home/n2n PYTHONUNBUFFERED=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 RUN useradd --uid 1000 --create-home n2n && chmod 1777 /home/n2n
 USER 1000
 WORKDIR /data

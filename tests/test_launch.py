@@ -56,6 +56,20 @@ def test_the_newest_python_that_runs_is_taken(commands):
     assert '(python3.12)' in done.stderr
 
 
+@pytest.mark.parametrize(
+    ('environment', 'seen'),
+    [
+        ({}, 'glibc.malloc.hugetlb=1'),
+        ({'GLIBC_TUNABLES': 'glibc.malloc.check=1'}, 'glibc.malloc.check=1'),
+        ({'GLIBC_TUNABLES': ''}, ''),
+    ],
+)
+def test_large_pages_are_asked_for_unless_the_user_says_otherwise(commands, environment, seen):
+    add(commands, 'python3.13', RUNS)
+    done = launch(commands, 'bash', '-c', 'echo "$GLIBC_TUNABLES"', **environment)
+    assert done.stdout == f'{seen}\n', done.stderr
+
+
 def test_a_python_that_is_asked_for_is_taken(commands):
     add(commands, 'python3.13', RUNS)
     done = launch(commands, 'bash', '-c', 'echo ran', PYTHON=sys.executable)

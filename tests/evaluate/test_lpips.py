@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from random_weights import lpips_alex
 from tiny import tiny_config, zero_variables
 
 from n2n_jax.evaluate import metrics, with_clean
@@ -115,24 +116,12 @@ def test_lpips_without_weights_says_what_to_write(image_folder, tmp_path):
         made('alex').arrays(str(tmp_path / 'other.npz'))
 
 
-def random_weights(tmp_path):
-    """A file of weights of the right shapes that mean nothing."""
-    names = ['slice1.0', 'slice2.3', 'slice3.6', 'slice4.8', 'slice5.10']
-    sides, widths = [11, 5, 3, 3, 3], [3, 64, 192, 384, 256, 256]
-    state = {}
-    for i, (name, side) in enumerate(zip(names, sides, strict=True)):
-        state[f'net.{name}.weight'] = np.zeros((widths[i + 1], widths[i], side, side), np.float16)
-        state[f'net.{name}.bias'] = np.zeros(widths[i + 1], np.float16)
-        state[f'lin{i}.model.1.weight'] = np.zeros((1, widths[i + 1], 1, 1), np.float16)
-    np.savez_compressed(tmp_path / 'weights.npz', **state)
-    return str(tmp_path / 'weights.npz')
-
-
 def test_an_image_that_is_too_small_for_lpips_is_named(tmp_path):
     image_io.write_pixels(tmp_path / 'dot.png', np.zeros((30, 40, 3), np.uint8))
+    np.savez_compressed(tmp_path / 'weights.npz', **lpips_alex())
     config = tiny_config(
         **{'eval.sets': f'folder:{tmp_path}', 'eval.metrics': 'lpips',
-           'eval.metric_weights': random_weights(tmp_path)}
+           'eval.metric_weights': str(tmp_path / 'weights.npz')}
     )  # fmt: skip
     with pytest.raises(UserError, match=r'dot\.png .* 40x30, but LPIPS needs at least 31 pixels'):
         with_clean.Evaluator(config, make_layout(8))

@@ -5,77 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from random_weights import RESNET_STAGES, resnet, resnet_blocks, resnet_shapes
 
 from n2n_jax import models
 from n2n_jax.models.pretrained import load_encoder, torch_names
 from n2n_jax.models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet, ResNetUNet
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
-
-STAGES = {34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-
-
-def _blocks(depth):
-    return [
-        (f'layer{stage}.{block}', 64 * 2 ** (stage - 1), stage, block)
-        for stage, number in enumerate(STAGES[depth], start=1)
-        for block in range(number)
-    ]
-
-
-def _torch_shapes(depth):
-    """The shapes in a ResNet's state_dict, derived from the architecture, not from our network."""
-    shapes = {}
-
-    def conv(name, num_out, num_in, size):
-        shapes[f'{name}.weight'] = (num_out, num_in, size, size)
-
-    def batch_norm(name, num_channels):
-        for leaf in ('weight', 'bias', 'running_mean', 'running_var'):
-            shapes[f'{name}.{leaf}'] = (num_channels,)
-        shapes[f'{name}.num_batches_tracked'] = ()
-
-    conv('conv1', 64, 3, 7)
-    batch_norm('bn1', 64)
-    num_in = 64
-    for name, width, _, _ in _blocks(depth):
-        # Sizes and numbers of channels of the convolutions of a block.
-        layers = (
-            ((3, width), (3, width)) if depth == 34 else ((1, width), (3, width), (1, 4 * width))
-        )
-        num_between = num_in
-        for i, (size, num_out) in enumerate(layers, start=1):
-            conv(f'{name}.conv{i}', num_out, num_between, size)
-            batch_norm(f'{name}.bn{i}', num_out)
-            num_between = num_out
-        if num_in != num_out:
-            conv(f'{name}.downsample.0', num_out, num_in, 1)
-            batch_norm(f'{name}.downsample.1', num_out)
-        num_in = num_out
-    shapes['fc.weight'] = (1000, num_in)
-    shapes['fc.bias'] = (1000,)
-    return shapes
-
-
-def _random_torch_weights(depth=50):
-    """A ResNet's state_dict."""
-    rng = np.random.default_rng(0)
-
-    def draw(name, shape):
-        if name.endswith('num_batches_tracked'):
-            return np.array(7)
-        if name.startswith('fc.'):
-            return np.zeros(shape, np.float32)
-        if len(shape) == 4:
-            scale = np.sqrt(2 / np.prod(shape[1:]))
-            return rng.standard_normal(shape, np.float32) * np.float32(scale)
-        if name.endswith(('running_mean', 'bias')):
-            return rng.normal(0, 0.2, shape).astype(np.float32)
-        return rng.uniform(0.5, 2 if name.endswith('running_var') else 1.5, shape).astype(
-            np.float32
-        )
-
-    return {name: draw(name, shape) for name, shape in _torch_shapes(depth).items()}
 
 
 def _windows(x_BCHW, size, stride, padding, fill):
@@ -105,7 +41,7 @@ def _numpy_features(depth, weights, x_BCHW):
     x_BCHW = relu(batch_norm('bn1', conv('conv1', x_BCHW, 2, 3)))
     features = [x_BCHW]
     x_BCHW = _windows(x_BCHW, 3, 2, 1, -np.inf).max(axis=(-2, -1))
-    for name, _, stage, block in _blocks(depth):
+    for name, _, stage, block in resnet_blocks(depth):
         stride = 2 if stage > 1 and block == 0 else 1
         if stage > 1 and block == 0:
             features.append(x_BCHW)
@@ -125,7 +61,7 @@ def _numpy_features(depth, weights, x_BCHW):
 
 @pytest.fixture(scope='module')
 def weights():
-    return _random_torch_weights()
+    return resnet()
 
 
 def _shapes(depth):
@@ -156,7 +92,7 @@ def test_features_are_those_of_an_independent_resnet50(weights, variables, npz, 
 
 
 def test_features_are_those_of_an_independent_resnet34(tmp_path):
-    weights = _random_torch_weights(34)
+    weights = resnet(34)
     np.savez(tmp_path / 'resnet34.npz', **weights)
     _check_features(34, weights, load_encoder(tmp_path / 'resnet34.npz', _zeros(34)), channels=3)
 
@@ -175,7 +111,7 @@ def _check_features(depth, weights, loaded, channels):
         assert np.abs(ours_BHWC - theirs_BHWC).max() < 1e-3 * np.abs(theirs_BHWC).max()
 
 
-@pytest.mark.parametrize('depth', STAGES)
+@pytest.mark.parametrize('depth', RESNET_STAGES)
 def test_the_arrays_have_the_names_and_sizes_of_torchvisions(depth):
     ours = {}
     for collection in _shapes(depth).values():
@@ -183,7 +119,7 @@ def test_the_arrays_have_the_names_and_sizes_of_torchvisions(depth):
         ours |= zip(torch_names(encoder), map(np.size, jax.tree.leaves(encoder)), strict=True)
     theirs = {
         name: int(np.prod(shape))
-        for name, shape in _torch_shapes(depth).items()
+        for name, shape in resnet_shapes(depth).items()
         if not name.startswith('fc.') and not name.endswith('num_batches_tracked')
     }
     assert ours == theirs
@@ -191,7 +127,7 @@ def test_the_arrays_have_the_names_and_sizes_of_torchvisions(depth):
 
 @pytest.mark.parametrize('depth', [34, 101])
 def test_weights_of_another_encoder_say_which_network_takes_them(depth, variables, tmp_path):
-    arrays = {name: np.zeros(1, np.float32) for name in _torch_shapes(depth)}
+    arrays = {name: np.zeros(1, np.float32) for name in resnet_shapes(depth)}
     np.savez(tmp_path / 'a.npz', **arrays)
     words = f'holds the weights of a ResNet-{depth}, .* ResNet-50: .*=resnet{depth}:norm=batch'
     with pytest.raises(UserError, match=words):
@@ -275,7 +211,7 @@ def test_the_encoder_of_a_whole_model_is_replaced_and_nothing_else(tmp_path):
     config = ModelConfig(name='resnet50:norm=batch')
     shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    weights = _random_torch_weights()
+    weights = resnet()
     np.savez(tmp_path / 'resnet50.npz', **weights)
     loaded = models.with_encoder(tmp_path / 'resnet50.npz', variables)
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)

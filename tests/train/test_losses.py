@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_weights
 from tiny import tiny_config
 
 from n2n_jax import corruptions
@@ -208,14 +209,7 @@ def test_a_loss_that_cannot_be_read_says_what_to_write(spec, words):
 @pytest.fixture
 def vgg_weights(tmp_path):
     """A file of random weights with the names and shapes of a VGG-16."""
-    rng = np.random.default_rng(0)
-    sizes = {'1_1': (3, 64), '1_2': (64, 64), '2_1': (64, 128)}
-    arrays = {}
-    for layer, (num_in, num_out) in sizes.items():
-        key = f'block{layer[0]}_conv{layer[2]}'
-        kernel = rng.normal(0, (9 * num_in) ** -0.5, (num_out, num_in, 3, 3))
-        arrays[f'{key}_k'] = np.float32(kernel)
-        arrays[f'{key}_b'] = np.float32(rng.normal(0, 0.1, num_out))
+    arrays = random_weights.vgg16('1_1', '1_2', '2_1')
     np.savez(tmp_path / 'vgg.npz', **arrays)
     return tmp_path / 'vgg.npz'
 
