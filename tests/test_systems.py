@@ -19,7 +19,8 @@ from n2n_jax.evaluate import baselines
 from n2n_jax.runtime import config_flags
 from n2n_jax.train import losses, optimizers
 
-PAGE = (Path(__file__).parents[1] / 'docs' / 'systems.md').read_text('utf-8')
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / 'docs' / 'systems.md').read_text('utf-8')
 ROWS = re.findall(r'^\| (?!system |---)(.*?) \|(.*)\|$', PAGE, re.MULTILINE)
 COMMANDS = {
     f'{number} {name}': re.findall(r'`((?:configs/\w+\.py|n2n (?!train)).*?)`', cells)
@@ -36,9 +37,10 @@ SHORT = [
     f'--config.{setting}'
     for setting in (
         'train.steps=2', 'train.log_every=1', 'train.tensorboard=False', 'data.batch_size=2',
-        'data.crop=32', 'optim.warmup_steps=0',
+        'data.crop=32', 'optim.warmup_steps=0', 'eval.sets=photos=folder:photos',
     )
 ]  # fmt: skip
+ELSE = {'data.train': 'data.train=folder:photos', 'eval.metrics': 'eval.in_loop=False'}
 PACKAGES = {'bm3d': 'bm3d', 'wavelet': 'pywt'}  # of extras
 
 
@@ -73,7 +75,7 @@ def test_everything_registered_is_on_the_page(registry):
 
 @pytest.mark.parametrize('command', TRAINED)
 def test_a_config_is_valid(command, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(ROOT)
     config, _, _ = config_flags.parse(flags(command), '')
     models.build(config.model)
 
@@ -82,6 +84,7 @@ def test_a_config_is_valid(command, monkeypatch):
 def files(tmp_path_factory):
     """A folder with every file that the page names."""
     folder = tmp_path_factory.mktemp('files')
+    shutil.copytree(ROOT / 'configs', folder / 'configs')
     rng = np.random.default_rng(0)
     (folder / 'photos').mkdir()
     (folder / 'depth').mkdir()
@@ -107,8 +110,8 @@ def test_every_command_runs(row, files, monkeypatch):
     for command in COMMANDS[row]:
         if command.startswith('configs/'):
             shutil.rmtree('runs', ignore_errors=True)
-            scored = [] if '--config.eval.' in command else ['--config.eval.in_loop=False']
-            assert main.main([*flags(command), *SHORT, *scored]) == 0
+            extra = [f'--config.{setting}' for key, setting in ELSE.items() if key not in command]
+            assert main.main([*flags(command), *SHORT, *extra]) == 0
         else:
             words = shlex.split(command)
             short = ['--steps', '2'] if words[1] == 'train' else []
