@@ -63,9 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.runtime import user_code
     from n2n_jax.train import rate_finder, rate_report
 
-    config = config_flags.load(arguments.file, arguments)
-    # The config file of a run, RUN/config.py, names the copies beside it.
-    config = user_code.resolved(config, Path(arguments.file.partition(':')[0]).parent)
+    config = user_code.resolved(config_flags.load(arguments.file, arguments))
     config = rate_finder.config_of_test(config, arguments.low, arguments.high, arguments.steps)
     files = [arguments.output / name for name in (rate_report.JSON, rate_report.PLOT)]
     if not rate_report.can_plot():

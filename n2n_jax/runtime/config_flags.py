@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from n2n_jax.runtime import config_field, config_file, config_table
+from n2n_jax.runtime import config_field, config_file, config_table, user_code
 from n2n_jax.runtime.config import Config, fields, from_config_dict
 from n2n_jax.runtime.config_versions import RENAMED, REPLACED
 from n2n_jax.runtime.errors import UserError, did_you_mean
@@ -71,7 +71,8 @@ def load(file_and_variants: str, flags: argparse.Namespace) -> Config:
     values = config_file.load(file_and_variants)
     with values.unlocked():
         values.update(_overrides(flags))
-    return from_config_dict(values)
+    folder = Path(file_and_variants.partition(':')[0]).parent
+    return user_code.located(from_config_dict(values), folder)
 
 
 def _overrides(flags: argparse.Namespace) -> dict[str, Any]:

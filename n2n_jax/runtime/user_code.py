@@ -56,6 +56,20 @@ def resolved(config: Config, run: Path | None = None) -> Config:
     return dataclasses.replace(config, imports=_joined(kept))
 
 
+def located(config: Config, folder: Path) -> Config:
+    """Names the copies beside a config that was read from a run, RUN/config.py, by their paths.
+
+    So the config can be used outside of that run.
+    """
+    paths = []
+    for path in _parted(config.imports):
+        match = _KEPT.fullmatch(str(path))
+        copy = folder / FOLDER / match['name'] if match else path
+        unchanged = match and copy.is_file() and _digest(copy.read_bytes()) == match['digest']
+        paths.append(copy if unchanged else path)
+    return dataclasses.replace(config, imports=path_list.joined(paths)) if paths else config
+
+
 def run_kept(config: Config, run: Path) -> None:
     """Runs the copies that a run has kept of the files of its config, each once.
 

@@ -9,7 +9,7 @@ from tiny import tiny_config
 
 from n2n_jax import UserError, models
 from n2n_jax.data import sources
-from n2n_jax.runtime import choices, user_code
+from n2n_jax.runtime import choices, config_file, config_flags, user_code
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.config import to_saved
 from n2n_jax.runtime.config_identity import config_hash
@@ -112,6 +112,22 @@ def test_a_file_that_is_not_there_or_no_python_is_named(own, tmp_path):
     other = own(file='other/mine.py', name='other')
     with pytest.raises(UserError, match=r'two files called mine\.py'):
         user_code.resolved(config_of(own(), other))
+
+
+def test_the_config_file_of_a_run_starts_another_with_its_code(own, tmp_path):
+    file = own()
+    first = run_of(tmp_path / 'first', file)
+    (first.path / 'config.py').write_text(config_file.source(first.config()))
+    file.unlink()
+    flags = ['--config', f'{first.path}/config.py', '--workdir', f'{tmp_path}/second']
+    config, path, _ = config_flags.parse(flags, '')
+    assert user_code.resolved(config, path) == first.config()
+    assert 'mine' in models.REGISTRY
+    (first.path / 'imports' / 'mine.py').write_text('print()')
+    user_code.forget()
+    config, path, _ = config_flags.parse(flags, '')
+    with pytest.raises(UserError, match=r'mine\.py cannot be read'):
+        user_code.resolved(config, path)
 
 
 def test_a_run_keeps_its_code_which_may_be_deleted(own, tmp_path, caplog):
