@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from n2n_jax.runtime import console
+from n2n_jax.runtime import config_flags, console
 
 _EXAMPLES = """examples:
   n2n audit cells/
@@ -67,7 +67,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     or the machine failed.
     """
     with console.errors_in_one_sentence():
-        arguments = _parser().parse_args(argv)
+        parser = _parser()
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown and config_flags.is_unknown_key(unknown[0]):
+            raise config_flags.unknown_argument(unknown[0])
+        if unknown:
+            parser.error(f'unrecognized arguments: {" ".join(unknown)}')
         console.set_up_logging()
         console.silence_orbax()
         arguments.run(arguments)

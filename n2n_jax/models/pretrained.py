@@ -45,9 +45,10 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
     path = Path(path)
     params = variables['params']
     if 'encoder' not in params or 'encoder' not in variables.get('batch_stats', {}):
+        depth = _depth(torch_names(params.get('encoder', {}))) or 50
         raise UserError(
-            'Pretrained weights need the batch norm that they were trained with: set '
-            f'model.name=resnet{_depth(torch_names(params.get("encoder", {}))) or 50}:norm=batch.'
+            'Pretrained weights need an encoder with the batch norm that they were trained with: '
+            f'set norm=batch, as in model.name=resnet{depth}:norm=batch.'
         )
     arrays = _read(path)
     collections = {name: variables[name]['encoder'] for name in ('params', 'batch_stats')}
@@ -57,8 +58,8 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
     if depth_of_file not in (None, depth):
         raise UserError(
             f'{path} holds the weights of a ResNet-{depth_of_file}, but the encoder is a '
-            f'ResNet-{depth}: write model.name=resnet{depth_of_file}:norm=batch, or give a file '
-            'of its weights.'
+            f'ResNet-{depth}: choose a network with that encoder, as in '
+            f'model.name=resnet{depth_of_file}:norm=batch, or give a file of its weights.'
         )
 
     missing = sorted(name for name in names.values() if name not in arrays)

@@ -51,7 +51,7 @@ def parse(argv: Sequence[str], description: str) -> Parsed:
     add_keys(parser)
     flags, unknown = parser.parse_known_args(_normalize_for_argparse(argv))
     if unknown:
-        raise _unknown_argument(unknown[0])
+        raise unknown_argument(unknown[0])
     for name in ('config', 'workdir'):
         if not getattr(flags, name):
             raise UserError(f'--{name} is missing. See --help.')
@@ -130,7 +130,14 @@ def _normalize_for_argparse(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _unknown_argument(word: str) -> UserError:
+def is_unknown_key(word: str) -> bool:
+    """Checks whether an argument looks like a config key, and is none."""
+    name = word.lstrip('-').partition('=')[0]
+    return name.startswith(_KEY) and name.removeprefix(_KEY) not in dict(fields())
+
+
+def unknown_argument(word: str) -> UserError:
+    """Returns the error for an argument that no parser knows."""
     name = word.lstrip('-').partition('=')[0]
     if not word.startswith('-'):
         return UserError(f"Unknown argument '{word}': write --config FILE --workdir DIR.")

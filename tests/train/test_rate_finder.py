@@ -195,7 +195,11 @@ def test_a_rate_is_found_for_code_of_ones_own(tmp_path, image_folder, monkeypatc
     [
         (['missing.py'], "There is no config file 'missing.py'."),
         (['config.py', '--config.optim.name=adm'], "Did you mean 'adam'?"),
-        (['config.py', '--config.optim.nam=adam'], 'unrecognized arguments'),
+        (
+            ['config.py', '--config.optim.nam=adam'],
+            "Unknown config key 'optim.nam'. Did you mean 'optim.name'?",
+        ),
+        (['config.py', '--stps', '3'], 'unrecognized arguments: --stps 3'),
         (['config.py', '--low', '2'], '--low 2 and --high 1'),
     ],
 )
