@@ -5,7 +5,8 @@ The network of Lehtinen et al. 2018 for Gaussian noise (section 3.1), by Mao et 
 python -m n2n_jax.main --config configs/red30_gauss.py --workdir runs/red30_gauss
 python -m n2n_jax.main --config configs/red30_gauss.py:quick --workdir runs/quick_red30_gauss
 
-Quick trains a smaller network. Expected score: not measured yet.
+Quick trains a smaller network: 28.9 dB (20.2 in) on the six photographs at sigma 25, in about 6
+minutes on two cores. The full recipe is not measured yet.
 """
 
 from ml_collections import ConfigDict

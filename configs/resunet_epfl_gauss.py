@@ -6,7 +6,8 @@ python -m n2n_jax.main --config configs/resunet_epfl_gauss.py --workdir runs/res
 python -m n2n_jax.main --config configs/resunet_epfl_gauss.py:quick \
     --workdir runs/quick_resunet_epfl_gauss
 
-Expected score: not measured yet. The authors train on 50,000 given pairs of 32x32 pixels (Adam at
+Quick, on the six photographs at sigma 25: 29.8 dB (20.2 in), in about 5 minutes on two cores. The
+full recipe is not measured yet. The authors train on 50,000 given pairs of 32x32 pixels (Adam at
 8e-4, batch 8, turned by 90 degrees), and report 24.6 dB on the pairs' own noise.
 """
 
