@@ -91,8 +91,9 @@ def files(tmp_path_factory):
     Image.fromarray(image_HWC).save(folder / 'photos' / '1.png')
     Image.fromarray(image_HWC[..., 0]).save(folder / 'depth' / '1.png')
     np.save(folder / 'kernels.npy', rng.random((3, 9, 9), np.float32))
-    noisy_NPHWC = image_HWC[:32, :32] + rng.normal(0, 20, (4, 2, 32, 32, 3))
-    np.save(folder / 'pairs.npy', noisy_NPHWC.astype(np.float32))
+    clean_NHWC = image_HWC.reshape(3, 32, 96, 3)
+    for name in ('first.npy', 'second.npy'):
+        np.save(folder / name, np.float32(rng.normal(clean_NHWC, 20)))
     np.savez(folder / 'vgg16.npz', **random_weights.vgg16())
     np.savez(folder / 'lpips.npz', **random_weights.lpips_alex())
     safetensors.numpy.save_file(random_weights.resnet(), folder / 'resnet50.safetensors')
