@@ -45,10 +45,10 @@ def load_encoder(path: str | Path, variables: Mapping[str, Any]) -> dict[str, An
     path = Path(path)
     params = variables['params']
     if 'encoder' not in params or 'encoder' not in variables.get('batch_stats', {}):
-        depth = _depth(torch_names(params.get('encoder', {}))) or 50
+        suggested = _depth(torch_names(params.get('encoder', {}))) or 50
         raise UserError(
             'Pretrained weights need an encoder with the batch norm that they were trained with: '
-            f'set norm=batch, as in model.name=resnet{depth}:norm=batch.'
+            f'set norm=batch, as in model.name=resnet{suggested}:norm=batch.'
         )
     arrays = _read(path)
     collections = {name: variables[name]['encoder'] for name in ('params', 'batch_stats')}
