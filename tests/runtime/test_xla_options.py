@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -32,6 +33,16 @@ def test_convolutions_take_all_cores_unless_the_user_says_otherwise(
     xla_options.use_all_cores()
     xla_options.use_all_cores()
     assert os.environ.get('XLA_FLAGS') == after
+
+
+def test_importing_the_package_sets_it_for_the_versions_that_need_it():
+    program = "import n2n_jax, os; print(os.environ.get('XLA_FLAGS', ''))"
+    environment = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'}
+    done = subprocess.run(
+        [sys.executable, '-c', program], env=environment, capture_output=True, text=True
+    )
+    needed = metadata.version('jaxlib').startswith(('0.10.', '0.11.'))
+    assert done.stdout == (f'{FLAG}=-individual_convolution\n' if needed else '\n'), done.stderr
 
 
 def test_xla_accepts_the_option():
