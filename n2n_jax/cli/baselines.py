@@ -84,8 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
     console.keep_compiled_code()
     rows: list[result_rows.Row] = []
     layout = make_layout(config.data.batch_size)
-    for of_one in baseline_scores.score(chosen, config, layout):
-        rows += of_one
+    for report in baseline_scores.score(chosen, config, layout):
+        rows += report.rows
         if arguments.output:  # after each, as some take hours
             write_text(arguments.output, json_files.dumps(rows, indent=1))
     print(results_table.markdown(rows))

@@ -1,11 +1,11 @@
-"""`n2n bench`: benchmarks of speed and of the PSNR estimates."""
+"""`n2n bench`: the tables of papers, and benchmarks of speed and of the PSNR estimates."""
 
 import argparse
 import logging
 import os
 from typing import Any
 
-from n2n_jax.cli import options
+from n2n_jax.cli import bench_tables, options
 from n2n_jax.runtime import console
 from n2n_jax.runtime.errors import UserError
 
@@ -14,8 +14,9 @@ _log = logging.getLogger(__name__)
 
 def add_parser(commands: Any) -> None:
     """Adds the command."""
-    bench = commands.add_parser('bench', help='benchmark speed, or the estimated PSNR')
+    bench = commands.add_parser('bench', help='reproduce tables of papers; benchmark speed')
     benches = bench.add_subparsers(required=True, metavar='BENCHMARK')
+    bench_tables.add_parsers(benches)
     speed = benches.add_parser(
         'speed', help='speed compared with PyTorch (needs the extra n2n_jax[bench])'
     )

@@ -15,16 +15,16 @@ from n2n_jax.corruptions import Corruptor
 from n2n_jax.evaluate.baselines import Baseline, Restore
 from n2n_jax.evaluate.baselines.known_noise import KnownNoise
 from n2n_jax.evaluate.baselines.noisy_pairs import drawer
+from n2n_jax.evaluate.report import Report
 from n2n_jax.evaluate.with_clean import Evaluator, RestoreBatch
 from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.parallel import Layout
-from n2n_jax.runtime.result_rows import Row
 
 _log = logging.getLogger(__name__)
 
 
-def score(baselines: Mapping[str, Baseline], config: Config, layout: Layout) -> Iterator[list[Row]]:
-    """Yields the rows of each baseline: one per set and noise, in the form of results.json.
+def score(baselines: Mapping[str, Baseline], config: Config, layout: Layout) -> Iterator[Report]:
+    """Yields the report of each baseline, without pictures; its rows have the form of results.json.
 
     They have the protocol and the id of a network's rows, as the images, the noise and the metrics
     are the same; 'method' names the baseline and 'tuning' says where its parameters come from.
@@ -44,7 +44,8 @@ def score(baselines: Mapping[str, Baseline], config: Config, layout: Layout) -> 
         tunings: dict[str, str] = {}
         restore = _restore_batch(baseline, config.model.channels, tunings)
         report = evaluator.score(restore, 0, draw_pictures=False)
-        yield [{**row, 'method': text, 'tuning': tunings[row['noise']]} for row in report.rows]
+        rows = [{**row, 'method': text, 'tuning': tunings[row['noise']]} for row in report.rows]
+        yield dataclasses.replace(report, rows=rows)
 
 
 def _restore_batch(baseline: Baseline, channels: int, tunings: dict[str, str]) -> RestoreBatch:

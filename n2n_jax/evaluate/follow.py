@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from n2n_jax.evaluate.report import origin, record
+from n2n_jax.evaluate.report import Report, origin, record
 from n2n_jax.evaluate.with_clean import Evaluator
 from n2n_jax.models import weights
 from n2n_jax.runtime import path_list, user_code
@@ -24,8 +24,12 @@ _POLL_SECONDS = 2.0
 _GRACE_SECONDS = 60.0  # a scheduler may restart the run, which then resumes
 
 
-def evaluate_checkpoint(config: Config, path: Path) -> None:
-    """Scores the last checkpoint of a workdir with the evaluation settings of `config`."""
+def evaluate_checkpoint(config: Config, path: Path) -> Report:
+    """Scores the last checkpoint of a workdir with the evaluation settings of `config`.
+
+    Returns:
+      The report, which is also written to the workdir.
+    """
     workdir = Workdir(path)
     layout = make_layout(batch_size=jax.device_count())
     with open_for_reading(path) as checkpoints:
@@ -34,7 +38,9 @@ def evaluate_checkpoint(config: Config, path: Path) -> None:
         check_has_clean_images(config, path)
         evaluator = Evaluator(config, layout)
         variables = weights.shipped_variables(checkpoints, step, layout.replicated)
-    record(evaluator(variables, step), step, workdir, origin(config, variables))
+    report = evaluator(variables, step)
+    record(report, step, workdir, origin(config, variables))
+    return report
 
 
 def follow(config: Config, path: Path, *, grace_seconds: float = _GRACE_SECONDS) -> bool:

@@ -6,12 +6,18 @@ from n2n_jax.runtime.config import EvalConfig, ModelConfig
 METRICS = ('psnr', 'psnr_float', 'ssim')  # which the text describes
 
 
-def in_words(config: EvalConfig, model: ModelConfig, corruptor: Corruptor) -> str:
+def in_words(config: EvalConfig, model: ModelConfig, corruptor: Corruptor, *, replicas: int) -> str:
     """Describes the protocol of scores under one noise.
 
     The text identifies results in results.json: changing it makes older scores incomparable. So it
     is the same whatever `eval.metrics` lists, and an evaluation by more metrics replaces one by
     fewer.
+
+    Args:
+      config: the settings of the evaluation.
+      model: the network.
+      corruptor: the noise.
+      replicas: number of noisy versions of each image.
     """
     precision = '' if model.precision == 'default' else f'; {model.precision} precision'
     shown = f'; shown the planes {model.planes}' if model.planes else ''
@@ -19,7 +25,7 @@ def in_words(config: EvalConfig, model: ModelConfig, corruptor: Corruptor) -> st
     return (
         f'{"RGB" if model.channels == 3 else "gray"} whole images, all values, peak 1; noise '
         f'{_clipping_text(corruptor)}, drawn from evaluation seed {config.seed} and the pixels of '
-        f'each image, {config.replicas} noisy version(s) of each; psnr, ssim: output clamped and '
+        f'each image, {replicas} noisy version(s) of each; psnr, ssim: output clamped and '
         'rounded to 8 bits; psnr_float: clamped only; psnr_input, ssim_input: the noisy image as '
         'it is; mean of per-image values; ci95: bootstrap over images'
         f'{precision}{shown}'

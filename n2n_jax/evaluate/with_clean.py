@@ -60,6 +60,7 @@ class _CleanImages:
     Args:
       name: name of the set in `eval.sets`.
       source: reads the images.
+      replicas: number of noisy versions of each image.
       model: of the network that sees them: its channels and its planes.
       most: use only the first `most` images; 0: all.
       demanding: the metric that needs the largest images.
@@ -69,9 +70,17 @@ class _CleanImages:
     """
 
     def __init__(
-        self, name: str, source: ImageSource, *, model: ModelConfig, most: int, demanding: Metric
+        self,
+        name: str,
+        source: ImageSource,
+        replicas: int,
+        *,
+        model: ModelConfig,
+        most: int,
+        demanding: Metric,
     ):
-        self.name, self._source, self._channels = name, source, model.channels
+        self.name, self._source, self.replicas = name, source, replicas
+        self._channels = model.channels
         self._wanted = planes.given(model)
         guided.check_planes(source, self._wanted, f'the evaluation set {name}')
         num_images = min(len(source.names), most or len(source.names))
@@ -138,11 +147,12 @@ class Evaluator:
             _CleanImages(
                 name,
                 source,
+                replicas or config.eval.replicas,
                 model=config.model,
                 most=config.eval.max_images,
                 demanding=demanding,
             )
-            for name, source in sources.items()
+            for name, (source, replicas) in sources.items()
         ]
         self._model = models.build(config.model)
         shared = config.eval.batch_size % layout.num_devices == 0
@@ -209,14 +219,19 @@ class Evaluator:
         )
 
     def _row_id(self, images: _CleanImages, corruptor: Corruptor) -> str:
-        protocol = protocol_text.in_words(self._config, self._model_config, corruptor)
+        protocol = self._protocol(images, corruptor)
         return result_rows.row_id(images.name, corruptor.spec, protocol, images.hashes())
+
+    def _protocol(self, images: _CleanImages, corruptor: Corruptor) -> str:
+        return protocol_text.in_words(
+            self._config, self._model_config, corruptor, replicas=images.replicas
+        )
 
     def _score_set(
         self, restore: RestoreBatch, images: _CleanImages, corruptor: Corruptor
     ) -> tuple[list[Item], dict[Item, Scores]]:
         """Scores all noisy images of a set; returns them in order, and the scores of each."""
-        items = [Item(i, r) for i in range(len(images.names)) for r in range(self._config.replicas)]
+        items = [Item(i, r) for i in range(len(images.names)) for r in range(images.replicas)]
         scores: dict[Item, Scores] = {}
         scorer = _scorer(self._layout.replicated)
         with ProgressLine(f'evaluating {images.name}', len(items)) as progress:
@@ -241,7 +256,6 @@ class Evaluator:
         psnr_I = np.array([scores[item][metrics.PSNR.name]['out'] for item in items])
         per_image = psnr_I.reshape(len(images.names), -1).mean(axis=1)
         hashes = sorted(images.hashes())
-        protocol = protocol_text.in_words(self._config, self._model_config, corruptor)
         return {
             'set': images.name,
             'noise': corruptor.spec,
@@ -249,8 +263,8 @@ class Evaluator:
             **({'metric_weights': self._metric_weights} if self._metric_weights else {}),
             'ci95': list(metrics.bootstrap_interval(per_image)),
             'n': len(images.names),
-            'replicas': self._config.replicas,
-            'protocol': protocol,
+            'replicas': images.replicas,
+            'protocol': self._protocol(images, corruptor),
             'seed': self._config.seed,
             **({'realizations': self._realizations} if self._realizations else {}),
             'images_sha256': hashlib.sha256(''.join(hashes).encode()).hexdigest(),

@@ -270,7 +270,11 @@ class TrainConfig:
 class EvalConfig:
     """The evaluation; its protocol is printed with every number."""
 
-    sets: str = field('photos', 'clean images, as data.train, where NAME=SOURCE gives a set a name')
+    sets: str = field(
+        'photos',
+        'clean images, as data.train, where NAME=SOURCE gives a set a name, and NAME*10=SOURCE ten '
+        'noisy versions of each image instead of eval.replicas',
+    )
     noise: str = field('gaussian:25', 'noise, as comma-separated spec strings')
     metrics: str = field(
         'psnr,psnr_float,ssim,mse',
@@ -372,6 +376,19 @@ def flatten(config: Config) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """Returns a config with other values, by full key: {'data.crop': 32}.
+
+    Raises:
+      UserError: unknown key, wrong type or invalid value.
+    """
+    content = dataclasses.asdict(config)
+    for key, value in values.items():
+        section, _, name = key.rpartition('.')
+        (content[section] if section else content)[name] = value
+    return from_config_dict(content)
 
 
 def fields() -> Iterator[tuple[str, config_field.Field]]:

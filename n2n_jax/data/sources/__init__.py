@@ -12,6 +12,7 @@ To add a source, write a module and add it to `REGISTRY`.
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from n2n_jax.data.sources import dead_leaves, folder, guided, photos, tfds_source
 from n2n_jax.data.sources.source import ArraySource, Concatenated, ImageSource
@@ -69,7 +70,19 @@ REGISTRY: Registry[Callable[[str, bool], ImageSource]] = Registry(
 )
 
 # Names contain no colon, so an equals sign after a colon is part of a path.
-_NAMED = re.compile(r'(?:([\w.-]+)=)?(.*)', re.DOTALL)
+_NAMED = re.compile(r'(?:([\w.-]+)(?:\*(\d+))?=)?(.*)', re.DOTALL)
+
+
+class NamedSet(NamedTuple):
+    """A set of clean images to evaluate on.
+
+    Attributes:
+      source: its images.
+      replicas: number of noisy versions of each image; 0 if the spec leaves that open.
+    """
+
+    source: ImageSource
+    replicas: int
 
 
 def open_source(spec: str, *, skip_bad: bool = False) -> ImageSource:
@@ -82,40 +95,54 @@ def open_source(spec: str, *, skip_bad: bool = False) -> ImageSource:
     Raises:
       UserError: a source is unknown or cannot be opened.
     """
-    sources = [_open_one(part.strip(), skip_bad) for part in _parted(spec)]
+    sources = [_open_one(part, skip_bad) for part in parted(spec)]
     return sources[0] if len(sources) == 1 else Concatenated(sources)
 
 
-def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, ImageSource]:
+def open_named_sets(spec: str, *, skip_bad: bool = False) -> dict[str, NamedSet]:
     """Opens the sources of a spec string by name.
 
     Args:
-      spec: sources separated by commas. NAME=SOURCE names one; the default is the name of the
-        folder or data set, or the kind of the source.
+      spec: sources separated by commas. NAME=SOURCE names one, NAME*N=SOURCE asks for N noisy
+        versions of each image, too; the default is the name of the folder or data set, or the kind
+        of the source.
       skip_bad: skip files that cannot be decoded, with a warning, instead of raising an error.
 
     Raises:
       UserError: a source is unknown or cannot be opened, or a name is used twice.
     """
-    sets: dict[str, ImageSource] = {}
-    for part in _parted(spec):
-        match = _NAMED.fullmatch(part.strip())
+    sets: dict[str, NamedSet] = {}
+    for part in parted(spec):
+        match = _NAMED.fullmatch(part)
         assert match is not None  # it matches any text
-        name, source = match.groups()
-        if name is None:
-            kind, _, argument = source.partition(':')
-            folder = guided.folders(argument)[0] if kind == 'guided' else argument
-            name = argument.split('/')[0] if kind == 'tfds' else Path(folder).name or kind
+        _, replicas, source = match.groups()
+        if replicas is not None and int(replicas) < 1:
+            raise UserError(f"'{part}' asks for {replicas} noisy versions: write at least 1.")
+        name = name_of(part)
         if name in sets:
             raise UserError(f"Two image sets are called '{name}': name them with NAME=SOURCE.")
-        sets[name] = _open_one(source, skip_bad)
+        sets[name] = NamedSet(_open_one(source, skip_bad), int(replicas or 0))
     return sets
 
 
-def _parted(spec: str) -> list[str]:
+def name_of(part: str) -> str:
+    """Returns the name of the set that one part of a spec string describes."""
+    match = _NAMED.fullmatch(part)
+    assert match is not None  # it matches any text
+    name, _, source = match.groups()
+    if name is not None:
+        return str(name)
+    kind, _, argument = source.partition(':')
+    folder = guided.folders(argument)[0] if kind == 'guided' else argument
+    return argument.split('/')[0] if kind == 'tfds' else Path(folder).name or kind
+
+
+def parted(spec: str) -> list[str]:
+    """Splits a spec string into its sources."""
     # A comma separates sources only if another source follows it: paths may contain commas.
     names = '|'.join(map(re.escape, REGISTRY))
-    return re.split(rf',(?=\s*(?:[\w.-]+=)?(?:{names})(?:[:,\s]|$))', spec)
+    parts = re.split(rf',(?=\s*(?:[\w.-]+(?:\*\d+)?=)?(?:{names})(?:[:,\s]|$))', spec)
+    return [part.strip() for part in parts]
 
 
 def _open_one(spec: str, skip_bad: bool) -> ImageSource:

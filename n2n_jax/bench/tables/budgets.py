@@ -1,0 +1,89 @@
+"""How long the runs of the tables are trained, and what they are trained and scored on.
+
+quick   a check that a table works: built-in images, no download, minutes
+cpu     enough for a trend on two CPU cores: BSDS500, scored on the papers' test sets
+full    the recipe of the source, for a GPU
+"""
+
+from typing import Any
+
+from n2n_jax.bench.tables import places
+from n2n_jax.bench.tables.table import Budget
+
+TEST_SETS = ','.join(
+    f'{name}={spec}'
+    for name, spec in (
+        ('kodak24', places.KODAK24),
+        ('bsds300', places.BSDS300_TEST),
+        ('set14', places.SET14),
+    )
+)
+# As the field scores: every image several times, with noise of its own.
+_REPLICATED = ','.join(
+    f'{name}={spec}'
+    for name, spec in (
+        ('kodak24*10', places.KODAK24),
+        ('bsds300*3', places.BSDS300_TEST),
+        ('set14*20', places.SET14),
+    )
+)
+
+
+def quick(steps: int, time: str, **changes: Any) -> Budget:
+    """Returns a budget of a few minutes on built-in images.
+
+    Args:
+      steps: of each run.
+      time: what the table takes, in words.
+      **changes: further values, with __ in place of the dot: optim__learning_rate=0.002.
+    """
+    values = {
+        'data.train': 'dead_leaves:100',
+        'eval.sets': 'photos',
+        'eval.max_images': 3,
+        'train.steps': steps,
+        **_dotted(changes),
+    }
+    words = f'built-in images, {steps} steps of 4 crops of 64x64, scored on 3 photographs'
+    return Budget(values, 1, f'{words}; {time}')
+
+
+def cpu(steps: int, seeds: int, time: str, **changes: Any) -> Budget:
+    """Returns a budget for two CPU cores; the arguments are those of `quick`."""
+    values = {
+        'data.train': places.BSDS500,
+        'eval.sets': TEST_SETS,
+        'train.steps': steps,
+        **_dotted(changes),
+    }
+    crop, batch = values.get('data.crop', 64), values.get('data.batch_size', 4)
+    words = f'BSDS500 train+test, {steps} steps of {batch} crops of {crop}x{crop}'
+    return Budget(values, seeds, f'{words}; {time}')
+
+
+def full(time: str, **changes: Any) -> Budget:
+    """Returns the recipe of the Noise2Noise paper and its code, on BSDS500; see `quick`."""
+    values = {
+        'model.residual': False,
+        'data.train': places.BSDS500,
+        'data.crop': 256,
+        'data.augment': False,
+        'optim.learning_rate': 3e-4,
+        'optim.warmup_steps': 0,
+        'optim.schedule': 'ramp_down:0.5',
+        'optim.ema_decay': 0.0,
+        'train.steps': 500_000,
+        'train.log_every': 500,
+        'train.checkpoint_every': 10_000,
+        'eval.sets': _REPLICATED,
+        **_dotted(changes),
+    }
+    words = (
+        f'BSDS500 train+test, {values["train.steps"]:,} steps of 4 crops of 256x256, the official '
+        'recipe'
+    )
+    return Budget(values, 3, f'{words}; {time}')
+
+
+def _dotted(changes: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace('__', '.'): value for key, value in changes.items()}

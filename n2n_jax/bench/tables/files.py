@@ -1,0 +1,44 @@
+"""The files of a table: its JSON with all records, its page and its plot."""
+
+import importlib.util
+from pathlib import Path
+
+from n2n_jax.bench.tables import page, plot, records
+from n2n_jax.bench.tables.results import results
+from n2n_jax.bench.tables.runner import Outcome, table_file
+from n2n_jax.bench.tables.table import Table
+from n2n_jax.runtime import json_files
+from n2n_jax.runtime.atomic_files import renamed_when_complete, write_text
+
+
+def write(table: Table, budget: str, outcome: Outcome, folder: Path) -> list[Path]:
+    """Writes a table, also an incomplete one; there is no plot without matplotlib or results.
+
+    Args:
+      table: the table.
+      budget: name of the budget.
+      outcome: how far it has come.
+      folder: where to write.
+
+    Returns:
+      The files.
+    """
+    found = results(table, outcome.cells, outcome.records)
+    file = table_file(folder, table, budget)
+    used = {cell.key: outcome.records.get(cell.key) for cell in outcome.cells}
+    content = {
+        'table': table.name,
+        'budget': budget,
+        'complete': outcome.complete,
+        'cells': [records.as_json(record) for record in used.values() if record is not None],
+    }
+    write_text(file, json_files.dumps(content, indent=None) + '\n')
+    written = [file]
+    drawn = file.with_suffix('.png')
+    if any(result.psnr for result in found) and importlib.util.find_spec('matplotlib'):
+        with renamed_when_complete(drawn) as stream:
+            plot.save(table, found, stream, note=f'budget {budget}: {table.budget(budget).time}')
+        written.append(drawn)
+    text = page.markdown(table, budget, outcome, found, plot=drawn if drawn in written else None)
+    write_text(file.with_suffix('.md'), text)
+    return [*written, file.with_suffix('.md')]
