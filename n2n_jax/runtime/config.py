@@ -109,6 +109,7 @@ class DataConfig:
         'sources of clean images, comma-separated: dead_leaves[:NUMBER], photos, folder:PATH, '
         'tfds:NAME/SPLIT, or with planes guided:PATH,NAME=PATH',
     )
+    max_images: int = field(0, 'train on only the first images, this many; 0: on all', at_least(0))
     crop: int = field(64, 'side of the square crops, in pixels', at_least(1))
     batch_size: int = field(4, 'crops per step, over all devices', at_least(1))
     augment: bool = field(True, 'flip crops and turn them by 90 degrees at random')

@@ -33,6 +33,7 @@ _NOT_HASHED = (
     ('optim.pyramid', 0.0),
     ('optim.skip_above', 0.0),
     ('data.mix', 0.0),
+    ('data.max_images', 0),
 )
 
 

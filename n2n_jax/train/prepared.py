@@ -21,7 +21,7 @@ from n2n_jax.data.feeds.capture_feed import CaptureFeed
 from n2n_jax.data.feeds.fixed_noise import realization_feed
 from n2n_jax.data.sources import open_source
 from n2n_jax.data.sources.guided import stacked
-from n2n_jax.data.sources.source import at_least
+from n2n_jax.data.sources.source import Subset, at_least
 from n2n_jax.evaluate import evaluated_regions
 from n2n_jax.evaluate.held_out_captures import CaptureEvaluator
 from n2n_jax.evaluate.held_out_single_images import SingleImageEvaluator, center_crops
@@ -208,6 +208,8 @@ def _image_feed(config: Config, layout: Layout) -> Feed:
     source = open_source(config.data.train, skip_bad=skip_bad)
     source = stacked(source, config.model, f'data.train={config.data.train}')
     source = at_least(source, config.data.crop, skip=skip_bad)
+    if 0 < config.data.max_images < len(source.names):
+        source = Subset(source, list(range(config.data.max_images)))
     if config.noise.realizations:
         return realization_feed(source, config, layout)
     channels = config.model.channels + planes.num_given(config.model)

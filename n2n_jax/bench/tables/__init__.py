@@ -3,11 +3,35 @@
 To add a table, write a `Table` in a module of `papers` and add it to `REGISTRY`.
 """
 
-from n2n_jax.bench.tables.papers import noise2noise
+from n2n_jax.bench.tables.papers import (
+    epfl_dai_liu,
+    epfl_weber,
+    gaussian_networks,
+    keras_reproduction,
+    noise2noise,
+    perceptual,
+    resnet_proposal,
+)
 from n2n_jax.bench.tables.table import Table
 from n2n_jax.runtime.errors import UserError, did_you_mean
 
-REGISTRY: dict[str, Table] = {table.name: table for table in (noise2noise.NOISE2NOISE,)}
+REGISTRY: dict[str, Table] = {
+    table.name: table
+    for table in (
+        noise2noise.NOISE2NOISE,
+        noise2noise.TEXT,
+        noise2noise.IMPULSE,
+        noise2noise.BROWN,
+        noise2noise.CAPTURES,
+        noise2noise.CLAMPED,
+        resnet_proposal.RESNET50,
+        epfl_weber.RESUNET,
+        epfl_dai_liu.OPTIMIZERS,
+        perceptual.PERCEPTUAL,
+        keras_reproduction.KERAS,
+        gaussian_networks.NETWORKS,
+    )
+}
 
 
 def find(name: str) -> Table:

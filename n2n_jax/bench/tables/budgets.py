@@ -18,6 +18,8 @@ TEST_SETS = ','.join(
         ('set14', places.SET14),
     )
 )
+KODAK_ONLY = f'kodak24={places.KODAK24}'
+BSDS300_ONLY = f'bsds300={places.BSDS300_TEST}'
 # As the field scores: every image several times, with noise of its own.
 _REPLICATED = ','.join(
     f'{name}={spec}'
@@ -41,11 +43,12 @@ def quick(steps: int, time: str, **changes: Any) -> Budget:
         'data.train': 'dead_leaves:100',
         'eval.sets': 'photos',
         'eval.max_images': 3,
+        'optim.warmup_steps': min(50, steps // 5),
         'train.steps': steps,
         **_dotted(changes),
     }
     words = f'built-in images, {steps} steps of 4 crops of 64x64, scored on 3 photographs'
-    return Budget(values, 1, f'{words}; {time}')
+    return Budget(values, 1, f'{words}; {time}', searches=False)
 
 
 def cpu(steps: int, seeds: int, time: str, **changes: Any) -> Budget:

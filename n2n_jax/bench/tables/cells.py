@@ -82,28 +82,30 @@ def cells(table: Table, budget: str, seeds: int, choose_rate: ChooseRate) -> Ite
     arms = list(table.arms_of(budget))
     numbers = itertools.count()
     for arm in arms:
-        for rate in arm.rates:
+        for rate in arm.rates if table.budgets[budget].searches else ():
             yield _cell(table, budget, arm, 0, next(numbers), rate, searching=True)
     for seed in range(seeds):
         for arm in arms:
             if seed >= (1 if arm.method else arm.most_seeds or seeds):
                 continue
             number = next(numbers)
-            searcher = _searcher(table, arm)
+            searcher = _searcher(table, budget, arm)
             chosen = None if searcher is None else choose_rate(searcher)
             if searcher is None or chosen is not None:
                 yield _cell(table, budget, arm, seed, number, chosen)
 
 
-def _searcher(table: Table, arm: Arm) -> Arm | None:
+def _searcher(table: Table, budget: str, arm: Arm) -> Arm | None:
     """Returns the arm whose search finds the rate of this one; None if there is no search."""
-    arm = table.arm(arm.rate_of, arm.group) if arm.rate_of else arm
+    if not table.budgets[budget].searches:
+        return None
+    arm = table.arm(arm.rate_of) if arm.rate_of else arm
     return arm if arm.rates else None
 
 
 def waiting(table: Table, budget: str, choose_rate: ChooseRate) -> list[Arm]:
     """Returns the arms that `cells` leaves out, as their learning rate is not known yet."""
-    searchers = [(arm, _searcher(table, arm)) for arm in table.arms_of(budget)]
+    searchers = [(arm, _searcher(table, budget, arm)) for arm in table.arms_of(budget)]
     return [arm for arm, other in searchers if other is not None and choose_rate(other) is None]
 
 

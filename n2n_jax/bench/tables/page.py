@@ -13,6 +13,8 @@ from n2n_jax.bench.tables.table import Table
 from n2n_jax.evaluate.metrics import PSNR, in_tables
 from n2n_jax.runtime.progress import duration
 
+_NOT_SEARCHED = 'one for all arms; with this budget they are not searched, so not matched.'
+
 
 def markdown(
     table: Table, budget: str, outcome: Outcome, found: Sequence[Result], *, plot: Path | None
@@ -37,7 +39,7 @@ def markdown(
         _all_numbers(found),
         _runs(outcome),
         '## How to read it',
-        '\n'.join(f'* {line}' for line in _notes(table, outcome, found)),
+        '\n'.join(f'* {line}' for line in _notes(table, budget, outcome, found)),
     ]
     return '\n\n'.join(filter(None, parts)) + '\n'
 
@@ -210,8 +212,9 @@ def _runs(outcome: Outcome) -> str:
     return '\n'.join(lines)
 
 
-def _notes(table: Table, outcome: Outcome, found: Sequence[Result]) -> Iterable[str]:
-    yield f'Learning rates: {table.rates}'
+def _notes(table: Table, budget: str, outcome: Outcome, found: Sequence[Result]) -> Iterable[str]:
+    searched = table.budget(budget).searches or not any(arm.rates for arm in table.arms)
+    yield f'Learning rates: {table.rates if searched else _NOT_SEARCHED}'
     if table.published_with:
         yield f'Published numbers: {table.published_with}'
     yield (

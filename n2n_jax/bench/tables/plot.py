@@ -1,10 +1,17 @@
-"""A table as a plot: each arm with its interval, one panel per set."""
+"""A table as a plot, one column of panels per set.
+
+Arms are rows of dots with their differences to the control below; lines over the values of the
+groups, where those are numbers; or curves over the steps.
+"""
 
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from n2n_jax.bench.tables.results import Result
+from n2n_jax.bench.tables.statistics import Estimate
 from n2n_jax.bench.tables.table import Table
+
+_LINE = 0.26  # inches per row of dots
 
 
 def save(table: Table, found: Sequence[Result], stream: BinaryIO, *, note: str) -> None:
@@ -22,17 +29,25 @@ def save(table: Table, found: Sequence[Result], stream: BinaryIO, *, note: str) 
     from matplotlib import pyplot
 
     shown = [result for result in found if result.psnr is not None]
+    compared = [result for result in shown if result.difference is not None]
     sets = list(dict.fromkeys(result.image_set for result in shown))
-    height = 4.0 if table.axis else 1.2 + 0.28 * len({_title(result, shown) for result in shown})
+    parts = [(_curves if table.curves else _lines, shown)] if table.curves or table.axis else []
+    if not parts:
+        parts = [(_dots, shown), (_differences, compared)][: 1 + bool(compared)]
+    heights = [
+        3.6 if draw in (_curves, _lines) else 0.7 + _LINE * len({_title(r, shown) for r in results})
+        for draw, results in parts
+    ]
     figure, panels = pyplot.subplots(
-        1, len(sets), figsize=(2.5 + 3.6 * len(sets), height), layout='constrained', squeeze=False,
-        sharey=True,
+        len(parts), len(sets), figsize=(3 + 3.4 * len(sets), 0.8 + sum(heights)), squeeze=False,
+        layout='constrained', sharey='row', height_ratios=heights,
     )  # fmt: skip
-    draw = _lines if table.axis else _dots
+    for row, (draw, results) in zip(panels, parts, strict=True):
+        for axes, image_set in zip(row, sets, strict=True):
+            draw(axes, [r for r in results if r.image_set == image_set], table)
+            axes.grid(alpha=0.3)
     for axes, image_set in zip(panels[0], sets, strict=True):
-        draw(axes, [result for result in shown if result.image_set == image_set], table)
         axes.set_title(image_set)
-        axes.grid(alpha=0.3)
     figure.suptitle(table.title)
     figure.supxlabel(note, fontsize='small')
     figure.savefig(stream, format='png', dpi=110)
@@ -45,30 +60,60 @@ def _title(result: Result, shown: Sequence[Result]) -> str:
 
 
 def _dots(axes: Any, shown: Sequence[Result], table: Table) -> None:
-    """One row per arm: the mean with its interval, and a ring for the published number."""
-    titles = [_title(result, shown) for result in shown]
-    rows = range(len(shown) - 1, -1, -1)
-    for row, result in zip(rows, shown, strict=True):
-        assert result.psnr is not None
-        low, high = result.psnr.over_both
-        color = 'tab:gray' if result.arm.method else 'tab:blue'
-        axes.plot([low, high], [row, row], color=color, linewidth=2)
-        axes.plot(result.psnr.mean, row, 'o', color=color, markersize=5)
+    """Means with intervals, and a ring for each published number."""
+    _draw_rows(axes, shown, [result.psnr for result in shown])
+    for row, result in zip(_rows(shown), shown, strict=True):
         if result.published is not None:
             axes.plot(result.published, row, 'o', mfc='none', mec='black', markersize=7)
-    axes.set_yticks(rows, titles)
-    axes.set_xlabel('PSNR, dB')
+    published = any(result.published is not None for result in shown)
+    axes.set_xlabel('PSNR, dB' + (' (ring: published)' if published else ''))
+
+
+def _differences(axes: Any, shown: Sequence[Result], table: Table) -> None:
+    axes.axvline(0, color='black', linewidth=1)
+    _draw_rows(axes, shown, [result.difference for result in shown])
+    axes.set_xlabel('difference to the control, dB')
+
+
+def _rows(shown: Sequence[Result]) -> range:
+    return range(len(shown) - 1, -1, -1)
+
+
+def _draw_rows(axes: Any, shown: Sequence[Result], estimates: Sequence[Estimate | None]) -> None:
+    for row, result, estimate in zip(_rows(shown), shown, estimates, strict=True):
+        assert estimate is not None
+        color = 'tab:gray' if result.arm.method else 'tab:blue'
+        axes.plot(estimate.over_both, [row, row], color=color, linewidth=2)
+        axes.plot(estimate.mean, row, 'o', color=color, markersize=5)
+    axes.set_yticks(_rows(shown), [_title(result, shown) for result in shown])
 
 
 def _lines(axes: Any, shown: Sequence[Result], table: Table) -> None:
     """PSNR over the values of the groups, one line per arm."""
     for name in dict.fromkeys(result.arm.name for result in shown):
         results = [result for result in shown if result.arm.name == name]
-        values = [float(result.arm.group) for result in results]
         estimates = [result.psnr for result in results if result.psnr is not None]
+        values = [float(result.arm.group) for result in results]
         (line,) = axes.plot(values, [e.mean for e in estimates], 'o-', markersize=4, label=name)
         low, high = zip(*(e.over_both for e in estimates), strict=True)
         axes.fill_between(values, low, high, color=line.get_color(), alpha=0.15)
     axes.set_xlabel(table.axis)
+    axes.set_ylabel('PSNR, dB')
+    axes.legend(fontsize='small')
+
+
+def _curves(axes: Any, shown: Sequence[Result], table: Table) -> None:
+    """PSNR over steps: a color for each group, a style for each arm."""
+    groups = list(dict.fromkeys(result.arm.group for result in shown))
+    names = list(dict.fromkeys(result.arm.name for result in shown))
+    for result in shown:
+        color = f'C{groups.index(result.arm.group)}'
+        style = ('-', '--', ':', '-.')[names.index(result.arm.name) % 4]
+        steps = list(result.curve)
+        axes.plot(
+            steps, [result.curve[step] for step in steps], style, color=color,
+            label=result.arm.title,
+        )  # fmt: skip
+    axes.set_xlabel('steps')
     axes.set_ylabel('PSNR, dB')
     axes.legend(fontsize='small')

@@ -34,6 +34,7 @@ class Result:
       p: of that difference, adjusted for all differences of the table; NaN without one.
       published: what the source reports; None if it does not.
       diverged: number of runs that diverged, which the numbers leave out.
+      curve: PSNR by step, averaged over seeds; only its end for runs that are scored once.
       row: the row of the first seed, for the protocol.
       best: name of the image of highest PSNR.
       worst: name of the image of lowest PSNR.
@@ -50,6 +51,7 @@ class Result:
     p: float
     published: float | None
     diverged: int
+    curve: Mapping[int, float]
     row: Mapping[str, Any]
     best: str
     worst: str
@@ -144,7 +146,7 @@ def _result(one: _Scores, spread: Spread, difference: Estimate | None, p: float)
     if not one.found:
         return Result(
             one.arm, image_set, noise, None, float('nan'), float('nan'), {}, None, p, published,
-            one.diverged, {}, '', '',
+            one.diverged, {}, {}, '', '',
         )  # fmt: skip
     psnr_SI, first = one.psnr_SI, one.found[0]
     per_image_I, means_S = psnr_SI.mean(axis=0), psnr_SI.mean(axis=1)
@@ -165,7 +167,14 @@ def _result(one: _Scores, spread: Spread, difference: Estimate | None, p: float)
         p,
         published,
         one.diverged,
+        _curve(one, float(psnr_SI.mean())),
         first.row,
         first.images[int(per_image_I.argmax())],
         first.images[int(per_image_I.argmin())],
     )
+
+
+def _curve(one: _Scores, last: float) -> dict[int, float]:
+    steps = sorted(set.intersection(*(set(score.curve) for score in one.found)))
+    curve = {step: float(np.mean([score.curve[step] for score in one.found])) for step in steps}
+    return {**curve, one.found[0].row['step']: last}

@@ -26,7 +26,7 @@ class Arm:
       control: arm of the group that differences are taken against; '' for none.
       rates: learning rates to choose from by the score of seed 0 on `cells.SEARCH_SET`; empty if
         the changes, or the default of the config, say the rate.
-      rate_of: arm of the group whose choice of a rate this one shares; '' for none.
+      rate_of: title of the arm whose choice of a rate this one shares; '' for none.
       published: PSNR that the source reports, by set or, in tables of several noises, by
         (set, noise).
       budgets: names of the budgets it is part of; empty for all.
@@ -59,11 +59,13 @@ class Budget:
       changes: to the config of every arm, which those of the arm come after.
       seeds: number of seeds, unless the user says otherwise.
       time: what it takes, in words.
+      searches: whether learning rates are searched; else all arms have that of the changes.
     """
 
     changes: Changes
     seeds: int
     time: str
+    searches: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Table:
         none.
       rates: how the learning rates were chosen; it says so if they are not matched.
       axis: what the groups are values of, if they are numbers; then they are plotted as lines.
+      curves: whether to plot PSNR over steps.
     """
 
     name: str
@@ -94,25 +97,28 @@ class Table:
     changes: Changes = dataclasses.field(default_factory=dict)
     published_with: str = ''
     axis: str = ''
+    curves: bool = False
 
     def __post_init__(self) -> None:
         titles = [arm.title for arm in self.arms]
         if len(set(titles)) < len(titles):
             raise ValueError(f'{self.name} has two arms of the same name')
         for arm in self.arms:
-            for other in filter(None, (arm.control, arm.rate_of)):
-                self.arm(other, arm.group)
+            if arm.control:
+                self.arm(f'{arm.group} / {arm.control}' if arm.group else arm.control)
+            if arm.rate_of:
+                self.arm(arm.rate_of)
 
-    def arm(self, name: str, group: str) -> Arm:
+    def arm(self, title: str) -> Arm:
         """Returns an arm.
 
         Raises:
           ValueError: there is no such arm.
         """
         for arm in self.arms:
-            if (arm.name, arm.group) == (name, group):
+            if arm.title == title:
                 return arm
-        raise ValueError(f'{self.name} has no arm {name} in {group}')
+        raise ValueError(f'the table {self.name} has no arm {title}')
 
     def arms_of(self, budget: str) -> Iterator[Arm]:
         """Yields the arms that are part of a budget."""

@@ -143,3 +143,172 @@ NOISE2NOISE = Table(
         '31.02 and 31.01 on BSD300.'
     ),
 )
+
+TEXT = Table(
+    name='text',
+    title='Overlaid text: which loss removes it (Noise2Noise, Figure 3)',
+    question=(
+        'Text over an image does not have mean zero, so L2 should fail where L1 succeeds. By how '
+        'much, and does L1 on noisy targets reach clean targets?'
+    ),
+    source=f'{_SOURCE}, Figure 3',
+    changes={'noise.input': 'text:0.25', 'eval.noise': 'text:0.25'},
+    arms=(
+        Arm(CLEAN, changes={'noise.target': 'clean', 'optim.loss': 'l2'}),
+        Arm('L1', changes={'optim.loss': 'l1'}, control=CLEAN),
+        Arm('L2', changes={'optim.loss': 'l2'}, control='L1'),
+    ),
+    budgets={
+        'quick': budgets.quick(600, 'about 8 minutes'),
+        'cpu': budgets.cpu(1500, 2, 'about 50 minutes'),
+        'full': budgets.full('a day per run on a GPU of 2018', noise__input='text:0-0.5'),
+    },
+    rates=_ONE_RATE,
+    published_with=(
+        'one image: 17.12 dB in, 26.89 with L2, 35.75 with L1, 35.82 with clean targets.'
+    ),
+)
+
+_PROBABILITIES = '0.1', '0.3', '0.5', '0.7', '0.9'
+
+IMPULSE = Table(
+    name='impulse',
+    title='Random-valued impulses: L2, L1 and annealed L0 (Noise2Noise, Figures 4 and 5)',
+    question=(
+        'When a share p of all pixels is replaced by random colors, which loss still finds the '
+        'image, and up to which p?'
+    ),
+    source=f'{_SOURCE}, Figures 4 and 5',
+    arms=tuple(
+        Arm(
+            name,
+            p,
+            {'noise.input': f'impulse:{p}', 'eval.noise': f'impulse:{p}', **changes},
+            control='' if name == CLEAN else CLEAN,
+        )
+        for p in _PROBABILITIES
+        for name, changes in (
+            (CLEAN, {'noise.target': 'clean', 'optim.loss': 'l2'}),
+            ('L2', {'optim.loss': 'l2'}),
+            ('L1', {'optim.loss': 'l1'}),
+            ('L0', {'optim.loss': 'l0'}),
+        )
+    ),
+    budgets={
+        'quick': budgets.quick(120, 'about 14 minutes'),
+        'cpu': budgets.cpu(1000, 2, 'about 3 hours', eval__sets=budgets.KODAK_ONLY),
+        'full': budgets.full('a day per run on a GPU of 2018'),
+    },
+    rates=_ONE_RATE,
+    published_with=(
+        'one image at p = 0.7: 8.89 dB in, 13.02 with L2, 16.36 with L1, 28.43 with L0, 28.86 with '
+        'clean targets; one network was trained for all p from 0 to 0.95. Here each p has its own.'
+    ),
+    axis='p, the share of pixels that are replaced',
+)
+
+_BANDWIDTHS = '0', '1', '2', '4'
+
+BROWN = Table(
+    name='brown',
+    title='Noise that neighbors share: convergence (Noise2Noise, section 3.1)',
+    question=(
+        'Noisy targets work if their noise is independent of that of the input, even if '
+        'neighboring pixels share it. What does that correlation cost?'
+    ),
+    source=f'{_SOURCE}, section 3.1',
+    arms=tuple(
+        Arm(
+            name,
+            f'bandwidth {bandwidth}',
+            {
+                'noise.input': f'brown:25,bandwidth={bandwidth}',
+                'eval.noise': f'brown:25,bandwidth={bandwidth}',
+                'noise.target': target,
+            },
+            control=control,
+        )
+        for bandwidth in _BANDWIDTHS
+        for name, target, control in ((CLEAN, 'clean', ''), (NOISY, 'same', CLEAN))
+    ),
+    budgets={
+        'quick': budgets.quick(200, 'about 9 minutes', eval__every=50),
+        'cpu': budgets.cpu(
+            1500, 2, 'about 2 hours', eval__every=250, eval__sets=budgets.KODAK_ONLY
+        ),
+        'full': budgets.full('a day per run on a GPU of 2018', eval__every=25_000),
+    },
+    rates=_ONE_RATE,
+    published_with='curves only: slower than white noise, and within 0.1 dB of it at the end.',
+    curves=True,
+)
+
+CAPTURES = Table(
+    name='captures',
+    title='A fixed budget of captures: clean targets or more pairs (Noise2Noise, section 3.1)',
+    question=(
+        'A clean image is the mean of many captures. If the number of captures is fixed, is it '
+        'better to average them to clean targets, to pair them, or to photograph more scenes?'
+    ),
+    source=f'{_SOURCE}, section 3.1',
+    changes={'noise.input': 'gaussian:25', 'eval.noise': 'gaussian:25'},
+    arms=(
+        Arm(
+            'case 1: 20 scenes, one capture and one clean image each',
+            changes={'data.max_images': 20, 'noise.target': 'clean', 'noise.realizations': 1},
+        ),
+        Arm(
+            'case 2: 20 scenes, all pairs of 20 captures each',
+            changes={'data.max_images': 20, 'noise.realizations': 20},
+            control='case 1: 20 scenes, one capture and one clean image each',
+        ),
+        Arm(
+            'case 3: 200 scenes, 2 captures each',
+            changes={'data.max_images': 200, 'noise.realizations': 2},
+            control='case 1: 20 scenes, one capture and one clean image each',
+        ),
+    ),
+    budgets={
+        'quick': budgets.quick(400, 'about 5 minutes', data__train='dead_leaves:200'),
+        'cpu': budgets.cpu(2000, 2, 'about 1 hour', eval__sets=budgets.KODAK_ONLY),
+        'full': budgets.full('a day per run on a GPU of 2018'),
+    },
+    rates=_ONE_RATE,
+    published_with=(
+        'curves only: each case gains "several .1s of dB" over the one before. There a clean image '
+        'costs 19 captures and the budget is 2,000; here it is 400.'
+    ),
+)
+
+_BIASED = {'noise.input': 'gaussian:50+clip', 'eval.noise': 'gaussian:50+clip'}
+
+CLAMPED = Table(
+    name='clamped',
+    title='Clamped targets: how a biased target makes L1 look better than L2',
+    question=(
+        'Noise that is clipped to [0, 1] no longer has the clean image as its mean. Recent reports '
+        'find L1 better than L2 for Gaussian noise: is that so with unclamped targets?'
+    ),
+    source=f'{_SOURCE}, section 2, and github.com/dyshang/noise2noise-revisited',
+    changes=_BIASED,
+    arms=tuple(
+        Arm(
+            loss.upper(),
+            group,
+            {'noise.target': target, 'optim.loss': loss},
+            control='L2' if loss == 'l1' else '',
+        )
+        for group, target in (
+            ('unclamped targets', 'gaussian:50'),
+            ('clamped targets', 'gaussian:50+clip'),
+        )
+        for loss in ('l2', 'l1')
+    ),
+    budgets={
+        'quick': budgets.quick(400, 'about 6 minutes'),
+        'cpu': budgets.cpu(1500, 3, 'about 90 minutes'),
+        'full': budgets.full('a day per run on a GPU of 2018'),
+    },
+    rates=_ONE_RATE,
+    published_with='L1 ahead of L2 by about 0.5 dB, with clamped targets and real pairs.',
+)

@@ -1,0 +1,61 @@
+"""A reproduction of Noise2Noise in Keras: four corruptions, trained on Kodak or on BSDS300."""
+
+from n2n_jax.bench.tables import budgets, places
+from n2n_jax.bench.tables.table import Arm, Table
+
+_SOURCE = 'the report on a reproduction of Noise2Noise in Keras'
+_NOISES = {
+    'gaussian': ('gaussian:0-50', 'gaussian:25'),
+    'poisson': ('poisson:5-50', 'poisson:30'),
+    'bernoulli': ('bernoulli:0.5', 'bernoulli:0.5'),
+    'text': ('text:0.25', 'text:0.25'),
+}
+# What the code that the report is built on does, as far as it can be read.
+_DEFECTS = {
+    'gaussian': ('targets clipped and rounded', {'noise.target': 'gaussian:0-50+quantize:8'}),
+    'poisson': (
+        'targets clipped and rounded',
+        {'noise.target': 'poisson:5-50+quantize:8'},
+    ),
+    'bernoulli': ('loss without mask', {'optim.loss': 'l2'}),
+    'text': ('L2', {'optim.loss': 'l2'}),
+}
+_RIGHT = 'on BSDS500'
+
+KERAS = Table(
+    name='keras',
+    title='Four corruptions, and four defects of existing code (reproduction in Keras)',
+    question=(
+        'Which of the defects that are found in existing Noise2Noise code explain outputs that are '
+        'too dark and letters that stay? And are 24 images enough to train on?'
+    ),
+    source=_SOURCE,
+    arms=tuple(
+        arm
+        for group, (training, scored) in _NOISES.items()
+        for noise in ({'noise.input': training, 'eval.noise': scored},)
+        for arm in (
+            Arm(_RIGHT, group, noise),
+            Arm(
+                f'on BSDS500, {_DEFECTS[group][0]}',
+                group,
+                {**noise, **_DEFECTS[group][1]},
+                control=_RIGHT,
+            ),
+            Arm(
+                'on Kodak, 24 images',
+                group,
+                {**noise, 'data.train': places.KODAK24},
+                control=_RIGHT,
+                budgets=('cpu', 'full'),
+            ),
+        )
+    ),
+    budgets={
+        'quick': budgets.quick(300, 'about 12 minutes'),
+        'cpu': budgets.cpu(1500, 2, 'about 2 hours', eval__sets=budgets.BSDS300_ONLY),
+        'full': budgets.full('a day per run on a GPU of 2018', eval__sets=budgets.BSDS300_ONLY),
+    },
+    rates='0.001 for all arms (0.0001 in the report).',
+    published_with='pictures only: Bernoulli and Poisson come out too dark, text stays legible.',
+)
