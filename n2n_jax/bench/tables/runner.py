@@ -19,7 +19,7 @@ from n2n_jax.bench.tables.records import Record
 from n2n_jax.bench.tables.table import Arm, Table
 from n2n_jax.evaluate import baseline_scores, baselines, follow
 from n2n_jax.runtime import json_files
-from n2n_jax.runtime.config import Config, changed
+from n2n_jax.runtime.config import Config, ModelConfig, changed
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
 from n2n_jax.runtime.progress import duration
@@ -106,6 +106,7 @@ class Runner:
         self._failed: dict[str, str] = {}
         self._elsewhere: set[str] = set()
         self._done_here: list[float] = []  # seconds of each cell
+        self._last_model: ModelConfig | None = None
         self._code = '' if any_commit else records.code_of(provenance())
         self._read()
         self._check_code()
@@ -208,6 +209,9 @@ class Runner:
     def _run_one(self, cell: Cell) -> bool:
         """Runs a cell and keeps its record; returns False if the user stopped it."""
         start = time.monotonic()
+        if self._last_model not in (None, cell.config.model):
+            jax.clear_caches()  # frees the compiled code of another network
+        self._last_model = cell.config.model
         try:
             config = self._places.located(cell.config)
             made = self._scored(cell, config) if cell.arm.method else self._trained(cell, config)
@@ -226,8 +230,6 @@ class Runner:
             _log.exception('%s failed', cell.title)
             self._fail(cell, f'{type(error).__name__}: {str(error).splitlines()[0]}')
             return True
-        finally:
-            jax.clear_caches()  # the next cell may have another network
         if made is None:
             return False
         records.write(self._folder, made)

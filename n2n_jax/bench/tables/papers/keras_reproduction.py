@@ -12,10 +12,13 @@ _NOISES = {
 }
 # What the code that the report is built on does, as far as it can be read.
 _DEFECTS = {
-    'gaussian': ('targets clipped and rounded', {'noise.target': 'gaussian:0-50+quantize:8'}),
+    'gaussian': (
+        'targets clipped and rounded',
+        {'noise.target': 'gaussian:0-50+quantize:8', 'optim.loss': 'l2'},
+    ),
     'poisson': (
         'targets clipped and rounded',
-        {'noise.target': 'poisson:5-50+quantize:8'},
+        {'noise.target': 'poisson:5-50+quantize:8', 'optim.loss': 'l2'},
     ),
     'bernoulli': ('loss without mask', {'optim.loss': 'l2'}),
     'text': ('L2', {'optim.loss': 'l2'}),

@@ -1,0 +1,74 @@
+"""Intervals and tests of tables: against simulation, scipy and worked examples."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from n2n_jax.bench.tables import statistics
+from n2n_jax.bench.tables.statistics import Spread
+
+
+def test_the_spread_over_seeds_is_pooled_over_arms():
+    a, b = np.array([30.0, 30.2, 30.4]), np.array([28.0, 28.1])
+    spread = statistics.pooled([a, b, np.array([31.0])])
+    want = math.sqrt((2 * a.var(ddof=1) + b.var(ddof=1)) / 3)
+    assert spread.sd == pytest.approx(want)
+    assert spread.degrees == 3
+    alone = statistics.pooled([a])
+    low, high = stats.t.interval(0.95, 2, a.mean(), a.std(ddof=1) / math.sqrt(3))
+    assert alone.half_width(3) == pytest.approx((high - low) / 2)
+
+
+def test_one_seed_has_no_spread_and_keeps_the_interval_over_images():
+    spread = statistics.pooled([np.array([30.0]), np.array([29.0])])
+    assert math.isnan(spread.sd)
+    found = statistics.estimate(np.array([[1.0, 2.0, 3.0, 6.0]]), spread)
+    assert found.mean == 3.0
+    assert math.isnan(found.over_seeds[0])
+    assert found.over_both == found.over_images
+    assert (found.seeds, found.images) == (1, 4)
+
+
+def test_an_arm_that_diverged_does_not_spoil_the_spread():
+    spread = statistics.pooled([np.array([30.0, 30.2]), np.array([-np.inf, 20.0])])
+    assert spread.sd == pytest.approx(np.std([30.0, 30.2], ddof=1))
+
+
+def test_both_intervals_together_are_wider_than_each():
+    rng = np.random.default_rng(0)
+    found = statistics.estimate(rng.normal(30, 1, (3, 24)), Spread(0.3, 4))
+    widths = [high - low for low, high in (found.over_images, found.over_seeds, found.over_both)]
+    assert widths[2] > max(widths[:2])
+    assert widths[2] == pytest.approx(math.hypot(*widths[:2]), rel=0.02)
+
+
+def test_the_interval_over_both_covers_the_truth():
+    """Images of sd 1 and seeds of sd 0.2: 95 % of the intervals hold the mean of both."""
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(400):
+        image_I, seed_AS = rng.normal(0, 1, 40), rng.normal(0, 0.2, (6, 3))
+        arms = [image_I + seed_S[:, None] for seed_S in seed_AS]
+        spread = statistics.pooled([arm_SI.mean(axis=1) for arm_SI in arms])
+        low, high = statistics.estimate(arms[0], spread).over_both
+        held += low <= 0 <= high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_differences_are_taken_seed_by_seed():
+    one_SI, other_SI = np.ones((3, 4)) * [[1], [2], [3]], np.zeros((2, 4))
+    np.testing.assert_array_equal(
+        statistics.paired_seeds(one_SI, other_SI), [[1, 1, 1, 1], [2, 2, 2, 2]]
+    )
+
+
+def test_p_values_are_those_of_scipy_and_holm():
+    differences_I = np.array([0.1, 0.2, -0.05, 0.3, 0.25, 0.4])
+    assert statistics.wilcoxon(differences_I) == stats.wilcoxon(differences_I).pvalue
+    assert statistics.wilcoxon(np.zeros(6)) == 1
+    # Holm 1979: the smallest times 4, the next times 3, ...; never falling, never above 1.
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
