@@ -69,6 +69,8 @@ class Cell:
 def cells(table: Table, budget: str, seeds: int, choose_rate: ChooseRate) -> Iterator[Cell]:
     """Yields the cells of a table, seed by seed, those of searches before what depends on them.
 
+    Classical methods come last: BM3D alone takes longer than the training of a short table.
+
     Args:
       table: the table.
       budget: name of the budget.
@@ -86,13 +88,16 @@ def cells(table: Table, budget: str, seeds: int, choose_rate: ChooseRate) -> Ite
             yield _cell(table, budget, arm, 0, next(numbers), rate, searching=True)
     for seed in range(seeds):
         for arm in arms:
-            if seed >= (1 if arm.method else arm.most_seeds or seeds):
+            if arm.method or seed >= (arm.most_seeds or seeds):
                 continue
             number = next(numbers)
             searcher = _searcher(table, budget, arm)
             chosen = None if searcher is None else choose_rate(searcher)
             if searcher is None or chosen is not None:
                 yield _cell(table, budget, arm, seed, number, chosen)
+    for arm in arms:
+        if arm.method:
+            yield _cell(table, budget, arm, 0, next(numbers), None)
 
 
 def _searcher(table: Table, budget: str, arm: Arm) -> Arm | None:

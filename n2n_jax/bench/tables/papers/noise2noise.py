@@ -60,6 +60,7 @@ def _classical(
         name,
         group,
         {'eval.noise': scored, **{key.replace('__', '.'): x for key, x in changes.items()}},
+        by_budget={'cpu': {'eval.sets': budgets.KODAK_ONLY}},
         method=method,
         published=dict(zip(_SETS, published, strict=True)),
         budgets=('cpu', 'full'),
@@ -132,7 +133,9 @@ NOISE2NOISE = Table(
     ),
     budgets={
         'quick': budgets.quick(300, 'about 6 minutes'),
-        'cpu': budgets.cpu(1500, 3, 'about 2 hours, and 2 more for the classical methods'),
+        'cpu': budgets.cpu(
+            1500, 3, 'about 2 hours, and 2 more for the classical methods, on Kodak'
+        ),
         'full': budgets.full('a day per run on a GPU of 2018, about 20 minutes on an H100'),
     },
     rates=_ONE_RATE,
