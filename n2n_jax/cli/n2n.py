@@ -14,6 +14,8 @@ _EXAMPLES = """examples:
   n2n denoise scans/ -o cleaned/ --model runs/quick
   n2n baselines bm3d,tv --sets kodak24=folder:kodak --noise gaussian:25
   n2n compare runs/clean_targets runs/noisy_targets
+  n2n table runs/unet_seed* runs/resnet_seed*
+  n2n bench run noise2noise
   n2n show-noise gaussian:25 poisson:30 text:0.25 -o noise.png
   n2n find-rate configs/unet_gauss.py:quick
   n2n prepare bsds500 --from BSDS500/
@@ -40,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         prepare,
         score,
         show_noise,
+        table,
         train,
     )
 
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         baselines,
         show_noise,
         compare,
+        table,
         find_rate,
         prepare,
         bench,

@@ -4,46 +4,18 @@ Both denoised the same images with the same noise, so the interval of the paired
 narrower than those of the two means.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from n2n_jax.evaluate.metrics import PSNR, REGISTRY, Metric, bootstrap_interval, in_tables
-from n2n_jax.runtime import json_files, result_rows, user_code
+from n2n_jax.evaluate.kept_scores import NAMES, PIXELS, Evaluation, last_evaluations
+from n2n_jax.evaluate.metrics import PSNR, Metric, bootstrap_interval, in_tables
 from n2n_jax.runtime.config import Config, flatten
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
 
-PIXELS, NAMES = 'pixels', 'names'  # how images of two runs are matched
-
-
-@dataclasses.dataclass(frozen=True)
-class _Evaluation:
-    """A row of results.json and its per-image scores.
-
-    Attributes:
-      row: the row of results.json.
-      paired_by: PIXELS, or NAMES in files of early versions.
-      scores: of the output by metric, for each image, by the hash of its pixels or by its name.
-    """
-
-    row: dict[str, Any]
-    paired_by: str
-    scores: dict[str, dict[str, float]]
-
-    def metrics(self) -> list[str]:
-        """Returns the names of the metrics that all images have scores by."""
-        first, *others = self.scores.values()
-        return [name for name in first if all(name in scores for scores in others)]
-
-    def weights_of(self, metric: str) -> str:
-        """Returns a hash of the weights that a metric has; '' if it has none."""
-        return self.row.get('metric_weights', {}).get(metric, '')
-
-
-_Pair = tuple[_Evaluation, _Evaluation]
+_Pair = tuple[Evaluation, Evaluation]
 
 
 def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
@@ -65,7 +37,7 @@ def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
     Raises:
       UserError: a run has no evaluation, or the two have none in common.
     """
-    found = [_last_evaluations(Workdir(path)) for path in (reference, other)]
+    found = [last_evaluations(Workdir(path)) for path in (reference, other)]
     best: dict[tuple[str, str, str], _Pair] = {}
     for a in found[0]:
         for b in found[1]:
@@ -78,7 +50,7 @@ def compare(reference: Path, other: Path) -> list[dict[str, Any]]:
     return [_comparison_row(*best[key]) for key in sorted(best)]
 
 
-def _match_rank(a: _Evaluation, b: _Evaluation) -> tuple[int, bool]:
+def _match_rank(a: Evaluation, b: Evaluation) -> tuple[int, bool]:
     """Ranks how well two evaluations match; (0, ...): not comparable."""
     same_set = a.row['set'] == b.row['set']
     by_names = NAMES in (a.paired_by, b.paired_by)
@@ -92,7 +64,7 @@ def _match_rank(a: _Evaluation, b: _Evaluation) -> tuple[int, bool]:
 
 
 def _explain_no_match(
-    reference: Path, other: Path, of_a: list[_Evaluation], of_b: list[_Evaluation]
+    reference: Path, other: Path, of_a: list[Evaluation], of_b: list[Evaluation]
 ) -> str:
     again = 'run `python -m n2n_jax.main --mode evaluate` on'
     by = [{evaluation.paired_by for evaluation in found} for found in (of_a, of_b)]
@@ -108,61 +80,7 @@ def _explain_no_match(
     )
 
 
-def _last_evaluations(workdir: Workdir) -> list[_Evaluation]:
-    """Reads the evaluations of the last step of each set and noise."""
-    rows = [row for row in workdir.rows() if 'metrics' in row]
-    last = {(row['set'], row['noise']): row['step'] for row in rows}  # steps ascend
-    kept = (workdir.path / user_code.FOLDER).is_dir()
-    if kept and any(
-        name.partition(':')[0] not in REGISTRY for row in rows for name in row['metrics']
-    ):
-        user_code.run_kept(workdir.config(), workdir.path)  # for metrics of the user's own
-    if not last:
-        raise UserError(
-            f'{workdir.path} holds no evaluation on clean images: run '
-            '`python -m n2n_jax.main --mode evaluate` on it.'
-        )
-    return [
-        _read_evaluation(workdir, row)
-        for row in rows
-        if row['step'] == last[row['set'], row['noise']]
-    ]
-
-
-def _read_evaluation(workdir: Workdir, row: dict[str, Any]) -> _Evaluation:
-    """Reads the scores of each image, averaged over its noisy versions.
-
-    Noisy versions of one image are not independent samples for the bootstrap over images.
-    """
-    file = workdir.scores_file(row)
-    way_out = f'evaluate {workdir.path} again.'
-    try:
-        content = json_files.read(file, way_out=way_out)
-        captures = [result_rows.upgraded(capture) for capture in content['images']]
-        paired_by = PIXELS if all('sha256' in capture for capture in captures) else NAMES
-        by_image: dict[str, list[dict[str, Any]]] = {}
-        for capture in captures:
-            key = capture['sha256' if paired_by == PIXELS else 'image']
-            by_image.setdefault(key, []).append(capture)
-        scores = {
-            image: {
-                name: float(np.mean([version['metrics'][name]['out'] for version in versions]))
-                for name in versions[0]['metrics']
-            }
-            for image, versions in by_image.items()
-        }
-        if not all(PSNR.name in of_image for of_image in scores.values()):
-            raise KeyError
-    except FileNotFoundError:
-        raise UserError(f'{file} is missing: {way_out}') from None
-    except UserError:  # which is a ValueError
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f'{file} is damaged: {way_out}') from None
-    return _Evaluation(row, paired_by, scores)
-
-
-def _comparison_row(a: _Evaluation, b: _Evaluation) -> dict[str, Any]:
+def _comparison_row(a: Evaluation, b: Evaluation) -> dict[str, Any]:
     images = sorted(a.scores.keys() & b.scores.keys())
     names = dict.fromkeys([a.row['set'], b.row['set']])
     row: dict[str, Any] = {

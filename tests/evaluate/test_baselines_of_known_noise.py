@@ -252,7 +252,7 @@ def test_baselines_see_the_noisy_images_of_networks_and_share_their_table(config
     of_all = list(
         baseline_scores.score(baselines.make_list('tv:0.1,median:size=3'), config, layout)
     )
-    rows = [network, *(row for rows in of_all for row in rows)]
+    rows = [network, *(row for report in of_all for row in report.rows)]
     assert [row['id'] for row in rows] == [network['id']] * 3
     before, *after = (row['metrics']['psnr'] for row in rows)
     assert [score['in'] for score in after] == pytest.approx([before['in']] * 2)

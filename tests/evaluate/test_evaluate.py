@@ -84,6 +84,26 @@ def test_scores_do_not_depend_on_batch_order_or_model(image_folder):
     assert len(noises) == 15  # every replica has noise of its own
 
 
+def test_a_set_has_as_many_noisy_versions_as_it_asks_for(image_folder):
+    evaluator, variables = evaluator_and_weights(
+        **{
+            'eval.sets': f'two*2=folder:{image_folder},one=folder:{image_folder}',
+            'eval.max_images': 2,
+        }
+    )
+    two, one = evaluator(zero(variables), 0).rows
+    assert (two['replicas'], one['replicas']) == (2, 1)
+    assert '2 noisy version(s)' in two['protocol']
+    assert '1 noisy version(s)' in one['protocol']
+    assert two['metrics']['psnr']['in'] != one['metrics']['psnr']['in']
+    # The first versions are the same noise.
+    first = [
+        [image['metrics']['psnr']['in'] for image in images if image['replica'] == 0]
+        for images in evaluator(zero(variables), 0).images
+    ]
+    assert first[0] == first[1]
+
+
 def test_the_mean_is_over_images_in_db(image_folder):
     evaluator, variables = evaluator_and_weights(**{'eval.sets': f'folder:{image_folder}'})
     report = evaluator(variables, 0)
@@ -186,7 +206,9 @@ def test_another_pixel_is_another_noise(tmp_path):
     ],
 )
 def test_the_protocol_says_what_was_done_to_the_noise(spec, words):
-    text = protocol_text.in_words(tiny_config().eval, ModelConfig(), corruptions.parse(spec))
+    text = protocol_text.in_words(
+        tiny_config().eval, ModelConfig(), corruptions.parse(spec), replicas=1
+    )
     assert words in text
     assert ('not clipped nor rounded' in text) == ('not clipped nor rounded' in words)
 

@@ -58,7 +58,7 @@ def test_all_products_of_a_step_have_it(precision, expected):
 
 def test_the_protocol_names_it_unless_it_is_the_default():
     noise, evaluation = corruptions.parse('gaussian:25'), Config().eval
-    words = protocol_text.in_words(evaluation, ModelConfig(), noise)
+    words = protocol_text.in_words(evaluation, ModelConfig(), noise, replicas=1)
     assert 'precision' not in words
-    exact = protocol_text.in_words(evaluation, ModelConfig(precision='highest'), noise)
+    exact = protocol_text.in_words(evaluation, ModelConfig(precision='highest'), noise, replicas=1)
     assert exact == words + '; highest precision'

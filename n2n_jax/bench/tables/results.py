@@ -4,6 +4,7 @@ S seeds, I images.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from n2n_jax.bench.tables import statistics
 from n2n_jax.bench.tables.cells import Cell, asked
 from n2n_jax.bench.tables.records import Record, Score
-from n2n_jax.bench.tables.statistics import Estimate, Spread
+from n2n_jax.bench.tables.statistics import Compared, Estimate
 from n2n_jax.bench.tables.table import Arm, Table
 from n2n_jax.data.sources import name_of
 from n2n_jax.evaluate.metrics import PSNR
@@ -78,29 +79,16 @@ def results(table: Table, cells: Sequence[Cell], records: Mapping[str, Record]) 
     """Returns the results of the cells that are done, in the order of the table's arms."""
     scores = _collected(cells, records)
     psnrs = {key: one.psnr_SI for key, one in scores.items() if one.found}
-    differences_SI: dict[_Key, np.ndarray] = {}
-    for key, one in scores.items():
-        control = (key[0], one.arm.control, *key[2:])
-        if one.arm.control and key in psnrs and control in psnrs:
-            differences_SI[key] = _differences(psnrs[key], psnrs[control], scores[control].arm)
-    spread = _spread(psnrs, scores)
-    of_differences = _spread(differences_SI, scores)
-    p_values = statistics.holm(
-        [statistics.wilcoxon(x_SI.mean(axis=0)) for x_SI in differences_SI.values()]
+    controls = {
+        key: (key[0], scores[key].arm.control, *key[2:]) for key in psnrs if scores[key].arm.control
+    }
+    compared = statistics.compared(
+        psnrs,
+        {key: control for key, control in controls.items() if control in psnrs},
+        lambda key: key[2:],
+        without_seed={key for key, one in scores.items() if one.arm.method},
     )
-    p_of = dict(zip(differences_SI, p_values, strict=True))
-    return [
-        _result(
-            one,
-            spread[key[2:]],
-            None
-            if key not in differences_SI
-            else statistics.estimate(differences_SI[key], of_differences[key[2:]]),
-            p_of.get(key, float('nan')),
-        )
-        for key, one in scores.items()
-        if one.found or one.diverged
-    ]
+    return [_result(key, one, compared) for key, one in scores.items() if one.found or one.diverged]
 
 
 def _collected(cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[_Key, _Scores]:
@@ -120,57 +108,46 @@ def _collected(cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[_Ke
     return collected
 
 
-def _differences(one_SI: np.ndarray, control_SI: np.ndarray, control: Arm) -> np.ndarray:
-    """Returns the differences to the control arm, (S, I), seed by seed."""
-    if control.method:  # which has no seed
-        return np.asarray(one_SI - control_SI)
-    return statistics.paired_seeds(one_SI, control_SI)
-
-
-def _spread(
-    values: Mapping[_Key, np.ndarray], scores: Mapping[_Key, _Scores]
-) -> dict[tuple[str, str], Spread]:
-    """Pools the spread over seeds of all arms on one set under one noise."""
-    columns = dict.fromkeys(key[2:] for key in scores)
-    return {
-        column: statistics.pooled(
-            [x_SI.mean(axis=1) for key, x_SI in values.items() if key[2:] == column]
-        )
-        for column in columns
-    }
-
-
-def _result(one: _Scores, spread: Spread, difference: Estimate | None, p: float) -> Result:
-    image_set, noise = name_of(one.wanted['set']), one.wanted['noise']
+def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:
+    _, _, image_set, noise = key
     published = one.arm.published.get((image_set, noise), one.arm.published.get(image_set))
+    unknown = Result(
+        arm=one.arm,
+        image_set=image_set,
+        noise=noise,
+        psnr=None,
+        psnr_in=math.nan,
+        seed_sd=math.nan,
+        others={},
+        difference=None,
+        p=math.nan,
+        published=published,
+        diverged=one.diverged,
+        curve={},
+        row={},
+        best='',
+        worst='',
+    )
     if not one.found:
-        return Result(
-            one.arm, image_set, noise, None, float('nan'), float('nan'), {}, None, p, published,
-            one.diverged, {}, {}, '', '',
-        )  # fmt: skip
+        return unknown
     psnr_SI, first = one.psnr_SI, one.found[0]
     per_image_I, means_S = psnr_SI.mean(axis=0), psnr_SI.mean(axis=1)
-    others = {
-        name: float(np.mean([score.per_image[name] for score in one.found]))
-        for name in first.per_image
-        if name != PSNR.name
-    }
-    return Result(
-        one.arm,
-        image_set,
-        noise,
-        statistics.estimate(psnr_SI, Spread(float('nan'), 0) if one.arm.method else spread),
-        first.row['metrics'][PSNR.name]['in'],
-        float(means_S.std(ddof=1)) if len(means_S) > 1 else float('nan'),
-        others,
-        difference,
-        p,
-        published,
-        one.diverged,
-        _curve(one, float(psnr_SI.mean())),
-        first.row,
-        first.images[int(per_image_I.argmax())],
-        first.images[int(per_image_I.argmin())],
+    return dataclasses.replace(
+        unknown,
+        psnr=compared.means[key],
+        psnr_in=first.row['metrics'][PSNR.name]['in'],
+        seed_sd=float(means_S.std(ddof=1)) if len(means_S) > 1 else math.nan,
+        others={
+            name: float(np.mean([score.per_image[name] for score in one.found]))
+            for name in first.per_image
+            if name != PSNR.name
+        },
+        difference=compared.differences.get(key),
+        p=compared.p.get(key, math.nan),
+        curve=_curve(one, float(psnr_SI.mean())),
+        row=first.row,
+        best=first.images[int(per_image_I.argmax())],
+        worst=first.images[int(per_image_I.argmin())],
     )
 
 

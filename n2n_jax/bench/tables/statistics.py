@@ -11,7 +11,8 @@ the independent errors they are, in squares.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -19,6 +20,8 @@ from scipy import stats
 from n2n_jax.evaluate.metrics import bootstrap_interval
 
 _SHARE = 0.95
+
+Key = TypeVar('Key', bound=Hashable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,3 +122,63 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, (len(p_values) - rank) * p_values[k])
         adjusted[k] = min(1.0, largest)
     return adjusted
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared(Generic[Key]):
+    """What is known about the entries of a table.
+
+    Attributes:
+      means: of all entries.
+      differences: of the entries that have a control.
+      p: of those differences, adjusted for the number of them.
+    """
+
+    means: dict[Key, Estimate]
+    differences: dict[Key, Estimate]
+    p: dict[Key, float]
+
+
+def compared(
+    scores: Mapping[Key, np.ndarray],
+    controls: Mapping[Key, Key],
+    column_of: Callable[[Key], Hashable],
+    *,
+    without_seed: Collection[Key] = (),
+) -> Compared[Key]:
+    """Compares the entries of a table.
+
+    Args:
+      scores: of each entry, (S, I).
+      controls: the entry that differences are taken against, for those that have one.
+      column_of: the column of an entry: spreads over seeds are pooled over its entries.
+      without_seed: entries of methods that have no seed, (1, I).
+    """
+    random = {key: scores_SI for key, scores_SI in scores.items() if key not in without_seed}
+    spreads = _spreads(random, column_of)
+    differences_SI = {
+        key: np.asarray(scores[key] - scores[control])
+        if control in without_seed
+        else paired_seeds(scores[key], scores[control])
+        for key, control in controls.items()
+    }
+    of_differences = _spreads(differences_SI, column_of)
+    p_values = holm([wilcoxon(x_SI.mean(axis=0)) for x_SI in differences_SI.values()])
+    none = Spread(math.nan, 0)
+    return Compared(
+        {key: estimate(x_SI, spreads.get(column_of(key), none) if key in random else none)
+         for key, x_SI in scores.items()},
+        {key: estimate(x_SI, of_differences[column_of(key)])
+         for key, x_SI in differences_SI.items()},
+        dict(zip(differences_SI, p_values, strict=True)),
+    )  # fmt: skip
+
+
+def _spreads(
+    values: Mapping[Key, np.ndarray], column_of: Callable[[Key], Hashable]
+) -> dict[Hashable, Spread]:
+    """Returns the spread over seeds of each column."""
+    columns: dict[Hashable, list[np.ndarray]] = {}
+    for key, x_SI in values.items():
+        columns.setdefault(column_of(key), []).append(x_SI.mean(axis=1))
+    return {column: pooled(means) for column, means in columns.items()}

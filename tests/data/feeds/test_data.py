@@ -235,6 +235,17 @@ def test_sources_are_joined_and_sets_are_named(image_folder, tmp_path):
     joined = data.open_source(f'folder:{odd},photos')
     assert len(joined.names) == 11
     sets = data.open_named_sets(f'mine=folder:{odd},photos')
-    assert {name: len(source.names) for name, source in sets.items()} == {'mine': 5, 'photos': 6}
+    assert {name: len(named.source.names) for name, named in sets.items()} == {
+        'mine': 5, 'photos': 6,
+    }  # fmt: skip
     with pytest.raises(UserError, match="called 'photos'"):
         data.open_named_sets('photos,photos')
+
+
+def test_a_set_may_ask_for_several_noisy_versions():
+    sets = data.open_named_sets('photos,more*10=photos,leaves*1=dead_leaves:1')
+    assert {name: named.replicas for name, named in sets.items()} == {
+        'photos': 0, 'more': 10, 'leaves': 1,
+    }  # fmt: skip
+    with pytest.raises(UserError, match='asks for 0 noisy versions: write at least 1'):
+        data.open_named_sets('none*0=photos')
