@@ -11,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import random_weights
 from command_line import n2n
+from scipy import stats
 from tiny_table import tiny_table
 
 from n2n_jax import corruptions, models
@@ -25,6 +28,7 @@ from n2n_jax.bench.tables.cells import cells
 from n2n_jax.bench.tables.places import Places
 from n2n_jax.bench.tables.table import Arm
 from n2n_jax.evaluate import baselines, metrics
+from n2n_jax.runtime import user_code
 from n2n_jax.runtime.config import Config, changed
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train import loss_choice, losses, optimizers
@@ -98,6 +102,8 @@ def test_every_cell_of_every_table_can_be_run(name):
             if cell.arm.method:
                 assert cell.arm.method.partition(':')[0] in baselines.REGISTRY
                 continue
+            if config.imports:
+                user_code.resolved(Places().located(config))
             models.check_settings(config.model)
             corruptions.parse(config.noise.input)
             losses.make(config.optim.loss.replace('auto', 'l2'))
@@ -354,6 +360,20 @@ def test_a_damaged_record_is_named(use, tmp_path, capsys):
     (tmp_path / 'cells' / 'mine.json').write_text('{"key": "mine"}')
     assert bench('run', 'tiny', '-o', tmp_path) == 2
     assert 'mine.json is damaged: move it away' in capsys.readouterr().err
+
+
+def test_the_defect_of_existing_code_is_the_one_that_was_found():
+    """In 8 bits that wrap, 250 becomes 158 in the mean; where nothing wraps, the mean is right."""
+    user_code.resolved(Places().located(changed(Config(), {'imports': places.file('defects')})))
+    noise = corruptions.parse('wrapping_poisson')
+    clean_BHWC = jnp.broadcast_to(jnp.array([100, 250, 0]) / 255, (1, 100, 100, 3))
+    image_BHWC = 255 * noise.sample(jax.random.key(0), clean_BHWC).image_BHWC
+    # Counts above 255 lose 256.
+    wrapped = 250 - 256 * stats.poisson.sf(255, 250)
+    assert wrapped == pytest.approx(158, abs=1)
+    means = image_BHWC.mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(means, [100, wrapped, 0], atol=4 * 130 / 100)
+    assert means[2] == 0
 
 
 # --- Where things lie -----------------------------------------------------------------------------

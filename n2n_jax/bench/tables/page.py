@@ -192,8 +192,9 @@ def _runs(outcome: Outcome) -> str:
     lines = [
         '## Runs',
         '',
-        '| arm | learning rate | steps | crops | parameters | training time | folder of seed 0 |',
-        '|---|---:|---:|---:|---:|---:|---|',
+        '| arm | learning rate | steps | crops | parameters | training time | s per megapixel '
+        '| folder of seed 0 |',
+        '|---|---:|---:|---:|---:|---:|---:|---|',
     ]
     by_arm: dict[str, list[tuple[Record, float, int]]] = {}
     for cell in outcome.cells:
@@ -208,7 +209,9 @@ def _runs(outcome: Outcome) -> str:
         cells = ['', '', '', ''] if not record.parameters else [
             f'{rate:g}', str(steps), f'{record.crops:,}', f'{record.parameters:,}'
         ]  # fmt: skip
-        lines.append(f'| {title} | {" | ".join(cells)} | {duration(seconds)} | {record.key} |')
+        speeds = [run.seconds_per_megapixel for run, _, _ in runs if run.seconds_per_megapixel]
+        cells += [duration(seconds), f'{min(speeds):.2f}' if speeds else '', record.key]
+        lines.append(f'| {title} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 

@@ -36,10 +36,13 @@ FILES = {
 }
 _FILE = re.compile(r'<(\w+)>')
 
+# Files that come with the tables.
+_SHIPPED = {'defects': Path(__file__).parent / 'papers' / 'defects.py'}
+
 
 def file(name: str) -> str:
-    """Returns what stands in a table for a file of the user."""
-    assert name in FILES
+    """Returns what stands in a table for a file: of the user, or one that comes with it."""
+    assert name in FILES or name in _SHIPPED
     return f'<{name}>'
 
 
@@ -76,6 +79,8 @@ class Places:
         return changed(config, values)
 
     def _file(self, name: str) -> str:
+        if name in _SHIPPED:
+            return str(_SHIPPED[name])
         if name not in self.files:
             raise UserError(f'It needs {FILES[name]}: give --file {name}=PATH.')
         path = self.files[name]

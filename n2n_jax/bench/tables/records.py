@@ -5,11 +5,13 @@ is not run again.
 """
 
 import dataclasses
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from n2n_jax import models
@@ -17,6 +19,7 @@ from n2n_jax.bench.tables.cells import Cell, asked, differences
 from n2n_jax.data.sources import name_of
 from n2n_jax.evaluate import metrics
 from n2n_jax.evaluate.report import Report
+from n2n_jax.models import planes
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.config import ModelConfig
@@ -24,6 +27,7 @@ from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.result_rows import Row
 
 _DIGITS = 5  # of scores; a file has thousands
+_TIMED_SIDE, _TIMED_RUNS = 256, 6  # pixels; other programs disturb, so the shortest counts
 _FOLDER = 'cells'
 
 
@@ -60,6 +64,8 @@ class Record:
       parameters: of the network; 0 for a classical method.
       crops: that it was trained on.
       seconds: that training took, or scoring a classical method.
+      seconds_per_megapixel: that denoising takes on this machine, whatever else it does; 0 where
+        that was not measured.
       run: provenance of the run (commit, versions, device, date), without its command.
     """
 
@@ -72,6 +78,7 @@ class Record:
     crops: int
     seconds: float
     run: Mapping[str, Any]
+    seconds_per_megapixel: float = 0.0
 
     @property
     def code(self) -> str:
@@ -148,6 +155,26 @@ def num_parameters(config: ModelConfig) -> int:
     """Returns the number of parameters of a network."""
     shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes['params']))
+
+
+def seconds_per_megapixel(config: ModelConfig) -> float:
+    """Returns the shortest time of a few that a network needs for an image of its own, on zeros."""
+    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
+    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    noisy_BHWI = jnp.zeros(
+        (1, _TIMED_SIDE, _TIMED_SIDE, config.channels + planes.num_shown(config))
+    )
+    denoise = (
+        jax.jit(models.denoise, static_argnums=0)
+        .lower(models.build(config), variables, noisy_BHWI)
+        .compile()
+    )
+    seconds = []
+    for _ in range(_TIMED_RUNS):
+        start = time.perf_counter()
+        jax.block_until_ready(denoise(variables, noisy_BHWI))
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) * 1e6 / _TIMED_SIDE**2
 
 
 def new(cell: Cell, run: Mapping[str, Any], *, crops: int, seconds: float) -> Record:

@@ -268,6 +268,9 @@ class Runner:
             crops=done['step'] * config.data.batch_size,
             seconds=done['wall_seconds'],
         )
+        if cell.searched is None:
+            speed = records.seconds_per_megapixel(config.model)
+            record = dataclasses.replace(record, seconds_per_megapixel=speed)
         if cell.key in self._records:
             record = record.with_scores(self._records[cell.key].scores)
         return record.with_scores(records.scores_of(report, cell, workdir.rows()))
