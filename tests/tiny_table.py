@@ -11,7 +11,7 @@ CHANGES = {
     'eval.sets': 'leaves=dead_leaves:2',
     'train.steps': 4,
     'train.log_every': 4,
-    'train.checkpoint_every': 2,
+    'train.checkpoint_every': 4,
 }
 
 

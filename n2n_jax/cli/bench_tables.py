@@ -100,7 +100,7 @@ def run_table(arguments: argparse.Namespace) -> None:
     runner = _runner(arguments, places, share=share, any_commit=arguments.any_commit)
     console.keep_compiled_code()
     outcome = runner.run()
-    written = files.write(runner.table, arguments.budget, outcome, arguments.folder)
+    written = files.write(runner.table, arguments.budget, outcome, arguments.folder, places)
     for title in outcome.elsewhere:
         _log.info('In training by another process: %s', title)
     for title, why in outcome.failed.items():
@@ -131,7 +131,7 @@ def run_show(arguments: argparse.Namespace) -> None:
             '%s holds no cell of this table for --budget %s.', arguments.folder, arguments.budget
         )
         return
-    print(page.markdown(runner.table, arguments.budget, outcome, found, plot=None))
+    print(page.markdown(runner.table, arguments.budget, outcome, found, images=[]))
 
 
 def _runner(

@@ -196,6 +196,29 @@ class Evaluator:
                     report.triptychs[f'{stem}_{word}.png'] = drawn
         return report
 
+    def example(
+        self, variables: Any, set_name: str, image: str, spec: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns one image as it is scored: clean, noisy and denoised, (H, W, C) each.
+
+        Args:
+          variables: the weights.
+          set_name: name of the set.
+          image: name of the image.
+          spec: the noise.
+        """
+        images = next(one for one in self._sets if one.name == set_name)
+        corruptor = next(one for one in self._corruptors if one.spec == spec)
+        item = Item(list(images.names).index(image), 0)
+        batch = self._denoised(
+            lambda noisy_BHWI, _: _denoise(self._model, variables, noisy_BHWI),
+            images,
+            [item],
+            corruptor,
+        )
+        clean, noisy, denoised = jax.device_get(_replicate(self._layout.replicated)(batch))
+        return clean[0], noisy[0], denoised[0]
+
     def has_scored(self, rows: Sequence[dict[str, Any]], step: int) -> bool:
         """Checks whether rows hold all scores of the weights of `step`, by all metrics.
 

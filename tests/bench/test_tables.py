@@ -5,6 +5,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from n2n_jax.bench.tables.cells import cells
 from n2n_jax.bench.tables.places import Places
 from n2n_jax.bench.tables.table import Arm
 from n2n_jax.evaluate import baselines, metrics
+from n2n_jax.images import image_io
 from n2n_jax.runtime import user_code
 from n2n_jax.runtime.config import Config, changed
 from n2n_jax.runtime.errors import UserError
@@ -56,7 +58,7 @@ def table_of(folder):
     """The table's JSON, less what differs from run to run."""
     content = json.loads((folder / 'tiny-quick.json').read_text())
     for cell in content['cells']:
-        del cell['seconds'], cell['run']
+        del cell['seconds'], cell['seconds_per_megapixel'], cell['run']
         for score in cell['scores']:
             del score['row']['seconds']
     return content
@@ -79,6 +81,9 @@ def check_numbers(folder):
     assert f'| noisy | **{noisy:.2f}** |' in page
     assert f'| noisy | clean | leaves | **{noisy - clean:+.2f}** (' in page
     assert (folder / 'tiny-quick.png').read_bytes().startswith(b'\x89PNG')
+    # The worst and the best image: noisy, of both arms, and clean, in details of 160 pixels.
+    rows, columns, _ = image_io.read_image(folder / 'tiny-quick-pictures.png').pixels.shape
+    assert (rows // 160, columns // 160) == (2, 4)
     record = records.read_all(folder, folder / 'none.json')
     assert {one.parameters for one in record.values()} == {443}
     assert {one.crops for one in record.values()} == {4 * STEPS}
@@ -199,8 +204,10 @@ def test_a_killed_extended_and_split_table_is_the_same_table(use, tmp_path, caps
     (copied / 'tiny-quick.json').write_bytes((whole / 'tiny-quick.json').read_bytes())
     capsys.readouterr()
     assert bench('show', 'tiny', '-o', copied, '--seeds', '2') == 0
-    page = (whole / 'tiny-quick.md').read_text().replace('![Tiny](tiny-quick.png)\n\n', '')
-    assert capsys.readouterr().out.strip() == page.strip()
+    page = (whole / 'tiny-quick.md').read_text()
+    assert page.count('![Tiny](tiny-quick') == 2  # the plot and the pictures
+    without = re.sub(r'!\[Tiny\].*\n\n', '', page)
+    assert capsys.readouterr().out.strip() == without.strip()
     assert bench('run', 'tiny', '-o', copied, '--seeds', '2') == 0
     assert not (copied / 'runs').exists()
 

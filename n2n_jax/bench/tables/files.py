@@ -3,22 +3,25 @@
 import importlib.util
 from pathlib import Path
 
-from n2n_jax.bench.tables import page, plot, records
+from n2n_jax.bench.tables import gallery, page, plot, records
+from n2n_jax.bench.tables.places import Places
 from n2n_jax.bench.tables.results import results
 from n2n_jax.bench.tables.runner import Outcome, table_file
 from n2n_jax.bench.tables.table import Table
+from n2n_jax.images import pictures
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import renamed_when_complete, write_text
 
 
-def write(table: Table, budget: str, outcome: Outcome, folder: Path) -> list[Path]:
+def write(table: Table, budget: str, outcome: Outcome, folder: Path, places: Places) -> list[Path]:
     """Writes a table, also an incomplete one; there is no plot without matplotlib or results.
 
     Args:
       table: the table.
       budget: name of the budget.
       outcome: how far it has come.
-      folder: where to write.
+      folder: where its runs are, and where to write.
+      places: where images and weights lie.
 
     Returns:
       The files.
@@ -39,6 +42,11 @@ def write(table: Table, budget: str, outcome: Outcome, folder: Path) -> list[Pat
         with renamed_when_complete(drawn) as stream:
             plot.save(table, found, stream, note=f'budget {budget}: {table.budget(budget).time}')
         written.append(drawn)
-    text = page.markdown(table, budget, outcome, found, plot=drawn if drawn in written else None)
+    pixels = gallery.draw(outcome, found, folder, places)
+    if pixels is not None:
+        written.append(file.with_name(f'{file.stem}-pictures.png'))
+        pictures.save(written[-1], pixels)
+    images = [path for path in written if path.suffix == '.png']
+    text = page.markdown(table, budget, outcome, found, images=images)
     write_text(file.with_suffix('.md'), text)
     return [*written, file.with_suffix('.md')]

@@ -17,7 +17,7 @@ _NOT_SEARCHED = 'one for all arms; with this budget they are not searched, so no
 
 
 def markdown(
-    table: Table, budget: str, outcome: Outcome, found: Sequence[Result], *, plot: Path | None
+    table: Table, budget: str, outcome: Outcome, found: Sequence[Result], *, images: Sequence[Path]
 ) -> str:
     """Returns the page of a table.
 
@@ -26,7 +26,7 @@ def markdown(
       budget: name of the budget.
       outcome: how far it has come.
       found: its results.
-      plot: its plot, in the same folder; None if there is none.
+      images: its plot and its pictures, in the same folder, as far as there are any.
     """
     parts = [
         f'# {table.title}',
@@ -34,7 +34,7 @@ def markdown(
         f'From {table.source}. Budget **{budget}**: {table.budget(budget).time}.',
         _incomplete(outcome),
         _glance(found),
-        f'![{table.title}]({plot.name})' if plot else '',
+        *(f'![{table.title}]({image.name})' for image in images),
         _differences(found),
         _all_numbers(found),
         _runs(outcome),

@@ -162,7 +162,7 @@ class Runner:
         )
 
     def _workdir(self, cell: Cell) -> Workdir:
-        return Workdir(self._folder / 'runs' / cell.key)
+        return Workdir(run_folder(self._folder, cell))
 
     def _choose_rate(self, arm: Arm) -> float | None:
         """Returns the rate of the best score on the search set; None if one is still missing."""
@@ -285,6 +285,11 @@ class Runner:
                     f'{workdir.path} was started by another version of the code ({code}; this is '
                     f'{self._code}): delete it, or continue it with --any-commit.'
                 )
+
+
+def run_folder(folder: Path, cell: Cell) -> Path:
+    """Returns the workdir of a cell."""
+    return folder / 'runs' / cell.key
 
 
 def table_file(folder: Path, table: Table, budget: str) -> Path:
