@@ -32,14 +32,35 @@ def tiny_table(*, arms=None, steps=4, rates=(), **changes):
     )
 
 
-if __name__ == '__main__':  # python -m tests.tiny_table STEPS run tiny -o FOLDER
+def _main():
+    """Runs the table up to the middle of its second cell: python -m tests.tiny_table STEPS FOLDER.
+
+    There it waits to be killed.
+    """
     import sys
+    import time
+    from pathlib import Path
 
     from n2n_jax import models
     from n2n_jax.bench import tables
     from n2n_jax.cli import n2n
+    from n2n_jax.train import run
     from tests.tiny import TinyNet
 
+    steps, folder = int(sys.argv[1]), Path(sys.argv[2])
     models.REGISTRY['tiny'] = TinyNet
-    tables.REGISTRY['tiny'] = tiny_table(steps=int(sys.argv[1]))
-    n2n.main(['bench', *sys.argv[2:]])
+    tables.REGISTRY['tiny'] = tiny_table(steps=steps)
+    save = run.Run.save
+
+    def save_and_wait(self):
+        save(self)
+        if (folder / 'cells').exists():  # the first cell is done
+            self._output.checkpoints.wait()
+            time.sleep(600)
+
+    run.Run.save = save_and_wait
+    n2n.main(['bench', 'run', 'tiny', '-o', str(folder)])
+
+
+if __name__ == '__main__':
+    _main()

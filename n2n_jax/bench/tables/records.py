@@ -5,6 +5,7 @@ is not run again.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -157,6 +158,7 @@ def num_parameters(config: ModelConfig) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes['params']))
 
 
+@functools.cache
 def seconds_per_megapixel(config: ModelConfig) -> float:
     """Returns the shortest time of a few that a network needs for an image of its own, on zeros."""
     shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
