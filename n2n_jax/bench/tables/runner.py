@@ -219,7 +219,8 @@ class Runner:
             new = records.new(cell, provenance(), crops=0, seconds=time.monotonic() - start)
             made = dataclasses.replace(new, diverged=str(error).splitlines()[0])
         except UserError as error:
-            self._fail(cell, str(error))
+            if not self._taken(cell):  # by another process, a moment ago
+                self._fail(cell, str(error))
             return True
         except OSError as error:
             if error.errno == errno.ENOSPC:  # nothing else would succeed either
