@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     options.run_imports(arguments)
     corruptors = [corruptions.parse(spec) for spec in arguments.specs]
+    # One program for each noise, not one for each of its operations.
+    samplers = [jax.jit(corruptor.sample) for corruptor in corruptors]
     options.check_free(arguments.output, '-o', arguments)
     if arguments.image:
         image = image_io.read_image(arguments.image)
@@ -92,8 +94,8 @@ def run(arguments: argparse.Namespace) -> None:
     rows = []
     for name, clean_HWC in clean.items():
         row = [(name, clean_HWC)]
-        for corruptor in corruptors:
-            noisy = corruptor.sample(key, jax.numpy.asarray(clean_HWC, 'float32')[None]).image_BHWC
+        for corruptor, sample in zip(corruptors, samplers, strict=True):
+            noisy = sample(key, clean_HWC.astype('float32')[None]).image_BHWC
             row.append((corruptor.spec, jax.device_get(noisy[0])))
         rows.append(row)
     pictures.save(arguments.output, pictures.grid(rows))

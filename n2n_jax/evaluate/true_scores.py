@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from scipy import ndimage
 
@@ -21,6 +21,9 @@ _PSNR_KEYS = {
     'mse_true_corrected': 'psnr_true_corrected',  # minus the noise of the clean image
     'mse_true_all': 'psnr_true_all',
 }
+# One program: outside of jit, JAX compiles each of its hundred operations for each shape.
+_ssim_map = jax.jit(metrics.ssim_map)
+
 # Scores of a scene whose clean image is not known.
 UNKNOWN: dict[str, float | None] = dict.fromkeys(
     (*_PSNR_KEYS, *_PSNR_KEYS.values(), 'psnr_true_first', 'ssim_true')
@@ -76,8 +79,8 @@ class Truth:
         )[margin:-margin, margin:-margin]
         if not whole_HWC.any():  # or the scene is smaller than the window
             return None
-        clean_NHWC = jnp.asarray(np.broadcast_to(self.clean_HWC, results_NHWC.shape), jnp.float32)
-        map_NHWC = metrics.ssim_map(jnp.asarray(results_NHWC, jnp.float32), clean_NHWC)
+        clean_NHWC = np.broadcast_to(self.clean_HWC, results_NHWC.shape)
+        map_NHWC = _ssim_map(np.float32(results_NHWC), np.float32(clean_NHWC))
         return float(np.mean(np.asarray(map_NHWC)[:, whole_HWC]))
 
 

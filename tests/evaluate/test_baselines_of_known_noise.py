@@ -31,11 +31,14 @@ def piecewise_smooth(side=96):
     return np.where(disc, 1 - 0.8 * ramps_HWC, ramps_HWC).astype(np.float32)
 
 
+def drawn(spec, clean_HWC, seed):
+    sample = jax.jit(corruptions.parse(spec).sample)
+    return np.asarray(sample(jax.random.key(seed), clean_HWC[None]).image_BHWC)[0]
+
+
 @functools.cache
 def noisy(spec, seed=3):
-    corruptor = corruptions.parse(spec)
-    sampled = corruptor.sample(jax.random.key(seed), piecewise_smooth()[None])
-    return np.asarray(sampled.image_BHWC[0])
+    return drawn(spec, piecewise_smooth(), seed)
 
 
 def restored(text, spec):
@@ -104,7 +107,7 @@ def test_bm3d_is_told_the_noise_it_sees(spec, monkeypatch):
 def test_a_gray_image_stays_one():
     clean_HWC = piecewise_smooth().mean(axis=-1, keepdims=True)
     corruptor = corruptions.parse('gaussian:25')
-    noisy_HWC = np.asarray(corruptor.sample(jax.random.key(0), clean_HWC[None]).image_BHWC[0])
+    noisy_HWC = drawn('gaussian:25', clean_HWC, 0)
     for name in ('nlm', 'tv', 'median'):
         restore = baselines.make(name).for_noise(
             KnownNoise.of(corruptor), noisy_pairs.drawer(corruptor, 1)
@@ -170,7 +173,7 @@ def test_deep_image_prior_fits_the_image_before_the_noise(spec, monkeypatch):
     monkeypatch.setitem(models.REGISTRY, 'hourglass', Hourglass)
     clean_HWC = piecewise_smooth(32)
     corruptor = corruptions.parse(spec)
-    noisy_HWC = np.asarray(corruptor.sample(jax.random.key(0), clean_HWC[None]).image_BHWC[0])
+    noisy_HWC = drawn(spec, clean_HWC, 0)
     prior = baselines.make('dip:steps=150,network=hourglass,rate=0.01,average=0.95')
     image_HWC = prior.for_noise(KnownNoise.of(corruptor), list)(noisy_HWC)
     assert image_HWC.shape == clean_HWC.shape

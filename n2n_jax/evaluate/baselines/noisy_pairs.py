@@ -69,10 +69,8 @@ def drawer(corruptor: Corruptor, channels: int, seed: int = 0) -> Callable[[], S
         ]
         clean_BHWC = np.stack([to_float(with_channels(crop, channels)) for crop in crops])
         root = random_keys.key_for(seed, random_keys.EVALUATION)
-        first, second = (
-            jax.device_get(corruptor.sample(key, jax.numpy.asarray(clean_BHWC)))
-            for key in jax.random.split(root)
-        )
+        sample = jax.jit(corruptor.sample)  # one program, not one for each operation
+        first, second = (jax.device_get(sample(key, clean_BHWC)) for key in jax.random.split(root))
         masks = [None] * len(crops) if second.mask_BHWC is None else second.mask_BHWC
         return [
             NoisyPair(noisy, other, mask, absolute)
