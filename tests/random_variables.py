@@ -27,3 +27,22 @@ def random_variables(config: ModelConfig, seed=0) -> dict[str, Any]:
 
     shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def first_layers(config: ModelConfig, *names: str) -> dict[str, Any]:
+    """Returns the weights of some layers as `models.init` draws them; the others take long."""
+
+    @jax.jit
+    def draw(key):
+        params = models.init(config, key)['params']['network']
+        return {name: params[name] for name in names}
+
+    return draw(jax.random.key(0))
+
+
+def with_first_last_layer(config: ModelConfig) -> dict[str, Any]:
+    """Returns random variables, but the last layer as `models.init` draws it."""
+    last = models.build(config).network.last_layer
+    variables = random_variables(config)
+    variables['params']['network'] |= first_layers(config, last)
+    return variables

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_variables import with_first_last_layer
 from scipy import ndimage
-from tiny import first_variables, planned_config
+from tiny import planned_config
 
 from n2n_jax import models
 from n2n_jax.captures import network_range, scene_captures
@@ -153,7 +154,7 @@ def test_an_error_in_the_units_names_the_config_key():
 def test_a_network_that_starts_at_zero_gives_back_its_input():
     config = ModelConfig(channels=1, noise='0.01', center='0.5', contrast='1')
     noisy_BHWC = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
-    variables = first_variables(config)
+    variables = with_first_last_layer(config)
     denoised_BHWC = jax.jit(models.build(config).apply)(variables, noisy_BHWC)
     np.testing.assert_array_equal(denoised_BHWC, noisy_BHWC)
 

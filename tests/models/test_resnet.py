@@ -66,9 +66,16 @@ def test_stage_depths_and_widths():
     assert depths == [3, 4, 6, 3]
 
 
+@pytest.fixture
+def shallow(monkeypatch):
+    """One block per stage: the real depth adds compile time, not coverage."""
+    monkeypatch.setitem(resnet.LAYOUTS, 50, resnet.Layout((1, 1, 1, 1), bottleneck=True))
+    monkeypatch.setitem(resnet.LAYOUTS, 34, resnet.Layout((1, 1, 1, 1), bottleneck=False))
+
+
 @pytest.mark.parametrize('channels', [1, 2, 3])
 @pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
-def test_output_shape_and_type_in_bfloat16(norm, channels):
+def test_output_shape_and_type_in_bfloat16(shallow, norm, channels):
     model = ResNetUNet(channels, norm=norm, dtype=jnp.bfloat16)
     image = jax.ShapeDtypeStruct((2, 64, 96, channels), jnp.float32)
     output, variables = jax.eval_shape(
@@ -114,13 +121,6 @@ def test_block_starts_as_its_shortcut(kind, channels, norm):
     np.testing.assert_array_equal(output_BHWC, np.maximum(x_BHWC, 0))
 
 
-@pytest.fixture
-def shallow(monkeypatch):
-    """One block per stage: the real depth adds compile time, not coverage."""
-    monkeypatch.setitem(resnet.LAYOUTS, 50, resnet.Layout((1, 1, 1, 1), bottleneck=True))
-    monkeypatch.setitem(resnet.LAYOUTS, 34, resnet.Layout((1, 1, 1, 1), bottleneck=False))
-
-
 def _random_variables(model, x_BHWC):
     # Not `init`, which compiles a random draw per shape, and starts residual branches at zero,
     # which stops the gradient before the layers inside them.
@@ -139,10 +139,12 @@ def _random_variables(model, x_BHWC):
 @pytest.mark.parametrize(
     ('depth', 'norm'),
     [
-        (50, 'batch'),
+        # A block of ResNet-50 with each norm is in test_gradient_reaches_every_parameter_of_a_block.
+        pytest.param(50, 'batch', marks=pytest.mark.slow),
         pytest.param(50, 'group', marks=pytest.mark.slow),
         pytest.param(50, 'none', marks=pytest.mark.slow),
-        (34, 'none'),
+        (34, 'batch'),
+        pytest.param(34, 'none', marks=pytest.mark.slow),
     ],
 )
 def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, depth, norm):
@@ -164,6 +166,29 @@ def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, dept
     assert output_BHWC.min() < 0 < output_BHWC.max()
     flat = traverse_util.flatten_dict(gradient)
     assert [key for key, value in flat.items() if not jnp.any(value)] == []
+
+
+@pytest.mark.parametrize(
+    ('kind', 'norm'),
+    [(Bottleneck, 'batch'), (Bottleneck, 'group'), (Bottleneck, 'none'), (BasicBlock, 'none')],
+)
+def test_gradient_reaches_every_parameter_of_a_block(kind, norm):
+    block = kind(width=32, stride=2, project=True, norm=norm)
+    x_BHWC = np.random.default_rng(0).standard_normal((2, 8, 8, 16), np.float32)
+    variables = _random_variables(block, x_BHWC)
+
+    @_jit
+    def gradient(params):
+        def loss(params):
+            output_BHWC, _ = block.apply(
+                {**variables, 'params': params}, x_BHWC, train=True, mutable=['batch_stats']
+            )
+            return jnp.mean((output_BHWC - 1) ** 2)
+
+        return jax.grad(loss)(params)
+
+    flat = traverse_util.flatten_dict(gradient(variables['params']))
+    assert [key for key, value in flat.items() if not np.any(value)] == []
 
 
 def test_running_statistics_move_only_in_training(shallow):
