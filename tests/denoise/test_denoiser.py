@@ -172,11 +172,18 @@ def test_an_image_too_large_for_the_memory_is_refused_before_it_is_tried(monkeyp
         random_network()(np.zeros((512, 512, 3), np.uint8))
 
 
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    return tmp_path_factory.mktemp('trained') / 'run'
+
+
 @pytest.fixture
-def run_folder(image_folder, tmp_path):
-    sets = {'data.train': f'folder:{image_folder}', 'eval.sets': f'folder:{image_folder}'}
-    loop.train(tiny_config(**sets, **{'eval.every': 0, 'train.steps': 2}), tmp_path / 'run')
-    return tmp_path / 'run'
+def run_folder(image_folder, trained, tmp_path):
+    """A copy of a run that is trained once."""
+    if not trained.exists():  # not in a fixture of the file, which knows no tiny network yet
+        sets = {'data.train': f'folder:{image_folder}', 'eval.sets': f'folder:{image_folder}'}
+        loop.train(tiny_config(**sets, **{'eval.every': 0, 'train.steps': 2}), trained)
+    return shutil.copytree(trained, tmp_path / 'run')
 
 
 def test_the_command_writes_what_the_function_returns(run_folder, image_folder, tmp_path, capsys):

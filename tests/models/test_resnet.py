@@ -139,7 +139,7 @@ def _random_variables(model, x_BHWC):
 @pytest.mark.parametrize(
     ('depth', 'norm'),
     [
-        # A block of ResNet-50 with each norm is in test_gradient_reaches_every_parameter_of_a_block.
+        # Blocks of ResNet-50 are in test_gradient_reaches_every_parameter_of_a_block.
         pytest.param(50, 'batch', marks=pytest.mark.slow),
         pytest.param(50, 'group', marks=pytest.mark.slow),
         pytest.param(50, 'none', marks=pytest.mark.slow),

@@ -17,6 +17,8 @@ from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train import loop
 from n2n_jax.train.early_stopping import better, without_gain, worse_than_its_input
 
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 
 def row(step, psnr=None, *, mse=None, error=1e-5):
     mse = 10 ** (-psnr / 10) if mse is None and psnr is not None else mse

@@ -16,6 +16,8 @@ from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train import fine_tuning, loop
 
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 
 def config_of(folder, *, seed=0, channels=1, **changes):
     file = folder / f'x{seed}_{channels}.npy'

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optimized
 import pytest
 from tiny import tiny_config
 
@@ -64,7 +65,27 @@ def _few_candidates():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loss_choice, '_CANDIDATES', CANDIDATES)
         jax.clear_caches()  # what was compiled with all of them
+        # Losses share the captures of a noise, and are computed for longer than they are compiled.
+        patch.setattr(loss_choice, '_flat_captures', _remembering(loss_choice._flat_captures))
+        best_candidate = loss_choice._best_candidate.__wrapped__
+        patch.setattr(
+            loss_choice,
+            '_best_candidate',
+            optimized.jit(best_candidate, static_argnames='loss'),
+        )
         yield
+
+
+def _remembering(flat_captures):
+    known = {}
+
+    def remembered(key, value, *, target):
+        name = (*np.asarray(jax.random.key_data(key)).tolist(), value, target)
+        if name not in known:
+            known[name] = flat_captures(key, value, target=target)
+        return known[name]
+
+    return remembered
 
 
 @pytest.mark.parametrize('spec', SUITABLE)

@@ -16,6 +16,8 @@ from n2n_jax.train import loop, optimizers, schedules
 from n2n_jax.train.optimizers.muon import Muon
 from n2n_jax.train.run_checks import check_new
 
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 PARAMS = {'kernel': jnp.array([[3.0, -2.0], [1.0, 4.0]]), 'bias': jnp.array([1.0, -1.0])}
 TARGET = {'kernel': jnp.array([[1.0, 0.5], [-1.0, 2.0]]), 'bias': jnp.array([0.2, 0.4])}
 

@@ -20,6 +20,8 @@ from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train import loop, planning, prepared
 from n2n_jax.train.pace import Pace
 
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 
 @pytest.fixture
 def captures(tmp_path):

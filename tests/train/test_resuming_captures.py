@@ -8,6 +8,8 @@ from small_runs import write_captures
 
 from n2n_jax.runtime.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 
 @pytest.fixture
 def command(tmp_path):

@@ -21,6 +21,8 @@ from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
 from n2n_jax.train import loop, planning
 
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 
 def captures_of(folder, *, num=2, side=48, low=1000, high=3000, sigma=200, seed=0):
     """12-bit counts in 16 bits."""
