@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from n2n_jax.captures.measure import block_statistics
 
@@ -158,8 +158,8 @@ def _threshold_of_several(errors: float, tests: int) -> float:
     if tests == 1:
         return errors
     degrees_of_freedom = _TILES**2 - 1
-    one_test = stats.t.sf(errors, degrees_of_freedom)
-    return float(stats.t.isf(one_test / tests, degrees_of_freedom))
+    one_test = special.stdtr(degrees_of_freedom, -errors)  # scipy.stats takes long to import
+    return float(-special.stdtrit(degrees_of_freedom, one_test / tests))
 
 
 def _jackknife(left_out: list[np.ndarray]) -> np.ndarray:
