@@ -11,6 +11,9 @@ from command_line import n2n as run
 from n2n_jax.data.feeds import placed_captures
 from n2n_jax.images import image_io
 
+# Some forms hold the same captures, for which the same step is compiled.
+pytestmark = pytest.mark.usefixtures('steps_shared')
+
 _SIDE = 48
 
 

@@ -3,8 +3,9 @@
 B batch, H height, W width, C channels.
 """
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optimized
 import pytest
@@ -12,9 +13,13 @@ import pytest
 from n2n_jax import corruptions
 
 
+@functools.cache
+def sampler(spec):
+    return optimized.jit(corruptions.parse(spec).sample)
+
+
 def noise_of(spec, shape, *, seed=0, value=0.5):
-    sampler = optimized.jit(corruptions.parse(spec).sample)
-    noisy, mask = sampler(jax.random.key(seed), jnp.full(shape, value))
+    noisy, mask = sampler(spec)(jax.random.key(seed), np.full(shape, value, np.float32))
     assert mask is None
     return np.asarray(noisy, np.float64) - value
 

@@ -201,7 +201,7 @@ def test_tiles_make_up_the_whole_of_a_nafnet():
     variables = jax.tree.map(
         lambda leaf: np.float32(rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)), shapes
     )
-    noisy_HWC = step_image(8, 190)
+    noisy_HWC = step_image(133, 190)
     whole_HWC = Denoiser(config, variables, step=0).denoise(noisy_HWC)
     assert np.std(whole_HWC - noisy_HWC) > 0.05
     tiled = Denoiser(config, variables, step=0, core=16)

@@ -23,19 +23,31 @@ from n2n_jax.train.tasks import make_task
 
 def setup(config, num_devices=1):
     """(state, train_step, feed) of a config on the embedded photographs."""
+    start, train_step, feed = compiled(config, num_devices)
+    return start(), train_step, feed
+
+
+def compiled(config, num_devices=1):
+    """As `setup`, but with a function that makes the state."""
     layout = make_layout(config.data.batch_size, jax.devices()[:num_devices])
     feed = DeviceFeed(
         ArraySource(photos()), config.data, channels=config.model.channels, seed=config.seed,
         layout=layout,
     )  # fmt: skip
-    state = jax.jit(lambda: steps.init_state(config), out_shardings=layout.replicated)()
-    return state, steps.make_train_step(config, make_task(config), feed, layout), feed
+    start = jax.jit(lambda: steps.init_state(config), out_shardings=layout.replicated)
+    return start, steps.make_train_step(config, make_task(config), feed, layout), feed
 
 
-def run(config, num_steps, *, num_devices=1, per_dispatch=1):
-    """The state and losses after some steps."""
-    state, train_step, feed = setup(config, num_devices)
-    losses = []
+_compiled = {}
+
+
+def run(config, num_steps, *, num_devices=1, per_dispatch=1, anew=False):
+    """The state and losses after some steps; `anew` does not share what another run compiled."""
+    name = (repr(config), num_devices)
+    if anew or name not in _compiled:
+        _compiled[name] = compiled(config, num_devices)
+    start, train_step, feed = _compiled[name]
+    state, losses = start(), []
     for step in range(0, num_steps, per_dispatch):
         state, metrics = train_step(state, feed.constants, feed.inputs(step, per_dispatch))
         losses += np.asarray(metrics['loss']).tolist()
@@ -75,7 +87,7 @@ def test_the_first_losses_are_unchanged(name, noise):
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not():
     config = tiny_config()
-    hashes = [weights_hash(run(config, 3)[0].variables) for _ in range(2)]
+    hashes = [weights_hash(run(config, 3, anew=True)[0].variables) for _ in range(2)]
     assert hashes[0] == hashes[1]
     other = weights_hash(run(dataclasses.replace(config, seed=1), 3)[0].variables)
     assert other != hashes[0]

@@ -1,5 +1,6 @@
 """The training loop: what it leaves, stopping, resuming, failing."""
 
+import functools
 import json
 import shutil
 
@@ -242,6 +243,11 @@ def test_the_time_of_a_resumed_run_counts_all_its_parts(monkeypatch):
 
 def exploding(monkeypatch, step):
     """Makes the weights of `step` infinite, by the update before it."""
+    monkeypatch.setattr(optimizers, 'transformation', _exploding(step))
+
+
+@functools.cache  # by which tests share the step that is compiled with it
+def _exploding(step):
     real = optimizers.transformation
 
     def explode(*arguments):
@@ -254,7 +260,7 @@ def exploding(monkeypatch, step):
 
         return optax.GradientTransformation(optimizer.init, update)
 
-    monkeypatch.setattr(optimizers, 'transformation', explode)
+    return explode
 
 
 def killed(*_):
@@ -303,17 +309,17 @@ def test_a_run_that_diverged_resumes_at_a_state_whose_loss_was_finite(
 def test_a_run_killed_before_its_last_weights_were_checked_checks_them_on_resuming(
     image_folder, tmp_path, monkeypatch
 ):
-    config = loop_config(image_folder, **{'train.steps': 4, 'train.keep_checkpoints': 9})
-    exploding(monkeypatch, 4)
+    config = loop_config(image_folder, **{'train.steps': 8, 'train.keep_checkpoints': 9})
+    exploding(monkeypatch, 8)
     with monkeypatch.context() as patch:
         patch.setattr(Run, 'finish', killed)
         with pytest.raises(KeyboardInterrupt):
             loop.train(config, tmp_path / 'run')
-    with pytest.raises(FloatingPointError, match='weights of step 4 was not finite'):
+    with pytest.raises(FloatingPointError, match='weights of step 8 was not finite'):
         loop.train(config, tmp_path / 'run')
     assert not Workdir(tmp_path / 'run').done
     with Checkpoints(tmp_path / 'run') as checkpoints:
-        assert checkpoints.last_step == 2
+        assert checkpoints.last_step == 6
 
 
 def test_the_counters_of_adam_stop_with_the_weights(monkeypatch):
