@@ -36,7 +36,7 @@ def clean():
 
 @pytest.mark.parametrize(
     ('shape', 'batch', 'tolerance'),
-    [(SHAPE, BATCH, 0.01), ((200, 256, 3), 4, 0.003)],
+    [(SHAPE, BATCH, 0.01), pytest.param((200, 256, 3), 4, 0.003, marks=pytest.mark.slow)],
 )
 def test_covers_the_requested_fraction(shape, batch, tolerance):
     for level in (0.05, 0.1, 0.25, 0.5, 0.9):
@@ -47,7 +47,7 @@ def test_covers_the_requested_fraction(shape, batch, tolerance):
         np.testing.assert_allclose(covered, level, atol=300 / (shape[0] * shape[1]))
 
 
-@pytest.mark.parametrize('shape', [(1, 1, 1), (8, 5, 1)])
+@pytest.mark.parametrize('shape', [(1, 1, 1), pytest.param((8, 5, 1), marks=pytest.mark.slow)])
 def test_tiny_images_are_right_on_average(shape):
     hidden = opacity(keys(2, 1000), shape, jnp.full(1000, 0.3))
     per_image = (hidden >= 0.5).mean(axis=(1, 2))

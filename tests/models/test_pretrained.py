@@ -86,7 +86,7 @@ def npz(weights, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('channels', [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_features_are_those_of_an_independent_resnet50(weights, variables, npz, channels):
     _check_features(50, weights, load_encoder(npz, variables), channels)
 
