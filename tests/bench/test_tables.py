@@ -24,7 +24,7 @@ from tiny_table import tiny_table
 from n2n_jax import corruptions, models
 from n2n_jax.bench import tables
 from n2n_jax.bench.tables import cells as cells_module
-from n2n_jax.bench.tables import places, records, runner
+from n2n_jax.bench.tables import page, places, records, results, runner
 from n2n_jax.bench.tables.cells import cells
 from n2n_jax.bench.tables.places import Places
 from n2n_jax.bench.tables.table import Arm
@@ -461,3 +461,23 @@ def test_the_quick_budget_of_every_table_runs(use, tmp_path, name, monkeypatch):
     assert bench('run', name, '-o', tmp_path / 'tables', *files) == 0
     page = (tmp_path / 'tables' / f'{name}-quick.md').read_text()
     assert 'Not complete' not in page
+
+
+# --- What is published ----------------------------------------------------------------------------
+
+PUBLISHED = sorted((ROOT / 'docs' / 'results' / 'tables').glob('*.json'))
+
+
+@pytest.mark.parametrize('file', PUBLISHED, ids=lambda file: file.stem)
+def test_a_published_page_has_the_numbers_of_its_json(file):
+    content = json.loads(file.read_text())
+    table, budget = tables.REGISTRY[content['table']], content['budget']
+    made = runner.Runner(
+        table, budget, content['seeds'], file.parent, places=Places(), any_commit=True
+    )
+    outcome = made.outcome()
+    assert outcome.complete == content['complete']
+    images = sorted(file.parent.glob(f'{file.stem}*.png'), key=lambda path: len(path.name))
+    found = results.results(table, outcome.cells, outcome.records)
+    written = page.markdown(table, budget, outcome, found, images=images)
+    assert file.with_suffix('.md').read_text() == written

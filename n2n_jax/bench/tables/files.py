@@ -32,6 +32,7 @@ def write(table: Table, budget: str, outcome: Outcome, folder: Path, places: Pla
     content = {
         'table': table.name,
         'budget': budget,
+        'seeds': max((cell.seed for cell in outcome.cells), default=0) + 1,
         'complete': outcome.complete,
         'cells': [records.as_json(record) for record in used.values() if record is not None],
     }

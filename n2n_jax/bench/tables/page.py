@@ -116,8 +116,8 @@ def _differences(found: Sequence[Result]) -> str:
     lines = [
         '## Differences to the control',
         '',
-        '| arm | control | set | difference, dB (95 %, images and seeds) | images alone | seeds '
-        'alone | p (Holm) |',
+        f'| arm | control | set | difference, dB (95 %, {_over(found)}) | images alone '
+        '| seeds alone | p (Holm) |',
         '|---|---|---|---:|---:|---:|---:|',
     ]
     for result in compared:
@@ -130,6 +130,15 @@ def _differences(found: Sequence[Result]) -> str:
             f'| {_interval(difference.over_seeds, "+.2f")} | {_p(result.p)} |'
         )
     return '\n'.join(lines)
+
+
+def _over(found: Sequence[Result]) -> str:
+    """Says what the intervals are over."""
+    return 'images and seeds' if _has_seeds(found) else 'images'
+
+
+def _has_seeds(found: Sequence[Result]) -> bool:
+    return any(result.psnr is not None and result.psnr.seeds > 1 for result in found)
 
 
 def _set(result: Result, found: Iterable[Result]) -> str:
@@ -152,7 +161,8 @@ def _all_numbers(found: Sequence[Result]) -> str:
     others = in_tables(name for result in found for name in result.others)
     others = [metric for metric in others if metric != PSNR]
     titles = [
-        'arm', 'set', 'noise', 'images', 'seeds', 'PSNR in', 'PSNR out (95 %)', 'sd over seeds',
+        'arm', 'set', 'noise', 'images', 'seeds', 'PSNR in', f'PSNR out (95 %, {_over(found)})',
+        'sd over seeds',
         *(metric.title for metric in others), 'published',
     ]  # fmt: skip
     lines = [
@@ -220,6 +230,11 @@ def _notes(table: Table, budget: str, outcome: Outcome, found: Sequence[Result])
     yield f'Learning rates: {table.rates if searched else _NOT_SEARCHED}'
     if table.published_with:
         yield f'Published numbers: {table.published_with}'
+    if found and not _has_seeds(found):
+        yield (
+            '**One seed**: intervals and p are about the images alone. How far another seed would '
+            'move these numbers is not known, and often it is further than the intervals are wide.'
+        )
     yield (
         'Intervals: over images by bootstrap (of paired differences where arms are compared), over '
         "seeds by Student's t with a standard deviation pooled over the arms; p by Wilcoxon's "
