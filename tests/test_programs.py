@@ -153,7 +153,7 @@ def test_every_quick_config_trains_and_scores(name, tmp_path):
     ('arguments', 'words'),
     [
         (['train', 'gone.png', '--workdir', 'run'], 'gone.png: no such file or folder'),
-        (['score', 'gone.png', '--model', 'gone'], 'There is no run in gone'),
+        slow(['score', 'gone.png', '--model', 'gone'], 'There is no run in gone'),
     ],
 )
 def test_wrong_commands_on_captures_end_in_a_sentence(arguments, words, tmp_path):

@@ -210,7 +210,9 @@ def test_running_statistics_move_only_in_training(shallow):
     assert all(not np.array_equal(before[key], trained[key]) for key in before)
 
 
-@pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
+@pytest.mark.parametrize(
+    'norm', ['batch', *(pytest.param(norm, marks=pytest.mark.slow) for norm in ('group', 'none'))]
+)
 def test_gradient_has_no_scatter(shallow, norm):
     model = ResNetUNet(3, norm=norm)
     variables = _init_shapes(model, side=64)

@@ -104,6 +104,7 @@ def rows(workdir):
     return json.loads((workdir / 'results.json').read_text())
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_run_of_one(start, port, tmp_path):
     flags = '--config.eval.batch_size=2'  # shared by the processes
     pair = [start(tmp_path / 'two', 4, f'127.0.0.1:{port},2,{i}', flags) for i in range(2)]

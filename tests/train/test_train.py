@@ -272,7 +272,9 @@ def finite(tree):
 
 
 # Steps 2, 4, 6 and 8 are saved: the bad step is one of them, none of them, the last one.
-@pytest.mark.parametrize(('bad', 'good'), [(4, 2), (5, 4), (8, 6), (2, None)])
+@pytest.mark.parametrize(
+    ('bad', 'good'), [(4, 2), pytest.param(5, 4, marks=pytest.mark.slow), (8, 6), (2, None)]
+)
 def test_after_a_loss_that_is_not_finite_what_is_left_has_a_finite_loss(
     image_folder, tmp_path, monkeypatch, bad, good
 ):
