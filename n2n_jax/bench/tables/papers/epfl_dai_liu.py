@@ -63,8 +63,8 @@ OPTIMIZERS = Table(
         Arm('Muon, 0.001', changes={'optim.name': 'muon'}, control=_BASE),
     ),
     budgets={
-        'quick': pixelated.quick(30, 'about 14 minutes'),
-        'cpu': pixelated.cpu(400, 2, 'about 2 hours'),
+        'quick': pixelated.quick(30, '14 minutes by estimate'),
+        'cpu': pixelated.cpu(400, 2, '2 hours by estimate'),
         'full': budgets.cpu(1500, 3, 'one epoch of 50,000 crops; minutes per run on a GPU'),
     },
     rates='each arm has the rate in its name, else 0.001; that is what the table is about.',

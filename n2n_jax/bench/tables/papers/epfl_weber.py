@@ -50,8 +50,8 @@ RESUNET = Table(
         ),
     ),
     budgets={
-        'quick': pixelated.quick(60, 'about 8 minutes'),
-        'cpu': pixelated.cpu(1600, 2, 'about 70 minutes'),
+        'quick': pixelated.quick(60, '8 minutes by estimate'),
+        'cpu': pixelated.cpu(1600, 2, '70 minutes by estimate'),
         'full': budgets.cpu(6400, 3, 'an epoch of 50,000 crops; minutes per run on a GPU'),
     },
     rates='0.0008, the best of the report, unless the arm names another.',

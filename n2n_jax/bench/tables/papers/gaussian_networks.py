@@ -58,8 +58,8 @@ NETWORKS = Table(
         ),
     ),
     budgets={
-        'quick': budgets.quick(80, 'about 14 minutes', eval__max_images=2),
-        'cpu': budgets.cpu(1500, 1, 'about 90 minutes', eval__sets=budgets.KODAK_ONLY),
+        'quick': budgets.quick(80, '14 minutes by estimate', eval__max_images=2),
+        'cpu': budgets.cpu(1500, 1, '90 minutes by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('days on a GPU', eval__sets=budgets.KODAK_ONLY),
     },
     rates='0.001 for all networks (0.0003 in the budget full); not searched for each.',

@@ -61,8 +61,8 @@ KERAS = Table(
     source=_SOURCE,
     arms=tuple(_arms()),
     budgets={
-        'quick': budgets.quick(300, 'about 12 minutes'),
-        'cpu': budgets.cpu(1500, 2, 'about 2 hours', eval__sets=budgets.BSDS300_ONLY),
+        'quick': budgets.quick(300, '12 minutes by estimate'),
+        'cpu': budgets.cpu(1500, 2, '2 hours by estimate', eval__sets=budgets.BSDS300_ONLY),
         'full': budgets.full('a day per run on a GPU of 2018', eval__sets=budgets.BSDS300_ONLY),
     },
     rates='0.001 for all arms (0.0001 in the report).',

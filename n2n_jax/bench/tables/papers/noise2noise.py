@@ -132,11 +132,11 @@ NOISE2NOISE = Table(
         ),
     ),
     budgets={
-        'quick': budgets.quick(300, 'about 6 minutes'),
+        'quick': budgets.quick(300, '8 minutes on two cores'),
         'cpu': budgets.cpu(
-            1500, 3, 'about 2 hours, and 2 more for the classical methods, on Kodak'
+            1500, 3, '2 hours by estimate, and 2 more for the classical methods, on Kodak'
         ),
-        'full': budgets.full('a day per run on a GPU of 2018, about 20 minutes on an H100'),
+        'full': budgets.full('a day per run on a GPU of 2018, 20 minutes on an H100 by estimate'),
     },
     rates=_ONE_RATE,
     published_with=(
@@ -162,8 +162,8 @@ TEXT = Table(
         Arm('L2', changes={'optim.loss': 'l2'}, control='L1'),
     ),
     budgets={
-        'quick': budgets.quick(600, 'about 8 minutes'),
-        'cpu': budgets.cpu(1500, 2, 'about 50 minutes'),
+        'quick': budgets.quick(600, '8 minutes by estimate'),
+        'cpu': budgets.cpu(1500, 2, '50 minutes by estimate'),
         'full': budgets.full('a day per run on a GPU of 2018', noise__input='text:0-0.5'),
     },
     rates=_ONE_RATE,
@@ -198,8 +198,8 @@ IMPULSE = Table(
         )
     ),
     budgets={
-        'quick': budgets.quick(120, 'about 14 minutes'),
-        'cpu': budgets.cpu(1000, 2, 'about 3 hours', eval__sets=budgets.KODAK_ONLY),
+        'quick': budgets.quick(120, '14 minutes by estimate'),
+        'cpu': budgets.cpu(1000, 2, '3 hours by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('a day per run on a GPU of 2018'),
     },
     rates=_ONE_RATE,
@@ -235,9 +235,9 @@ BROWN = Table(
         for name, target, control in ((CLEAN, 'clean', ''), (NOISY, 'same', CLEAN))
     ),
     budgets={
-        'quick': budgets.quick(200, 'about 9 minutes', eval__every=50),
+        'quick': budgets.quick(200, '9 minutes by estimate', eval__every=50),
         'cpu': budgets.cpu(
-            1500, 2, 'about 2 hours', eval__every=250, eval__sets=budgets.KODAK_ONLY
+            1500, 2, '2 hours by estimate', eval__every=250, eval__sets=budgets.KODAK_ONLY
         ),
         'full': budgets.full('a day per run on a GPU of 2018', eval__every=25_000),
     },
@@ -272,8 +272,8 @@ CAPTURES = Table(
         ),
     ),
     budgets={
-        'quick': budgets.quick(400, 'about 5 minutes', data__train='dead_leaves:200'),
-        'cpu': budgets.cpu(2000, 2, 'about 1 hour', eval__sets=budgets.KODAK_ONLY),
+        'quick': budgets.quick(400, '5 minutes by estimate', data__train='dead_leaves:200'),
+        'cpu': budgets.cpu(2000, 2, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('a day per run on a GPU of 2018'),
     },
     rates=_ONE_RATE,
@@ -308,8 +308,8 @@ CLAMPED = Table(
         for loss in ('l2', 'l1')
     ),
     budgets={
-        'quick': budgets.quick(400, 'about 6 minutes'),
-        'cpu': budgets.cpu(1500, 3, 'about 90 minutes'),
+        'quick': budgets.quick(400, '6 minutes by estimate'),
+        'cpu': budgets.cpu(1500, 3, '90 minutes by estimate'),
         'full': budgets.full('a day per run on a GPU of 2018'),
     },
     rates=_ONE_RATE,

@@ -77,8 +77,8 @@ PERCEPTUAL = Table(
     },
     arms=(*_arms('denoising', ''), *_arms('deblurring and denoising', 'motion_blur:8+')),
     budgets={
-        'quick': budgets.quick(40, 'about 14 minutes', eval__max_images=2),
-        'cpu': budgets.cpu(1500, 1, 'about 2 hours', eval__sets=budgets.BSDS300_ONLY),
+        'quick': budgets.quick(40, '14 minutes by estimate', eval__max_images=2),
+        'cpu': budgets.cpu(1500, 1, '2 hours by estimate', eval__sets=budgets.BSDS300_ONLY),
         'full': budgets.cpu(15_000, 3, 'minutes per run on a GPU', data__batch_size=64),
     },
     rates='0.001 for all arms, as in the report (which takes 0.0005 for deblurring).',

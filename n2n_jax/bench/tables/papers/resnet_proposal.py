@@ -77,8 +77,8 @@ RESNET50 = Table(
     changes={'eval.metrics': 'psnr,ssim,mse'},
     arms=tuple(_arms()),
     budgets={
-        'quick': budgets.quick(80, 'about 14 minutes', eval__max_images=2),
-        'cpu': budgets.cpu(1000, 2, 'about 4 hours', eval__sets=budgets.KODAK_ONLY),
+        'quick': budgets.quick(80, '14 minutes by estimate', eval__max_images=2),
+        'cpu': budgets.cpu(1000, 2, '4 hours by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('days on a GPU'),
     },
     rates=(
