@@ -88,8 +88,8 @@ def run_list(_: argparse.Namespace) -> None:
 
     for table in tables.REGISTRY.values():
         print(f'{table.name}\n    {table.question}\n    From {table.source}.')
-        for name, budget in table.budgets.items():
-            print(f'    --budget {name}: {budget.time}')
+        for name in table.budgets:
+            print(f'    --budget {name}: {table.in_words(name)}')
 
 
 def run_table(arguments: argparse.Namespace) -> None:
@@ -111,7 +111,11 @@ def run_table(arguments: argparse.Namespace) -> None:
         _log.info('%s', file)
     if outcome.interrupted:
         sys.exit(console.EXIT_INTERRUPTED)
-    if outcome.failed:
+    for title in outcome.waiting:
+        _log.info('Its learning rate is being searched by another process: %s', title)
+    if outcome.waiting or outcome.elsewhere:
+        _log.info('Run the same command again when the other processes are done.')
+    if outcome.failed or outcome.waiting or outcome.elsewhere:
         sys.exit(console.EXIT_FAILED)
 
 

@@ -103,7 +103,7 @@ def test_special_characters_survive_latex(make_run):
     [
         ({'data.train': 'photos'}, ['their data', 'other: photos', 'dead_leaves:200']),
         ({'data.max_images': 3}, ['their data', 'dead_leaves:200, 3 images']),
-        ({'train.steps': 8}, ['their steps', '8 steps', '4 steps']),
+        ({'train.steps': 8}, ['their steps', 'one: 4 of 4', 'other: 4 of 8']),
     ],
 )
 def test_runs_that_cannot_be_compared_are_listed(make_run, changes, words):

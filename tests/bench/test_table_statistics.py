@@ -58,10 +58,40 @@ def test_the_interval_over_both_covers_the_truth():
 
 
 def test_differences_are_taken_seed_by_seed():
-    one_SI, other_SI = np.ones((3, 4)) * [[1], [2], [3]], np.zeros((2, 4))
-    np.testing.assert_array_equal(
-        statistics.paired_seeds(one_SI, other_SI), [[1, 1, 1, 1], [2, 2, 2, 2]]
-    )
+    one = {0: np.full(4, 1.0), 1: np.full(4, 2.0), 3: np.full(4, 3.0)}
+    other = {1: np.full(4, 0.5), 3: np.full(4, 0.0), 4: np.full(4, 9.0)}
+    differences = statistics.paired(one, other)
+    assert {seed: x_I.tolist() for seed, x_I in differences.items()} == {
+        1: [1.5] * 4,
+        3: [3.0] * 4,
+    }
+    method = {statistics.NO_SEED: np.full(4, 1.0)}
+    assert {seed: x_I[0] for seed, x_I in statistics.paired(one, method).items()} == {
+        0: 0, 1: 1, 3: 2,
+    }  # fmt: skip
+    assert {seed: x_I[0] for seed, x_I in statistics.paired(method, one).items()} == {
+        0: 0, 1: -1, 3: -2,
+    }  # fmt: skip
+
+
+def test_methods_without_seed_have_no_spread_over_seeds():
+    images_I = np.array([1.0, 2.0, 4.0])
+    scores = {
+        'trained': {0: images_I, 1: images_I + 1},
+        'bm3d': {statistics.NO_SEED: images_I},
+        'tv': {statistics.NO_SEED: images_I - 1},
+    }
+    found = statistics.compared(scores, {'tv': 'bm3d', 'trained': 'bm3d'}, lambda key: 'column')
+    assert math.isnan(found.means['bm3d'].over_seeds[0])
+    assert math.isnan(found.differences['tv'].over_seeds[0])
+    assert found.differences['tv'].mean == -1
+    assert found.differences['trained'].seeds == 2
+    assert not math.isnan(found.differences['trained'].over_seeds[0])
+
+
+def test_entries_without_a_common_seed_are_not_compared():
+    scores = {'one': {0: np.ones(3)}, 'other': {1: np.ones(3)}}
+    assert not statistics.compared(scores, {'one': 'other'}, lambda key: 0).differences
 
 
 def test_p_values_are_those_of_scipy_and_holm():

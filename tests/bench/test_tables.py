@@ -220,6 +220,9 @@ def test_a_killed_extended_and_split_table_is_the_same_table(use, tmp_path, caps
     assert capsys.readouterr().out.strip() == without.strip()
     assert bench('run', 'tiny', '-o', copied, '--seeds', '2') == 0
     assert not (copied / 'runs').exists()
+    # Fewer seeds drop nothing of what only that file has.
+    assert bench('run', 'tiny', '-o', copied, '--seeds', '1') == 0
+    assert len(table_of(copied)['cells']) == 4
 
 
 def test_ctrl_c_leaves_a_table_to_go_on_with(use, tmp_path, monkeypatch, capsys):

@@ -47,8 +47,7 @@ def quick(steps: int, time: str, **changes: Any) -> Budget:
         'train.steps': steps,
         **_dotted(changes),
     }
-    words = f'built-in images, {steps} steps of 4 crops of 64x64, scored on 3 photographs'
-    return Budget(values, 1, f'{words}; {time}', searches=False)
+    return Budget(values, 1, time, searches=False)
 
 
 def cpu(steps: int, seeds: int, time: str, **changes: Any) -> Budget:
@@ -59,9 +58,7 @@ def cpu(steps: int, seeds: int, time: str, **changes: Any) -> Budget:
         'train.steps': steps,
         **_dotted(changes),
     }
-    crop, batch = values.get('data.crop', 64), values.get('data.batch_size', 4)
-    words = f'BSDS500 train+test, {steps} steps of {batch} crops of {crop}x{crop}'
-    return Budget(values, seeds, f'{words}; {time}')
+    return Budget(values, seeds, time)
 
 
 def full(time: str, **changes: Any) -> Budget:
@@ -81,11 +78,7 @@ def full(time: str, **changes: Any) -> Budget:
         'eval.sets': _REPLICATED,
         **_dotted(changes),
     }
-    words = (
-        f'BSDS500 train+test, {values["train.steps"]:,} steps of 4 crops of 256x256, the official '
-        'recipe'
-    )
-    return Budget(values, 3, f'{words}; {time}')
+    return Budget(values, 3, time)
 
 
 def _dotted(changes: dict[str, Any]) -> dict[str, Any]:

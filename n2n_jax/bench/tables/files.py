@@ -28,20 +28,23 @@ def write(table: Table, budget: str, outcome: Outcome, folder: Path, places: Pla
     """
     found = results(table, outcome.cells, outcome.records)
     file = table_file(folder, table, budget)
-    used = {cell.key: outcome.records.get(cell.key) for cell in outcome.cells}
+    # Also what the file held before: with fewer seeds, or other steps, it may be all that is left.
+    before = records.read_table(file)
+    now = {c.key: outcome.records[c.key] for c in outcome.cells if c.key in outcome.records}
+    used = {**now, **{key: record for key, record in before.items() if key not in now}}
     content = {
         'table': table.name,
         'budget': budget,
         'seeds': max((cell.seed for cell in outcome.cells), default=0) + 1,
         'complete': outcome.complete,
-        'cells': [records.as_json(record) for record in used.values() if record is not None],
+        'cells': [records.as_json(record) for record in used.values()],
     }
     write_text(file, json_files.dumps(content, indent=None) + '\n')
     written = [file]
     drawn = file.with_suffix('.png')
     if any(result.psnr for result in found) and importlib.util.find_spec('matplotlib'):
         with renamed_when_complete(drawn) as stream:
-            plot.save(table, found, stream, note=f'budget {budget}: {table.budget(budget).time}')
+            plot.save(table, found, stream, note=f'budget {budget}: {table.in_words(budget)}')
         written.append(drawn)
     pixels = gallery.draw(outcome, found, folder, places)
     if pixels is not None:

@@ -97,13 +97,13 @@ def rows(paths: Sequence[Path]) -> list[Row]:
             image_set=key[1][0],
             noise=key[1][1],
             psnr=compared.means[key],
-            seed_sd=float(psnr_SI.mean(axis=1).std(ddof=1)) if len(psnr_SI) > 1 else math.nan,
+            seed_sd=statistics.seed_sd(by_seed),
             difference=compared.differences.get(key),
             p=compared.p.get(key, math.nan),
             protocol=key[1][2],
             runs=[str(run.path) for run in named[key[0]]],
         )
-        for key, psnr_SI in psnrs.items()
+        for key, by_seed in psnrs.items()
     ]
 
 
@@ -120,7 +120,7 @@ def _check_alike(runs: Sequence[_Run]) -> None:
     """Raises UserError, with a line for each run, if runs cannot stand in one table."""
     for what, value_of in (
         ('data', _data),
-        ('steps', lambda run: f'{run.config.train.steps} steps'),
+        ('steps', _steps),
         ('sets, noise or protocol of the evaluation', _evaluated),
         ('images of the evaluation', _images),
     ):
@@ -137,6 +137,12 @@ def _data(run: _Run) -> str:
     data = run.config.data
     most = f', {data.max_images} images' if data.max_images else ''
     return run.config.captures.paths or f'{data.train}{most}'
+
+
+def _steps(run: _Run) -> str:
+    """Of the weights that were scored, which may not be the last of the run."""
+    steps = sorted({one.row['step'] for one in run.evaluations.values()})
+    return f'{", ".join(map(str, steps))} of {run.config.train.steps}'
 
 
 def _evaluated(run: _Run) -> str:
@@ -175,15 +181,15 @@ def _names(configs: Sequence[Config]) -> list[str]:
     ]
 
 
-def _psnrs(group: Sequence[_Run], column: _Column) -> np.ndarray:
-    """Returns the PSNR of each image, (S, I), by ascending seed."""
+def _psnrs(group: Sequence[_Run], column: _Column) -> dict[int, np.ndarray]:
+    """Returns the PSNR of each image, (I,), by seed."""
     images = sorted(group[0].evaluations[column].scores)
-    return np.array(
-        [
+    return {
+        run.config.seed: np.array(
             [run.evaluations[column].scores[image][PSNR.name] for image in images]
-            for run in sorted(group, key=lambda run: run.config.seed)
-        ]
-    )
+        )
+        for run in group
+    }
 
 
 def formatted(found: Sequence[Row], suffix: str) -> str:
@@ -231,7 +237,7 @@ def _cells(row: Row) -> list[str]:
         ''
         if difference is None
         else f'{difference.over_both[0]:+.2f} to {difference.over_both[1]:+.2f}',
-        '' if math.isnan(row.p) else f'{row.p:.3f}',
+        '' if math.isnan(row.p) else statistics.p_in_words(row.p),
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from n2n_jax.bench.tables.records import Record
 from n2n_jax.bench.tables.results import Result
 from n2n_jax.bench.tables.runner import Outcome
-from n2n_jax.bench.tables.statistics import Estimate
+from n2n_jax.bench.tables.statistics import Estimate, p_in_words
 from n2n_jax.bench.tables.table import Table
 from n2n_jax.evaluate.metrics import PSNR, in_tables
 from n2n_jax.runtime.progress import duration
@@ -31,7 +31,7 @@ def markdown(
     parts = [
         f'# {table.title}',
         table.question,
-        f'From {table.source}. Budget **{budget}**: {table.budget(budget).time}.',
+        f'From {table.source}. Budget **{budget}**: {table.in_words(budget)}.',
         _incomplete(outcome),
         _glance(found),
         *(f'![{table.title}]({image.name})' for image in images),
@@ -47,7 +47,7 @@ def markdown(
 def description(table: Table) -> str:
     """Returns what a table is before it was run, as Markdown."""
     lines = [f'# {table.title}', '', table.question, '', f'From {table.source}.', '']
-    lines += [f'* {name}: {budget.time}' for name, budget in table.budgets.items()]
+    lines += [f'* {name}: {table.in_words(name)}' for name in table.budgets]
     lines += ['', '| arm | changes | published |', '|---|---|---|']
     for arm in table.arms:
         changes = ', '.join(f'`{key}={value}`' for key, value in arm.changes.items())
@@ -68,7 +68,11 @@ def _incomplete(outcome: Outcome) -> str:
     done = sum(cell.key in outcome.records for cell in outcome.cells)
     lines = []
     if not outcome.complete:
-        lines.append(f'**Not complete**: {done} of {len(outcome.cells)} cells are done.')
+        total = len(outcome.cells)
+        lines.append(
+            f'**Not complete**: {done} of {total} cells are done'
+            + (', and others wait for these.' if outcome.waiting else '.')
+        )
     lines += [f'* Failed: {title}: {why}' for title, why in outcome.failed.items()]
     lines += [f'* Waits for its learning rate: {title}' for title in outcome.waiting]
     return '\n'.join(lines)
@@ -127,7 +131,7 @@ def _differences(found: Sequence[Result]) -> str:
             f'| {result.arm.title} | {result.arm.control} | {_set(result, found)} '
             f'| **{difference.mean:+.2f}** ({_interval(difference.over_both, "+.2f")}) '
             f'| {_interval(difference.over_images, "+.2f")} '
-            f'| {_interval(difference.over_seeds, "+.2f")} | {_p(result.p)} |'
+            f'| {_interval(difference.over_seeds, "+.2f")} | {p_in_words(result.p)} |'
         )
     return '\n'.join(lines)
 
@@ -149,10 +153,6 @@ def _interval(ends: tuple[float, float], form: str) -> str:
     if math.isnan(ends[0]):
         return ''
     return f'{ends[0]:{form}} to {ends[1]:{form}}'
-
-
-def _p(p: float) -> str:
-    return '< 0.001' if p < 0.001 else f'{p:.3f}'
 
 
 def _all_numbers(found: Sequence[Result]) -> str:

@@ -7,7 +7,7 @@ is not run again.
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,22 +216,31 @@ def read_all(folder: Path, table: Path) -> dict[str, Record]:
     Raises:
       UserError: a file is damaged.
     """
+    cells = sorted((folder / _FOLDER).glob('*.json'))
+    singles = [record for file in cells for record in _read(file, lambda content: [content])]
+    return read_table(table) | {record.key: record for record in singles}
+
+
+def read_table(file: Path) -> dict[str, Record]:
+    """Reads the records in the file of a table by key; none if there is no such file.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    return {record.key: record for record in _read(file, lambda content: content['cells'])}
+
+
+def _read(file: Path, cells_of: Callable[[Any], list[Any]]) -> list[Record]:
     way_out = 'move it away, and its cells are run again.'
-    found = {}
-    files = sorted((folder / _FOLDER).glob('*.json'))
-    for file in [table, *files]:
-        try:
-            content = json_files.restored(json_files.read(file, way_out=way_out))
-            records = content['cells'] if file == table else [content]
-            for record in map(_parsed, records):
-                found[record.key] = record
-        except FileNotFoundError:
-            continue
-        except UserError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(f'{file} is damaged: {way_out}') from None
-    return found
+    try:
+        content = json_files.restored(json_files.read(file, way_out=way_out))
+        return [_parsed(cell) for cell in cells_of(content)]
+    except FileNotFoundError:
+        return []
+    except UserError:  # which is a ValueError
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(f'{file} is damaged: {way_out}') from None
 
 
 def _parsed(content: dict[str, Any]) -> Record:

@@ -13,8 +13,8 @@ import numpy as np
 from n2n_jax.bench.tables import statistics
 from n2n_jax.bench.tables.cells import Cell, asked
 from n2n_jax.bench.tables.records import Record, Score
-from n2n_jax.bench.tables.statistics import Compared, Estimate
-from n2n_jax.bench.tables.table import Arm, Table
+from n2n_jax.bench.tables.statistics import NO_SEED, Compared, Estimate
+from n2n_jax.bench.tables.table import ANY_SET, Arm, Table
 from n2n_jax.data.sources import name_of
 from n2n_jax.evaluate.metrics import PSNR
 
@@ -64,12 +64,16 @@ class _Scores:
 
     arm: Arm
     wanted: Mapping[str, Any]
-    found: list[Score]
+    by_seed: dict[int, Score]
     diverged: int
 
     @property
-    def psnr_SI(self) -> np.ndarray:
-        return np.array([score.per_image[PSNR.name] for score in self.found])
+    def found(self) -> list[Score]:
+        return [self.by_seed[seed] for seed in sorted(self.by_seed)]
+
+    @property
+    def psnrs(self) -> dict[int, np.ndarray]:
+        return {seed: np.array(score.per_image[PSNR.name]) for seed, score in self.by_seed.items()}
 
 
 _Key = tuple[str, str, str, str]  # group, arm, set, noise
@@ -78,7 +82,7 @@ _Key = tuple[str, str, str, str]  # group, arm, set, noise
 def results(table: Table, cells: Sequence[Cell], records: Mapping[str, Record]) -> list[Result]:
     """Returns the results of the cells that are done, in the order of the table's arms."""
     scores = _collected(cells, records)
-    psnrs = {key: one.psnr_SI for key, one in scores.items() if one.found}
+    psnrs = {key: one.psnrs for key, one in scores.items() if one.found}
     controls = {
         key: (key[0], scores[key].arm.control, *key[2:]) for key in psnrs if scores[key].arm.control
     }
@@ -86,7 +90,6 @@ def results(table: Table, cells: Sequence[Cell], records: Mapping[str, Record]) 
         psnrs,
         {key: control for key, control in controls.items() if control in psnrs},
         lambda key: key[2:],
-        without_seed={key for key, one in scores.items() if one.arm.method},
     )
     return [_result(key, one, compared) for key, one in scores.items() if one.found or one.diverged]
 
@@ -99,10 +102,10 @@ def _collected(cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[_Ke
         record = records.get(cell.key)
         for wanted in asked(cell.config.eval):
             key = cell.arm.group, cell.arm.name, name_of(wanted['set']), wanted['noise']
-            one = collected.setdefault(key, _Scores(cell.arm, wanted, [], 0))
+            one = collected.setdefault(key, _Scores(cell.arm, wanted, {}, 0))
             score = None if record is None else record.score(wanted)
             if score is not None:
-                one.found.append(score)
+                one.by_seed[NO_SEED if cell.arm.method else cell.seed] = score
             elif record is not None and record.diverged:
                 collected[key] = dataclasses.replace(one, diverged=one.diverged + 1)
     return collected
@@ -110,7 +113,7 @@ def _collected(cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[_Ke
 
 def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:
     _, _, image_set, noise = key
-    published = one.arm.published.get((image_set, noise), one.arm.published.get(image_set))
+    published = _published(one.arm, image_set, noise)
     unknown = Result(
         arm=one.arm,
         image_set=image_set,
@@ -130,13 +133,14 @@ def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:
     )
     if not one.found:
         return unknown
-    psnr_SI, first = one.psnr_SI, one.found[0]
-    per_image_I, means_S = psnr_SI.mean(axis=0), psnr_SI.mean(axis=1)
+    first = one.found[0]
+    psnr_SI = np.array([score.per_image[PSNR.name] for score in one.found])
+    per_image_I = psnr_SI.mean(axis=0)
     return dataclasses.replace(
         unknown,
         psnr=compared.means[key],
         psnr_in=first.row['metrics'][PSNR.name]['in'],
-        seed_sd=float(means_S.std(ddof=1)) if len(means_S) > 1 else math.nan,
+        seed_sd=statistics.seed_sd(one.psnrs),
         others={
             name: float(np.mean([score.per_image[name] for score in one.found]))
             for name in first.per_image
@@ -149,6 +153,13 @@ def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:
         best=first.images[int(per_image_I.argmax())],
         worst=first.images[int(per_image_I.argmin())],
     )
+
+
+def _published(arm: Arm, image_set: str, noise: str) -> float | None:
+    for key in ((image_set, noise), image_set, ANY_SET):
+        if key in arm.published:
+            return arm.published[key]
+    return None
 
 
 def _curve(one: _Scores, last: float) -> dict[int, float]:

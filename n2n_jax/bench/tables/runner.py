@@ -246,6 +246,7 @@ class Runner:
         made = baselines.make_list(cell.arm.method)
         start = time.monotonic()
         (report,) = baseline_scores.score(made, config, make_layout(1))
+        self._read()  # another process may have scored it under another noise
         known = self._records.get(cell.key)
         seconds = time.monotonic() - start + (known.seconds if known else 0.0)
         record = records.new(cell, provenance(), crops=0, seconds=seconds)
@@ -257,6 +258,8 @@ class Runner:
         """Trains a network and scores it; None if the user stopped it."""
         workdir = self._workdir(cell)
         self._check_code_of_run(workdir)
+        # Scores of a run that is gone are those of other weights, if only by their last bits.
+        known = self._records.get(cell.key) if workdir.started else None
         # The last weights are scored below, whatever was scored before.
         trained = changed(config, {'eval.in_loop': config.eval.every > 0})
         if not workdir.done and not loop.train(trained, workdir.path):
@@ -272,8 +275,8 @@ class Runner:
         if cell.searched is None:
             speed = records.seconds_per_megapixel(config.model)
             record = dataclasses.replace(record, seconds_per_megapixel=speed)
-        if cell.key in self._records:
-            record = record.with_scores(self._records[cell.key].scores)
+        if known is not None:
+            record = record.with_scores(known.scores)
         return record.with_scores(records.scores_of(report, cell, workdir.rows()))
 
     def _check_code_of_run(self, workdir: Workdir) -> None:

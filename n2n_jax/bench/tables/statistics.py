@@ -11,7 +11,7 @@ the independent errors they are, in squares.
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -22,6 +22,9 @@ from n2n_jax.evaluate.metrics import bootstrap_interval
 _SHARE = 0.95
 
 Key = TypeVar('Key', bound=Hashable)
+
+BySeed = Mapping[int, np.ndarray]  # scores of each image, (I,), by the seed of the run
+NO_SEED = -1  # of methods that are not trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +100,13 @@ def estimate(scores_SI: np.ndarray, spread: Spread) -> Estimate:
     return Estimate(mean, (low, high), (mean - half, mean + half), both, *scores_SI.shape)
 
 
-def paired_seeds(one_SI: np.ndarray, other_SI: np.ndarray) -> np.ndarray:
-    """Returns differences, one minus other, of the seeds that both have: (S, I)."""
-    num = min(len(one_SI), len(other_SI))
-    return np.asarray(one_SI[:num] - other_SI[:num])
+def paired(one: BySeed, other: BySeed) -> BySeed:
+    """Returns differences, one minus other, seed by seed; what has no seed goes with each."""
+    if NO_SEED in other:
+        return {seed: x_I - other[NO_SEED] for seed, x_I in one.items()}
+    if NO_SEED in one:
+        return {seed: one[NO_SEED] - x_I for seed, x_I in other.items()}
+    return {seed: x_I - other[seed] for seed, x_I in one.items() if seed in other}
 
 
 def wilcoxon(differences_I: np.ndarray) -> float:
@@ -124,6 +130,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def p_in_words(p: float) -> str:
+    """Formats a p-value."""
+    return '< 0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def seed_sd(by_seed: BySeed) -> float:
+    """Returns the standard deviation over seeds of one entry; NaN for one seed."""
+    means_S = [float(x_I.mean()) for x_I in by_seed.values()]
+    return float(np.std(means_S, ddof=1)) if len(means_S) > 1 else math.nan
+
+
 @dataclasses.dataclass(frozen=True)
 class Compared(Generic[Key]):
     """What is known about the entries of a table.
@@ -140,45 +157,43 @@ class Compared(Generic[Key]):
 
 
 def compared(
-    scores: Mapping[Key, np.ndarray],
+    scores: Mapping[Key, BySeed],
     controls: Mapping[Key, Key],
     column_of: Callable[[Key], Hashable],
-    *,
-    without_seed: Collection[Key] = (),
 ) -> Compared[Key]:
     """Compares the entries of a table.
 
     Args:
-      scores: of each entry, (S, I).
-      controls: the entry that differences are taken against, for those that have one.
+      scores: of each entry, by seed.
+      controls: the entry that differences are taken against, for those that have one; an entry and
+        its control that have no seed in common are not compared.
       column_of: the column of an entry: spreads over seeds are pooled over its entries.
-      without_seed: entries of methods that have no seed, (1, I).
     """
-    random = {key: scores_SI for key, scores_SI in scores.items() if key not in without_seed}
-    spreads = _spreads(random, column_of)
-    differences_SI = {
-        key: np.asarray(scores[key] - scores[control])
-        if control in without_seed
-        else paired_seeds(scores[key], scores[control])
-        for key, control in controls.items()
-    }
-    of_differences = _spreads(differences_SI, column_of)
-    p_values = holm([wilcoxon(x_SI.mean(axis=0)) for x_SI in differences_SI.values()])
-    none = Spread(math.nan, 0)
+    differences = {key: paired(scores[key], scores[control]) for key, control in controls.items()}
+    differences = {key: by_seed for key, by_seed in differences.items() if by_seed}
+    p_values = holm([wilcoxon(_stacked(by_seed).mean(axis=0)) for by_seed in differences.values()])
     return Compared(
-        {key: estimate(x_SI, spreads.get(column_of(key), none) if key in random else none)
-         for key, x_SI in scores.items()},
-        {key: estimate(x_SI, of_differences[column_of(key)])
-         for key, x_SI in differences_SI.items()},
-        dict(zip(differences_SI, p_values, strict=True)),
-    )  # fmt: skip
+        _estimates(scores, column_of),
+        _estimates(differences, column_of),
+        dict(zip(differences, p_values, strict=True)),
+    )
 
 
-def _spreads(
-    values: Mapping[Key, np.ndarray], column_of: Callable[[Key], Hashable]
-) -> dict[Hashable, Spread]:
-    """Returns the spread over seeds of each column."""
+def _stacked(by_seed: BySeed) -> np.ndarray:
+    return np.stack([by_seed[seed] for seed in sorted(by_seed)])
+
+
+def _estimates(
+    values: Mapping[Key, BySeed], column_of: Callable[[Key], Hashable]
+) -> dict[Key, Estimate]:
+    """Estimates each entry with the spread over seeds of its column."""
     columns: dict[Hashable, list[np.ndarray]] = {}
-    for key, x_SI in values.items():
-        columns.setdefault(column_of(key), []).append(x_SI.mean(axis=1))
-    return {column: pooled(means) for column, means in columns.items()}
+    for key, by_seed in values.items():
+        if NO_SEED not in by_seed:
+            columns.setdefault(column_of(key), []).append(_stacked(by_seed).mean(axis=1))
+    spreads = {column: pooled(means) for column, means in columns.items()}
+    none = Spread(math.nan, 0)
+    return {
+        key: estimate(_stacked(by_seed), none if NO_SEED in by_seed else spreads[column_of(key)])
+        for key, by_seed in values.items()
+    }

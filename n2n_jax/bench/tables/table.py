@@ -8,7 +8,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from n2n_jax.data.sources import name_of, parted
+from n2n_jax.runtime.config import Config, flatten
 from n2n_jax.runtime.errors import UserError, did_you_mean
+
+ANY_SET = 'any set'  # key of a published number that is about images nobody else has
 
 Changes = Mapping[str, Any]  # values by the key of a config, such as 'optim.learning_rate'
 
@@ -28,7 +32,7 @@ class Arm:
         the changes, or the default of the config, say the rate.
       rate_of: title of the arm whose choice of a rate this one shares; '' for none.
       published: PSNR that the source reports, by set or, in tables of several noises, by
-        (set, noise).
+        (set, noise); by `ANY_SET` where its images are not to be had.
       budgets: names of the budgets it is part of; empty for all.
       most_seeds: most seeds worth their time; 0 for as many as are asked for.
     """
@@ -119,6 +123,19 @@ class Table:
             if arm.title == title:
                 return arm
         raise ValueError(f'the table {self.name} has no arm {title}')
+
+    def in_words(self, budget: str) -> str:
+        """Says what a budget trains on, for how long, and what it scores."""
+        values = {**flatten(Config()), **self.changes, **self.budget(budget).changes}
+        most = values['eval.max_images']
+        scored = ', '.join(name_of(part) for part in parted(values['eval.sets']))
+        return (
+            f'{values["data.train"]}, {values["train.steps"]:,} steps of '
+            f'{values["data.batch_size"]} crops of {values["data.crop"]}x{values["data.crop"]} '
+            f'unless an arm says otherwise, scored on {scored}'
+            + (f' (the first {most} images)' if most else '')
+            + f'; {self.budget(budget).time}'
+        )
 
     def arms_of(self, budget: str) -> Iterator[Arm]:
         """Yields the arms that are part of a budget."""
