@@ -1,16 +1,23 @@
 """The files of a table: its JSON with all records, its page and its plot."""
 
 import importlib.util
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from n2n_jax.bench.tables import gallery, page, plot, records
 from n2n_jax.bench.tables.places import Places
-from n2n_jax.bench.tables.results import results
+from n2n_jax.bench.tables.results import Result, results
 from n2n_jax.bench.tables.runner import Outcome, table_file
 from n2n_jax.bench.tables.table import Table
 from n2n_jax.images import pictures
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import renamed_when_complete, write_text
+from n2n_jax.runtime.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 
 def write(table: Table, budget: str, outcome: Outcome, folder: Path, places: Places) -> list[Path]:
@@ -46,7 +53,7 @@ def write(table: Table, budget: str, outcome: Outcome, folder: Path, places: Pla
         with renamed_when_complete(drawn) as stream:
             plot.save(table, found, stream, note=f'budget {budget}: {table.in_words(budget)}')
         written.append(drawn)
-    pixels = gallery.draw(outcome, found, folder, places)
+    pixels = _pictures(outcome, found, folder, places)
     if pixels is not None:
         written.append(file.with_name(f'{file.stem}-pictures.png'))
         pictures.save(written[-1], pixels)
@@ -54,3 +61,16 @@ def write(table: Table, budget: str, outcome: Outcome, folder: Path, places: Pla
     text = page.markdown(table, budget, outcome, found, images=images)
     write_text(file.with_suffix('.md'), text)
     return [*written, file.with_suffix('.md')]
+
+
+def _pictures(
+    outcome: Outcome, found: Sequence[Result], folder: Path, places: Places
+) -> np.ndarray | None:
+    """Draws the pictures; None if the user is waiting for the end, or the images are elsewhere."""
+    if outcome.interrupted:
+        return None
+    try:
+        return gallery.draw(outcome, found, folder, places)
+    except UserError as error:
+        _log.info('There are no pictures: %s', error)
+        return None

@@ -31,7 +31,7 @@ STAND_IN = (
 
 def quick(steps: int, time: str) -> Budget:
     """Returns the budget `quick` of these tables."""
-    return budgets.quick(steps, time, eval__max_images=2)
+    return budgets.quick(steps, time, eval__max_images=2, optim__warmup_steps=0)
 
 
 def cpu(steps: int, seeds: int, time: str, **changes: Any) -> Budget:
