@@ -335,6 +335,24 @@ def test_cells_of_another_commit_are_not_mixed(use, tmp_path, capsys):
     assert 'feedbeef0123 (1 cells)' in (tmp_path / 'tiny-quick.md').read_text()
 
 
+def test_cells_that_were_scored_on_other_images_are_not_compared(use, tmp_path, capsys):
+    use(
+        tiny_table(
+            arms=(Arm('3x3', method='median:3'), Arm('5x5', method='median:5', control='3x3'))
+        )
+    )
+    assert bench('run', 'tiny', '-o', tmp_path) == 0
+    file = next((tmp_path / 'cells').iterdir())
+    content = json.loads(file.read_text())
+    content['scores'][0]['row']['images_sha256'] = 'others'
+    file.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert bench('run', 'tiny', '-o', tmp_path) == 2
+    said = capsys.readouterr().err
+    assert 'different images of leaves' in said
+    assert '3x3' in said
+
+
 def test_a_full_disk_stops_the_table_and_loses_nothing(use, tmp_path, monkeypatch, capsys):
     use(tiny_table())
     write, written = records.write, []

@@ -197,8 +197,8 @@ def new(cell: Cell, run: Mapping[str, Any], *, crops: int, seconds: float) -> Re
 
 def write(folder: Path, record: Record) -> None:
     """Writes the record of a cell into the folder of a table."""
-    content = dataclasses.asdict(record)
-    write_text(folder / _FOLDER / f'{record.key}.json', json_files.dumps(content, indent=None))
+    text = json_files.dumps(as_json(record), indent=None)
+    write_text(folder / _FOLDER / f'{record.key}.json', text)
 
 
 def as_json(record: Record) -> dict[str, Any]:

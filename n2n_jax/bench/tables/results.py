@@ -17,6 +17,7 @@ from n2n_jax.bench.tables.statistics import NO_SEED, Compared, Estimate
 from n2n_jax.bench.tables.table import ANY_SET, Arm, Table
 from n2n_jax.data.sources import name_of
 from n2n_jax.evaluate.metrics import PSNR
+from n2n_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +81,18 @@ _Key = tuple[str, str, str, str]  # group, arm, set, noise
 
 
 def results(table: Table, cells: Sequence[Cell], records: Mapping[str, Record]) -> list[Result]:
-    """Returns the results of the cells that are done, in the order of the table's arms."""
+    """Returns the results of the cells that are done, in the order of the table's arms.
+
+    Raises:
+      UserError: cells that are compared were scored on different images.
+    """
     scores = _collected(cells, records)
     psnrs = {key: one.psnrs for key, one in scores.items() if one.found}
     controls = {
         key: (key[0], scores[key].arm.control, *key[2:]) for key in psnrs if scores[key].arm.control
     }
+    for key, one in scores.items():
+        _check_images([one, *filter(None, [scores.get(controls.get(key, key))])])
     compared = statistics.compared(
         psnrs,
         {key: control for key, control in controls.items() if control in psnrs},
@@ -109,6 +116,19 @@ def _collected(cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[_Ke
             elif record is not None and record.diverged:
                 collected[key] = dataclasses.replace(one, diverged=one.diverged + 1)
     return collected
+
+
+def _check_images(compared: Sequence[_Scores]) -> None:
+    """Raises UserError if scores that are compared are not of the same images."""
+    found = [(one, score) for one in compared for score in one.found]
+    hashes = {score.row['images_sha256']: one.arm.title for one, score in found}
+    if len(hashes) > 1:
+        image_set = name_of(compared[0].wanted['set'])
+        raise UserError(
+            f'{" and ".join(dict.fromkeys(hashes.values()))}: these cells were scored on different '
+            f'images of {image_set}, and cannot be compared. Move the records of one kind out of '
+            'the folder, and run them again with the same --data.'
+        )
 
 
 def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:

@@ -136,7 +136,7 @@ NOISE2NOISE = Table(
     budgets={
         'quick': budgets.quick(300, '8 minutes on two cores'),
         'cpu': budgets.cpu(
-            1500, 3, '4 hours, and 2 more by estimate for the classical methods, on Kodak'
+            1500, 3, '4 hours, and 2 more for the classical methods, on Kodak, by estimate'
         ),
         'full': budgets.full('hours per run on a GPU (7.5 on a Titan V, says the official code)'),
     },
