@@ -21,17 +21,16 @@ import numpy as np
 
 from n2n_jax import corruptions, models
 from n2n_jax.corruptions import Corruptor
-from n2n_jax.data.sources import guided, open_named_sets
-from n2n_jax.data.sources.source import ImageSource, to_float, with_channels
+from n2n_jax.data.sources import open_named_sets
 from n2n_jax.evaluate import evaluation_noise, metrics, protocol_text
+from n2n_jax.evaluate.clean_images import CleanImages
 from n2n_jax.evaluate.metrics import Metric
 from n2n_jax.evaluate.report import Report
 from n2n_jax.images import pictures
-from n2n_jax.images.pixel_hash import pixel_hash
 from n2n_jax.models import noise_level, planes
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime import result_rows
-from n2n_jax.runtime.config import Config, ModelConfig
+from n2n_jax.runtime.config import Config
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import Layout
 from n2n_jax.runtime.progress import ProgressLine
@@ -52,70 +51,6 @@ class Item:
 
     image: int
     replica: int
-
-
-class _CleanImages:
-    """An evaluation set: images in the network's format and hashes of their pixels.
-
-    Args:
-      name: name of the set in `eval.sets`.
-      source: reads the images.
-      replicas: number of noisy versions of each image.
-      model: of the network that sees them: its channels and its planes.
-      most: use only the first `most` images; 0: all.
-      demanding: the metric that needs the largest images.
-
-    Raises:
-      UserError: an image is too small for the metric, or the source lacks a plane.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        source: ImageSource,
-        replicas: int,
-        *,
-        model: ModelConfig,
-        most: int,
-        demanding: Metric,
-    ):
-        self.name, self._source, self.replicas = name, source, replicas
-        self._channels = model.channels
-        self._wanted = planes.given(model)
-        guided.check_planes(source, self._wanted, f'the evaluation set {name}')
-        num_images = min(len(source.names), most or len(source.names))
-        self.names = source.names[:num_images]
-        self.sizes = [source.size(i) for i in range(num_images)]
-        self._hashes: dict[int, str] = {}
-        for image_name, (height, width) in zip(self.names, self.sizes, strict=True):
-            if min(height, width) < demanding.smallest_side:
-                raise UserError(
-                    f'{image_name} of the evaluation set {name} is {width}x{height}, but '
-                    f'{demanding.title} needs at least {demanding.smallest_side} pixels a side: '
-                    'remove it from the set.'
-                )
-
-    def read(self, i: int) -> np.ndarray:
-        """Reads image i, (H, W, C) float32 in [0, 1]."""
-        image_HWC = self._source.read(i)
-        if i not in self._hashes:
-            self._hashes[i] = pixel_hash(image_HWC)
-        return to_float(with_channels(image_HWC, self._channels))
-
-    def read_planes(self, i: int) -> np.ndarray:
-        """Reads the planes of image i, of which there is one at least: (H, W, P), in [0, 1]."""
-        found = [to_float(plane) for plane in guided.read_planes(self._source, i, self._wanted)]
-        return np.concatenate(found, axis=-1)
-
-    def hash(self, i: int) -> str:
-        """Returns the `pixel_hash` of image i."""
-        if i not in self._hashes:
-            self.read(i)
-        return self._hashes[i]
-
-    def hashes(self) -> list[str]:
-        """Returns the hashes of all images, in order."""
-        return [self.hash(i) for i in range(len(self.names))]
 
 
 class Evaluator:
@@ -144,7 +79,7 @@ class Evaluator:
         demanding = max(self._metrics, key=lambda metric: metric.smallest_side)
         sources = open_named_sets(config.eval.sets, skip_bad=config.data.on_bad_file == 'skip')
         self._sets = [
-            _CleanImages(
+            CleanImages(
                 name,
                 source,
                 replicas or config.eval.replicas,
@@ -241,17 +176,17 @@ class Evaluator:
             for metric in self._metrics
         )
 
-    def _row_id(self, images: _CleanImages, corruptor: Corruptor) -> str:
+    def _row_id(self, images: CleanImages, corruptor: Corruptor) -> str:
         protocol = self._protocol(images, corruptor)
         return result_rows.row_id(images.name, corruptor.spec, protocol, images.hashes())
 
-    def _protocol(self, images: _CleanImages, corruptor: Corruptor) -> str:
+    def _protocol(self, images: CleanImages, corruptor: Corruptor) -> str:
         return protocol_text.in_words(
             self._config, self._model_config, corruptor, replicas=images.replicas
         )
 
     def _score_set(
-        self, restore: RestoreBatch, images: _CleanImages, corruptor: Corruptor
+        self, restore: RestoreBatch, images: CleanImages, corruptor: Corruptor
     ) -> tuple[list[Item], dict[Item, Scores]]:
         """Scores all noisy images of a set; returns them in order, and the scores of each."""
         items = [Item(i, r) for i in range(len(images.names)) for r in range(images.replicas)]
@@ -270,7 +205,7 @@ class Evaluator:
 
     def _row(
         self,
-        images: _CleanImages,
+        images: CleanImages,
         corruptor: Corruptor,
         items: list[Item],
         scores: dict[Item, Scores],
@@ -297,7 +232,7 @@ class Evaluator:
     def _triptych(
         self,
         restore: RestoreBatch,
-        images: _CleanImages,
+        images: CleanImages,
         corruptor: Corruptor,
         item: Item,
         scores: Scores,
@@ -313,7 +248,7 @@ class Evaluator:
         return pictures.grid([row])
 
     def _denoised(
-        self, restore: RestoreBatch, images: _CleanImages, items: list[Item], corruptor: Corruptor
+        self, restore: RestoreBatch, images: CleanImages, items: list[Item], corruptor: Corruptor
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns the clean, noisy and denoised images of a batch, on the devices.
 
@@ -335,7 +270,7 @@ class Evaluator:
         return clean_BHWC, noisy_BHWC, restore(noisy_BHWI, corruptor)
 
     def _with_planes(
-        self, noisy_BHWC: jax.Array, images: _CleanImages, items: list[Item]
+        self, noisy_BHWC: jax.Array, images: CleanImages, items: list[Item]
     ) -> jax.Array:
         """Returns noisy images with all that the network is shown beside them."""
         if planes.given(self._model_config):
@@ -413,7 +348,7 @@ def _score(
     }
 
 
-def _batches(items: list[Item], images: _CleanImages, batch_size: int) -> list[list[Item]]:
+def _batches(items: list[Item], images: CleanImages, batch_size: int) -> list[list[Item]]:
     """Groups items into batches of one image size, at most `batch_size` each."""
     by_size: dict[tuple[int, int], list[Item]] = {}
     for item in items:
