@@ -58,6 +58,18 @@ SUITABLE = {
     'salt_pepper:0.8': ('l1', 'l1'),
     'salt_pepper:0.55,white=1': (None, ''),
 }
+# Those that are two noises of the table in a row, or a level between two others.
+SLOW = {
+    'gaussian:60+quantize:8',
+    'text:0.25+bernoulli:0.6',
+    'impulse:0.7+bernoulli:0.6',
+    'bernoulli:0.6+poisson:2.5',
+    'impulse:0.4+gaussian:5',
+    'impulse:0-0.95',
+    'salt_pepper:0.6',
+    'brown:5,bandwidth=1',
+    'rows:3',
+}
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -88,7 +100,10 @@ def _remembering(flat_captures):
     return remembered
 
 
-@pytest.mark.parametrize('spec', SUITABLE)
+@pytest.mark.parametrize(
+    'spec',
+    [pytest.param(spec, marks=[pytest.mark.slow] if spec in SLOW else []) for spec in SUITABLE],
+)
 def test_a_loss_suits_a_noise_if_and_only_if_it_learns_the_clean_image(spec):
     target = corruptions.parse(spec)
     best, suitable = SUITABLE[spec]
