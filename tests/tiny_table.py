@@ -15,7 +15,7 @@ CHANGES = {
 }
 
 
-def tiny_table(*, arms=None, steps=4, rates=(), **changes):
+def tiny_table(*, arms=None, steps=4, rates=(), judged_by='', **changes):
     """Returns a table of two arms, noisy and clean targets, of these steps."""
     arms = arms or (
         Arm('clean', changes={'noise.target': 'clean'}, published={'leaves': 20.0}),
@@ -29,6 +29,7 @@ def tiny_table(*, arms=None, steps=4, rates=(), **changes):
         arms=tuple(arms),
         budgets={'quick': Budget({**CHANGES, 'train.steps': steps, **changes}, 1, 'seconds')},
         rates='none was chosen.',
+        judged_by=judged_by,
     )
 
 

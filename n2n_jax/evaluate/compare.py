@@ -138,9 +138,10 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
         cells = [row['set'], row['noise'], _count_text(row)]
         cells += [cell for metric in shown for cell in _cells(metric, row)]
         lines.append(f'| {" | ".join(cells)} |')
-    smaller = [metric.title for metric in shown if not metric.larger_is_better]
-    if smaller:
-        lines += ['', f'Smaller is better: {", ".join(smaller)}.']
+    for better in ('smaller', 'nearer to 0'):
+        titles = [metric.title for metric in shown if metric.better == better]
+        if titles:
+            lines += ['', f'{better.capitalize()} is better: {", ".join(titles)}.']
     other = in_tables(name for row in rows for name in row['other_weights'])
     if other:
         titles = [metric.title for metric in other]

@@ -88,8 +88,7 @@ def _note(metric: Metric) -> str:
     if metric.name in protocol_text.METRICS:
         return ''
     sees = 'clamped and rounded to 8 bits' if metric.rounded else 'clamped only'
-    better = 'larger' if metric.larger_is_better else 'smaller'
-    return f'{metric.title}: {better} is better; output {sees}.'
+    return f'{metric.title}: {metric.better} is better; output {sees}.'
 
 
 def _estimated_table(rows: list[_Row]) -> str:

@@ -280,7 +280,7 @@ class EvalConfig:
     metrics: str = field(
         'psnr,psnr_float,ssim,mse',
         'scores of each image, comma-separated: psnr (always there), psnr_float (before rounding), '
-        'ssim, mse, lpips:alex, lpips:squeeze',
+        'ssim, mse, lpips:alex, lpips:squeeze, bias (brightness, of 255)',
     )
     metric_weights: str = field(
         '',

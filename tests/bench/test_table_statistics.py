@@ -57,6 +57,47 @@ def test_the_interval_over_both_covers_the_truth():
     assert 0.92 <= held / 400 <= 0.98
 
 
+def test_the_interval_of_a_difference_covers_the_truth_though_arms_share_a_control():
+    """Two seeds, which all arms share; the control's own deviation is in every difference."""
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(400):
+        seed_S = rng.normal(0, 0.3, 2)
+        runs_AS = seed_S + rng.normal(0, 0.2, (6, 2))
+        scores = {
+            arm: {seed: rng.normal(run, 0.02, 30) for seed, run in enumerate(runs_S)}
+            for arm, runs_S in enumerate(runs_AS)
+        }
+        found = statistics.compared(scores, {arm: 0 for arm in range(1, 6)}, lambda key: 'column')
+        low, high = found.differences[3].over_both
+        held += low <= 0 <= high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_the_spread_of_one_difference_is_that_of_its_seeds():
+    means = {'one': {0: 30.1, 1: 30.4, 2: 30.2}, 'control': {0: 30.0, 1: 30.1, 2: 30.3}}
+    found = statistics.spreads_of_differences(means, {'one': 'control'})
+    assert found['one'].sd == pytest.approx(np.std([0.1, 0.3, -0.1], ddof=1))
+    assert found['one'].degrees == 2
+    # An arm of one seed takes the spread of the others, but adds nothing to it.
+    more = statistics.spreads_of_differences(
+        {**means, 'once': {0: 31.0}}, {'one': 'control', 'once': 'control'}
+    )
+    assert more['once'] == more['one'] == found['one']
+
+
+def test_an_arm_that_scatters_wildly_does_not_widen_the_intervals_of_the_others():
+    tame = {name: {0: 30.0 + k, 1: 30.05 + k} for k, name in enumerate('abcde')}
+    means = {**tame, 'wild': {0: 20.0, 1: 29.0}}
+    assert statistics.spreads(means)['a'] == statistics.spreads(tame)['a']
+    assert statistics.spreads(means)['wild'].sd == pytest.approx(np.std([20, 29], ddof=1))
+    controls = dict.fromkeys('bcde', 'a') | {'wild': 'a'}
+    found = statistics.spreads_of_differences(means, controls)
+    assert found['b'] == statistics.spreads_of_differences(tame, controls)['b']
+    assert found['wild'].sd > 6
+    assert found['wild'].degrees == 1
+
+
 def test_differences_are_taken_seed_by_seed():
     one = {0: np.full(4, 1.0), 1: np.full(4, 2.0), 3: np.full(4, 3.0)}
     other = {1: np.full(4, 0.5), 3: np.full(4, 0.0), 4: np.full(4, 9.0)}

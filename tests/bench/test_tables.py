@@ -353,6 +353,27 @@ def test_cells_that_were_scored_on_other_images_are_not_compared(use, tmp_path, 
     assert '3x3' in said
 
 
+def test_cells_with_other_weights_of_the_same_name_are_not_compared(
+    use, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(places, 'FILES', {'weights': 'weights of a test'})
+    table = tiny_table(
+        arms=(Arm('3x3', method='median:3'), Arm('5x5', method='median:5', control='3x3')),
+        **{'eval.metric_weights': places.file('weights')},
+    )
+    use(table)
+    path = tmp_path / 'a.npz'
+    path.write_bytes(b'one')
+    arguments = ['run', 'tiny', '-o', tmp_path / 'table', '--file', f'weights={path}']
+    assert bench(*arguments) == 0
+    next((tmp_path / 'table' / 'cells').iterdir()).unlink()
+    (tmp_path / 'table' / 'tiny-quick.json').unlink()
+    path.write_bytes(b'other')
+    capsys.readouterr()
+    assert bench(*arguments) == 2
+    assert 'with different files as weights (SHA-256' in capsys.readouterr().err
+
+
 def test_a_full_disk_stops_the_table_and_loses_nothing(use, tmp_path, monkeypatch, capsys):
     use(tiny_table())
     write, written = records.write, []

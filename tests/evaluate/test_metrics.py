@@ -25,6 +25,13 @@ def test_psnr_by_hand():
     assert np.isinf(metrics.psnr(clean, clean)).all()
 
 
+def test_bias_is_the_difference_of_brightness_with_its_sign():
+    clean = jnp.full((2, 4, 4, 3), 0.5)
+    off = clean.at[0].add(0.1).at[1, :2].add(-0.1)
+    (bias,) = (m for m in metrics.parse_list('bias') if m.name == 'bias')
+    np.testing.assert_allclose(bias(off, clean, {}), [25.5, -12.75], rtol=1e-4)
+
+
 @pytest.mark.parametrize('seed', [0, 1])
 def test_ssim_is_that_of_scikit_image(seed):
     noisy, clean = pair(seed)

@@ -5,12 +5,13 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from n2n_jax.bench.tables import findings
 from n2n_jax.bench.tables.records import Record
 from n2n_jax.bench.tables.results import Result
 from n2n_jax.bench.tables.runner import Outcome
 from n2n_jax.bench.tables.statistics import Estimate, p_in_words
 from n2n_jax.bench.tables.table import Table
-from n2n_jax.evaluate.metrics import PSNR, in_tables
+from n2n_jax.evaluate.metrics import Metric, parse_list
 from n2n_jax.runtime.progress import duration
 
 _NOT_SEARCHED = 'one for all arms; with this budget they are not searched, so not matched.'
@@ -28,15 +29,17 @@ def markdown(
       found: its results.
       images: its plot and its pictures, in the same folder, as far as there are any.
     """
+    others = parse_list(table.metrics)[1:]
     parts = [
         f'# {table.title}',
         table.question,
         f'From {table.source}. Budget **{budget}**: {table.in_words(budget)}.',
         _incomplete(outcome),
         _glance(found),
+        findings.markdown(table, found),
         *(f'![{table.title}]({image.name})' for image in images),
-        _differences(found),
-        _all_numbers(found),
+        _differences(found, others),
+        _all_numbers(found, others),
         _runs(outcome),
         '## How to read it',
         '\n'.join(f'* {line}' for line in _notes(table, budget, outcome, found)),
@@ -112,28 +115,43 @@ def _glance_cell(result: Result | None) -> str:
     return text if result.published is None else f'{text} ({result.published:.2f})'
 
 
-def _differences(found: Sequence[Result]) -> str:
+def _differences(found: Sequence[Result], others: Sequence[Metric]) -> str:
     """One line per comparison with a control arm."""
     compared = [result for result in found if result.difference is not None]
     if not compared:
         return ''
+    shown = [m for m in others if any(m.name in result.other_differences for result in compared)]
+    titles = [
+        'arm', 'control', 'set', f'difference, dB (95 %, {_over(found)})', 'images alone',
+        'seeds alone', 'p (Holm)', *(f'{metric.title} (95 %)' for metric in shown),
+    ]  # fmt: skip
     lines = [
         '## Differences to the control',
         '',
-        f'| arm | control | set | difference, dB (95 %, {_over(found)}) | images alone '
-        '| seeds alone | p (Holm) |',
-        '|---|---|---|---:|---:|---:|---:|',
+        f'| {" | ".join(titles)} |',
+        '|---|---|---|' + '---:|' * (len(titles) - 3),
     ]
     for result in compared:
         difference = result.difference
         assert difference is not None
-        lines.append(
-            f'| {result.arm.title} | {result.arm.control} | {_set(result, found)} '
-            f'| **{difference.mean:+.2f}** ({_interval(difference.over_both, "+.2f")}) '
-            f'| {_interval(difference.over_images, "+.2f")} '
-            f'| {_interval(difference.over_seeds, "+.2f")} | {p_in_words(result.p)} |'
-        )
+        cells = [
+            result.arm.title,
+            result.arm.control,
+            _set(result, found),
+            f'**{difference.mean:+.2f}** ({_interval(difference.over_both, "+.2f")})',
+            _interval(difference.over_images, '+.2f'),
+            _interval(difference.over_seeds, '+.2f'),
+            p_in_words(result.p),
+            *(_other(result.other_differences.get(m.name), f'+{m.form}') for m in shown),
+        ]
+        lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def _other(difference: Estimate | None, form: str) -> str:
+    if difference is None:
+        return ''
+    return f'{difference.mean:{form}} ({_interval(difference.over_both, form)})'
 
 
 def _over(found: Sequence[Result]) -> str:
@@ -155,11 +173,10 @@ def _interval(ends: tuple[float, float], form: str) -> str:
     return f'{ends[0]:{form}} to {ends[1]:{form}}'
 
 
-def _all_numbers(found: Sequence[Result]) -> str:
+def _all_numbers(found: Sequence[Result], others: Sequence[Metric]) -> str:
     if not found:
         return ''
-    others = in_tables(name for result in found for name in result.others)
-    others = [metric for metric in others if metric != PSNR]
+    others = [m for m in others if any(m.name in result.others for result in found)]
     titles = [
         'arm', 'set', 'noise', 'images', 'seeds', 'PSNR in', f'PSNR out (95 %, {_over(found)})',
         'sd over seeds',
@@ -183,7 +200,9 @@ def _all_numbers(found: Sequence[Result]) -> str:
                 f'**{psnr.mean:.2f}** ({_interval(psnr.over_both, ".2f")})',
                 '' if math.isnan(result.seed_sd) else f'{result.seed_sd:.3f}',
                 *(
-                    metric.text(result.others[metric.name]) if metric.name in result.others else ''
+                    metric.text(result.others[metric.name].mean)
+                    if metric.name in result.others
+                    else ''
                     for metric in others
                 ),
             ]
@@ -237,8 +256,9 @@ def _notes(table: Table, budget: str, outcome: Outcome, found: Sequence[Result])
         )
     yield (
         'Intervals: over images by bootstrap (of paired differences where arms are compared), over '
-        "seeds by Student's t with a standard deviation pooled over the arms; p by Wilcoxon's "
-        'signed-rank test over images, adjusted after Holm for all differences of this table.'
+        "seeds by Student's t with a standard deviation pooled over the arms, except those whose "
+        "runs scatter far more than the others'; p by Wilcoxon's signed-rank test over images, "
+        'adjusted after Holm for all differences of PSNR in this table.'
     )
     for protocol in dict.fromkeys(r.row['protocol'] for r in found if r.row):
         yield f'Protocol: {protocol}.'

@@ -5,6 +5,7 @@ data sets and of folders, belong together.
 """
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,6 +78,20 @@ class Places:
         for key in ('data.train', 'eval.sets'):
             values[key] = ','.join(map(self._source, parted(values[key])))
         return changed(config, values)
+
+    def fingerprints(self, config: Config) -> dict[str, str]:
+        """Returns the start of the SHA-256 of each of the user's files in a config, by its name.
+
+        Raises:
+          UserError: a file is missing, or was not given.
+        """
+        values = [value for value in flatten(config).values() if isinstance(value, str)]
+        names = [match[1] for value in values for match in _FILE.finditer(value)]
+        return {
+            name: hashlib.sha256(Path(self._file(name)).read_bytes()).hexdigest()[:12]
+            for name in names
+            if name in FILES
+        }
 
     def _file(self, name: str) -> str:
         if name in _SHIPPED:

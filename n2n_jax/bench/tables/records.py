@@ -18,7 +18,6 @@ import numpy as np
 from n2n_jax import models
 from n2n_jax.bench.tables.cells import Cell, asked, differences
 from n2n_jax.data.sources import name_of
-from n2n_jax.evaluate import metrics
 from n2n_jax.evaluate.report import Report
 from n2n_jax.models import planes
 from n2n_jax.runtime import json_files
@@ -27,7 +26,7 @@ from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.result_rows import Row
 
-_DIGITS = 5  # of scores; a file has thousands
+_DIGITS = 7  # significant ones, of scores; a file has thousands
 _TIMED_SIDE, _TIMED_RUNS = 256, 6  # pixels; other programs disturb, so the shortest counts
 _FOLDER = 'cells'
 
@@ -41,7 +40,7 @@ class Score:
       row: means and protocol, as in results.json.
       images: name of each image.
       per_image: by metric, the score of the output for each image, averaged over its noisy
-        versions.
+        versions; early records have only some of the metrics.
       curve: PSNR by step, of runs that are scored as they go.
     """
 
@@ -67,6 +66,7 @@ class Record:
       seconds: that training took, or scoring a classical method.
       seconds_per_megapixel: that denoising takes on this machine, whatever else it does; 0 where
         that was not measured.
+      files: the start of the SHA-256 of each file of the user's that it needed, by name.
       run: provenance of the run (commit, versions, device, date), without its command.
     """
 
@@ -80,6 +80,7 @@ class Record:
     seconds: float
     run: Mapping[str, Any]
     seconds_per_megapixel: float = 0.0
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def code(self) -> str:
@@ -135,21 +136,24 @@ def scores_of(report: Report, cell: Cell, curves: Iterable[Row] = ()) -> list[Sc
         by_image: dict[str, list[dict[str, Any]]] = {}
         for capture in captures:
             by_image.setdefault(capture['image'], []).append(capture['metrics'])
-        shown = [metric.name for metric in metrics.in_tables(row['metrics'])]
         per_image = {
             metric: [
-                round(float(np.mean([version[metric]['out'] for version in versions])), _DIGITS)
+                _rounded(np.mean([version[metric]['out'] for version in versions]))
                 for versions in by_image.values()
             ]
-            for metric in shown
+            for metric in row['metrics']
         }
         curve = {
-            earlier['step']: round(earlier['metrics']['psnr']['out'], _DIGITS)
+            earlier['step']: _rounded(earlier['metrics']['psnr']['out'])
             for earlier in curves
             if earlier.get('id') == row['id'] and earlier['step'] < row['step']
         }
         found.append(Score(wanted, row, list(by_image), per_image, curve))
     return found
+
+
+def _rounded(value: float | np.floating) -> float:
+    return float(f'{value:.{_DIGITS}g}')
 
 
 def num_parameters(config: ModelConfig) -> int:

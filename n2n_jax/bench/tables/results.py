@@ -16,7 +16,7 @@ from n2n_jax.bench.tables.records import Record, Score
 from n2n_jax.bench.tables.statistics import NO_SEED, Compared, Estimate
 from n2n_jax.bench.tables.table import ANY_SET, Arm, Table
 from n2n_jax.data.sources import name_of
-from n2n_jax.evaluate.metrics import PSNR
+from n2n_jax.evaluate.metrics import PSNR, parse_list
 from n2n_jax.runtime.errors import UserError
 
 
@@ -31,8 +31,9 @@ class Result:
       psnr: of the output; None if all runs diverged.
       psnr_in: of the noisy images.
       seed_sd: standard deviation over the seeds of this arm; NaN for one.
-      others: means of the other metrics, by name.
+      others: the other metrics of the table, by name.
       difference: to the control arm; None without one.
+      other_differences: those of the other metrics, by name.
       p: of that difference, adjusted for all differences of the table; NaN without one.
       published: what the source reports; None if it does not.
       diverged: number of runs that diverged, which the numbers leave out.
@@ -48,8 +49,9 @@ class Result:
     psnr: Estimate | None
     psnr_in: float
     seed_sd: float
-    others: Mapping[str, float]
+    others: Mapping[str, Estimate]
     difference: Estimate | None
+    other_differences: Mapping[str, Estimate]
     p: float
     published: float | None
     diverged: int
@@ -72,9 +74,13 @@ class _Scores:
     def found(self) -> list[Score]:
         return [self.by_seed[seed] for seed in sorted(self.by_seed)]
 
-    @property
-    def psnrs(self) -> dict[int, np.ndarray]:
-        return {seed: np.array(score.per_image[PSNR.name]) for seed, score in self.by_seed.items()}
+    def of(self, metric: str) -> dict[int, np.ndarray]:
+        """Returns the scores of each image, (I,), by seed, of the seeds that have this metric."""
+        return {
+            seed: np.array(score.per_image[metric])
+            for seed, score in self.by_seed.items()
+            if metric in score.per_image
+        }
 
 
 _Key = tuple[str, str, str, str]  # group, arm, set, noise
@@ -84,21 +90,31 @@ def results(table: Table, cells: Sequence[Cell], records: Mapping[str, Record]) 
     """Returns the results of the cells that are done, in the order of the table's arms.
 
     Raises:
-      UserError: cells that are compared were scored on different images.
+      UserError: cells that are compared were scored on different images, or with different weights.
     """
+    _check_files([records[cell.key] for cell in cells if cell.key in records])
     scores = _collected(cells, records)
-    psnrs = {key: one.psnrs for key, one in scores.items() if one.found}
     controls = {
-        key: (key[0], scores[key].arm.control, *key[2:]) for key in psnrs if scores[key].arm.control
+        key: (key[0], one.arm.control, *key[2:]) for key, one in scores.items() if one.arm.control
     }
     for key, one in scores.items():
         _check_images([one, *filter(None, [scores.get(controls.get(key, key))])])
-    compared = statistics.compared(
-        psnrs,
-        {key: control for key, control in controls.items() if control in psnrs},
+    compared = {
+        metric.name: _compared(scores, controls, metric.name)
+        for metric in parse_list(table.metrics)
+    }
+    return [_result(key, one, compared) for key, one in scores.items() if one.found or one.diverged]
+
+
+def _compared(
+    scores: Mapping[_Key, _Scores], controls: Mapping[_Key, _Key], metric: str
+) -> Compared[_Key]:
+    found = {key: by_seed for key, one in scores.items() if (by_seed := one.of(metric))}
+    return statistics.compared(
+        found,
+        {key: control for key, control in controls.items() if key in found and control in found},
         lambda key: key[2:],
     )
-    return [_result(key, one, compared) for key, one in scores.items() if one.found or one.diverged]
 
 
 def _collected(cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[_Key, _Scores]:
@@ -118,6 +134,21 @@ def _collected(cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[_Ke
     return collected
 
 
+def _check_files(used: Sequence[Record]) -> None:
+    """Raises UserError if cells of a table had different files of the same name."""
+    seen: dict[str, tuple[str, Record]] = {}
+    for record in used:
+        for name, digest in record.files.items():
+            first_digest, first = seen.setdefault(name, (digest, record))
+            if first_digest != digest:
+                raise UserError(
+                    f'{first.title} and {record.title} were run with different files as {name} '
+                    f'(SHA-256 {first_digest} and {digest}), and cannot be compared. Move the '
+                    'records of one kind out of the folder, and run them again with the same '
+                    f'--file {name}.'
+                )
+
+
 def _check_images(compared: Sequence[_Scores]) -> None:
     """Raises UserError if scores that are compared are not of the same images."""
     found = [(one, score) for one in compared for score in one.found]
@@ -131,7 +162,7 @@ def _check_images(compared: Sequence[_Scores]) -> None:
         )
 
 
-def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:
+def _result(key: _Key, one: _Scores, compared: Mapping[str, Compared[_Key]]) -> Result:
     _, _, image_set, noise = key
     published = _published(one.arm, image_set, noise)
     unknown = Result(
@@ -143,6 +174,7 @@ def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:
         seed_sd=math.nan,
         others={},
         difference=None,
+        other_differences={},
         p=math.nan,
         published=published,
         diverged=one.diverged,
@@ -156,18 +188,19 @@ def _result(key: _Key, one: _Scores, compared: Compared[_Key]) -> Result:
     first = one.found[0]
     psnr_SI = np.array([score.per_image[PSNR.name] for score in one.found])
     per_image_I = psnr_SI.mean(axis=0)
+    of_psnr = compared[PSNR.name]
+    others = {name: of for name, of in compared.items() if name != PSNR.name}
     return dataclasses.replace(
         unknown,
-        psnr=compared.means[key],
+        psnr=of_psnr.means[key],
         psnr_in=first.row['metrics'][PSNR.name]['in'],
-        seed_sd=statistics.seed_sd(one.psnrs),
-        others={
-            name: float(np.mean([score.per_image[name] for score in one.found]))
-            for name in first.per_image
-            if name != PSNR.name
+        seed_sd=statistics.seed_sd(one.of(PSNR.name)),
+        others={name: of.means[key] for name, of in others.items() if key in of.means},
+        difference=of_psnr.differences.get(key),
+        other_differences={
+            name: of.differences[key] for name, of in others.items() if key in of.differences
         },
-        difference=compared.differences.get(key),
-        p=compared.p.get(key, math.nan),
+        p=of_psnr.p.get(key, math.nan),
         curve=_curve(one, float(psnr_SI.mean())),
         row=first.row,
         best=first.images[int(per_image_I.argmax())],

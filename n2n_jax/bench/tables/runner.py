@@ -212,8 +212,10 @@ class Runner:
         if self._last_model not in (None, cell.config.model):
             jax.clear_caches()  # frees the compiled code of another network
         self._last_model = cell.config.model
+        files: Mapping[str, str] = {}
         try:
             config = self._places.located(cell.config)
+            files = self._places.fingerprints(cell.config)
             made = self._scored(cell, config) if cell.arm.method else self._trained(cell, config)
         except FloatingPointError as error:
             new = records.new(cell, provenance(), crops=0, seconds=time.monotonic() - start)
@@ -233,7 +235,7 @@ class Runner:
             return True
         if made is None:
             return False
-        records.write(self._folder, made)
+        records.write(self._folder, dataclasses.replace(made, files=files))
         self._done_here.append(time.monotonic() - start)
         return True
 

@@ -1,12 +1,15 @@
 """How sure a table is: intervals over images and over seeds, and paired tests.
 
-S seeds, I images.
+A arms, S seeds, I images.
 
 Two things vary: the images that are scored, and the seeds of the runs. Over images the interval is
 a bootstrap of the mean (of the differences image by image, where two arms are compared). Seeds are
-few, so their standard deviation is pooled over all arms that were run with several, as in an
-analysis of variance, and the interval is that of Student's t. Both together: the half-widths add as
-the independent errors they are, in squares.
+few, so their standard deviation is pooled over the arms that were run with several, as in an
+analysis of variance, and the interval is that of Student's t. An arm whose runs scatter far more
+than those of the others is not pooled with them, and has its own. Arms that are compared with one
+control share what that one does, seed by seed, so the standard deviation of their differences comes
+from what is left after the effects of arm and seed: a two-way analysis of variance. Both together:
+the half-widths add as the independent errors they are, in squares.
 """
 
 import dataclasses
@@ -20,10 +23,12 @@ from scipy import stats
 from n2n_jax.evaluate.metrics import bootstrap_interval
 
 _SHARE = 0.95
+_WILD = 0.01  # chance that any arm of a column is called wild although all scatter alike
 
 Key = TypeVar('Key', bound=Hashable)
 
 BySeed = Mapping[int, np.ndarray]  # scores of each image, (I,), by the seed of the run
+Means = Mapping[int, float]  # over images, by the seed of the run
 NO_SEED = -1  # of methods that are not trained
 
 
@@ -172,28 +177,100 @@ def compared(
     differences = {key: paired(scores[key], scores[control]) for key, control in controls.items()}
     differences = {key: by_seed for key, by_seed in differences.items() if by_seed}
     p_values = holm([wilcoxon(_stacked(by_seed).mean(axis=0)) for by_seed in differences.values()])
+    columns: dict[Hashable, dict[Key, Means]] = {}
+    for key, by_seed in scores.items():
+        if NO_SEED not in by_seed:
+            means = {seed: float(x_I.mean()) for seed, x_I in by_seed.items()}
+            columns.setdefault(column_of(key), {})[key] = means
+    of_means: dict[Key, Spread] = {}
+    of_differences: dict[Key, Spread] = {}
+    for column in columns.values():
+        of_means |= spreads(column)
+        of_differences |= spreads_of_differences(column, controls)
+    for key, control in controls.items():
+        if key not in of_means and control in of_means:
+            of_differences[key] = of_means[control]  # of a method, which adds no spread
     return Compared(
-        _estimates(scores, column_of),
-        _estimates(differences, column_of),
+        _estimates(scores, of_means),
+        _estimates(differences, of_differences),
         dict(zip(differences, p_values, strict=True)),
     )
+
+
+def _estimates(values: Mapping[Key, BySeed], of_seeds: Mapping[Key, Spread]) -> dict[Key, Estimate]:
+    none = Spread(math.nan, 0)
+    return {key: estimate(_stacked(x), of_seeds.get(key, none)) for key, x in values.items()}
 
 
 def _stacked(by_seed: BySeed) -> np.ndarray:
     return np.stack([by_seed[seed] for seed in sorted(by_seed)])
 
 
-def _estimates(
-    values: Mapping[Key, BySeed], column_of: Callable[[Key], Hashable]
-) -> dict[Key, Estimate]:
-    """Estimates each entry with the spread over seeds of its column."""
-    columns: dict[Hashable, list[np.ndarray]] = {}
-    for key, by_seed in values.items():
-        if NO_SEED not in by_seed:
-            columns.setdefault(column_of(key), []).append(_stacked(by_seed).mean(axis=1))
-    spreads = {column: pooled(means) for column, means in columns.items()}
-    none = Spread(math.nan, 0)
-    return {
-        key: estimate(_stacked(by_seed), none if NO_SEED in by_seed else spreads[column_of(key)])
-        for key, by_seed in values.items()
-    }
+def spreads(means: Mapping[Key, Means]) -> dict[Key, Spread]:
+    """Returns the spread over seeds of each entry of a column.
+
+    Args:
+      means: over images, by seed, of each entry.
+    """
+    arrays = {key: np.array(list(by_seed.values())) for key, by_seed in means.items()}
+    wild = _wild(arrays)
+    common = pooled([means_S for key, means_S in arrays.items() if key not in wild])
+    return {key: pooled([x_S]) if key in wild else common for key, x_S in arrays.items()}
+
+
+def _wild(means: Mapping[Key, np.ndarray]) -> set[Key]:
+    """Returns the entries whose runs scatter far more than those of the others (F-tests)."""
+    tame = {key: means_S for key, means_S in means.items() if pooled([means_S]).degrees}
+    wild: set[Key] = set()
+    while len(tame) > 2:
+        widest = max(tame, key=lambda key: pooled([tame[key]]).sd)
+        own, others = pooled([tame[widest]]), pooled([tame[key] for key in tame if key != widest])
+        ratio = (own.sd / others.sd) ** 2 if others.sd else math.inf
+        if stats.f.sf(ratio, own.degrees, others.degrees) * len(tame) >= _WILD or not own.sd:
+            break
+        wild.add(widest)
+        del tame[widest]
+    return wild
+
+
+def spreads_of_differences(
+    means: Mapping[Key, Means], controls: Mapping[Key, Key]
+) -> dict[Key, Spread]:
+    """Returns the spread over seeds of the difference of each entry of a column to its control.
+
+    Args:
+      means: over images, by seed, of each entry.
+      controls: of the entries that have one. A control without seeds, such as a classical method,
+        adds no spread.
+    """
+    wild = _wild({key: np.array(list(by_seed.values())) for key, by_seed in means.items()})
+    own = spreads(means)
+    families: dict[Key, list[Key]] = {}
+    found: dict[Key, Spread] = {}
+    for key in means:
+        if key not in controls:
+            continue
+        control = controls[key]
+        if control not in means:
+            found[key] = own[key]
+        elif key in wild or control in wild:
+            found[key] = _residual_spread([means[key], means[control]])
+        else:
+            families.setdefault(control, [control]).append(key)
+    parts = [_residual_spread([means[key] for key in family]) for family in families.values()]
+    degrees = sum(part.degrees for part in parts)
+    squares = sum(part.sd**2 * part.degrees for part in parts if part.degrees)
+    common = Spread(math.sqrt(squares / degrees) if degrees else math.nan, degrees)
+    return found | {key: common for control, family in families.items() for key in family[1:]}
+
+
+def _residual_spread(family: Sequence[Means]) -> Spread:
+    """Returns the spread of a difference of two members, from what arm and seed do not explain."""
+    repeated = [by_seed for by_seed in family if len(by_seed) > 1]
+    seeds = sorted(set.intersection(*map(set, repeated))) if repeated else []
+    if min(len(repeated), len(seeds)) < 2:
+        return Spread(math.nan, 0)
+    degrees = (len(repeated) - 1) * (len(seeds) - 1)
+    x_AS = np.array([[by_seed[seed] for seed in seeds] for by_seed in repeated])
+    left_AS = x_AS - x_AS.mean(axis=0) - x_AS.mean(axis=1, keepdims=True) + x_AS.mean()
+    return Spread(math.sqrt(2 * float(np.sum(left_AS**2)) / degrees), degrees)

@@ -89,6 +89,9 @@ class Table:
       rates: how the learning rates were chosen; it says so if they are not matched.
       axis: what the groups are values of, if they are numbers; then they are plotted as lines.
       curves: whether to plot PSNR over steps.
+      metrics: those its page shows besides PSNR, as in `eval.metrics`.
+      margin: a difference to the control, in dB, that does not matter.
+      judged_by: those of them that its findings are about besides PSNR.
     """
 
     name: str
@@ -102,6 +105,9 @@ class Table:
     published_with: str = ''
     axis: str = ''
     curves: bool = False
+    metrics: str = 'ssim'
+    judged_by: str = ''
+    margin: float = 0.05
 
     def __post_init__(self) -> None:
         titles = [arm.title for arm in self.arms]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from n2n_jax.evaluate.metrics.base import Metric
 from n2n_jax.evaluate.metrics.bootstrap import bootstrap_interval
 from n2n_jax.evaluate.metrics.lpips import Lpips
-from n2n_jax.evaluate.metrics.pointwise import Mse, Psnr, PsnrFloat, mse, psnr, round_to_uint8
+from n2n_jax.evaluate.metrics.pointwise import Bias, Mse, Psnr, PsnrFloat, mse, psnr, round_to_uint8
 from n2n_jax.evaluate.metrics.structural import SSIM_WINDOW, Ssim, ssim, ssim_map
 from n2n_jax.runtime import choices
 from n2n_jax.runtime.errors import UserError
@@ -40,6 +40,7 @@ REGISTRY = choices.registry(
         'ssim': Ssim,
         'mse': Mse,
         'lpips': Lpips,
+        'bias': Bias,
     },
 )
 

@@ -20,7 +20,7 @@ class Metric(abc.ABC):
       title: as in tables.
       unit: as in reports; '' for none.
       form: format of a number.
-      larger_is_better: whether a larger value is a better image.
+      better: which values are better: 'larger', 'smaller' or 'nearer to 0'.
       rounded: whether it sees the output as an 8-bit file has it; else only clamped to [0, 1]. The
         noisy image is always scored as it is.
       in_tables: whether tables and curves show it; results.json has it in any case.
@@ -31,7 +31,7 @@ class Metric(abc.ABC):
     title: ClassVar[str]
     unit: ClassVar[str] = ''
     form: ClassVar[str] = '.4f'
-    larger_is_better: ClassVar[bool] = True
+    better: ClassVar[str] = 'larger'
     rounded: ClassVar[bool] = True
     in_tables: ClassVar[bool] = True
     smallest_side: ClassVar[int] = 1

@@ -136,7 +136,7 @@ class Lpips(Metric):
 
     net: Literal['alex', 'squeeze'] = 'alex'
 
-    larger_is_better: ClassVar[bool] = False
+    better: ClassVar[str] = 'smaller'
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -60,10 +60,30 @@ class Mse(Metric):
     name: ClassVar[str] = 'mse'
     title: ClassVar[str] = 'MSE'
     form: ClassVar[str] = '.3g'
-    larger_is_better: ClassVar[bool] = False
+    better: ClassVar[str] = 'smaller'
     in_tables: ClassVar[bool] = False
 
     def __call__(self, image_BHWC: jax.Array, clean_BHWC: jax.Array, arrays: Any) -> jax.Array:
         """See `Metric`."""
         del arrays
         return mse(image_BHWC, clean_BHWC)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bias(Metric):
+    """How much brighter the image is than the clean one, on average; negative if it is darker.
+
+    PSNR hardly shows this, and it is what a target of another mean than the clean image leaves.
+    """
+
+    name: ClassVar[str] = 'bias'
+    title: ClassVar[str] = 'Bias'
+    unit: ClassVar[str] = 'of 255'
+    form: ClassVar[str] = '.2f'
+    better: ClassVar[str] = 'nearer to 0'
+    rounded: ClassVar[bool] = False
+
+    def __call__(self, image_BHWC: jax.Array, clean_BHWC: jax.Array, arrays: Any) -> jax.Array:
+        """See `Metric`."""
+        del arrays
+        return 255 * jnp.mean(image_BHWC - clean_BHWC, axis=(1, 2, 3))

@@ -59,6 +59,9 @@ KERAS = Table(
         'too dark and letters that stay? And are 24 images enough to train on?'
     ),
     source=_SOURCE,
+    changes={'eval.metrics': 'psnr,ssim,bias'},
+    metrics='ssim,bias',
+    judged_by='bias',
     arms=tuple(_arms()),
     budgets={
         'quick': budgets.quick(300, '12 minutes by estimate'),

@@ -77,6 +77,7 @@ NOISE2NOISE = Table(
         'images, and are both better than classical methods?'
     ),
     source=f'{_SOURCE}, Table 1',
+    margin=0.15,
     arms=(
         *_trained(
             'gaussian',
@@ -296,18 +297,21 @@ CLAMPED = Table(
     ),
     source=f'{_SOURCE}, section 2, and github.com/dyshang/noise2noise-revisited',
     changes=_BIASED,
-    arms=tuple(
-        Arm(
-            loss.upper(),
-            group,
-            {'noise.target': target, 'optim.loss': loss},
-            control='L2' if loss == 'l1' else '',
-        )
-        for group, target in (
-            ('unclamped targets', 'gaussian:50'),
-            ('clamped targets', 'gaussian:50+clip'),
-        )
-        for loss in ('l2', 'l1')
+    arms=(
+        Arm(CLEAN, changes={'noise.target': 'clean', 'optim.loss': 'l2'}),
+        *(
+            Arm(
+                loss.upper(),
+                group,
+                {'noise.target': target, 'optim.loss': loss},
+                control='L2' if loss == 'l1' else '',
+            )
+            for group, target in (
+                ('unclamped targets', 'gaussian:50'),
+                ('clamped targets', 'gaussian:50+clip'),
+            )
+            for loss in ('l2', 'l1')
+        ),
     ),
     budgets={
         'quick': budgets.quick(400, '6 minutes by estimate'),

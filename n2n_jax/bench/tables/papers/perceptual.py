@@ -75,6 +75,8 @@ PERCEPTUAL = Table(
         'eval.metrics': 'psnr,ssim,lpips:alex',
         'eval.metric_weights': places.file('lpips'),
     },
+    metrics='ssim,lpips:alex',
+    judged_by='ssim,lpips:alex',
     arms=(*_arms('denoising', ''), *_arms('deblurring and denoising', 'motion_blur:8+')),
     budgets={
         'quick': budgets.quick(40, '14 minutes by estimate', eval__max_images=2),

@@ -75,6 +75,7 @@ RESNET50 = Table(
     ),
     source=_SOURCE,
     changes={'eval.metrics': 'psnr,ssim,mse'},
+    metrics='ssim,mse',
     arms=tuple(_arms()),
     budgets={
         'quick': budgets.quick(80, '14 minutes by estimate', eval__max_images=2),
