@@ -1,12 +1,13 @@
 """A table as a plot, one column of panels per set.
 
-Arms are rows of dots with their differences to the control below; lines over the values of the
-groups, where those are numbers; or curves over the steps.
+Arms are rows of dots with their differences to the control below; lines over the levels of the
+noise; or curves over the steps.
 """
 
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
+from n2n_jax import corruptions
 from n2n_jax.bench.tables.results import Result
 from n2n_jax.bench.tables.statistics import Estimate
 from n2n_jax.bench.tables.table import Table
@@ -89,12 +90,12 @@ def _draw_rows(axes: Any, shown: Sequence[Result], estimates: Sequence[Estimate 
 
 
 def _lines(axes: Any, shown: Sequence[Result], table: Table) -> None:
-    """PSNR over the values of the groups, one line per arm."""
-    for name in dict.fromkeys(result.arm.name for result in shown):
-        results = [result for result in shown if result.arm.name == name]
+    """PSNR over the levels of the noise, one line per arm."""
+    for title in dict.fromkeys(result.arm.title for result in shown):
+        results = [result for result in shown if result.arm.title == title]
         estimates = [result.psnr for result in results if result.psnr is not None]
-        values = [float(result.arm.group) for result in results]
-        (line,) = axes.plot(values, [e.mean for e in estimates], 'o-', markersize=4, label=name)
+        values = [corruptions.parse(result.noise).stages[0].low for result in results]
+        (line,) = axes.plot(values, [e.mean for e in estimates], 'o-', markersize=4, label=title)
         low, high = zip(*(e.over_both for e in estimates), strict=True)
         axes.fill_between(values, low, high, color=line.get_color(), alpha=0.15)
     axes.set_xlabel(table.axis)

@@ -87,7 +87,7 @@ class Table:
       published_with: the protocol of the published numbers, and how it differs; '' if there are
         none.
       rates: how the learning rates were chosen; it says so if they are not matched.
-      axis: what the groups are values of, if they are numbers; then they are plotted as lines.
+      axis: what the level of the noise is; then arms are plotted as lines over it.
       curves: whether to plot PSNR over steps.
       metrics: those its page shows besides PSNR, as in `eval.metrics`.
       margin: a difference to the control, in dB, that does not matter.

@@ -59,7 +59,7 @@ NETWORKS = Table(
     ),
     budgets={
         'quick': budgets.quick(80, '14 minutes by estimate', eval__max_images=2),
-        'cpu': budgets.cpu(1500, 1, '90 minutes by estimate', eval__sets=budgets.KODAK_ONLY),
+        'cpu': budgets.cpu(800, 1, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('days on a GPU', eval__sets=budgets.KODAK_ONLY),
     },
     rates='0.001 for all networks (0.0003 in the budget full); not searched for each.',
