@@ -313,6 +313,11 @@ def test_learning_rates_are_searched_and_shared(use, tmp_path, monkeypatch):
     assert bench('run', 'tiny', '-o', tmp_path) == 0
     page = (tmp_path / 'tiny-quick.md').read_text()
     assert '| noisy | 0.01 | 6 |' in page
+    header, _, row = page.partition('## Learning rates')[2].split('\n')[2:5]
+    assert header == '| arm | 1e-06 | 0.01 |'
+    low, high = (float(cell) for cell in row.split('|')[2:4])
+    assert row.startswith('| noisy |')
+    assert low < high
     assert '| clean | 0.01 | 6 |' in page
     assert len(times(tmp_path)) == 3  # the best search run is the run of seed 0
 

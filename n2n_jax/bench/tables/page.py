@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from n2n_jax.bench.tables import findings
+from n2n_jax.bench.tables.cells import SEARCH_SET, asked
 from n2n_jax.bench.tables.records import Record
 from n2n_jax.bench.tables.results import Result
 from n2n_jax.bench.tables.runner import Outcome
 from n2n_jax.bench.tables.statistics import Estimate, p_in_words
 from n2n_jax.bench.tables.table import Table
-from n2n_jax.evaluate.metrics import Metric, parse_list
+from n2n_jax.evaluate.metrics import PSNR, Metric, parse_list
 from n2n_jax.runtime.progress import duration
 
 _NOT_SEARCHED = 'one for all arms; with this budget they are not searched, so not matched.'
@@ -40,6 +41,7 @@ def markdown(
         *(f'![{table.title}]({image.name})' for image in images),
         _differences(found, others),
         _all_numbers(found, others),
+        _searches(outcome),
         _runs(outcome),
         '## How to read it',
         '\n'.join(f'* {line}' for line in _notes(table, budget, outcome, found)),
@@ -214,6 +216,31 @@ def _all_numbers(found: Sequence[Result], others: Sequence[Metric]) -> str:
 
 def _seeds(psnr: Estimate, diverged: int) -> str:
     return f'{psnr.seeds} ({diverged} diverged)' if diverged else str(psnr.seeds)
+
+
+def _searches(outcome: Outcome) -> str:
+    """The scores that learning rates were chosen by."""
+    by_arm: dict[str, dict[float, str]] = {}
+    for cell in outcome.cells:
+        record = outcome.records.get(cell.key)
+        if cell.searched is None or record is None:
+            continue
+        found = [record.score(wanted) for wanted in asked(cell.config.eval)]
+        psnrs = [one.row['metrics'][PSNR.name]['out'] for one in found if one is not None]
+        text = PSNR.text(sum(psnrs) / len(psnrs)) if psnrs else 'diverged'
+        by_arm.setdefault(cell.arm.title, {})[cell.searched] = text
+    if not by_arm:
+        return ''
+    rates = sorted({rate for texts in by_arm.values() for rate in texts})
+    lines = [
+        f'## Learning rates, PSNR on {SEARCH_SET}, one seed',
+        '',
+        f'| arm | {" | ".join(f"{rate:g}" for rate in rates)} |',
+        '|---|' + '---:|' * len(rates),
+    ]
+    for title, texts in by_arm.items():
+        lines.append(f'| {title} | {" | ".join(texts.get(rate, "") for rate in rates)} |')
+    return '\n'.join(lines)
 
 
 def _runs(outcome: Outcome) -> str:

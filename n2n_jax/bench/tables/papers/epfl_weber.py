@@ -50,7 +50,7 @@ RESUNET = Table(
         ),
     ),
     budgets={
-        'quick': pixelated.quick(60, '8 minutes by estimate'),
+        'quick': pixelated.quick(60, '6 minutes by estimate'),
         'cpu': pixelated.cpu(800, 2, '40 minutes by estimate'),
         'full': budgets.cpu(6400, 3, 'an epoch of 50,000 crops; minutes per run on a GPU'),
     },

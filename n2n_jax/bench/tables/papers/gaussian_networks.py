@@ -58,7 +58,7 @@ NETWORKS = Table(
         ),
     ),
     budgets={
-        'quick': budgets.quick(80, '14 minutes by estimate', eval__max_images=2),
+        'quick': budgets.quick(40, '7 minutes by estimate', eval__max_images=2),
         'cpu': budgets.cpu(800, 1, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('days on a GPU', eval__sets=budgets.KODAK_ONLY),
     },

@@ -64,7 +64,7 @@ KERAS = Table(
     judged_by='bias',
     arms=tuple(_arms()),
     budgets={
-        'quick': budgets.quick(300, '12 minutes by estimate'),
+        'quick': budgets.quick(150, '8 minutes by estimate'),
         'cpu': budgets.cpu(1500, 2, '2 hours by estimate', eval__sets=budgets.BSDS300_ONLY),
         'full': budgets.full('hours per run on a GPU', eval__sets=budgets.BSDS300_ONLY),
     },

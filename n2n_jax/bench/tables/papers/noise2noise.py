@@ -165,7 +165,7 @@ TEXT = Table(
         Arm('L2', changes={'optim.loss': 'l2'}, control='L1'),
     ),
     budgets={
-        'quick': budgets.quick(600, '8 minutes by estimate'),
+        'quick': budgets.quick(300, '5 minutes by estimate'),
         'cpu': budgets.cpu(1500, 2, '50 minutes by estimate'),
         'full': budgets.full('hours per run on a GPU', noise__input='text:0-0.5'),
     },
@@ -199,7 +199,7 @@ IMPULSE = Table(
         ),
     ),
     budgets={
-        'quick': budgets.quick(300, '8 minutes by estimate'),
+        'quick': budgets.quick(150, '4 minutes by estimate'),
         'cpu': budgets.cpu(1500, 2, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('hours per run on a GPU'),
     },
@@ -236,7 +236,7 @@ BROWN = Table(
         for name, target, control in ((CLEAN, 'clean', ''), (NOISY, 'same', CLEAN))
     ),
     budgets={
-        'quick': budgets.quick(200, '9 minutes by estimate', eval__every=50),
+        'quick': budgets.quick(100, '7 minutes by estimate', eval__every=25),
         'cpu': budgets.cpu(
             1000,
             2,
@@ -278,7 +278,7 @@ CAPTURES = Table(
         ),
     ),
     budgets={
-        'quick': budgets.quick(400, '5 minutes by estimate', data__train='dead_leaves:200'),
+        'quick': budgets.quick(200, '4 minutes by estimate', data__train='dead_leaves:200'),
         'cpu': budgets.cpu(1500, 2, '45 minutes by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('hours per run on a GPU'),
     },
@@ -317,7 +317,7 @@ CLAMPED = Table(
         ),
     ),
     budgets={
-        'quick': budgets.quick(400, '6 minutes by estimate'),
+        'quick': budgets.quick(200, '5 minutes by estimate'),
         'cpu': budgets.cpu(1500, 2, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('hours per run on a GPU'),
     },

@@ -81,7 +81,7 @@ PERCEPTUAL = Table(
     judged_by='ssim,lpips:alex',
     arms=(*_arms('denoising', ''), *_arms('deblurring and denoising', 'motion_blur:8+')),
     budgets={
-        'quick': budgets.quick(40, '14 minutes by estimate', eval__max_images=2),
+        'quick': budgets.quick(30, '10 minutes by estimate', eval__max_images=2),
         'cpu': budgets.cpu(600, 1, '2 hours by estimate', eval__sets=budgets.BSDS300_ONLY),
         'full': budgets.cpu(15_000, 3, 'minutes per run on a GPU', data__batch_size=64),
     },

@@ -79,7 +79,7 @@ RESNET50 = Table(
     metrics='ssim,mse',
     arms=tuple(_arms()),
     budgets={
-        'quick': budgets.quick(80, '14 minutes by estimate', eval__max_images=2),
+        'quick': budgets.quick(40, '8 minutes by estimate', eval__max_images=2),
         'cpu': budgets.cpu(800, 2, '3 hours by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('days on a GPU'),
     },
