@@ -5,29 +5,22 @@ is not run again.
 """
 
 import dataclasses
-import functools
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax import models
+from n2n_jax.bench.tables import costs
 from n2n_jax.bench.tables.cells import Cell, asked, differences
 from n2n_jax.data.sources import name_of
 from n2n_jax.evaluate.report import Report
-from n2n_jax.models import planes
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import write_text
-from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.result_rows import Row
 
 _DIGITS = 7  # significant ones, of scores; a file has thousands
-_TIMED_SIDE, _TIMED_RUNS = 256, 6  # pixels; other programs disturb, so the shortest counts
 _FOLDER = 'cells'
 
 
@@ -156,33 +149,6 @@ def _rounded(value: float | np.floating) -> float:
     return float(f'{value:.{_DIGITS}g}')
 
 
-def num_parameters(config: ModelConfig) -> int:
-    """Returns the number of parameters of a network."""
-    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes['params']))
-
-
-@functools.cache
-def seconds_per_megapixel(config: ModelConfig) -> float:
-    """Returns the shortest time of a few that a network needs for an image of its own, on zeros."""
-    shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))
-    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    noisy_BHWI = jnp.zeros(
-        (1, _TIMED_SIDE, _TIMED_SIDE, config.channels + planes.num_shown(config))
-    )
-    denoise = (
-        jax.jit(models.denoise, static_argnums=0)
-        .lower(models.build(config), variables, noisy_BHWI)
-        .compile()
-    )
-    seconds = []
-    for _ in range(_TIMED_RUNS):
-        start = time.perf_counter()
-        jax.block_until_ready(denoise(variables, noisy_BHWI))
-        seconds.append(time.perf_counter() - start)
-    return min(seconds) * 1e6 / _TIMED_SIDE**2
-
-
 def new(cell: Cell, run: Mapping[str, Any], *, crops: int, seconds: float) -> Record:
     """Returns the record of a cell without scores.
 
@@ -192,7 +158,7 @@ def new(cell: Cell, run: Mapping[str, Any], *, crops: int, seconds: float) -> Re
       crops: that it was trained on.
       seconds: that it took.
     """
-    parameters = 0 if cell.arm.method else num_parameters(cell.config.model)
+    parameters = 0 if cell.arm.method else costs.num_parameters(cell.config.model)
     kept = {key: value for key, value in run.items() if key != 'command'}  # it has the user's paths
     return Record(
         cell.key, cell.title, differences(cell.config), '', [], parameters, crops, seconds, kept

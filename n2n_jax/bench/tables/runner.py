@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 
-from n2n_jax.bench.tables import records
+from n2n_jax.bench.tables import costs, records
 from n2n_jax.bench.tables.cells import Cell, asked, cells, waiting
 from n2n_jax.bench.tables.places import Places
 from n2n_jax.bench.tables.records import Record
@@ -275,7 +275,7 @@ class Runner:
             seconds=done['wall_seconds'],
         )
         if cell.searched is None:
-            speed = records.seconds_per_megapixel(config.model)
+            speed = costs.seconds_per_megapixel(config.model)
             record = dataclasses.replace(record, seconds_per_megapixel=speed)
         if known is not None:
             record = record.with_scores(known.scores)
