@@ -139,7 +139,7 @@ class Table:
             f'{values["data.train"]}, {values["train.steps"]:,} steps of '
             f'{values["data.batch_size"]} crops of {values["data.crop"]}x{values["data.crop"]} '
             f'unless an arm says otherwise, scored on {scored}'
-            + (f' (the first {most} images)' if most else '')
+            + (f' (the first {most} images of each)' if most else '')
             + f'; {self.budget(budget).time}'
         )
 

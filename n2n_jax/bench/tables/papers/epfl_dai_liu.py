@@ -64,7 +64,7 @@ OPTIMIZERS = Table(
     ),
     budgets={
         'quick': pixelated.quick(30, '14 minutes by estimate'),
-        'cpu': pixelated.cpu(300, 2, '90 minutes by estimate'),
+        'cpu': pixelated.cpu(200, 2, '70 minutes by estimate'),
         'full': budgets.cpu(1500, 3, 'one epoch of 50,000 crops; minutes per run on a GPU'),
     },
     rates='each arm has the rate in its name, else 0.001; that is what the table is about.',

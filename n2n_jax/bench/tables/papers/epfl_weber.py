@@ -42,7 +42,7 @@ RESUNET = Table(
                 changes={'data.batch_size': size},
                 by_budget={
                     budget: {'train.steps': steps * 8 // size}
-                    for budget, steps in (('quick', 60), ('cpu', 800), ('full', 6400))
+                    for budget, steps in (('quick', 60), ('cpu', 400), ('full', 6400))
                 },
                 control=_BASE,
             )
@@ -51,7 +51,7 @@ RESUNET = Table(
     ),
     budgets={
         'quick': pixelated.quick(60, '6 minutes by estimate'),
-        'cpu': pixelated.cpu(800, 2, '40 minutes by estimate'),
+        'cpu': pixelated.cpu(400, 2, '30 minutes by estimate'),
         'full': budgets.cpu(6400, 3, 'an epoch of 50,000 crops; minutes per run on a GPU'),
     },
     rates='0.0008, the best of the report, unless the arm names another.',

@@ -59,7 +59,13 @@ NETWORKS = Table(
     ),
     budgets={
         'quick': budgets.quick(40, '7 minutes by estimate', eval__max_images=2),
-        'cpu': budgets.cpu(800, 1, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
+        'cpu': budgets.cpu(
+            600,
+            1,
+            '40 minutes by estimate',
+            eval__sets=budgets.KODAK_ONLY,
+            eval__max_images=8,
+        ),
         'full': budgets.full('days on a GPU', eval__sets=budgets.KODAK_ONLY),
     },
     rates='0.001 for all networks (0.0003 in the budget full); not searched for each.',

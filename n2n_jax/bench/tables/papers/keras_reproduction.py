@@ -65,7 +65,13 @@ KERAS = Table(
     arms=tuple(_arms()),
     budgets={
         'quick': budgets.quick(150, '8 minutes by estimate'),
-        'cpu': budgets.cpu(1500, 2, '2 hours by estimate', eval__sets=budgets.BSDS300_ONLY),
+        'cpu': budgets.cpu(
+            1500,
+            2,
+            '2 hours by estimate',
+            eval__sets=budgets.BSDS300_ONLY,
+            eval__max_images=24,
+        ),
         'full': budgets.full('hours per run on a GPU', eval__sets=budgets.BSDS300_ONLY),
     },
     rates='0.001 for all arms, 0.0003 in the budget full (0.0001 in the report).',

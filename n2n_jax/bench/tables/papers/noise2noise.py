@@ -166,7 +166,7 @@ TEXT = Table(
     ),
     budgets={
         'quick': budgets.quick(300, '5 minutes by estimate'),
-        'cpu': budgets.cpu(1500, 2, '50 minutes by estimate'),
+        'cpu': budgets.cpu(1500, 2, '50 minutes by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('hours per run on a GPU', noise__input='text:0-0.5'),
     },
     rates=_ONE_RATE,
@@ -200,7 +200,13 @@ IMPULSE = Table(
     ),
     budgets={
         'quick': budgets.quick(150, '4 minutes by estimate'),
-        'cpu': budgets.cpu(1500, 2, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
+        'cpu': budgets.cpu(
+            1200,
+            2,
+            '50 minutes by estimate',
+            eval__sets=budgets.KODAK_ONLY,
+            eval__max_images=8,
+        ),
         'full': budgets.full('hours per run on a GPU'),
     },
     rates=_ONE_RATE,
@@ -238,7 +244,7 @@ BROWN = Table(
     budgets={
         'quick': budgets.quick(100, '7 minutes by estimate', eval__every=25),
         'cpu': budgets.cpu(
-            1000,
+            800,
             2,
             '70 minutes by estimate',
             eval__every=250,
@@ -318,7 +324,7 @@ CLAMPED = Table(
     ),
     budgets={
         'quick': budgets.quick(200, '5 minutes by estimate'),
-        'cpu': budgets.cpu(1500, 2, '1 hour by estimate', eval__sets=budgets.KODAK_ONLY),
+        'cpu': budgets.cpu(1000, 2, '50 minutes by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('hours per run on a GPU'),
     },
     rates=_ONE_RATE,

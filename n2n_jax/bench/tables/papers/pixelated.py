@@ -36,4 +36,6 @@ def quick(steps: int, time: str) -> Budget:
 
 def cpu(steps: int, seeds: int, time: str, **changes: Any) -> Budget:
     """Returns the budget `cpu` of these tables."""
-    return budgets.cpu(steps, seeds, time, eval__sets=budgets.KODAK_ONLY, **changes)
+    return budgets.cpu(
+        steps, seeds, time, eval__sets=budgets.KODAK_ONLY, eval__max_images=8, **changes
+    )

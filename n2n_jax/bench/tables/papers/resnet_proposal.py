@@ -80,7 +80,7 @@ RESNET50 = Table(
     arms=tuple(_arms()),
     budgets={
         'quick': budgets.quick(40, '8 minutes by estimate', eval__max_images=2),
-        'cpu': budgets.cpu(800, 2, '3 hours by estimate', eval__sets=budgets.KODAK_ONLY),
+        'cpu': budgets.cpu(600, 2, '2 hours by estimate', eval__sets=budgets.KODAK_ONLY),
         'full': budgets.full('days on a GPU'),
     },
     rates=(
