@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 
 _MAX_LISTED = 10  # output files named at the end; more are only counted
 _EXAMPLES = """examples:
-  n2n denoise photo.jpg -o clean.jpg --model runs/quick
+  n2n denoise photo.jpg --model runs/quick                writes photo_denoised.jpg
+  n2n denoise photo.jpg -o clean.jpg --model runs/quick --strength 0.7
   n2n denoise scans/ -o cleaned/ --model runs/quick --skip-existing
   n2n denoise stack.tif -o clean.tif --model runs/cells --tta --spread
   n2n denoise cells/ -o cleaned/ --model runs/cells --combine results
@@ -33,9 +34,10 @@ Reads PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. Each output keeps the siz
 metadata of its input; integers are rounded and clipped to their range. Images too large for the
 memory are denoised in tiles, with the same result.
 
-Nothing is written outside OUT, and nothing is overwritten without --force. A file that cannot be
-read or written does not stop the others and is named at the end. Files are written whole or not
-at all, so --skip-existing resumes an interrupted run.
+Without -o, photo.jpg becomes photo_denoised.jpg and folder/ becomes folder_denoised/. Nothing else
+is written, and nothing is overwritten without --force. A file that cannot be read or written does
+not stop the others and is named at the end. Files are written whole or not at all, so
+--skip-existing resumes an interrupted run.
 
 exit status: 0 all files written, 1 the program or the machine failed, 2 an error you can fix (such
 as a damaged file, a full disk or a missing permission; each file that failed is named), 130
@@ -57,8 +59,9 @@ def add_parser(commands: Any) -> None:
         help='files or folders; with --combine, captures as for n2n train',
     )  # fmt: skip
     parser.add_argument(
-        '-o', dest='output', required=True, type=options.output, metavar='OUT',
-        help='a file for one image, a folder for several; OUT/ is always a folder',
+        '-o', dest='output', type=options.output, metavar='OUT',
+        help='a file for one image, a folder for several; OUT/ is always a folder (default: '
+        'IN_denoised beside each IN)',
     )  # fmt: skip
     options.add_model(parser)
     parser.add_argument('--force', action='store_true', help='overwrite existing outputs')
@@ -101,6 +104,11 @@ def add_parser(commands: Any) -> None:
         '--noise-level', type=float, metavar='SIGMA',
         help='standard deviation of the noise in pixel values, for models that are told it '
         '(model.noise_map); higher smooths more (default: it is estimated)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--strength', type=float, default=1.0, metavar='S',
+        help='how much is removed: 1 all that the model takes for noise (default), 0 nothing; a '
+        'blend of the image and the denoised image',
     )  # fmt: skip
     parser.add_argument(
         '--tile', type=int, metavar='SIDE',
@@ -147,6 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
         calibration=_calibration(arguments, denoiser),
         planes=dict(arguments.plane),
         noise_level=arguments.noise_level,
+        strength=arguments.strength,
         existing=_existing(arguments),
     )
     skipped: list[Job] = []
@@ -160,7 +169,8 @@ def run(arguments: argparse.Namespace) -> None:
         _log.info('%d of %d written.', num_written, len(jobs))
         raise UserError(f'{len(failures)} of {len(jobs)} images failed.')
     if num_written > _MAX_LISTED:
-        _log.info('%d written: %s', num_written, arguments.output.path)
+        where = arguments.output.path if arguments.output else jobs[-1].target.parent
+        _log.info('%d written: %s', num_written, where)
         return
     _log.info('%d written%s', num_written, ':' if num_written else '.')
     for job in jobs:
@@ -222,6 +232,14 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(
             '--pattern and --interleaved group captures into scenes: they need --combine.'
         )
+    if not 0 <= arguments.strength <= 1:
+        raise UserError(f'--strength {arguments.strength:g}: must be between 0 and 1.')
+    if arguments.strength != 1 and (arguments.combine or arguments.error or arguments.interval):
+        raise UserError(
+            '--strength blends one image with its denoised version, and --error and --interval are '
+            'known for the denoised version: leave out --strength, or --combine, --error and '
+            '--interval.'
+        )
     if arguments.combine and (arguments.error or arguments.interval):
         raise UserError(
             '--error and --interval are known for the result of one capture only: leave out '
@@ -254,9 +272,11 @@ def _jobs(arguments: argparse.Namespace) -> 'list[Job]':
     from n2n_jax.denoise import jobs
 
     paths: list[Path] = arguments.paths
-    output = jobs.Output(*arguments.output)
+    output = jobs.Output(*arguments.output) if arguments.output else None
     if not arguments.combine:
         return jobs.jobs_of_files(paths, output, maps=_maps(arguments))
+    if output is None:
+        raise UserError('--combine writes one image per scene: give their folder with -o.')
     from n2n_jax.captures.grouping import find_scenes
 
     scenes = find_scenes(

@@ -17,6 +17,7 @@ import numpy as np
 
 from n2n_jax import models
 from n2n_jax.captures.measure.measured_part import far, fill
+from n2n_jax.denoise import strength as strength_lib
 from n2n_jax.denoise import tiles
 from n2n_jax.denoise.bands import Band, Sums, View
 from n2n_jax.denoise.beside import Beside
@@ -89,6 +90,7 @@ class Denoiser:
         tta: bool = False,
         planes: Mapping[str, np.ndarray] | None = None,
         noise_level: float | None = None,
+        strength: float = strength_lib.FULL,
     ) -> np.ndarray:
         """Denoises an array; returns one of the same shape and dtype.
 
@@ -103,10 +105,11 @@ class Denoiser:
             integers over their full range or floats in [0, 1].
           noise_level: for a model with `model.noise_map`: the standard deviation of the noise, in
             units of the image; None: it is estimated.
+          strength: 1 for the denoised image, 0 for the image as it is, or a blend of both.
 
         Raises:
           UserError: the shape, type or range does not suit the model, or memory does not suffice;
-            a plane is missing or of another size.
+            a plane is missing or of another size; the strength is not between 0 and 1.
         """
         image = np.asarray(image)
         if image.ndim not in (2, 3) or not image.size:
@@ -114,23 +117,46 @@ class Denoiser:
         channels = 1 if image.ndim == 2 else image.shape[-1]
         has_alpha = channels in (2, 4) and self.config.channels in (1, 3)
         beside = Beside(planes or {}, noise_level)
-        return self._restored(image, channels - has_alpha, 'image', beside, tta=tta)
+        return self._restored(
+            image, channels - has_alpha, 'image', beside, tta=tta, strength=strength
+        )
 
-    def restore(self, image: image_io.Picture, *, tta: bool = False) -> image_io.Picture:
+    def restore(
+        self,
+        image: image_io.Picture,
+        *,
+        tta: bool = False,
+        strength: float = strength_lib.FULL,
+    ) -> image_io.Picture:
         """Denoises an image file; keeps its size, type, mode, metadata and alpha.
+
+        Args:
+          image: the image file, as read.
+          tta: as for an array.
+          strength: as for an array.
 
         Raises:
           UserError: values are NaN, infinite or outside the range of the network, or memory does
-            not suffice.
+            not suffice; the strength is not between 0 and 1.
         """
         num_colors = 3 if image.mode.startswith('rgb') else 1
-        pixels = self._restored(image.pixels, num_colors, str(image.path), Beside(), tta=tta)
+        pixels = self._restored(
+            image.pixels, num_colors, str(image.path), Beside(), tta=tta, strength=strength
+        )
         return dataclasses.replace(image, pixels=pixels)
 
     def _restored(
-        self, pixels: np.ndarray, num_colors: int, name: str, beside: Beside, *, tta: bool
+        self,
+        pixels: np.ndarray,
+        num_colors: int,
+        name: str,
+        beside: Beside,
+        *,
+        tta: bool,
+        strength: float,
     ) -> np.ndarray:
         """Denoises the first `num_colors` channels of (H, W) or (H, W, C); keeps the others."""
+        strength_lib.check(strength)
         scale = self.pixel_range(pixels.dtype, name)
         pixels_HWC = pixels.reshape(*pixels.shape[:2], -1).copy()
         color_HWC = pixels_HWC[..., :num_colors]
@@ -139,7 +165,10 @@ class Denoiser:
             _log.warning('%s', warning)
         noisy_HWC = scale.to_network(color_HWC)
         planes_HWP = beside.planes(self.config, scale, noisy_HWC, name)
+        if strength == 0:
+            return pixels.copy()
         denoised_HWC = self.denoise(noisy_HWC, planes_HWP, name=name, tta=tta)
+        denoised_HWC = strength_lib.blended(noisy_HWC, denoised_HWC, strength)
         constant_HWC = np.isnan(noisy_HWC) if scale.constants else None
         color_HWC[...] = scale.to_pixels(
             denoised_HWC, name=name, original=color_HWC, constant=constant_HWC

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from n2n_jax.denoise import combine
+from n2n_jax.denoise import strength as strength_lib
 from n2n_jax.denoise.bands import Band, View
 from n2n_jax.denoise.beside import Beside
 from n2n_jax.denoise.combine import Combine
@@ -54,6 +55,7 @@ class Options:
       calibration: calibration of the model, needed for maps of errors and intervals.
       planes: for each auxiliary plane a file, or a folder of files named like the images.
       noise_level: standard deviation of the noise in pixel values; None: estimate it if needed.
+      strength: 1 for denoised images, 0 for the images as they are, or a blend of both.
       existing: what to do if an output exists when it is about to be written.
     """
 
@@ -62,6 +64,7 @@ class Options:
     calibration: Calibration | None = None
     planes: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     noise_level: float | None = None
+    strength: float = strength_lib.FULL
     existing: Existing = 'refuse'
 
     def shows_more(self, config: ModelConfig) -> bool:
@@ -267,7 +270,8 @@ def _denoise_frame(
     for band in bands:
         for first_row in range(0, len(band.mean_hWC), _WRITTEN_ROWS):
             rows = slice(first_row, first_row + _WRITTEN_ROWS)
-            target.write(index, _as_stored(scale, source, first, band, rows))
+            stored_hWC = _as_stored(scale, source, first, band, rows, options.strength)
+            target.write(index, stored_hWC)
             if band.spread_hWC is not None:
                 maps[SPREAD].write(index, np.nan_to_num(band.spread_hWC[rows]) * units)
         if calibrated:
@@ -305,16 +309,19 @@ def _alike_folders(plane: Path, image: Path) -> bool:
 
 
 def _as_stored(
-    scale: PixelRange, source: ImageFile, index: int, band: Band, rows: slice
+    scale: PixelRange, source: ImageFile, index: int, band: Band, rows: slice, strength: float
 ) -> np.ndarray:
     """Converts some rows of a band to pixels; keeps the source's constants and extra samples."""
     frame, name = source.frames[index], name_of(source, index)
     values_hWC = band.mean_hWC[rows]
-    if not frame.has_extra and band.constant_hWC is None:
+    if strength == strength_lib.FULL and not frame.has_extra and band.constant_hWC is None:
         return scale.to_pixels(values_hWC, name=name)
     start = band.start + rows.start
     original_hWC = source.read(index, start, start + len(values_hWC))
+    if strength == 0:
+        return original_hWC
     colors_hWC, extra_hWE = np.split(original_hWC, [frame.channels], axis=-1)
+    values_hWC = strength_lib.blended(scale.to_network(colors_hWC), values_hWC, strength)
     constant_hWC = None if band.constant_hWC is None else band.constant_hWC[rows]
     pixels_hWC = scale.to_pixels(values_hWC, name=name, original=colors_hWC, constant=constant_hWC)
     return np.concatenate((pixels_hWC, extra_hWE), axis=-1)

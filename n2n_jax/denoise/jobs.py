@@ -19,6 +19,9 @@ MAPS = {
 }
 
 
+_OME = '.ome'  # which OME-TIFF files have before their suffix
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """An output file and what it is made from.
@@ -73,23 +76,31 @@ class Output:
 
 
 def jobs_of_files(
-    inputs: Sequence[Path], output: Output | Path, *, maps: Sequence[str] = ()
+    inputs: Sequence[Path], output: Output | Path | None, *, maps: Sequence[str] = ()
 ) -> list[Job]:
     """Plans one output of the same name for every input file; folders keep their structure.
 
     Args:
       inputs: files or folders.
-      output: a folder, or a file if there is one input file.
+      output: a folder, or a file if there is one input file; None: NAME_denoised beside each input.
       maps: kinds of `MAPS` to write beside each output.
 
     Raises:
       UserError: an input is missing, or an output cannot be written or would overwrite another.
     """
-    if isinstance(output, Path):
-        output = Output(output)
     for given in inputs:
         if not given.exists():
             raise UserError(f'{given}: no such file or folder.')
+    if output is None:
+        outputs = [Output(_beside(given), given.is_dir()) for given in inputs]
+        jobs = [
+            job
+            for given, beside in zip(inputs, outputs, strict=True)
+            for job in jobs_of_files([given], beside, maps=maps)
+        ]
+        return _checked(jobs, None)
+    if isinstance(output, Path):
+        output = Output(output)
     if len(inputs) == 1 and not inputs[0].is_dir() and output.is_file_for_one():
         pairs = [(inputs[0], output.path)]
         folder = None
@@ -152,6 +163,17 @@ def jobs_of_scenes(
             )
         )
     return _checked(jobs, folder)
+
+
+def _beside(given: Path) -> Path:
+    """Returns where an input is denoised to if nothing is said: beside it, of a name like its."""
+    if given.is_dir():
+        given = given if given.name.strip('.') else given.resolve()  # . and .. have other names
+        return given.with_name(f'{given.name}_denoised')
+    stem, suffix = given.stem, given.suffix
+    if stem.lower().endswith(_OME):
+        stem, suffix = stem[: -len(_OME)], stem[-len(_OME) :] + suffix
+    return given.with_name(f'{stem}_denoised{suffix}')
 
 
 def _map_files(target: Path, maps: Sequence[str]) -> dict[str, Path]:

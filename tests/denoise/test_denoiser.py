@@ -194,6 +194,23 @@ def test_the_command_writes_what_the_function_returns(run_folder, image_folder, 
     assert str(target) in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_without_an_output_the_command_writes_beside_the_photograph(
+    run_folder, image_folder, tmp_path, capsys
+):
+    source = shutil.copy(image_folder / 'image0.png', tmp_path / 'photo.png')
+    arguments = ('denoise', source, '--model', run_folder)
+    assert command(*arguments, '--strength', '0') == 0
+    written = tmp_path / 'photo_denoised.png'
+    assert str(written) in capsys.readouterr().err.splitlines()[-1]
+    np.testing.assert_array_equal(
+        image_io.read_image(written).pixels, image_io.read_image(source).pixels
+    )
+    assert command(*arguments) == 2
+    assert f'{written} exists' in capsys.readouterr().err
+    assert command(*arguments, '--combine', 'results') == 2
+    assert 'give their folder with -o' in capsys.readouterr().err
+
+
 def test_skip_existing_resumes_a_folder(run_folder, image_folder, tmp_path, capsys):
     arguments = ('denoise', image_folder, '-o', tmp_path / 'out', '--model', run_folder)
     assert command(*arguments) == 0

@@ -26,6 +26,7 @@ from n2n_jax.images import image_io, row_writer
 from n2n_jax.images.tiff_file import TiffFile
 from n2n_jax.runtime import interrupts
 from n2n_jax.runtime.checkpoint import Checkpoints
+from n2n_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,36 @@ def test_a_16_bit_ramp_through_tiles_of_an_identity_is_bit_exact(tmp_path):
     tifffile.imwrite(tmp_path / 'in.tif', ramp, compression='zlib', predictor=True)
     assert denoise(identity(), tmp_path / 'in.tif', tmp_path / 'out.tif') == []
     np.testing.assert_array_equal(tifffile.imread(tmp_path / 'out.tif'), ramp)
+
+
+@pytest.mark.parametrize('strength', [0.0, 0.25, 1.0])
+def test_strength_blends_the_image_with_its_denoised_version(strength, tmp_path):
+    image = pixels(45, 38, dtype='uint16', high=50_000)
+    tifffile.imwrite(tmp_path / 'in.tif', image)
+    options = Options(strength=strength)
+    assert (
+        denoise(identity(shift=0.1), tmp_path / 'in.tif', tmp_path / 'out.tif', options=options)
+        == []
+    )
+    written = tifffile.imread(tmp_path / 'out.tif').astype(int)
+    np.testing.assert_allclose(written - image, strength * 6553.5, atol=0.6)
+    if not strength:
+        np.testing.assert_array_equal(written, image)
+
+
+def test_no_strength_gives_floats_back_bit_for_bit(tmp_path):
+    image = np.random.default_rng(0).normal(0.5, 0.3, (20, 30)).astype(np.float32)
+    image[3, 4], image[5, 6] = 1.7, -0.2
+    np.save(tmp_path / 'in.npy', image)
+    network = random_network()
+    options = Options(strength=0.0)
+    assert denoise(network, tmp_path / 'in.npy', tmp_path / 'out.npy', options=options) == []
+    np.testing.assert_array_equal(np.load(tmp_path / 'out.npy'), image)
+    np.testing.assert_array_equal(network(image, strength=0), image)
+    half = network(image, strength=0.5)
+    np.testing.assert_allclose(half, (image + network(image)) / 2, atol=1e-6)
+    with pytest.raises(UserError, match='strength 2: must be between'):
+        network(image, strength=2)
 
 
 @pytest.mark.parametrize(('dtype', 'low'), [('uint16', 0), ('int16', -32768)])
@@ -465,6 +496,9 @@ def test_options_that_make_no_sense_are_refused(tmp_path, capsys):
         (['--error', '--combine', 'results'], 'leave out --combine'),
         (['--pattern', '{scene}_{capture}.tif'], '--combine'),
         (['--tile', '-3'], '--tile -3'),
+        (['--strength', '1.5'], '--strength 1.5: must be between'),
+        (['--strength', 'nan'], '--strength nan: must be between'),
+        (['--strength', '0.5', '--error'], 'leave out --strength'),
     ):
         assert command('denoise', tmp_path, '-o', 'out', '--model', tmp_path, *options) == 2
         assert words in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What is denoised into which file: names of outputs, and places that are refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import tifffile
@@ -91,3 +92,34 @@ def test_outputs_do_not_go_into_a_linked_scene_folder(tmp_path):
         with pytest.raises(UserError, match=r'is inside .*/cells/s1'):
             jobs_of_scenes(find_scenes([given]), [given], Output(output, True))
     assert len(jobs_of_files([given], tmp_path / 'out')) == 2
+
+
+@pytest.mark.parametrize(
+    ('name', 'want'),
+    [
+        ('photo.tif', 'photo_denoised.tif'),
+        ('my.photo.tif', 'my.photo_denoised.tif'),
+        ('cells.OME.tif', 'cells_denoised.OME.tif'),
+    ],
+)
+def test_without_an_output_the_result_is_beside_the_file(tmp_path, name, want):
+    tifffile.imwrite(tmp_path / name, pixels(9, 9))
+    (job,) = jobs_of_files([tmp_path / name], None, maps=['spread'])
+    assert job.target == tmp_path / want
+    assert job.maps['spread'].parent == tmp_path
+
+
+def test_without_an_output_a_folder_gets_a_folder_beside_it(tmp_path, monkeypatch):
+    (tmp_path / 'in' / 'deep').mkdir(parents=True)
+    tifffile.imwrite(tmp_path / 'in' / 'deep' / 'a.tif', pixels(9, 9))
+    tifffile.imwrite(tmp_path / 'b.tif', pixels(9, 9))
+    jobs = jobs_of_files([tmp_path / 'in', tmp_path / 'b.tif'], None)
+    assert [job.target for job in jobs] == [
+        tmp_path / 'in_denoised' / 'deep' / 'a.tif',
+        tmp_path / 'b_denoised.tif',
+    ]
+    monkeypatch.chdir(tmp_path / 'in')
+    (job,) = jobs_of_files([Path('.')], None)
+    assert job.target == tmp_path.resolve() / 'in_denoised' / 'deep' / 'a.tif'
+    with pytest.raises(UserError, match='would both be written'):
+        jobs_of_files([tmp_path / 'b.tif', tmp_path / 'b.tif'], None)
