@@ -4,6 +4,7 @@ Arms are rows of dots with their differences to the control below; lines over th
 noise; or curves over the steps.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -13,6 +14,7 @@ from n2n_jax.bench.tables.statistics import Estimate
 from n2n_jax.bench.tables.table import Table
 
 _LINE = 0.26  # inches per row of dots
+_TITLE_LETTERS, _NOTE_LETTERS = 11, 15  # that fit into an inch
 
 
 def save(table: Table, found: Sequence[Result], stream: BinaryIO, *, note: str) -> None:
@@ -49,8 +51,9 @@ def save(table: Table, found: Sequence[Result], stream: BinaryIO, *, note: str) 
             axes.grid(alpha=0.3)
     for axes, image_set in zip(panels[0], sets, strict=True):
         axes.set_title(image_set)
-    figure.suptitle(table.title)
-    figure.supxlabel(note, fontsize='small')
+    width = figure.get_figwidth()
+    figure.suptitle(textwrap.fill(table.title, int(_TITLE_LETTERS * width)))
+    figure.supxlabel(textwrap.fill(note, int(_NOTE_LETTERS * width)), fontsize='small')
     figure.savefig(stream, format='png', dpi=110)
     pyplot.close(figure)
 

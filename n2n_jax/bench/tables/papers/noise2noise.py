@@ -190,12 +190,8 @@ IMPULSE = Table(
     arms=(
         Arm(CLEAN, changes={'noise.target': 'clean', 'optim.loss': 'l2'}),
         *(
-            Arm(
-                loss.upper(),
-                changes={'optim.loss': loss},
-                control=CLEAN,
-            )
-            for loss in ('l2', 'l1', 'l0')
+            Arm(loss.upper(), changes={'optim.loss': loss}, control=control)
+            for loss, control in (('l0', CLEAN), ('l1', 'L0'), ('l2', 'L0'))
         ),
     ),
     budgets={
