@@ -24,7 +24,7 @@ _HOMES = {
     'to_config_dict': 'n2n_jax.runtime.config',
 }
 
-xla_options.use_all_cores()  # before JAX is used by whatever is imported next
+xla_options.set_defaults()  # before JAX is used by whatever is imported next
 
 
 def __getattr__(name: str) -> Any:

@@ -1,23 +1,30 @@
-"""Options of XLA that make its programs faster without changing what they compute."""
+"""Options of XLA for CPUs that some versions of jaxlib need, to be fast or to be right."""
 
 import os
 from importlib import metadata
 
-# jaxlib 0.10 and 0.11 give convolutions on a CPU to YNNPACK, which computes each of them on one
-# core (0.10) or hardly more (0.11); XLA's own convolution takes all of them (docs/performance.md).
-_ON_ALL_CORES = ('--xla_cpu_experimental_ynn_fusion_type', '-individual_convolution')
-_SLOW_VERSIONS = ('0.10.', '0.11.')
+# What XLA gives to the library YNNPACK, less some of it, by the start of jaxlib's version:
+# 0.10, 0.11  YNNPACK computes a convolution on one core (0.10) or hardly more (0.11), XLA's own
+#             convolution takes all of them (docs/performance.md).
+# 0.12        Some fused sums of bfloat16 become NaN, such as those of the network resunet_epfl.
+_OPTION = '--xla_cpu_experimental_ynn_fusion_type'
+_VALUES = {
+    '0.10.': '-individual_convolution',
+    '0.11.': '-individual_convolution',
+    '0.12.': '-reduce',
+}
 
 
-def use_all_cores() -> None:
-    """Lets convolutions on a CPU take all cores, by the environment variable XLA_FLAGS.
+def set_defaults() -> None:
+    """Sets what this version of jaxlib needs, in the environment variable XLA_FLAGS.
 
     XLA reads it when JAX first computes something. A value that the user has chosen stays.
     """
-    name, value = _ON_ALL_CORES
     flags = os.environ.get('XLA_FLAGS', '')
-    if name not in flags and _jaxlib().startswith(_SLOW_VERSIONS):
-        os.environ['XLA_FLAGS'] = f'{flags} {name}={value}'.strip()
+    version = _jaxlib()
+    for start, value in _VALUES.items():
+        if version.startswith(start) and _OPTION not in flags:
+            os.environ['XLA_FLAGS'] = f'{flags} {_OPTION}={value}'.strip()
 
 
 def _jaxlib() -> str:

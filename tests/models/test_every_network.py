@@ -93,7 +93,7 @@ def test_a_step_on_eight_devices_equals_that_on_one(name):
         assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(b)
 
 
-@every_network('dncnn')
+@every_network('dncnn', 'resunet_epfl')  # NaN with jaxlib 0.12 and no option, see xla_options.py
 def test_bfloat16_is_close_to_float32_and_comes_back_in_it(name):
     noisy_BHWC = np.random.default_rng(1).random((2, SIDE, SIDE, 3), np.float32)
     configs = [ModelConfig(name=name, dtype=dtype) for dtype in ('float32', 'bfloat16')]
