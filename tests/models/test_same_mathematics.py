@@ -1,12 +1,13 @@
 """Fast and plain convolutions train identically, to the last digits of float64.
 
 In float32 their rounding differs, and training magnifies it: an update of Adam is nearly the sign
-of a gradient. In float64 nothing but rounding can be left of a difference.
+of a gradient. In float64 nothing but rounding can be left of a difference, for some steps.
 """
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from small_networks import every_network
@@ -15,8 +16,10 @@ _PROGRAM = """
 import sys
 
 import jax, jax.numpy as jnp, numpy as np, optax
+from random_variables import random_variables
 from n2n_jax import models
 from n2n_jax.runtime import choices
+from n2n_jax.runtime.config import ModelConfig
 
 def made(plain):
     settings = dict(out_channels=3, dtype=jnp.float64, plain=plain)
@@ -26,39 +29,48 @@ if not hasattr(choices.make('model.name', sys.argv[1], models.REGISTRY,
                             settings=dict(out_channels=3)), 'plain'):
     sys.exit('has no plain form')
 
+clean_KBHWC = np.random.default_rng(0).random((20, 2, 32, 32, 3))
+optimizer = optax.adam(1e-3)
 losses = {}
 for plain in (True, False):
     network = made(plain)
-    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
+    variables = {
+        kind: jax.tree.map(lambda x: x.astype(jnp.float64), values['network'])
+        for kind, values in random_variables(ModelConfig(name=sys.argv[1])).items()
+    }
     params = variables.pop('params')
-    optimizer = optax.adam(1e-3)
     state = optimizer.init(params)
 
     @jax.jit
-    def step(params, state, key):
-        clean = jax.random.uniform(key, (2, 32, 32, 3), jnp.float64)
+    def step(params, state, clean_BHWC):
         def loss(p):
-            output = network.apply({'params': p, **variables}, clean - 0.5)
-            return jnp.mean(jnp.square(output - clean))
+            output = network.apply({'params': p, **variables}, clean_BHWC - 0.5)
+            output_BHWC = getattr(output, 'image_BHWC', output)  # of a pyramid, the finest
+            return jnp.mean(jnp.square(output_BHWC - clean_BHWC))
         value, grads = jax.value_and_grad(loss)(params)
         updates, state = optimizer.update(grads, state)
         return optax.apply_updates(params, updates), state, value
 
     losses[plain] = []
-    for i in range(100):
-        params, state, value = step(params, state, jax.random.key(i))
+    for clean_BHWC in clean_KBHWC:
+        params, state, value = step(params, state, clean_BHWC)
         losses[plain].append(float(value))
-assert losses[True][-1] < 0.9 * losses[True][0]
+assert losses[True][-1] < 0.9 * losses[True][0], losses
 difference = np.max(np.abs(np.divide(losses[False], losses[True]) - 1))
 print(difference)
-assert difference < 1e-5
+assert difference < 1e-6, difference
 """
 
 
 @every_network()
-def test_losses_of_a_hundred_steps_agree(name):
-    environment = {**os.environ, 'JAX_ENABLE_X64': '1', 'XLA_FLAGS': ''}
+def test_losses_of_twenty_steps_agree(name):
+    tests = str(Path(__file__).parents[1])
+    environment = {
+        **os.environ,
+        'JAX_ENABLE_X64': '1',
+        'XLA_FLAGS': '',
+        'PYTHONPATH': os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')])),
+    }
     result = subprocess.run(
         [sys.executable, '-c', _PROGRAM, name], env=environment, capture_output=True, text=True
     )
