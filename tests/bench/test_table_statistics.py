@@ -60,18 +60,15 @@ def test_the_interval_over_both_covers_the_truth():
 def test_the_interval_of_a_difference_covers_the_truth_though_arms_share_a_control():
     """Two seeds, which all arms share; the control's own deviation is in every difference."""
     rng = np.random.default_rng(2)
+    controls = dict.fromkeys(range(1, 6), 0)
     held = 0
-    for _ in range(400):
+    for _ in range(2000):
         seed_S = rng.normal(0, 0.3, 2)
         runs_AS = seed_S + rng.normal(0, 0.2, (6, 2))
-        scores = {
-            arm: {seed: rng.normal(run, 0.02, 30) for seed, run in enumerate(runs_S)}
-            for arm, runs_S in enumerate(runs_AS)
-        }
-        found = statistics.compared(scores, {arm: 0 for arm in range(1, 6)}, lambda key: 'column')
-        low, high = found.differences[3].over_both
-        held += low <= 0 <= high
-    assert 0.92 <= held / 400 <= 0.98
+        means = {arm: dict(enumerate(runs_S)) for arm, runs_S in enumerate(runs_AS)}
+        half = statistics.spreads_of_differences(means, controls)[3].half_width(2)
+        held += abs(np.mean(runs_AS[3] - runs_AS[0])) <= half
+    assert 0.935 <= held / 2000 <= 0.965
 
 
 def test_the_spread_of_one_difference_is_that_of_its_seeds():

@@ -194,6 +194,7 @@ def test_tiles_make_up_the_whole_of_a_network_at_full_resolution(name, shape):
     assert np.abs(tiled.denoise(noisy_HWC) - whole_HWC).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_tiles_make_up_the_whole_of_a_nafnet():
     config = ModelConfig(name='nafnet:width=4,encoder=1-1,middle=1,decoder=1-1,pool=8', channels=1)
     shapes = jax.eval_shape(lambda key: models.init(config, key), jax.random.key(0))

@@ -139,12 +139,12 @@ def _random_variables(model, x_BHWC):
 @pytest.mark.parametrize(
     ('depth', 'norm'),
     [
-        # Blocks of ResNet-50 are in test_gradient_reaches_every_parameter_of_a_block.
+        # Their blocks are in test_gradient_reaches_every_parameter_of_a_block.
         pytest.param(50, 'batch', marks=pytest.mark.slow),
         pytest.param(50, 'group', marks=pytest.mark.slow),
         pytest.param(50, 'none', marks=pytest.mark.slow),
         pytest.param(34, 'batch', marks=pytest.mark.slow),
-        (34, 'none'),
+        pytest.param(34, 'none', marks=pytest.mark.slow),
     ],
 )
 def test_gradient_reaches_every_parameter_and_output_goes_negative(shallow, depth, norm):

@@ -163,6 +163,7 @@ def test_interrupted_and_resumed_stops_where_an_undisturbed_run_does(
         assert done(tmp_path / 'stopped')[name] == done(tmp_path / 'straight')[name]
 
 
+@pytest.mark.slow
 def test_without_patience_it_goes_on_as_if_it_had_never_stopped(tmp_path, worse_from_step_4):
     config = config_of(tmp_path)
     patient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=0))

@@ -98,6 +98,7 @@ def test_losses_that_stay_high_are_learned_from_again():
     assert not skipping.judge(recent, jnp.float32(jnp.inf), above=5.0)[0]  # ends the run instead
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_skip_the_same_steps(monkeypatch):
     poison(monkeypatch, 5, 6)
     found = []
