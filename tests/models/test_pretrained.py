@@ -91,6 +91,7 @@ def test_features_are_those_of_an_independent_resnet50(weights, variables, npz, 
     _check_features(50, weights, load_encoder(npz, variables), channels)
 
 
+@pytest.mark.slow
 def test_features_are_those_of_an_independent_resnet34(tmp_path):
     weights = resnet(34)
     np.savez(tmp_path / 'resnet34.npz', **weights)
