@@ -12,6 +12,7 @@ _EXAMPLES = """examples:
   n2n score cells/ --model runs/cells
   n2n denoise photo.jpg -o clean.jpg --model runs/quick
   n2n denoise scans/ -o cleaned/ --model runs/quick
+  n2n export runs/quick -o denoiser.onnx
   n2n baselines bm3d,tv --sets kodak24=folder:kodak --noise gaussian:25
   n2n compare runs/clean_targets runs/noisy_targets
   n2n table runs/unet_seed* runs/resnet_seed*
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         bench,
         compare,
         denoise,
+        export,
         find_rate,
         prepare,
         score,
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         train,
         score,
         denoise,
+        export,
         baselines,
         show_noise,
         compare,

@@ -71,11 +71,30 @@ def max_pool_3x3_stride_2(x_BHWC: jax.Array) -> jax.Array:
     """
     _, h, w, _ = x_BHWC.shape
     padded_BHWC = jnp.pad(x_BHWC, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    windows = [padded_BHWC[:, i : i + h : 2, j : j + w : 2, :] for i in range(3) for j in range(3)]
+    windows = [strided(padded_BHWC, (i, j), (h, w), 2) for i in range(3) for j in range(3)]
     pooled_BHWC = windows[0]
     for window_BHWC in windows[1:]:
         pooled_BHWC = jnp.maximum(pooled_BHWC, window_BHWC)
     return pooled_BHWC
+
+
+def strided(
+    x_BHWC: jax.Array, start: tuple[int, int], extent: tuple[int, int], stride: int
+) -> jax.Array:
+    """Returns every stride-th row and column of a part of a map.
+
+    The same as `x_BHWC[:, i : i + height : stride, j : j + width : stride]`, which becomes a gather
+    in exported programs, where sizes are not known yet.
+
+    Args:
+      x_BHWC: the map.
+      start: first row and column.
+      extent: rows and columns of the part, multiples of the stride.
+      stride: distance of the rows and columns that are kept.
+    """
+    b, _, _, c = x_BHWC.shape
+    (i, j), (h, w) = start, extent
+    return jax.lax.slice(x_BHWC, (0, i, j, 0), (b, i + h, j + w, c), (1, stride, stride, 1))
 
 
 def upsample_2x(x_BHWC: jax.Array) -> jax.Array:

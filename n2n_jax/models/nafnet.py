@@ -13,6 +13,7 @@ Sizes, for RGB, of the registry entries:
 """
 
 import functools
+from collections.abc import Iterable
 from typing import Annotated
 
 import jax
@@ -209,7 +210,10 @@ def window_mean(x_BHWC: jax.Array, size: int) -> jax.Array:
       (B, H or 1, W or 1, C), float32 or better.
     """
     mean_BHWC = x_BHWC.astype(jnp.promote_types(x_BHWC.dtype, jnp.float32))
-    for axis in sorted((1, 2), key=lambda axis: x_BHWC.shape[axis]):
+    axes: Iterable[int] = (1, 2)
+    if all(isinstance(x_BHWC.shape[axis], int) for axis in axes):  # not so in exported programs
+        axes = sorted(axes, key=lambda axis: x_BHWC.shape[axis])
+    for axis in axes:
         length = x_BHWC.shape[axis]
         if not size or length <= size:
             mean_BHWC = jnp.mean(mean_BHWC, axis=axis, keepdims=True)

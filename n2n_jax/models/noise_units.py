@@ -126,7 +126,7 @@ def _slow_part(image_BHWC: jax.Array) -> jax.Array:
 
 def _padded(image_BHWC: jax.Array, margin: int) -> jax.Array:
     _, h, w, _ = image_BHWC.shape
-    mode = 'reflect' if min(h, w) > margin else 'symmetric'
+    mode = 'reflect' if h > margin and w > margin else 'symmetric'
     widths = ((0, 0), (margin, margin), (margin, margin), (0, 0))
     return jnp.pad(image_BHWC, widths, mode=mode)
 

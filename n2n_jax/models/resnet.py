@@ -14,7 +14,7 @@ from flax import linen as nn
 from n2n_jax.models.convolutions import Conv, UpConv
 from n2n_jax.models.geometry import padded
 from n2n_jax.models.initializers import relu_gain, unit_gain
-from n2n_jax.models.layers import leaky_relu, max_pool_3x3_stride_2, run_stage
+from n2n_jax.models.layers import leaky_relu, max_pool_3x3_stride_2, run_stage, strided
 
 Norm = Literal['batch', 'group', 'none']
 
@@ -59,7 +59,9 @@ def _convolve(x_BHWC: jax.Array, kernel_HWIO: jax.Array, stride: int) -> jax.Arr
     size, _, in_features, num_features = kernel_HWIO.shape
     pad = size // 2
     out_h, out_w = (side // stride for side in x_BHWC.shape[1:3])
-    if size > 1 and min(out_h, out_w) > _MAX_MATMUL_SIDE:
+    # A side that is still unknown, as in an exported program, counts as large.
+    small = any(isinstance(side, int) and side <= _MAX_MATMUL_SIDE for side in (out_h, out_w))
+    if size > 1 and not small:
         return jax.lax.conv_general_dilated(
             x_BHWC,
             kernel_HWIO,
@@ -69,7 +71,7 @@ def _convolve(x_BHWC: jax.Array, kernel_HWIO: jax.Array, stride: int) -> jax.Arr
         )
     padded_BHWC = jnp.pad(x_BHWC, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     taps = [
-        padded_BHWC[:, i : i + out_h * stride : stride, j : j + out_w * stride : stride]
+        strided(padded_BHWC, (i, j), (out_h * stride, out_w * stride), stride)
         for i in range(size)
         for j in range(size)
     ]

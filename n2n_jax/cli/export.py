@@ -1,0 +1,61 @@
+"""`n2n export`: writes a trained model as a file that other programs run."""
+
+import argparse
+import logging
+from typing import Any
+
+from n2n_jax.cli import options
+from n2n_jax.runtime import console
+
+_log = logging.getLogger(__name__)
+
+_EXAMPLES = """examples:
+  n2n export runs/quick -o denoiser.onnx        for ONNX Runtime, OpenVINO, TensorRT, ...
+  n2n export runs/quick -o denoiser.stablehlo   for JAX, without Flax and n2n_jax
+
+In Python:
+  session = onnxruntime.InferenceSession('denoiser.onnx')
+  denoised, = session.run(None, {'image': image})      # (batch, channels, height, width) float32
+
+  program = jax.export.deserialize(open('denoiser.stablehlo', 'rb').read())
+  denoised = program.call(image)                       # (batch, height, width, channels) float32
+
+The model computes in float32, on images of any size. What values it expects, and how to cut images
+into tiles, is printed, and stored in the file (ONNX: its metadata) or beside it.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        'export',
+        help='write a model as ONNX or StableHLO, for other programs',
+        description='Writes a trained model as a file that other programs run.',
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'model', type=options.run_folder, metavar='RUN',
+        help='folder of a trained run (its --workdir)',
+    )  # fmt: skip
+    parser.add_argument(
+        '-o', dest='output', type=options.path, required=True, metavar='FILE',
+        help='FILE.onnx (needs the extra n2n_jax[onnx]) or FILE.stablehlo',
+    )  # fmt: skip
+    parser.add_argument('--force', action='store_true', help='overwrite FILE')
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    options.check_free(arguments.output, '-o', arguments)
+    console.keep_compiled_code()
+    from n2n_jax.denoise import export
+    from n2n_jax.denoise.denoiser import Denoiser
+
+    export.check_name(arguments.output)
+    exported = export.export(Denoiser.load(arguments.model), arguments.output)
+    for sentence in filter(None, (exported.text, exported.checked)):
+        _log.info('%s', sentence)
+    for file in exported.files:
+        _log.info('%s', file)
