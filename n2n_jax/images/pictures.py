@@ -11,7 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from n2n_jax.images import image_io
 
-_CAPTION_PIXELS = 22
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_CAPTION_PIXELS = 22  # of one line; each further one adds _LINE_PIXELS
+_LINE_PIXELS = 17
 _GAP_PIXELS = 6
 _CELL_PIXELS = 150  # wide enough for most captions
 _MOST_TIMES = 4
@@ -32,7 +35,7 @@ def displayed(image_HWC: np.ndarray) -> np.ndarray:
 def grid(rows: list[list[tuple[str, np.ndarray]]]) -> np.ndarray:
     """Lays out images (H, W, C) in [0, 1] with a caption above each; returns uint8 (H, W, 3).
 
-    Narrow images, such as held-out strips, are magnified.
+    Narrow images, such as held-out strips, are magnified; long captions take several lines.
     """
     font = ImageFont.load_default(size=14)
     shown = [[(caption, _magnified(displayed(image))) for caption, image in row] for row in rows]
@@ -40,26 +43,45 @@ def grid(rows: list[list[tuple[str, np.ndarray]]]) -> np.ndarray:
         [max(image.shape[1], min(_CELL_PIXELS, _width(caption, font))) for caption, image in row]
         for row in shown
     ]
+    captions = [
+        [_lines(caption, cell, font) for (caption, _), cell in zip(row, widths, strict=True)]
+        for row, widths in zip(shown, cells, strict=True)
+    ]
+    above = [
+        _CAPTION_PIXELS + _LINE_PIXELS * (max(len(lines) for lines in row) - 1) for row in captions
+    ]
     heights = [max(image.shape[0] for _, image in row) for row in shown]
     width = max(sum(cell + _GAP_PIXELS for cell in row) for row in cells)
-    page = Image.new(
-        'RGB', (width + _GAP_PIXELS, sum(heights) + _CAPTION_PIXELS * len(rows)), 'white'
-    )
+    page = Image.new('RGB', (width + _GAP_PIXELS, sum(heights) + sum(above)), 'white')
     draw = ImageDraw.Draw(page)
     top = 0
-    for row, row_cells, height in zip(shown, cells, heights, strict=True):
+    for k, row in enumerate(shown):
         left = _GAP_PIXELS
-        for (caption, image), cell in zip(row, row_cells, strict=True):
-            while caption and _width(caption, font) > cell:
-                caption = caption[:-1]
-            draw.text((left, top + 3), caption, fill='black', font=font)
-            page.paste(Image.fromarray(image), (left, top + _CAPTION_PIXELS))
+        for (_, image), cell, lines in zip(row, cells[k], captions[k], strict=True):
+            for i, line in enumerate(lines):
+                draw.text((left, top + 3 + _LINE_PIXELS * i), line, fill='black', font=font)
+            page.paste(Image.fromarray(image), (left, top + above[k]))
             left += cell + _GAP_PIXELS
-        top += height + _CAPTION_PIXELS
+        top += heights[k] + above[k]
     return np.asarray(page)
 
 
-def _width(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+def _lines(caption: str, width: int, font: Font) -> list[str]:
+    """Breaks a caption between words; what is too wide by itself is cut off."""
+    lines = ['']
+    for word in caption.split(' '):
+        longer = f'{lines[-1]} {word}' if lines[-1] else word
+        if _width(longer, font) <= width:
+            lines[-1] = longer
+            continue
+        while word and _width(word, font) > width:
+            word = word[:-1]
+        lines += [word] if lines[-1] else []
+        lines[-1] = word
+    return lines
+
+
+def _width(caption: str, font: Font) -> int:
     return math.ceil(font.getlength(caption))
 
 

@@ -21,6 +21,18 @@ def test_narrow_strips_are_magnified_with_complete_captions():
     )
 
 
+def test_a_long_caption_takes_several_lines():
+    image = np.zeros((30, 160, 1))
+    short, long = 'learning rate', 'learning rate 0.0004, flips and rotations 25.43'
+    page = pictures.grid([[(long, image), (short, image)], [(short, image)]])
+    assert page.shape == ((22 + 17 + 30) + (22 + 30), 2 * 166 + 6, 3)
+    assert (page[39:69, 6:166] == 0).all()
+    first, second = (page[top : top + 17, :166] for top in (5, 22))
+    assert (first < 128).any()
+    assert (second < 128).any()
+    assert (page[91:121, 6:166] == 0).all()
+
+
 def test_many_channels_show_the_first_and_wide_images_are_not_magnified():
     image = np.zeros((8, 160, 5))
     image[..., 0] = 1
