@@ -16,6 +16,7 @@ EXTRAS = PROJECT['optional-dependencies']
 # Where a package is not named as what it installs.
 DISTRIBUTIONS = {
     'PIL': 'pillow',
+    'bioimageio': 'bioimageio.spec',
     'absl': 'absl-py',
     'orbax': 'orbax-checkpoint',
     'skimage': 'scikit-image',

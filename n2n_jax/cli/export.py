@@ -12,6 +12,8 @@ _log = logging.getLogger(__name__)
 _EXAMPLES = """examples:
   n2n export runs/quick -o denoiser.onnx        for ONNX Runtime, OpenVINO, TensorRT, ...
   n2n export runs/quick -o denoiser.stablehlo   for JAX, without Flax and n2n_jax
+  n2n export runs/cells -o denoiser.zip --author 'Ada Lovelace' --license CC-BY-4.0
+                                                for bioimage.io, ImageJ (deepImageJ), Ilastik, ...
 
 In Python:
   session = onnxruntime.InferenceSession('denoiser.onnx')
@@ -29,7 +31,7 @@ def add_parser(commands: Any) -> None:
     """Adds the command."""
     parser = commands.add_parser(
         'export',
-        help='write a model as ONNX or StableHLO, for other programs',
+        help='write a model as ONNX, StableHLO or a package for bioimage.io',
         description='Writes a trained model as a file that other programs run.',
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -40,7 +42,16 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         '-o', dest='output', type=options.path, required=True, metavar='FILE',
-        help='FILE.onnx (needs the extra n2n_jax[onnx]) or FILE.stablehlo',
+        help='FILE.onnx (needs the extra n2n_jax[onnx]), FILE.stablehlo, or FILE.zip for '
+        'bioimage.io (needs n2n_jax[bioimage])',
+    )  # fmt: skip
+    parser.add_argument(
+        '--author', action='append', default=[], metavar='NAME',
+        help='who made the model, in FILE.zip; may be repeated',
+    )  # fmt: skip
+    parser.add_argument(
+        '--license', default='', metavar='ID',
+        help='license of the model, in FILE.zip: an SPDX identifier, such as CC-BY-4.0',
     )  # fmt: skip
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
     parser.set_defaults(run=run)
@@ -54,7 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.denoise.denoiser import Denoiser
 
     export.check_name(arguments.output)
-    exported = export.export(Denoiser.load(arguments.model), arguments.output)
+    exported = export.export(
+        Denoiser.load(arguments.model),
+        arguments.output,
+        authors=arguments.author,
+        license=arguments.license,
+    )
     for sentence in filter(None, (exported.text, exported.checked)):
         _log.info('%s', sentence)
     for file in exported.files:

@@ -1,7 +1,10 @@
 """Exported networks, run by ONNX Runtime and by JAX alone."""
 
+import gc
+import io
 import json
 import sys
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from bioimageio.spec import InvalidDescr, load_description
 from command_line import n2n
 from flax import linen as nn
 from random_variables import random_variables
@@ -123,7 +127,7 @@ def test_the_file_says_how_to_use_it(tmp_path):
 
 def test_another_networks_file_is_not_taken_for_the_same():
     with pytest.raises(UserError, match='denoises with this file differently, by up to'):
-        onnx_check.largest_difference(denoiser_of(), onnx_of(denoiser_of(residual=False)))
+        onnx_check.compared(denoiser_of(), onnx_of(denoiser_of(residual=False)))
 
 
 class Sorting(nn.Module):
@@ -169,6 +173,43 @@ def test_a_size_that_does_not_suit_is_an_error(tmp_path):
         loaded.call(noisy(18, 20)[None])
 
 
+# --- bioimage.io ----------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings('ignore::ResourceWarning')  # of load_description itself
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_a_package_is_valid_and_holds_an_image_before_and_after(tmp_path):
+    file = tmp_path / 'model.zip'
+    denoiser = denoiser_of(planes='depth:1', noise_map=True)
+    exported = export.export(denoiser, file, authors=['Ada', 'Grace'], license='MIT')
+    assert exported.files == [file]
+    assert 'export it with' not in exported.text
+    model = load_description(file, perform_io_checks=True)
+    assert not isinstance(model, InvalidDescr), model.validation_summary
+    assert [author.name for author in model.authors] == ['Ada', 'Grace']
+    assert model.license == 'MIT'
+    assert [one.id for one in model.inputs] == ['image', 'depth', 'noise_level']
+    assert {axis.id: axis.halo for axis in model.outputs[0].axes[2:]} == {'y': 4, 'x': 4}
+    with zipfile.ZipFile(file) as package:
+        given = {one.id: np.load(io.BytesIO(package.read(f'{one.id}.npy'))) for one in model.inputs}
+        expected_BCHW = np.load(io.BytesIO(package.read('denoised.npy')))
+        session = onnxruntime.InferenceSession(package.read('weights.onnx'))
+    assert given['image'].shape[2:] == (16, 12)  # at least twice the halo, multiples of the stride
+    np.testing.assert_allclose(session.run(None, given)[0], expected_BCHW, atol=1e-6)
+    del model
+    gc.collect()  # while its warnings are ignored
+
+
+def test_a_package_needs_a_license_that_exists_and_says_what_the_zoo_asks_for(tmp_path):
+    file = tmp_path / 'model.zip'
+    with pytest.raises(UserError, match=r"'MIT2' is no license of spdx.org/licenses"):
+        export.export(denoiser_of(), file, license='MIT2')
+    assert not list(tmp_path.iterdir())
+    assert 'with --author and --license.' in export.export(denoiser_of(), file).text
+    with pytest.raises(UserError, match=r'model.onnx holds no authors'):
+        export.export(denoiser_of(), tmp_path / 'model.onnx', authors=['Ada'])
+
+
 # --- The command ----------------------------------------------------------------------------------
 
 
@@ -193,10 +234,28 @@ def test_the_command_prints_what_it_wrote_and_overwrites_nothing(run_folder, tmp
     assert n2n('export', run_folder, '-o', file) == 2
     assert f'{file} exists: choose another -o' in capsys.readouterr().err
     assert n2n('export', run_folder, '-o', tmp_path / 'model.pt') == 2
-    assert 'end it in .onnx or .stablehlo' in capsys.readouterr().err
+    assert 'end it in .onnx, .stablehlo or .zip' in capsys.readouterr().err
 
 
-def test_without_onnx_the_command_says_what_to_install(run_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, 'onnx', None)
-    assert n2n('export', run_folder, '-o', tmp_path / 'model.onnx') == 2
-    assert 'pip install "n2n_jax[onnx]"' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('package', 'file', 'extra'),
+    [
+        ('onnx', 'model.onnx', 'onnx'),
+        ('bioimageio.spec', 'model.zip', 'bioimage'),
+        ('onnxruntime', 'model.zip', 'onnx'),
+    ],
+)
+def test_without_its_package_the_command_says_what_to_install(
+    run_folder, tmp_path, monkeypatch, capsys, package, file, extra
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert n2n('export', run_folder, '-o', tmp_path / file) == 2
+    assert f'pip install "n2n_jax[{extra}]"' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_is_written_without_onnx_runtime_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    exported = export.export(denoiser_of(), tmp_path / 'model.onnx')
+    assert exported.checked == 'Not compared with the model, as onnxruntime is not installed.'
+    onnx.checker.check_model(str(tmp_path / 'model.onnx'))

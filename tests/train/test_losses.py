@@ -232,11 +232,7 @@ def vgg_weights(tmp_path):
     return tmp_path / 'vgg.npz'
 
 
-def test_features_are_those_of_a_network_written_anew(vgg_weights):
-    arrays = losses.make('vgg:relu2_1').arrays(str(vgg_weights))[0]
-    image_HWC = np.random.default_rng(1).random((6, 8, 3)).astype(np.float32)
-    (found,) = features(arrays, jnp.asarray(image_HWC)[None], ['2_1'])
-    given = np.load(vgg_weights)
+def relu2_1_written_anew(image_HWC, given):
     y_CHW = (255 * image_HWC[..., ::-1] - (103.939, 116.779, 123.68)).transpose(2, 0, 1)
     for key in ('block1_conv1', 'block1_conv2', 'block2_conv1'):
         if key == 'block2_conv1':
@@ -245,7 +241,19 @@ def test_features_are_those_of_a_network_written_anew(vgg_weights):
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
         y_CHW = np.einsum('ihwyx,oiyx->ohw', windows, given[f'{key}_k'])
         y_CHW = np.maximum(y_CHW + given[f'{key}_b'][:, None, None], 0)
-    np.testing.assert_allclose(found[0].transpose(2, 0, 1), y_CHW, rtol=1e-4, atol=1e-3)
+    return y_CHW
+
+
+def test_features_are_those_of_a_network_written_anew(vgg_weights):
+    loss = losses.make('vgg:relu2_1')
+    arrays = loss.arrays(str(vgg_weights))
+    images_BHWC = np.random.default_rng(1).random((2, 6, 8, 3)).astype(np.float32)
+    found_BHWC = features(arrays[0], jnp.asarray(images_BHWC), ['2_1'])[0]
+    first, second = (relu2_1_written_anew(image, np.load(vgg_weights)) for image in images_BHWC)
+    np.testing.assert_allclose(found_BHWC[0].transpose(2, 0, 1), first, rtol=1e-4, atol=1e-3)
+    # In units of images in [0, 1], though this network saw them in 0 to 255.
+    value, _ = loss(*jnp.asarray(images_BHWC)[:, None], None, 0.0, arrays)
+    assert float(value) == pytest.approx(np.mean(((first - second) / 255) ** 2), rel=1e-4)
 
 
 def test_a_perceptual_loss_trains_and_its_weights_do_not_change(

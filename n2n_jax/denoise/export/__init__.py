@@ -1,11 +1,11 @@
 """Writes a trained network as a file that other programs run, by the ending of its name."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.denoise.export import onnx_check, onnx_file, stablehlo_file
+from n2n_jax.denoise.export import bioimage_file, onnx_check, onnx_file, stablehlo_file
 from n2n_jax.denoise.export.description import description
 from n2n_jax.denoise.export.program import Program
 from n2n_jax.runtime.atomic_files import write_bytes
@@ -27,8 +27,16 @@ class Exported:
     checked: str = ''
 
 
-def export(denoiser: Denoiser, path: str | Path) -> Exported:
-    """Writes a model as FILE.onnx or FILE.stablehlo.
+def export(
+    denoiser: Denoiser, path: str | Path, *, authors: Sequence[str] = (), license: str = ''
+) -> Exported:
+    """Writes a model as FILE.onnx, FILE.stablehlo, or FILE.zip for bioimage.io.
+
+    Args:
+      denoiser: the model.
+      path: the file.
+      authors: names, for bioimage.io.
+      license: SPDX identifier of its license, for bioimage.io.
 
     Raises:
       UserError: the ending is another, a package is missing, the network has no such form, or ONNX
@@ -36,25 +44,26 @@ def export(denoiser: Denoiser, path: str | Path) -> Exported:
     """
     path = Path(path)
     check_name(path)
-    return FORMATS[path.suffix.lower()](denoiser, path)
+    if (authors or license) and path.suffix.lower() != ZIP:
+        raise UserError(f'{path} holds no authors and no license: only packages (FILE.zip) do.')
+    if path.suffix.lower() == ZIP:
+        return _bioimage(denoiser, path, authors, license)
+    return (_onnx if path.suffix.lower() == '.onnx' else _stablehlo)(denoiser, path)
 
 
 def check_name(path: Path) -> None:
     """Raises UserError unless the name of a file ends as one of the formats."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f'{path} names no format: end it in {" or ".join(FORMATS)}.')
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f'{path} names no format: end it in .onnx, .stablehlo or .zip.')
 
 
 def _onnx(denoiser: Denoiser, path: Path) -> Exported:
     program = Program.of(denoiser)
     content = onnx_file.model(program).SerializeToString()
-    difference = onnx_check.largest_difference(denoiser, content)
+    checked = 'Not compared with the model, as onnxruntime is not installed.'
+    if onnx_check.is_possible():
+        checked = _same(onnx_check.compared(denoiser, content).difference)
     write_bytes(path, content)
-    checked = (
-        'Not compared with the model, as onnxruntime is not installed.'
-        if difference is None
-        else f'ONNX Runtime gives the same image, to {difference:.1e} of the range.'
-    )
     return Exported([path], description(program)['text'], checked)
 
 
@@ -66,7 +75,18 @@ def _stablehlo(denoiser: Denoiser, path: Path) -> Exported:
     return Exported(files, f'{text} Sides must be multiples of {stride} pixels.')
 
 
-FORMATS: dict[str, Callable[[Denoiser, Path], Exported]] = {
-    '.onnx': _onnx,
-    '.stablehlo': _stablehlo,
-}
+def _bioimage(denoiser: Denoiser, path: Path, authors: Sequence[str], license: str) -> Exported:
+    difference = bioimage_file.write(denoiser, path, authors=authors, license=license)
+    text = description(Program.of(denoiser))['text']
+    missing = [name for name, given in (('--author', authors), ('--license', license)) if not given]
+    if missing:
+        text += f' To upload it to bioimage.io, export it with {" and ".join(missing)}.'
+    return Exported([path], text, _same(difference))
+
+
+def _same(difference: float) -> str:
+    return f'ONNX Runtime gives the same image, to {difference:.1e} of the range.'
+
+
+ZIP = '.zip'
+SUFFIXES = ('.onnx', '.stablehlo', ZIP)

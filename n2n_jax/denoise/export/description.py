@@ -37,8 +37,8 @@ def description(program: Program) -> dict[str, Any]:
         sentences.append('The result depends on the whole image: tiles do not make up the whole.')
     else:
         sentences.append(
-            f'Tiles make up the whole if they are cut at multiples of {geometry.stride} pixels, '
-            f'overlap by {geometry.halo} pixels on each side, and these are cut off again.'
+            f'Tiles make up the whole if they begin at multiples of {geometry.stride} px, overlap '
+            f'by {geometry.halo} px on each side, and these are cut off again.'
         )
     return {
         'network': config.name,

@@ -123,12 +123,19 @@ class Vgg:
         progress: jax.Array,
         arrays: Any = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """See `n2n_jax.train.losses.Loss`; the mask is ignored."""
+        """See `n2n_jax.train.losses.Loss`; the mask is ignored.
+
+        Features grow with the range of the images that a network was trained on. They are divided
+        by it, so that a weight such as 100 beside L2 means the same with both files of weights.
+        """
         del mask_BHWC, progress
         names = self.names()
         ours, theirs = (features(arrays, x, names) for x in (denoised_BHWC, target_BHWC))
         total = sum(
-            (jnp.mean(jnp.square(a - b)) for a, b in zip(ours, theirs, strict=True)),
+            (
+                jnp.mean(jnp.square((a - b) / arrays['scale']))
+                for a, b in zip(ours, theirs, strict=True)
+            ),
             start=jnp.float32(0),
         )
         return total, jnp.float32(denoised_BHWC.size)
