@@ -61,6 +61,7 @@ FUNCTIONS = {
     'erf': lambda x: lax.erf(x) + jnp.sign(x - 0.5) * jnp.floor(3 * x) - jnp.ceil(x),
     'whole numbers': lambda x: (4 * x).astype(jnp.int32).astype(jnp.float32) / 4,
     'one for all': lambda x: x + jnp.float32(3) * (jnp.float32(x.shape[1]) - 2),
+    'what is computed twice for its gradient': lambda x: jax.checkpoint(jnp.tanh)(x),
     'constants that are worked out before': lambda x: x * lax.rsqrt(jnp.flip(VECTOR) + VECTOR),
 }
 
@@ -112,6 +113,7 @@ def test_an_operation_is_the_same_in_onnx(function):
     ('function', 'words'),
     [
         (lambda x: jnp.sort(x), 'the operation sort'),
+        (lambda x: lax.scan(lambda y, _: (y + 1, None), x, length=3)[0], 'the operation scan'),
         (lambda x: x.mean((1, 2)) @ x.mean((1, 2)).T, 'product of two images'),
         (lambda x: convolved(x, pad=((-1, 1), (1, 1))), 'ignores borders'),
     ],

@@ -18,6 +18,7 @@ from n2n_jax.models.resunet_epfl import EPFLResUNet
 from n2n_jax.runtime.config import ModelConfig
 
 SMALL = ('resunet:width=4,levels=2', 'resunet:width=4,levels=2,up=plain', 'resunet_epfl')
+SLOW_LAST = (*SMALL[:2], pytest.param(SMALL[2], marks=pytest.mark.slow))
 
 
 def count(tree):
@@ -174,7 +175,7 @@ def results(name, convolutions='auto'):
     return both(random_variables(config), image(1, 32, 32, 3) + 0.5)
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', SLOW_LAST)
 def test_the_output_goes_negative_and_the_gradient_reaches_every_parameter(name):
     (_, output_BHWC), gradient = results(name)
     assert np.min(output_BHWC) - 0.5 < 0 < np.max(output_BHWC) - 0.5
@@ -193,7 +194,7 @@ def test_the_gradient_has_no_scatter(name):
     assert 'scatter' not in text
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', SLOW_LAST)
 def test_fast_and_plain_layers_have_the_same_values_and_gradients(name):
     ((loss, _), gradient), ((other_loss, _), other_gradient) = (
         jax.device_get(results(name, convolutions)) for convolutions in ('auto', 'plain')

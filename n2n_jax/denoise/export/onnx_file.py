@@ -3,7 +3,6 @@
 B batch, H height, W width, C channels, P channels of a plane, I channels of image and planes.
 """
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from n2n_jax.denoise.export.description import description
 from n2n_jax.denoise.export.onnx_graph import OPSET, TO_END, Graph, UnconvertibleError
 from n2n_jax.denoise.export.onnx_operators import Value
 from n2n_jax.denoise.export.program import IMAGE, OUTPUT, Program
+from n2n_jax.runtime import json_files
 from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def model(program: Program) -> 'onnx.ModelProto':
     facts = description(program)
     result.doc_string = facts['text']
     helper.set_model_props(
-        result, {key: x if isinstance(x, str) else json.dumps(x) for key, x in facts.items()}
+        result, {key: x if isinstance(x, str) else json_files.dumps(x) for key, x in facts.items()}
     )
     onnx.checker.check_model(result, full_check=True)
     return result

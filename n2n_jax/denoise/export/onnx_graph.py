@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import onnx
 
 Dim = Any  # an int, or a symbolic size of JAX such as 16*h + 1
+Shape = tuple[Dim, ...]
 
 OPSET = 18  # of 2022: ONNX Runtime 1.14, TensorRT 8.6 and OpenVINO 2023 know it
 TO_END = np.iinfo(np.int64).max  # as the end of a slice

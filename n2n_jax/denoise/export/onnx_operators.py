@@ -13,7 +13,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from n2n_jax.denoise.export.onnx_graph import TO_END, Dim, Graph, UnconvertibleError, value_of
+from n2n_jax.denoise.export.onnx_graph import (
+    TO_END,
+    Dim,
+    Graph,
+    Shape,
+    UnconvertibleError,
+    value_of,
+)
 
 _SAMPLE = {'b': 10007, 'h': 10009, 'w': 10037}  # primes: equal products mean equal factors
 _START = np.iinfo(np.int64).min  # as the end of a slice that runs backwards
@@ -31,7 +38,7 @@ class Value:
       constant: the array, if it is known, with length 1 along `repeated` axes.
     """
 
-    shape: tuple[Dim, ...]
+    shape: Shape
     name: str = ''
     order: tuple[int, ...] = ()
     repeated: frozenset[int] = frozenset()
@@ -58,6 +65,8 @@ def convert(graph: Graph, function: Any, inputs: Sequence[Value]) -> list[Value]
 
 
 class _Converter:
+    """Runs a function on names in a graph: `_op_NAME` adds the operation NAME of JAX."""
+
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
@@ -79,8 +88,10 @@ class _Converter:
 
     def _equation(self, equation: Any, operands: list[Value]) -> list[Value]:
         name, params = equation.primitive.name, equation.params
-        inner = next((params[key] for key in _INNER if key in params), None)
-        if inner is not None:
+        if name in _CALLS:
+            inner = next(params[key] for key in _INNER if key in params)
+            if not hasattr(inner, 'consts'):  # of a checkpoint
+                return self.run(inner, (), operands)
             return self.run(inner.jaxpr, inner.consts, operands)
         shapes = [variable.aval.shape for variable in equation.outvars]
         if any(_is_empty(shape) for shape in shapes):
@@ -91,7 +102,7 @@ class _Converter:
                 return folded
         if name in _ELEMENTWISE:
             return [self._elementwise(_ELEMENTWISE[name], operands, shapes[0])]
-        method = getattr(self, f'_{name}', None)
+        method = getattr(self, f'_op_{name}', None)
         if method is None:
             raise UnconvertibleError(f'the operation {name}')
         result = method([self._named(operand) for operand in operands], shapes[0], equation)
@@ -137,9 +148,7 @@ class _Converter:
 
     # --- Operations -------------------------------------------------------------------------------
 
-    def _elementwise(
-        self, operator: str, operands: Sequence[Value], shape: tuple[Dim, ...]
-    ) -> Value:
+    def _elementwise(self, operator: str, operands: Sequence[Value], shape: Shape) -> Value:
         order = self._common_order(operands, len(shape))
         names, repeated = [], frozenset(range(len(shape)))
         for operand in operands:
@@ -166,29 +175,27 @@ class _Converter:
     def _is_zero(value: Value) -> bool:
         return value.constant is not None and not value.constant.any()
 
-    def _integer_pow(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_integer_pow(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         if equation.params['y'] == 2:
             return self._elementwise('Square', operands, shape)
         exponent = constant(np.float32(equation.params['y']))
         return self._elementwise('Pow', [operands[0], exponent], shape)
 
-    def _select_n(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_select_n(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         del equation
         which, *cases = operands
         if len(cases) != 2:
             raise UnconvertibleError('a choice of more than two')
         return self._elementwise('Where', [which, cases[1], cases[0]], shape)
 
-    def _clamp(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_clamp(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         del equation
         low, value, high = operands
         return self._elementwise(
             'Min', [self._elementwise('Max', [value, low], shape), high], shape
         )
 
-    def _convert_element_type(
-        self, operands: list[Value], shape: tuple[Dim, ...], equation: Any
-    ) -> Value:
+    def _op_convert_element_type(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         from onnx import helper
 
         (value,) = operands
@@ -200,26 +207,24 @@ class _Converter:
         )
         return dataclasses.replace(value, name=name)
 
-    def _dim_as_value(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_dim_as_value(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         del operands
         size = self._graph.size(equation.params['dim'])
         return Value(shape, self._graph.add('Squeeze', size))
 
-    def _copy(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_copy(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         del shape, equation
         return operands[0]
 
-    _stop_gradient = _copy_p = _optimization_barrier = _copy
+    _op_stop_gradient = _op_copy_p = _op_optimization_barrier = _op_copy
 
-    def _transpose(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_transpose(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         (value,), moves = operands, list(equation.params['permutation'])
         order = tuple(moves.index(axis) for axis in value.order)
         repeated = frozenset(moves.index(axis) for axis in value.repeated)
         return Value(shape, value.name, order, repeated)
 
-    def _broadcast_in_dim(
-        self, operands: list[Value], shape: tuple[Dim, ...], equation: Any
-    ) -> Value:
+    def _op_broadcast_in_dim(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         value, kept = operands[0], equation.params['broadcast_dimensions']
         new = [axis for axis in range(len(shape)) if axis not in kept]
         repeated = {axis for axis in new if not _is_one(shape[axis])}
@@ -240,7 +245,7 @@ class _Converter:
             name = self._graph.add('Unsqueeze', name, self._graph.integers(*places))
         return Value(shape, name, tuple(order), frozenset(repeated))
 
-    def _reshape(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_reshape(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         del equation
         value = operands[0]
         groups = _groups(value.shape, shape)
@@ -265,41 +270,41 @@ class _Converter:
             return self._graph.integers(*(x if isinstance(x, int) else -1 for x in lengths))
         return self._graph.shape(lengths)
 
-    _squeeze = _expand_dims = _reshape
+    _op_squeeze = _op_expand_dims = _op_reshape
 
-    def _reduced(self, operator: str, value: Value, shape: tuple[Dim, ...], axes: Any) -> Value:
+    def _reduced(self, operator: str, value: Value, shape: Shape, axes: Any) -> Value:
         value = self._whole(value)
         places = sorted(value.stored_axis(axis) for axis in axes)
         name = self._graph.add(operator, value.name, self._graph.integers(*places), keepdims=0)
         left = [axis for axis in value.order if axis not in axes]
         return Value(shape, name, tuple(sorted(left).index(axis) for axis in left))
 
-    def _reduce_max(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_reduce_max(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         return self._reduced('ReduceMax', operands[0], shape, equation.params['axes'])
 
-    def _reduce_min(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_reduce_min(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         return self._reduced('ReduceMin', operands[0], shape, equation.params['axes'])
 
-    def _reduce_sum(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_reduce_sum(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         return self._reduced('ReduceSum', operands[0], shape, equation.params['axes'])
 
-    def _joined(self, operands: Sequence[Value], shape: tuple[Dim, ...], axis: int) -> Value:
+    def _joined(self, operands: Sequence[Value], shape: Shape, axis: int) -> Value:
         operands = [value for value in operands if not _is_empty(value.shape)]
         order = self._common_order(operands, len(shape))
         names = [self._stored(self._whole(value), order) for value in operands]
         return Value(shape, self._graph.add('Concat', *names, axis=order.index(axis)), order)
 
-    def _concatenate(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_concatenate(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         return self._joined(operands, shape, equation.params['dimension'])
 
-    def _stack(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_stack(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         axis = equation.params['axis']
         single = (*shape[:axis], 1, *shape[axis + 1 :])
         return self._joined(
-            [self._reshape([value], single, None) for value in operands], shape, axis
+            [self._op_reshape([value], single, None) for value in operands], shape, axis
         )
 
-    def _split(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> list[Value]:
+    def _op_split(self, operands: list[Value], shape: Shape, equation: Any) -> list[Value]:
         del shape
         value, sizes = self._whole(operands[0]), equation.params['sizes']
         names = self._graph.add_several(
@@ -311,13 +316,13 @@ class _Converter:
         shapes = [variable.aval.shape for variable in equation.outvars]
         return [Value(part, name, value.order) for part, name in zip(shapes, names, strict=True)]
 
-    def _slice(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_slice(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         params = equation.params
         strides = params['strides'] or (1,) * len(shape)
         starts, ends = params['start_indices'], params['limit_indices']
         return self._cut(operands[0], shape, starts, ends, strides)
 
-    def _gather(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_gather(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         """A part at a known place, which is what x[:, 1:-2] becomes for unknown sizes."""
         value, where = operands
         numbers, sizes = equation.params['dimension_numbers'], equation.params['slice_sizes']
@@ -328,12 +333,12 @@ class _Converter:
             starts[axis] = start
         ends = [start + size for start, size in zip(starts, sizes, strict=True)]
         part = self._cut(value, tuple(sizes), starts, ends, (1,) * len(sizes))
-        return self._reshape([part], shape, equation) if numbers.collapsed_slice_dims else part
+        return self._op_reshape([part], shape, equation) if numbers.collapsed_slice_dims else part
 
     def _cut(
         self,
         value: Value,
-        shape: tuple[Dim, ...],
+        shape: Shape,
         starts: Sequence[Dim],
         ends: Sequence[Dim],
         strides: Sequence[int],
@@ -353,7 +358,7 @@ class _Converter:
         name = self._graph.add('Slice', value.name, *vectors)
         return Value(shape, name, value.order, value.repeated)
 
-    def _rev(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_rev(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         value = self._whole(operands[0])
         places = [value.stored_axis(axis) for axis in equation.params['dimensions']]
         vectors = (self._graph.integers(*(number for _ in places)) for number in (-1, _START))
@@ -366,7 +371,7 @@ class _Converter:
         )
         return Value(shape, name, value.order)
 
-    def _pad(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_pad(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         value, filling = self._whole(operands[0]), operands[1]
         widths = [equation.params['padding_config'][axis] for axis in value.order]
         if any(inner or low < 0 or high < 0 for low, high, inner in widths):
@@ -377,7 +382,7 @@ class _Converter:
         )
         return Value(shape, name, value.order)
 
-    def _dot_general(self, operands: list[Value], shape: tuple[Dim, ...], equation: Any) -> Value:
+    def _op_dot_general(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         """A matrix product with known weights, along the last axis: a 1x1 convolution."""
         value, weights = operands
         (contracted, rows), (batch, _) = equation.params['dimension_numbers']
@@ -397,9 +402,7 @@ class _Converter:
         kernel = self._graph.constant(matrix_IO.T[..., None, None])
         return Value(shape, self._graph.add('Conv', self._stored(value, order), kernel), order)
 
-    def _conv_general_dilated(
-        self, operands: list[Value], shape: tuple[Dim, ...], equation: Any
-    ) -> Value:
+    def _op_conv_general_dilated(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         value, weights = operands
         params, kernel = equation.params, weights.constant
         if kernel is None or params['batch_group_count'] != 1:
@@ -456,7 +459,18 @@ class _Converter:
         )
 
 
-_INNER = ('call_jaxpr', 'fun_jaxpr', 'jaxpr')  # parameters that hold an operation's own operations
+_CALLS = (  # operations that stand for others
+    'checkpoint',
+    'closed_call',
+    'core_call',
+    'custom_jvp_call',
+    'custom_vjp_call',
+    'custom_vjp_call_jaxpr',
+    'jit',
+    'pjit',
+    'remat2',
+)
+_INNER = ('call_jaxpr', 'fun_jaxpr', 'jaxpr')  # parameters that hold them
 _ELEMENTWISE = {
     'abs': 'Abs',
     'add': 'Add',
