@@ -22,7 +22,8 @@ In Python:
   program = jax.export.deserialize(open('denoiser.stablehlo', 'rb').read())
   denoised = program.call(image)                       # (batch, height, width, channels) float32
 
-The model computes in float32, on images of any size. What values it expects, and how to cut images
+The model computes in float32, on images of any size (StableHLO: sides are multiples of the stride).
+What values it expects, and how to cut images
 into tiles, is printed, and stored in the file (ONNX: its metadata) or beside it.
 """
 
@@ -64,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     from n2n_jax.denoise import export
     from n2n_jax.denoise.denoiser import Denoiser
 
-    export.check_name(arguments.output)
+    for file in export.files(arguments.output):
+        options.check_free(file, '-o', arguments)
     exported = export.export(
         Denoiser.load(arguments.model),
         arguments.output,

@@ -1,5 +1,6 @@
 """Exported networks, run by ONNX Runtime and by JAX alone."""
 
+import dataclasses
 import gc
 import io
 import json
@@ -94,6 +95,16 @@ def test_values_are_those_of_the_captures():
     assert np.abs(found_HWC - counts_HWC).max() > 10
 
 
+def test_a_model_of_bfloat16_computes_in_float32(tmp_path):
+    config = ModelConfig(name='dncnn:depth=4,width=8', dtype='bfloat16')
+    denoiser = Denoiser(config, random_variables(config), step=7)
+    content = export.export(denoiser, tmp_path / 'model.onnx').files[0].read_bytes()
+    exact = dataclasses.replace(denoiser, config=dataclasses.replace(config, dtype='float32'))
+    found_HWC, image_HWC = by_onnx(content, noisy(14, 17)), noisy(14, 17)
+    np.testing.assert_allclose(found_HWC, exact.denoise(image_HWC), atol=1e-5)
+    assert np.abs(found_HWC - denoiser.denoise(image_HWC)).max() > 1e-4
+
+
 def test_planes_and_the_noise_level_are_inputs_beside_the_image():
     denoiser = denoiser_of(planes='depth:1,normal:3', noise_map=True, black=0.0, white=200.0)
     image_HWC = 200 * noisy(22, 26)
@@ -146,6 +157,24 @@ def test_a_network_without_an_onnx_form_is_named_with_the_operation(monkeypatch,
         export.export(denoiser_of('sorting'), tmp_path / 'model.onnx')
     assert not list(tmp_path.iterdir())
     assert export.export(denoiser_of('sorting'), tmp_path / 'model.stablehlo').files
+
+
+class Asking(nn.Module):
+    out_channels: int
+    stride = 1
+
+    @nn.compact
+    def __call__(self, x_BHWC, *, train=False):
+        del train
+        return nn.Conv(self.out_channels, (3, 3) if x_BHWC.shape[1] > 64 else (1, 1))(x_BHWC)
+
+
+@pytest.mark.parametrize('suffix', ['onnx', 'stablehlo'])
+def test_a_network_that_depends_on_the_size_is_refused(monkeypatch, tmp_path, suffix):
+    monkeypatch.setitem(models.REGISTRY, 'asking', Asking)
+    with pytest.raises(UserError, match='model.name=asking cannot be exported for images of any'):
+        export.export(denoiser_of('asking'), tmp_path / f'model.{suffix}')
+    assert not list(tmp_path.iterdir())
 
 
 # --- StableHLO ------------------------------------------------------------------------------------
@@ -205,6 +234,8 @@ def test_a_package_needs_a_license_that_exists_and_says_what_the_zoo_asks_for(tm
     with pytest.raises(UserError, match=r"'MIT2' is no license of spdx.org/licenses"):
         export.export(denoiser_of(), file, license='MIT2')
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="'A/B' is no name of an author"):
+        export.export(denoiser_of(), file, authors=['A/B'])
     assert 'with --author and --license.' in export.export(denoiser_of(), file).text
     with pytest.raises(UserError, match=r'model.onnx holds no authors'):
         export.export(denoiser_of(), tmp_path / 'model.onnx', authors=['Ada'])
@@ -233,6 +264,12 @@ def test_the_command_prints_what_it_wrote_and_overwrites_nothing(run_folder, tmp
     np.testing.assert_allclose(by_onnx(file.read_bytes(), image_HWC), expected_HWC, atol=1e-5)
     assert n2n('export', run_folder, '-o', file) == 2
     assert f'{file} exists: choose another -o' in capsys.readouterr().err
+    facts = tmp_path / 'model.stablehlo.json'
+    facts.write_text('of another program')
+    assert n2n('export', run_folder, '-o', tmp_path / 'model.stablehlo') == 2
+    assert f'{facts} exists: choose another -o' in capsys.readouterr().err
+    assert facts.read_text() == 'of another program'
+    assert not (tmp_path / 'model.stablehlo').exists()
     assert n2n('export', run_folder, '-o', tmp_path / 'model.pt') == 2
     assert 'end it in .onnx, .stablehlo or .zip' in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
+from flax import linen as nn
 from jax import lax
 from onnx import TensorProto, helper
 
@@ -58,6 +59,11 @@ FUNCTIONS = {
     'powers': lambda x: x**2 + x**3 + jnp.square(x) + jnp.abs(x) ** 0.5 + jnp.sqrt(x + 2),
     'functions': lambda x: jnp.exp(x) + jnp.log(x + 2) + jnp.sin(x) + jnp.cos(x) + jnp.tanh(x),
     'of networks': lambda x: jax.nn.gelu(x) + jax.nn.silu(x) + jax.nn.leaky_relu(x - 0.5),
+    'more of networks': lambda x: jax.nn.elu(x - 0.5) + nn.softplus(x) + lax.erfc(x),
+    'largest in windows': lambda x: nn.max_pool(x, (3, 3), (2, 1), ((1, 0), (1, 1))),
+    'a stack with a constant': lambda x: jnp.stack([x.mean((0, 1, 2)), jnp.ones(4)]),
+    'halves rounded up': lambda x: x * jnp.float32(-(-x.shape[2] // 2)),
+    'what is left': lambda x: x * jnp.float32((-x.shape[2]) % 5),
     'erf': lambda x: lax.erf(x) + jnp.sign(x - 0.5) * jnp.floor(3 * x) - jnp.ceil(x),
     'whole numbers': lambda x: (4 * x).astype(jnp.int32).astype(jnp.float32) / 4,
     'one for all': lambda x: x + jnp.float32(3) * (jnp.float32(x.shape[1]) - 2),
@@ -115,6 +121,7 @@ def test_an_operation_is_the_same_in_onnx(function):
         (lambda x: jnp.sort(x), 'the operation sort'),
         (lambda x: lax.scan(lambda y, _: (y + 1, None), x, length=3)[0], 'the operation scan'),
         (lambda x: x.mean((1, 2)) @ x.mean((1, 2)).T, 'product of two images'),
+        (lambda x: jnp.pad(x, ((0, 0), (0, -x.shape[2] % 8), (0, 0), (0, 0))), 'an unknown size'),
         (lambda x: convolved(x, pad=((-1, 1), (1, 1))), 'ignores borders'),
     ],
 )

@@ -51,6 +51,12 @@ def export(
     return (_onnx if path.suffix.lower() == '.onnx' else _stablehlo)(denoiser, path)
 
 
+def files(path: Path) -> list[Path]:
+    """Returns the files that an export writes; raises as `check_name`."""
+    check_name(path)
+    return stablehlo_file.files(path) if path.suffix.lower() == '.stablehlo' else [path]
+
+
 def check_name(path: Path) -> None:
     """Raises UserError unless the name of a file ends as one of the formats."""
     if path.suffix.lower() not in SUFFIXES:
@@ -69,10 +75,10 @@ def _onnx(denoiser: Denoiser, path: Path) -> Exported:
 
 def _stablehlo(denoiser: Denoiser, path: Path) -> Exported:
     program = Program.of(denoiser)
-    files = stablehlo_file.write(program, path)
-    stride = program.geometry.stride
+    written = stablehlo_file.write(program, path)
+    stride, least = program.geometry.stride, program.minimum
     text = description(program)['text']
-    return Exported(files, f'{text} Sides must be multiples of {stride} pixels.')
+    return Exported(written, f'{text} Sides must be multiples of {stride} px, from {least} px on.')
 
 
 def _bioimage(denoiser: Denoiser, path: Path, authors: Sequence[str], license: str) -> Exported:

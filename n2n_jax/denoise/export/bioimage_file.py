@@ -51,6 +51,9 @@ def write(
       UserError: bioimageio.spec, onnx or onnxruntime is not installed, the license is unknown, or
         the network cannot be exported to ONNX.
     """
+    for name in authors:
+        if '/' in name or not name.strip():
+            raise UserError(f"'{name}' is no name of an author: it may not be empty or hold a '/'.")
     try:
         from bioimageio.spec import save_bioimageio_package
     except ImportError as error:
@@ -58,7 +61,7 @@ def write(
     program = Program.of(denoiser)
     content = onnx_file.model(program).SerializeToString()
     sides = (_least_side(program) + program.geometry.stride, _least_side(program))
-    test = onnx_check.compared(denoiser, content, sides)
+    test = onnx_check.compared(denoiser, content, sides, batch=1)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / 'weights.onnx').write_bytes(content)
         (Path(folder) / 'README.md').write_text(_page(program))
@@ -91,10 +94,10 @@ def _model(program: Program, folder: Path, authors: Sequence[str], license: str)
         'cite': [_CITE],
         'tags': ['denoising', 'noise2noise', 'n2n_jax'],
         'inputs': [
-            _tensor(name, _input_axes(program, name, channels))
+            _tensor(name, _input_axes(program, name, channels), _limits(program, name))
             for name, channels in program.inputs.items()
         ],
-        'outputs': [_tensor(OUTPUT, _output_axes(program))],
+        'outputs': [_tensor(OUTPUT, _output_axes(program), _limits(program, OUTPUT))],
         'weights': {'onnx': {'source': 'weights.onnx', 'opset_version': OPSET}},
     }
     if license:
@@ -124,13 +127,23 @@ def _channels(name: str, count: int) -> list[str]:
     return [f'{name}{k}' for k in range(count)]
 
 
-def _tensor(name: str, axes: list[dict[str, Any]]) -> dict[str, Any]:
+def _tensor(
+    name: str, axes: list[dict[str, Any]], limits: Sequence[float] | None = None
+) -> dict[str, Any]:
+    data: dict[str, Any] = {'type': 'float32'} | ({'range': list(limits)} if limits else {})
     return {
         'id': name,
         'axes': axes,
         'test_tensor': {'source': f'{name}.npy'},
-        'data': {'type': 'float32'},
+        'data': data,
     }
+
+
+def _limits(program: Program, name: str) -> tuple[float, float] | None:
+    """Returns roughly the smallest and the largest value; noise may exceed them."""
+    if name in (IMAGE, OUTPUT):
+        return program.black, program.white
+    return (0.0, 1.0) if program.inputs[name] else None
 
 
 def _input_axes(program: Program, name: str, channels: int) -> list[dict[str, Any]]:

@@ -36,9 +36,10 @@ def description(program: Program) -> dict[str, Any]:
     if geometry.halo is None:
         sentences.append('The result depends on the whole image: tiles do not make up the whole.')
     else:
+        begin = f'begin at multiples of {geometry.stride} px, ' if geometry.stride > 1 else ''
         sentences.append(
-            f'Tiles make up the whole if they begin at multiples of {geometry.stride} px, overlap '
-            f'by {geometry.halo} px on each side, and these are cut off again.'
+            f'Tiles make up the whole if they {begin}overlap by {geometry.halo} px on each side, '
+            'and these are cut off again.'
         )
     return {
         'network': config.name,

@@ -13,7 +13,7 @@ from n2n_jax.denoise.export import onnx_operators
 from n2n_jax.denoise.export.description import description
 from n2n_jax.denoise.export.onnx_graph import OPSET, TO_END, Graph, UnconvertibleError
 from n2n_jax.denoise.export.onnx_operators import Value
-from n2n_jax.denoise.export.program import IMAGE, OUTPUT, Program
+from n2n_jax.denoise.export.program import IMAGE, OUTPUT, Program, sizes_may_be_unknown
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.errors import UserError
 
@@ -43,16 +43,14 @@ def model(program: Program) -> 'onnx.ModelProto':
         raise UserError(HOW_TO_INSTALL) from error
     from onnx import TensorProto, helper
 
-    function = jax.make_jaxpr(program)(*program.shapes())
+    with sizes_may_be_unknown(program):
+        function = jax.make_jaxpr(program)(*program.shapes())
     graph = Graph()
     try:
         inputs = _padded(graph, program, [array.shape for array in function.in_avals])
         (denoised,) = onnx_operators.convert(graph, function, inputs)
     except UnconvertibleError as error:
-        raise UserError(
-            f'model.name={program.config.name} cannot be exported to ONNX, which has no form of '
-            f'{error} here: export it to StableHLO (FILE.stablehlo).'
-        ) from error
+        raise _without_form(program, error) from error
     _cropped(graph, denoised)
 
     def described(name: str, channels: int) -> 'onnx.ValueInfoProto':
@@ -79,8 +77,18 @@ def model(program: Program) -> 'onnx.ModelProto':
     helper.set_model_props(
         result, {key: x if isinstance(x, str) else json_files.dumps(x) for key, x in facts.items()}
     )
-    onnx.checker.check_model(result, full_check=True)
+    try:
+        onnx.checker.check_model(result, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise _without_form(program, f'an operation ({error})') from error
     return result
+
+
+def _without_form(program: Program, what: object) -> UserError:
+    return UserError(
+        f'model.name={program.config.name} cannot be exported to ONNX, which has no form of '
+        f'{what} here: export it to StableHLO (FILE.stablehlo).'
+    )
 
 
 def _padded(graph: Graph, program: Program, shapes: Sequence[tuple]) -> list[Value]:

@@ -106,12 +106,10 @@ class Graph:
         if isinstance(node, ast.Constant):
             return self.integers(int(text))
         operator, operands = _parts(node)
-        if operator == 'Mod':
-            quotient = self.add('Div', *(self._computed(operand) for operand in operands))
-            product = self.add('Mul', quotient, self._computed(operands[1]))
-            self._sizes[text] = self.add('Sub', self._computed(operands[0]), product)
-        else:
-            self._sizes[text] = self.add(operator, *(self._computed(part) for part in operands))
+        inputs = [self._computed(operand) for operand in operands]
+        if operator == 'Div':  # which rounds toward 0, unlike JAX
+            inputs[0] = self.add('Sub', inputs[0], self.add('Mod', *inputs))
+        self._sizes[text] = self.add(operator, *inputs)
         return self._sizes[text]
 
     def _new(self, operator: str) -> str:
@@ -151,10 +149,7 @@ _FUNCTIONS = {'floordiv': 'Div', 'mod': 'Mod', 'max': 'Max', 'min': 'Min'}
 
 
 def _parts(node: ast.expr) -> tuple[str, list[ast.expr]]:
-    """Returns the operator of ONNX that computes an expression of sizes, and its operands.
-
-    Sizes are never negative, so that 'Div', which rounds toward 0, rounds down.
-    """
+    """Returns the operator of ONNX for an expression of sizes, and its operands."""
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)], [node.left, node.right]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

@@ -21,6 +21,7 @@ from n2n_jax.denoise.export.onnx_graph import (
     UnconvertibleError,
     value_of,
 )
+from n2n_jax.denoise.export.program import asks_for_a_size
 
 _SAMPLE = {'b': 10007, 'h': 10009, 'w': 10037}  # primes: equal products mean equal factors
 _START = np.iinfo(np.int64).min  # as the end of a slice that runs backwards
@@ -61,7 +62,12 @@ def convert(graph: Graph, function: Any, inputs: Sequence[Value]) -> list[Value]
     Raises:
       UnconvertibleError: there is no ONNX for one of its operations.
     """
-    return _Converter(graph).run(function.jaxpr, function.consts, inputs)
+    try:
+        return _Converter(graph).run(function.jaxpr, function.consts, inputs)
+    except Exception as error:
+        if not asks_for_a_size(error):
+            raise
+        raise UnconvertibleError(f'an unknown size ({str(error).splitlines()[0]})') from error
 
 
 class _Converter:
@@ -165,11 +171,22 @@ class _Converter:
             result = self._graph.add('Reciprocal', self._graph.add('Sqrt', result))
         elif operator == 'Square':
             result = self._graph.add('Mul', result, result)
+        elif operator == 'NotEqual':
+            result = self._graph.add('Not', self._graph.add('Equal', *names))
+        elif operator == 'Expm1':
+            result = self._graph.add('Sub', self._graph.add('Exp', result), self._one())
+        elif operator == 'Erfc':
+            result = self._graph.add('Sub', self._one(), self._graph.add('Erf', result))
+        elif operator == 'Log1p':
+            result = self._graph.add('Log', self._graph.add('Add', self._one(), result))
         elif operator == 'Max' and self._is_zero(operands[1]):
             result = self._graph.add('Relu', result)
         else:
             result = self._graph.add(operator, *names)
         return Value(shape, result, order, repeated)
+
+    def _one(self) -> str:
+        return self._graph.constant(np.ones((), np.float32))
 
     @staticmethod
     def _is_zero(value: Value) -> bool:
@@ -248,6 +265,8 @@ class _Converter:
     def _op_reshape(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         del equation
         value = operands[0]
+        if value.constant is not None:  # in full, as one that is repeated has a name here
+            return constant(value.constant.reshape(shape))
         groups = _groups(value.shape, shape)
         if any(value.repeated & set(old) for old, new in groups if len(old) + len(new) > 2):
             value = self._whole(value)
@@ -287,6 +306,22 @@ class _Converter:
 
     def _op_reduce_sum(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
         return self._reduced('ReduceSum', operands[0], shape, equation.params['axes'])
+
+    def _op_reduce_window_max(self, operands: list[Value], shape: Shape, equation: Any) -> Value:
+        params, order = equation.params, (0, 3, 1, 2)
+        steps = {*params['base_dilation'], *params['window_dilation']}
+        window, strides = params['window_dimensions'], params['window_strides']
+        if len(shape) != 4 or steps != {1} or window[0] != 1 or window[3] != 1:
+            raise UnconvertibleError('a maximum over windows of another kind')
+        pads = [params['padding'][axis][end] for end in (0, 1) for axis in (1, 2)]
+        name = self._graph.add(
+            'MaxPool',
+            self._stored(self._whole(operands[0]), order),
+            kernel_shape=window[1:3],
+            strides=strides[1:3],
+            pads=pads,
+        )
+        return Value(shape, name, order)
 
     def _joined(self, operands: Sequence[Value], shape: Shape, axis: int) -> Value:
         operands = [value for value in operands if not _is_empty(value.shape)]
@@ -481,17 +516,21 @@ _ELEMENTWISE = {
     'div': 'Div',
     'eq': 'Equal',
     'erf': 'Erf',
+    'erfc': 'Erfc',
     'exp': 'Exp',
+    'expm1': 'Expm1',
     'floor': 'Floor',
     'ge': 'GreaterOrEqual',
     'gt': 'Greater',
     'le': 'LessOrEqual',
     'log': 'Log',
+    'log1p': 'Log1p',
     'logistic': 'Sigmoid',
     'lt': 'Less',
     'max': 'Max',
     'min': 'Min',
     'mul': 'Mul',
+    'ne': 'NotEqual',
     'neg': 'Neg',
     'not': 'Not',
     'or': 'Or',

@@ -3,8 +3,9 @@
 B batch, H height, W width, C channels, P channels of a plane, I channels of image and planes.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import jax
@@ -16,18 +17,38 @@ from n2n_jax.models import planes
 from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.noise_units import REACH
 from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
 
 IMAGE = 'image'  # name of the first input
 NOISE_LEVEL = planes.NOISE_LEVEL
 OUTPUT = 'denoised'
 
 
+def asks_for_a_size(error: Exception) -> bool:
+    """Returns whether JAX failed because a function depends on how large its input is."""
+    return type(error).__name__ == 'InconclusiveDimensionOperation'  # which JAX keeps private
+
+
+@contextlib.contextmanager
+def sizes_may_be_unknown(program: 'Program') -> Iterator[None]:
+    """Turns the error of a network that asks how large its input is into one of the user's."""
+    try:
+        yield
+    except Exception as error:
+        if not asks_for_a_size(error):
+            raise
+        raise UserError(
+            f'model.name={program.config.name} cannot be exported for images of any size: it '
+            f'depends on how large they are ({str(error).splitlines()[0]}).'
+        ) from error
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
     """A network with its weights, as a function of images in the units of the user.
 
-    It computes in float32 with plain convolutions: what is fast for XLA on this machine is not so
-    elsewhere.
+    It computes in float32, products included, with plain convolutions: what is fast for XLA on this
+    machine is not so elsewhere.
 
     Attributes:
       config: of the network.
@@ -51,7 +72,11 @@ class Program:
     def of(cls, denoiser: Denoiser) -> Self:
         """Takes the network out of a denoiser."""
         config = dataclasses.replace(
-            denoiser.config, dtype='float32', convolutions='plain', remat=False
+            denoiser.config,
+            dtype='float32',
+            precision='highest',
+            convolutions='plain',
+            remat=False,
         )
         black, white = config.black, config.white
         if black == white:  # unknown, see `PixelRange`

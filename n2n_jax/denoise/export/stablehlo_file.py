@@ -8,11 +8,16 @@ from pathlib import Path
 import jax
 
 from n2n_jax.denoise.export.description import description
-from n2n_jax.denoise.export.program import Program
+from n2n_jax.denoise.export.program import Program, sizes_may_be_unknown
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import write_bytes, write_text
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+
+
+def files(path: Path) -> list[Path]:
+    """Returns what `write` writes: the program and a description in JSON."""
+    return [path, path.with_name(f'{path.name}.json')]
 
 
 def write(program: Program, path: Path) -> list[Path]:
@@ -25,8 +30,9 @@ def write(program: Program, path: Path) -> list[Path]:
     Returns:
       The files: `path` and the JSON file beside it.
     """
-    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(*program.shapes())
-    facts = path.with_name(f'{path.name}.json')
-    write_bytes(path, bytes(exported.serialize()))
+    with sizes_may_be_unknown(program):
+        exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(*program.shapes())
+    path, facts = files(path)
     write_text(facts, json_files.dumps(description(program), indent=1) + '\n')
+    write_bytes(path, bytes(exported.serialize()))
     return [path, facts]
