@@ -67,17 +67,18 @@ def grid(rows: list[list[tuple[str, np.ndarray]]]) -> np.ndarray:
 
 
 def _lines(caption: str, width: int, font: Font) -> list[str]:
-    """Breaks a caption between words; what is too wide by itself is cut off."""
+    """Breaks a caption between words, and inside of those that are too wide."""
     lines = ['']
     for word in caption.split(' '):
         longer = f'{lines[-1]} {word}' if lines[-1] else word
         if _width(longer, font) <= width:
             lines[-1] = longer
             continue
-        while word and _width(word, font) > width:
-            word = word[:-1]
-        lines += [word] if lines[-1] else []
-        lines[-1] = word
+        lines += [''] if lines[-1] else []
+        for letter in word:
+            if lines[-1] and _width(lines[-1] + letter, font) > width:
+                lines.append('')
+            lines[-1] += letter
     return lines
 
 

@@ -33,6 +33,13 @@ def test_a_long_caption_takes_several_lines():
     assert (page[91:121, 6:166] == 0).all()
 
 
+def test_a_word_that_is_too_wide_goes_on_in_the_next_line():
+    image = np.zeros((30, 160, 1))
+    page = pictures.grid([[('motion_blur:8+gaussian:25.5+quantize', image)]])
+    assert page.shape == (22 + 17 + 30, 172, 3)
+    assert (page[22:39] < 128).any()
+
+
 def test_many_channels_show_the_first_and_wide_images_are_not_magnified():
     image = np.zeros((8, 160, 5))
     image[..., 0] = 1

@@ -23,7 +23,7 @@ from n2n_jax.runtime.parallel import Layout, make_layout
 from n2n_jax.runtime.workdir import Workdir
 
 _SIDE = 160  # pixels of a detail
-_MOST_COLUMNS = 6
+_MOST_COLUMNS = 7
 _MOST_GROUPS_WITH_BOTH = 3  # groups that show their best image, too
 
 _Column = tuple[str, np.ndarray]  # caption and image
@@ -59,7 +59,8 @@ def draw(
         for word in words:
             image = getattr(first, word)
             row = list(_row(cells, first, image, outcome, (folder, places, layout)))
-            rows += [row[k : k + _MOST_COLUMNS] for k in range(0, len(row), _MOST_COLUMNS)]
+            columns = -(-len(row) // -(-len(row) // _MOST_COLUMNS))  # rows of about one length
+            rows += [row[k : k + columns] for k in range(0, len(row), columns)]
     return pictures.grid(rows) if rows else None
 
 

@@ -13,8 +13,9 @@ from n2n_jax.bench.tables.results import Result
 from n2n_jax.bench.tables.statistics import Estimate
 from n2n_jax.bench.tables.table import Table
 
-_LINE = 0.26  # inches per row of dots
-_TITLE_LETTERS, _NOTE_LETTERS = 11, 15  # that fit into an inch
+_LINE = 0.28  # inches per row of dots, enough for two lines of small letters
+_LABEL_LETTERS = 44  # of a line of a row's name
+_TITLE_LETTERS, _NOTE_LETTERS, _SMALL_LETTERS = 11, 15, 13  # that fit into an inch
 
 
 def save(table: Table, found: Sequence[Result], stream: BinaryIO, *, note: str) -> None:
@@ -41,9 +42,11 @@ def save(table: Table, found: Sequence[Result], stream: BinaryIO, *, note: str) 
         3.6 if draw in (_curves, _lines) else 0.7 + _LINE * len({_title(r, shown) for r in results})
         for draw, results in parts
     ]
+    longest = max(len(_title(result, shown)) for result in shown)
+    labels = 0.6 + min(longest, _LABEL_LETTERS) / _SMALL_LETTERS
     figure, panels = pyplot.subplots(
-        len(parts), len(sets), figsize=(3 + 3.4 * len(sets), 0.8 + sum(heights)), squeeze=False,
-        layout='constrained', sharey='row', height_ratios=heights,
+        len(parts), len(sets), figsize=(labels + 3.4 * len(sets), 0.8 + sum(heights)),
+        squeeze=False, layout='constrained', sharey='row', height_ratios=heights,
     )  # fmt: skip
     for row, (draw, results) in zip(panels, parts, strict=True):
         for axes, image_set in zip(row, sets, strict=True):
@@ -89,7 +92,8 @@ def _draw_rows(axes: Any, shown: Sequence[Result], estimates: Sequence[Estimate 
         color = 'tab:gray' if result.arm.method else 'tab:blue'
         axes.plot(estimate.over_both, [row, row], color=color, linewidth=2)
         axes.plot(estimate.mean, row, 'o', color=color, markersize=5)
-    axes.set_yticks(_rows(shown), [_title(result, shown) for result in shown])
+    names = [textwrap.fill(_title(result, shown), _LABEL_LETTERS) for result in shown]
+    axes.set_yticks(_rows(shown), names, fontsize='small')
 
 
 def _lines(axes: Any, shown: Sequence[Result], table: Table) -> None:
