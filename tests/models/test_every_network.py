@@ -69,7 +69,7 @@ def test_denoising_and_training_can_be_lowered_for_every_platform(name, platform
         assert other_programs(exported) == set()
 
 
-@every_network('dncnn')
+@every_network()  # tests/train/test_step.py tests one of the ordinary suite
 def test_a_step_on_eight_devices_equals_that_on_one(name):
     results = []
     for num_devices in (1, 8):
