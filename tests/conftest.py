@@ -54,14 +54,18 @@ def _user_code_forgotten():
     user_code.forget()
 
 
+_ONE_DEVICE, _ALL_DEVICES = (jax.devices()[:1],), make_layout.__defaults__
+make_layout.__defaults__ = _ONE_DEVICE  # for fixtures of a wider scope, too
+
+
 @pytest.fixture(autouse=True)
-def _one_device(request, monkeypatch):
+def _devices(request, monkeypatch):
     """Lets runs use one of the eight devices: on two cores, a step on eight takes twice as long.
 
     Tests about several devices are marked `eight_devices`, or choose their devices themselves.
     """
-    if 'eight_devices' not in request.keywords:
-        monkeypatch.setattr(make_layout, '__defaults__', (jax.devices()[:1],))
+    if 'eight_devices' in request.keywords:
+        monkeypatch.setattr(make_layout, '__defaults__', _ALL_DEVICES)
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -185,7 +185,8 @@ def killed_in_its_second_cell(folder):
     process.communicate()
 
 
-def test_a_killed_extended_and_split_table_is_the_same_table(use, tmp_path, capsys):
+@pytest.mark.slow
+def test_a_killed_and_split_table_is_the_same_table(use, tmp_path, capsys):
     use(tiny_table(steps=STEPS))
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     killed_in_its_second_cell(whole)
@@ -196,6 +197,7 @@ def test_a_killed_extended_and_split_table_is_the_same_table(use, tmp_path, caps
     assert 'tiny: 1 of 2 cells to do. Now: noisy, seed 0' in said
     assert 'Resumed at step' in said
     assert said.splitlines()[-1] == str(whole / 'tiny-quick.md')
+    assert first.items() <= times(whole).items()  # nothing was run twice
 
     # Two processes, one after the other, share the cells and come to the same table.
     for share in ('2/2', '1/2'):
@@ -205,6 +207,12 @@ def test_a_killed_extended_and_split_table_is_the_same_table(use, tmp_path, caps
     # Close, not equal: the process that was killed had one device, this one has eight.
     assert leaves(table_of(parts)) == pytest.approx(leaves(table_of(whole)), abs=1e-3)
 
+
+def test_a_table_is_extended_copied_and_shown(use, tmp_path, capsys):
+    use(tiny_table(steps=STEPS))
+    whole = tmp_path / 'whole'
+    assert bench('run', 'tiny', '-o', whole) == 0
+    first = times(whole)
     assert bench('run', 'tiny', '-o', whole, '--seeds', '2') == 0
     assert first.items() <= times(whole).items()  # nothing was run twice
     check_numbers(whole)

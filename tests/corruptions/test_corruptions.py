@@ -163,13 +163,13 @@ def test_a_range_draws_one_level_per_image():
 @pytest.mark.parametrize(
     'spec',
     [
-        *('gaussian:0-50', 'brown:0-50', 'motion_blur:0-20', 'pixelated:2-8'),
+        *('gaussian:0-50', 'brown:0-50', 'pixelated:2-8'),
         # Slow to compile, or drawn as Gaussian noise is.
         *(
             pytest.param(spec, marks=pytest.mark.slow)
             for spec in (
                 *('speckle:0-1', 'rows:0-9', 'fixed_pattern:0-9', 'salt_pepper:0-1'),
-                *('camera:100-1000', 'jpeg:20-90'),
+                *('camera:100-1000', 'jpeg:20-90', 'motion_blur:0-20'),
             )
         ),
     ],

@@ -128,7 +128,7 @@ def test_an_image_with_hardly_any_noise_is_warned_of():
 
 def test_sizes_from_1_to_70_come_back():
     network = random_network(1)
-    for side in [*range(1, 12), 31, 32, 33, 64, 70]:
+    for side in (1, 2, 3, 7, 11, 31, 32, 33, 70):
         for shape in ((side, 70), (70, side), (side, side)):
             image = np.random.default_rng(side).integers(1, 256, size=shape).astype(np.uint8)
             assert network(image).shape == shape

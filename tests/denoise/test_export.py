@@ -53,7 +53,7 @@ def onnx_of(denoiser):
 # --- ONNX -----------------------------------------------------------------------------------------
 
 
-@every_network('unet', 'dncnn', 'resunet')
+@every_network('unet', 'dncnn')
 def test_onnx_runtime_gives_the_same_image(name):
     denoiser = denoiser_of(name, residual=False)
     content = onnx_of(denoiser)

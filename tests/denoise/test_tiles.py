@@ -45,7 +45,11 @@ def linear_like(config):
         ),
         (ModelConfig(name='resunet:width=2', channels=1), 640),
         (ModelConfig(name='resunet:width=2,levels=2', channels=1), 192),
-        (ModelConfig(name='resunet:width=2,levels=5,up=plain', channels=1), 1024),
+        pytest.param(
+            ModelConfig(name='resunet:width=2,levels=5,up=plain', channels=1),
+            1024,
+            marks=pytest.mark.slow,
+        ),
         (ModelConfig(name='resunet_epfl', channels=1), 640),
         (ModelConfig(name='tiny', channels=1), 64),
         (ModelConfig(name='dncnn:depth=5,width=4', channels=1), 32),

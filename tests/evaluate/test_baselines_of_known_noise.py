@@ -174,7 +174,7 @@ def test_deep_image_prior_fits_the_image_before_the_noise(spec, monkeypatch):
     clean_HWC = piecewise_smooth(32)
     corruptor = corruptions.parse(spec)
     noisy_HWC = drawn(spec, clean_HWC, 0)
-    prior = baselines.make('dip:steps=150,network=hourglass,rate=0.01,average=0.95')
+    prior = baselines.make('dip:steps=80,network=hourglass,rate=0.01,average=0.9')
     image_HWC = prior.for_noise(KnownNoise.of(corruptor), list)(noisy_HWC)
     assert image_HWC.shape == clean_HWC.shape
     before = np.mean((noisy_HWC - clean_HWC) ** 2)

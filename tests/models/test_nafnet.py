@@ -77,7 +77,7 @@ def want_count(channels, width, encoder, middle, decoder):
 @pytest.mark.parametrize(
     ('name', 'blocks', 'want'),
     [
-        ('nafnet', (32, (1, 1, 1, 28), 1, (1, 1, 1, 1)), 17.11),
+        pytest.param('nafnet', (32, (1, 1, 1, 28), 1, (1, 1, 1, 1)), 17.11, marks=pytest.mark.slow),
         ('nafnet_m', (32, (2, 4, 8), 2, (4, 2, 2)), 2.93),
         ('nafnet_s', (24, (2, 2, 4), 1, (2, 2, 2)), 0.96),
         ('nafnet_xs', (16, (1, 1, 2), 1, (1, 1, 1)), 0.32),

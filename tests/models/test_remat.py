@@ -25,7 +25,7 @@ def _skip_without_remat(name):
         pytest.skip('has no remat')
 
 
-@every_network('unet', 'dncnn', 'red30', 'nafnet')
+@every_network('unet', 'dncnn', 'red30')
 def test_remat_recomputes_part_of_the_network(name, monkeypatch):
     _skip_without_remat(name)
     short = resnet.Layout((1, 1, 1, 1), bottleneck=True)  # more would only take longer

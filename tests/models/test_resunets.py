@@ -124,7 +124,11 @@ def test_a_network_that_predicts_the_noise_starts_as_the_identity(name):
 
 
 @pytest.mark.parametrize(
-    'name', [pytest.param('resunet', marks=pytest.mark.slow), 'resunet:levels=2', 'resunet_epfl']
+    'name',
+    [
+        'resunet:levels=2',
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ('resunet', 'resunet_epfl')),
+    ],
 )
 def test_the_first_outputs_are_of_the_size_of_an_image(name):
     config = ModelConfig(name=name, residual=False)

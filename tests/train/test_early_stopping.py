@@ -150,7 +150,7 @@ def test_a_run_that_gets_worse_stops_and_ships_its_best(tmp_path, worse_from_ste
     assert [row['step'] for row in Workdir(tmp_path / 'run').rows()] == [2, 4, 6, 8]
 
 
-@pytest.mark.parametrize('step', [5, 8])
+@pytest.mark.parametrize('step', [pytest.param(5, marks=pytest.mark.slow), 8])
 def test_interrupted_and_resumed_stops_where_an_undisturbed_run_does(
     step, tmp_path, worse_from_step_4
 ):

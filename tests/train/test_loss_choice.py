@@ -60,6 +60,8 @@ SUITABLE = {
 }
 # Those that are two noises of the table in a row, or a level between two others.
 SLOW = {
+    'text:0.5',
+    'gaussian:25+poisson:30',
     'gaussian:60+quantize:8',
     'text:0.25+bernoulli:0.6',
     'impulse:0.7+bernoulli:0.6',

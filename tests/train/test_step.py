@@ -174,7 +174,11 @@ def test_several_steps_per_dispatch_are_the_same_steps():
     )
 
 
-@pytest.mark.parametrize('noise', ['gaussian:25', 'bernoulli:0-0.95'])  # parts of equal weight?
+@pytest.mark.parametrize(
+    'noise',
+    # Parts of equal weight, and of weights that differ.
+    [pytest.param('gaussian:25', marks=pytest.mark.slow), 'bernoulli:0-0.95'],
+)
 def test_accumulated_parts_make_the_same_step(noise):
     whole, parts = (
         run(tiny_config(**{'optim.accumulate': n, 'noise.input': noise}), 3) for n in (1, 4)
