@@ -19,6 +19,7 @@ from n2n_jax.captures.recognition import (
     anchors_of,
     without_graphics,
 )
+from n2n_jax.models import zoo
 from n2n_jax.runtime import json_files, path_list
 from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.checkpoint import open_for_reading
@@ -149,6 +150,8 @@ def _of_initial_weights(run: Path, config: Config, after: tuple[Path, ...] = ())
     start = Path(config.model.init_from)
     if not config.model.init_from or start.absolute() in after:
         return Record([])
+    if not start.is_dir() and config.model.init_from in zoo.RECIPES:
+        return Record([])  # trained on photographs with drawn noise
     stored = _stored(start)
     if stored is not None:
         return stored

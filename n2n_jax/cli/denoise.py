@@ -1,6 +1,7 @@
-"""`n2n denoise`: denoises files with a trained model."""
+"""`n2n denoise`: denoises files with a model of the user, or one that comes with n2n_jax."""
 
 import argparse
+import dataclasses
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ from n2n_jax.runtime import console
 from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
+    from n2n_jax.denoise.choice import Use
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.denoise.files import Existing
     from n2n_jax.denoise.jobs import Job
@@ -21,8 +23,9 @@ _log = logging.getLogger(__name__)
 
 _MAX_LISTED = 10  # output files named at the end; more are only counted
 _EXAMPLES = """examples:
-  n2n denoise photo.jpg --model runs/quick                writes photo_denoised.jpg
-  n2n denoise photo.jpg -o clean.jpg --model runs/quick --strength 0.7
+  n2n denoise photo.jpg                                   writes photo_denoised.jpg
+  n2n denoise photo.jpg -o clean.jpg --strength 0.7
+  n2n denoise photo.jpg --model gaussian-color            of those that n2n models lists
   n2n denoise scans/ -o cleaned/ --model runs/quick --skip-existing
   n2n denoise stack.tif -o clean.tif --model runs/cells --tta --spread
   n2n denoise cells/ -o cleaned/ --model runs/cells --combine results
@@ -33,6 +36,10 @@ _EXAMPLES = """examples:
 Reads PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. Each output keeps the size, type, pages and
 metadata of its input; integers are rounded and clipped to their range. Images too large for the
 memory are denoised in tiles, with the same result.
+
+Without --model, it looks at the noise of each image (of a stack, the first) and says which model it
+takes; an image without noise is left as it is. What comes with n2n_jax suits noise of photographs;
+for your own captures, n2n train makes a better one.
 
 Without -o, photo.jpg becomes photo_denoised.jpg and folder/ becomes folder_denoised/. Nothing else
 is written, and nothing is overwritten without --force. A file that cannot be read or written does
@@ -49,8 +56,8 @@ def add_parser(commands: Any) -> None:
     """Adds the command."""
     parser = commands.add_parser(
         'denoise',
-        help='denoise images with a trained model',
-        description='Denoises images, stacks and whole folders with a trained model.',
+        help='denoise images',
+        description='Denoises images, stacks and whole folders.',
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,7 +70,11 @@ def add_parser(commands: Any) -> None:
         help='a file for one image, a folder for several; OUT/ is always a folder (default: '
         'IN_denoised beside each IN)',
     )  # fmt: skip
-    options.add_model(parser)
+    parser.add_argument(
+        '--model', type=options.run_folder, metavar='MODEL',
+        help='folder of a trained run (its --workdir), a file written by n2n export, or a name '
+        'that n2n models lists (default: what suits the noise of each image)',
+    )  # fmt: skip
     parser.add_argument('--force', action='store_true', help='overwrite existing outputs')
     parser.add_argument(
         '--skip-existing', action='store_true',
@@ -136,30 +147,27 @@ def run(arguments: argparse.Namespace) -> None:
         return
 
     console.keep_compiled_code()
-    import dataclasses
-
-    from n2n_jax import models
-    from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.denoise.files import Options, denoise_files
-    from n2n_jax.denoise.jobs import Job
-    from n2n_jax.models.geometry import padded
 
-    denoiser = Denoiser.load(arguments.model)
-    if arguments.tile:
-        stride = models.geometry_of(denoiser.config).stride
-        denoiser = dataclasses.replace(denoiser, core=padded(arguments.tile, stride))
-    _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
-    how = Options(
-        tta=arguments.tta,
-        combine=arguments.combine,
-        calibration=_calibration(arguments, denoiser),
-        planes=dict(arguments.plane),
-        noise_level=arguments.noise_level,
-        strength=arguments.strength,
-        existing=_existing(arguments),
-    )
+    groups, failures = _groups(arguments, jobs)
     skipped: list[Job] = []
-    failures = denoise_files(denoiser, jobs, how, on_skipped=skipped.append)
+    for denoiser, some, strength in groups:
+        how = Options(
+            tta=arguments.tta,
+            combine=arguments.combine,
+            calibration=_calibration(arguments, denoiser),
+            planes=dict(arguments.plane),
+            noise_level=arguments.noise_level,
+            strength=strength,
+            existing=_existing(arguments),
+        )
+        failures += denoise_files(denoiser, some, how, on_skipped=skipped.append)
+    _report(arguments, jobs, skipped, failures)
+
+
+def _report(
+    arguments: argparse.Namespace, jobs: 'list[Job]', skipped: 'list[Job]', failures: list[str]
+) -> None:
     for message in failures:
         _log.error('error: %s', message)
     if skipped:
@@ -178,6 +186,59 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         for path in job.outputs:
             _log.info('%s', path)
+
+
+def _groups(
+    arguments: argparse.Namespace, jobs: 'list[Job]'
+) -> 'tuple[list[tuple[Denoiser, list[Job], float]], list[str]]':
+    """Returns the jobs with the model and the strength for each, and messages for those that fail.
+
+    Without --model, the images are looked at.
+    """
+    from n2n_jax.denoise.denoiser import Denoiser
+
+    if arguments.model:
+        denoiser = Denoiser.load(arguments.model)
+        _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
+        return [(_tiled(denoiser, arguments.tile), jobs, arguments.strength)], []
+    chosen, failures = _chosen(jobs)
+    groups = []
+    for use, some in chosen.items():
+        strength = 0.0 if use.leave else arguments.strength
+        groups.append((_tiled(use.load(), arguments.tile), some, strength))
+    return groups, failures
+
+
+def _chosen(jobs: 'list[Job]') -> 'tuple[dict[Use, list[Job]], list[str]]':
+    from n2n_jax.denoise import choice
+
+    chosen: dict[Use, list[Job]] = {}
+    failures = []
+    for number, job in enumerate(jobs, start=1):
+        (source,) = job.sources
+        try:
+            found = choice.of_file(source)
+        except (UserError, OSError, ValueError) as error:
+            failures.append(str(error) if str(source) in str(error) else f'{source}: {error}')
+            continue
+        chosen.setdefault(found.use, []).append(job)
+        if number <= _MAX_LISTED:
+            _log.info('%s: %s', source, found)
+    if len(jobs) > _MAX_LISTED:
+        for use, some in chosen.items():
+            what = 'left as they are' if use.leave else f'model {use.model}'
+            _log.info('In all, %s: %d.', what, len(some))
+    return chosen, failures
+
+
+def _tiled(denoiser: 'Denoiser', side: int | None) -> 'Denoiser':
+    if not side:
+        return denoiser
+    from n2n_jax import models
+    from n2n_jax.models.geometry import padded
+
+    stride = models.geometry_of(denoiser.config).stride
+    return dataclasses.replace(denoiser, core=padded(side, stride))
 
 
 def _existing(arguments: argparse.Namespace) -> 'Existing':
@@ -226,6 +287,12 @@ def _pending(jobs: 'list[Job]', arguments: argparse.Namespace) -> 'list[Job]':
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    if not arguments.model:
+        for option in ('combine', 'error', 'interval', 'plane', 'noise_level'):
+            if getattr(arguments, option) not in ('', False, [], None):
+                raise UserError(
+                    f'--{option.replace("_", "-")} needs a model of your own: name it with --model.'
+                )
     if arguments.spread and not arguments.tta:
         raise UserError('--spread is the spread of the 8 results of --tta: add --tta.')
     if not arguments.combine and (arguments.pattern or arguments.interleaved):

@@ -194,12 +194,18 @@ def _scorable_config(arguments: argparse.Namespace, denoiser: 'Denoiser') -> 'Co
     Raises:
       UserError: the run cannot be scored.
     """
+    from n2n_jax.models import trained
     from n2n_jax.runtime.checkpoint import open_for_reading
 
     if denoiser.config.black == denoiser.config.white:
         raise UserError(
             f'{arguments.model} was not trained on captures (n2n train), so the units of its '
             'values are unknown and it cannot be scored on captures.'
+        )
+    if not trained.is_run(arguments.model):
+        raise UserError(
+            f'{arguments.model} does not say which captures it was trained on: score the folder of '
+            'the run.'
         )
     with open_for_reading(arguments.model) as checkpoints:
         config = checkpoints.config(denoiser.step)

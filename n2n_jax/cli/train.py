@@ -71,8 +71,9 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     options.add_imports(parser)
     parser.add_argument(
-        '--init-from', type=options.run_folder, metavar='OLD_RUN',
-        help='fine-tune: start from the weights of the run in this folder',
+        '--init-from', type=options.run_folder, metavar='MODEL',
+        help='fine-tune: start from the weights of a run (its folder), of a file, or of a model '
+        'that n2n models lists',
     )  # fmt: skip
     parser.add_argument(
         '--patience', type=int, metavar='N',

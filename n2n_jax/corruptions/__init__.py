@@ -24,7 +24,7 @@ from n2n_jax.corruptions.bernoulli import BERNOULLI
 from n2n_jax.corruptions.blur import BLUR
 from n2n_jax.corruptions.brown import BROWN
 from n2n_jax.corruptions.camera import CAMERA
-from n2n_jax.corruptions.file_format import CLIP, QUANTIZE
+from n2n_jax.corruptions.file_format import CLIP, QUANTIZE, STORED
 from n2n_jax.corruptions.fixed_pattern import FIXED_PATTERN
 from n2n_jax.corruptions.gaussian import GAUSSIAN
 from n2n_jax.corruptions.impulse import IMPULSE
@@ -66,6 +66,7 @@ REGISTRY = Registry(
             CAMERA,
             CLIP,
             QUANTIZE,
+            STORED,
             JPEG,
         )
     },

@@ -27,6 +27,14 @@ def quantize_image(
     return jnp.round(jnp.clip(image_HWC, 0.0, 1.0) * steps) / steps, None
 
 
+def stored_image(
+    key: jax.Array, image_HWC: jax.Array, share: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """With a probability of `share` as a file of 8 bits holds it: clipped and rounded."""
+    held_HWC, _ = quantize_image(key, image_HWC, jnp.float32(8))
+    return jnp.where(jax.random.uniform(key) < share, held_HWC, image_HWC), None
+
+
 CLIP = Corruption(
     name='clip',
     level='',
@@ -48,4 +56,15 @@ QUANTIZE = Corruption(
     monotone=True,
     nonnegative=True,
     cuts='clipped to [0, 1] and rounded to {level} bits',
+)
+STORED = Corruption(
+    name='stored',
+    level='share of the images',
+    bounds=(0.0, 1.0),
+    sample_image=stored_image,
+    statistics=('median',),
+    untouched=all_of_them,  # to half a step of 8 bits
+    monotone=True,
+    nonnegative=True,
+    cuts='clipped to [0, 1] and rounded to 8 bits in a share of {level} of the images',
 )

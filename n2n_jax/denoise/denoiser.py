@@ -26,10 +26,9 @@ from n2n_jax.denoise.scale_check import ScaleCheck
 from n2n_jax.images import image_io
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.models import planes as planes_lib
-from n2n_jax.models import weights
+from n2n_jax.models import trained
 from n2n_jax.models.noise_units import NoiseUnits
 from n2n_jax.runtime import device_memory
-from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
@@ -64,24 +63,21 @@ class Denoiser:
     core: int = CORE
 
     @classmethod
-    def load(cls, run: str | Path) -> Self:
-        """Loads the last checkpoint from the folder of a run, and runs the code that it imports.
+    def load(cls, model: str | Path) -> Self:
+        """Loads a trained model.
 
         A run with `imports` in its config executes its Python files, see docs/extending.md.
 
+        Args:
+          model: folder of a run, a file written by n2n export, or a name such as
+            'gaussian-color', see `n2n models`.
+
         Raises:
-          UserError: the folder holds no complete checkpoint, or files of it are missing.
+          UserError: there is no such model, or it is damaged or incomplete.
         """
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        try:
-            with open_for_reading(Path(run)) as checkpoints:
-                step = checkpoints.newest_step
-                variables = weights.shipped_variables(checkpoints, step, sharding)
-                return cls(checkpoints.config(step).model, variables, step)
-        except FileNotFoundError as error:
-            raise UserError(
-                f'{run} is incomplete ({error}): if it is a copy, copy the run again.'
-            ) from error
+        found = trained.load(model, sharding)
+        return cls(found.config, found.variables, found.step)
 
     def __call__(
         self,

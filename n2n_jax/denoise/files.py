@@ -244,6 +244,10 @@ def _denoise_frame(
     """Denoises one image, or combines the captures of one scene into one image."""
     source, first = captures[0]
     frame, name = source.frames[first], name_of(source, first)
+    if options.strength == 0 and not maps and len(captures) == 1:
+        _copy_frame(source, first, index, target)
+        count(frame.height * frame.width)
+        return
     scale = denoiser.pixel_range(frame.dtype, name)
     reads = [functools.partial(_read_colors, *capture) for capture in captures]
     if options.combine == 'captures':
@@ -284,6 +288,13 @@ def _denoise_frame(
             map_HWC = _map_function(kind, options.calibration)(noisy_HWC, denoised_HWC)
             map_HWC = np.where(np.isnan(denoised_HWC), 0, map_HWC)  # constants have no error
             maps[kind].write(index, map_HWC.astype(np.float32) * units)
+
+
+def _copy_frame(source: ImageFile, first: int, index: int, target: row_writer.Target) -> None:
+    """Writes an image as it is, without a look at what a network makes of it."""
+    frame = source.frames[first]
+    for start in range(0, frame.height, _WRITTEN_ROWS):
+        target.write(index, source.read(first, start, min(start + _WRITTEN_ROWS, frame.height)))
 
 
 def _read_plane(path: Path, image: Path) -> np.ndarray:

@@ -32,6 +32,7 @@ from n2n_jax.captures.scene_captures import SceneCaptures
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.evaluate import evaluated_regions, without_clean
 from n2n_jax.evaluate.baselines import Restore
+from n2n_jax.models import trained
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.checkpoint import open_for_reading
@@ -334,6 +335,11 @@ def held_out_captures(run: Path, denoiser: Denoiser) -> list[SceneCaptures]:
     Raises:
       UserError: the run held nothing out, or its captures are not where they were.
     """
+    if not trained.is_run(run):
+        raise UserError(
+            f'{run} does not hold the captures that its errors are measured on: give the folder of '
+            'a run of n2n train.'
+        )
     with open_for_reading(run) as checkpoints:
         config = checkpoints.config(denoiser.step)
     if not config.captures.paths:

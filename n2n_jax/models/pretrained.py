@@ -8,6 +8,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import safetensors
+import safetensors.numpy
 from flax import traverse_util
 
 from n2n_jax.models.resnet import LAYOUTS, Layout
@@ -142,13 +144,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f'{path} is not a readable .npz file: {error}') from error
     if path.suffix == '.safetensors':
-        try:
-            import safetensors
-            import safetensors.numpy
-        except ImportError as error:
-            raise UserError(
-                f"Reading {path} needs safetensors: run pip install 'n2n_jax[pretrained]'"
-            ) from error
         try:
             return safetensors.numpy.load_file(path)
         except safetensors.SafetensorError as error:

@@ -2,15 +2,13 @@
 
 import functools
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from n2n_jax import models
-from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like, open_for_reading
-from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.checkpoint import Checkpoints, abstract_like
 
 
 def weights_hash(variables: Any) -> str:
@@ -28,13 +26,3 @@ def shipped_variables(checkpoints: Checkpoints, step: int, sharding: jax.shardin
     shapes = jax.eval_shape(functools.partial(models.init, config.model), jax.random.key(0))
     name = 'ema' if config.optim.ema_decay > 0 else 'variables'
     return checkpoints.restore(step, {name: abstract_like(shapes, sharding)})[name]
-
-
-def network_of(run: Path) -> ModelConfig:
-    """The network that a run ships.
-
-    Raises:
-      UserError: there is no run, or it has no complete checkpoint.
-    """
-    with open_for_reading(run) as checkpoints:
-        return checkpoints.config(checkpoints.newest_step).model

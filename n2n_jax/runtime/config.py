@@ -76,7 +76,9 @@ class ModelConfig:
         choices=('he', 'xavier', 'orthogonal'),
     )
     init_from: str = field(
-        '', 'workdir of a run whose weights to start from, empty for random ones'
+        '',
+        'model whose weights to start from: a workdir, a file or a name of n2n models; empty for '
+        'random ones',
     )
     black: float = field(0.0, 'pixel value that the network sees as 0')
     white: float = field(

@@ -1,4 +1,4 @@
-"""Starts a run from the weights of another run."""
+"""Starts a run from the weights of a trained model."""
 
 import dataclasses
 import logging
@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from n2n_jax.models.weights import network_of, shipped_variables, weights_hash
+from n2n_jax.models import trained
+from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.checkpoint import open_for_reading
 from n2n_jax.runtime.config import Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
@@ -29,7 +30,7 @@ def check_start(config: Config) -> None:
     """
     if not config.model.init_from:
         return
-    theirs = network_of(Path(config.model.init_from))
+    theirs = trained.network_of(config.model.init_from)
     for name in _SHARED_KEYS:
         ours, other = getattr(config.model, name), getattr(theirs, name)
         if ours != other:
@@ -45,41 +46,45 @@ def check_start(config: Config) -> None:
 
 
 def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
-    """Returns the weights that the run `model.init_from` ships: the best ones, if it selects."""
-    with open_for_reading(Path(config.model.init_from)) as checkpoints:
-        step = checkpoints.newest_step
-        variables = shipped_variables(checkpoints, step, sharding)
-        in_units = bool(checkpoints.config(step).model.noise)
+    """Returns the weights of `model.init_from`: of a run that selects, the best ones."""
+    found = trained.load(config.model.init_from, sharding)
+    in_units = bool(found.config.noise)
     _log.info(
         'Starting from the weights of %s at step %d (%s).',
         config.model.init_from,
-        step,
-        weights_hash(variables)[:16],
+        found.step,
+        weights_hash(found.variables)[:16],
     )
     if in_units != bool(config.model.noise):
         ways = 'plain pixel values', 'values in units of their noise'
         _log.warning(
-            'The run %s was trained on %s, but this one uses %s: its weights are a worse start '
-            'than those of a run of the same kind, and may be no better than random ones.',
+            '%s was trained on %s, but this one uses %s: its weights are a worse start '
+            'than those of a model of the same kind, and may be no better than random ones.',
             config.model.init_from,
             ways[in_units],
             ways[not in_units],
         )
-    return variables
+    return found.variables
 
 
-def code_of(run: Path) -> str:
-    """Returns the value of `imports` of a run, after running that code; raises as `network_of`."""
-    with open_for_reading(run) as checkpoints:
+def code_of(model: str) -> str:
+    """Returns `imports` of a run, after running that code; '' for other models.
+
+    Raises:
+      UserError: see `trained.load`.
+    """
+    if not trained.is_run(model):
+        return ''
+    with open_for_reading(Path(model)) as checkpoints:
         return checkpoints.config(checkpoints.newest_step).imports
 
 
-def same_network(model: ModelConfig, run: Path) -> ModelConfig:
-    """Returns `model` with the network of a run, except for its number of channels.
+def same_network(network: ModelConfig, model: str) -> ModelConfig:
+    """Returns `network` with the network of a model, except for its number of channels.
 
     Raises:
-      UserError: see `network_of`.
+      UserError: see `trained.load`.
     """
-    theirs = network_of(run)
+    theirs = trained.network_of(model)
     kept = {name: getattr(theirs, name) for name in _SHARED_KEYS if name != 'channels'}
-    return dataclasses.replace(model, **kept, init_from=str(run))
+    return dataclasses.replace(network, **kept, init_from=model)

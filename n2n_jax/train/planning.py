@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import math
 import time
-from pathlib import Path
 
 import jax
 
@@ -53,8 +52,8 @@ class Options:
 
     Attributes:
       model: a name in `models.REGISTRY`; '' for that of `init_from`, else the U-Net.
-      init_from: workdir of a run whose weights to start from, and whose code is imported; '' for
-        random weights.
+      init_from: a trained model, see `trained.load`, whose weights to start from; the code of a
+        run is imported; '' for random weights.
       imports: Python files of the user to import besides, as the config key.
       steps: updates of the weights; 0 for as many as fit into the time.
       minutes: time for everything from the first step to the calibrated model.
@@ -103,12 +102,12 @@ def plan(captures: CapturesConfig, options: Options) -> Planned:
     _check(captures, options)
     network = ModelConfig(name=options.model or 'unet', zero_last=not options.init_from)
     if options.init_from:
-        network = fine_tuning.same_network(network, Path(options.init_from))
+        network = fine_tuning.same_network(network, options.init_from)
         network = dataclasses.replace(network, name=options.model or network.name)
     config = Config(seed=options.seed, imports=options.imports, captures=captures, model=network)
     config = user_code.resolved(config)
     if options.init_from:
-        theirs = fine_tuning.code_of(Path(options.init_from))
+        theirs = fine_tuning.code_of(options.init_from)
         config = dataclasses.replace(config, imports=user_code.merged(theirs, config.imports))
     loaded = load(config)
     crop = _crop(loaded.fixed, captures)

@@ -8,6 +8,9 @@ from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.denoise.export import bioimage_file, onnx_check, onnx_file, stablehlo_file
 from n2n_jax.denoise.export.description import description
 from n2n_jax.denoise.export.program import Program
+from n2n_jax.images.suffixes import either
+from n2n_jax.models import model_file
+from n2n_jax.models.model_file import Trained
 from n2n_jax.runtime.atomic_files import write_bytes
 from n2n_jax.runtime.errors import UserError
 
@@ -30,7 +33,7 @@ class Exported:
 def export(
     denoiser: Denoiser, path: str | Path, *, authors: Sequence[str] = (), license: str = ''
 ) -> Exported:
-    """Writes a model as FILE.onnx, FILE.stablehlo, or FILE.zip for bioimage.io.
+    """Writes a model as FILE.safetensors, .onnx, .stablehlo, or .zip for bioimage.io.
 
     Args:
       denoiser: the model.
@@ -48,7 +51,7 @@ def export(
         raise UserError(f'{path} holds no authors and no license: only packages (FILE.zip) do.')
     if path.suffix.lower() == ZIP:
         return _bioimage(denoiser, path, authors, license)
-    return (_onnx if path.suffix.lower() == '.onnx' else _stablehlo)(denoiser, path)
+    return _WRITERS[path.suffix.lower()](denoiser, path)
 
 
 def files(path: Path) -> list[Path]:
@@ -60,7 +63,13 @@ def files(path: Path) -> list[Path]:
 def check_name(path: Path) -> None:
     """Raises UserError unless the name of a file ends as one of the formats."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f'{path} names no format: end it in .onnx, .stablehlo or .zip.')
+        raise UserError(f'{path} names no format: end it in {either(SUFFIXES)}.')
+
+
+def _safetensors(denoiser: Denoiser, path: Path) -> Exported:
+    found = Trained(denoiser.config, denoiser.variables, denoiser.step)
+    model_file.write(path, found)
+    return Exported([path], f'For n2n_jax: n2n denoise photo.jpg --model {path}')
 
 
 def _onnx(denoiser: Denoiser, path: Path) -> Exported:
@@ -95,4 +104,5 @@ def _same(difference: float) -> str:
 
 
 ZIP = '.zip'
-SUFFIXES = ('.onnx', '.stablehlo', ZIP)
+_WRITERS = {model_file.SUFFIX: _safetensors, '.onnx': _onnx, '.stablehlo': _stablehlo}
+SUFFIXES = (*_WRITERS, ZIP)
