@@ -1,4 +1,4 @@
-"""`n2n export`: writes a trained model as a file that other programs run."""
+"""`n2n export`: writes a trained model as one file, for n2n_jax or other programs."""
 
 import argparse
 import logging
@@ -10,6 +10,7 @@ from n2n_jax.runtime import console
 _log = logging.getLogger(__name__)
 
 _EXAMPLES = """examples:
+  n2n export runs/quick -o denoiser.safetensors for n2n_jax, without the run
   n2n export runs/quick -o denoiser.onnx        for ONNX Runtime, OpenVINO, TensorRT, ...
   n2n export runs/quick -o denoiser.stablehlo   for JAX, without Flax and n2n_jax
   n2n export runs/cells -o denoiser.zip --author 'Ada Lovelace' --license CC-BY-4.0
@@ -22,9 +23,10 @@ In Python:
   program = jax.export.deserialize(open('denoiser.stablehlo', 'rb').read())
   denoised = program.call(image)                       # (batch, height, width, channels) float32
 
-The model computes in float32, on images of any size (StableHLO: sides are multiples of the stride).
-What values it expects, and how to cut images
-into tiles, is printed, and stored in the file (ONNX: its metadata) or beside it.
+FILE.safetensors holds the weights in float16, for n2n denoise --model FILE.safetensors. The others
+compute in float32, on images of any size (StableHLO: sides are multiples of the stride). What
+values they expect, and how to cut images into tiles, is printed, and stored in the file (ONNX: its
+metadata) or beside it.
 """
 
 
@@ -32,19 +34,19 @@ def add_parser(commands: Any) -> None:
     """Adds the command."""
     parser = commands.add_parser(
         'export',
-        help='write a model as ONNX, StableHLO or a package for bioimage.io',
-        description='Writes a trained model as a file that other programs run.',
+        help='write a model as one file: safetensors, ONNX, StableHLO, or for bioimage.io',
+        description='Writes a trained model as one file, for n2n_jax or other programs.',
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        'model', type=options.run_folder, metavar='RUN',
-        help='folder of a trained run (its --workdir)',
+        'model', type=options.run_folder, metavar='MODEL',
+        help='folder of a trained run (its --workdir), or a name that n2n models lists',
     )  # fmt: skip
     parser.add_argument(
         '-o', dest='output', type=options.path, required=True, metavar='FILE',
-        help='FILE.onnx (needs the extra n2n_jax[onnx]), FILE.stablehlo, or FILE.zip for '
-        'bioimage.io (needs n2n_jax[bioimage])',
+        help='FILE.safetensors, FILE.onnx (needs the extra n2n_jax[onnx]), FILE.stablehlo, or '
+        'FILE.zip for bioimage.io (needs n2n_jax[bioimage])',
     )  # fmt: skip
     parser.add_argument(
         '--author', action='append', default=[], metavar='NAME',

@@ -30,6 +30,7 @@ _NOISES = """noises, with the meaning of the number in a spec:
                               white balance: noise in raw values, then interpolated colors
   clip                        clipped to [0, 1]
   quantize:8                  the same, and rounded to 8 bits
+  stored:0.5                  the same as quantize:8, for a share of the images
   jpeg:75,chroma=420          quality of a JPEG, with color at half (420) or all (444) pixels
 
 LOW-HIGH instead of a number draws one for each image. + chains noises, from left to right.

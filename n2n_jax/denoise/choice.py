@@ -18,7 +18,7 @@ from n2n_jax.models import zoo
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
-_MOST_PIXELS = 1024  # a side of the part that is looked at, in the middle of the image
+_MOST_PIXELS = 512  # a side of the part that is looked at, in the middle of the image
 _FILLED = 0.25  # share of the range of a type that images of full range reach
 _OUTSIDE = 0.1  # how far, as a share of it, noise may lead out of that range
 
@@ -35,7 +35,7 @@ _IN_WORDS: dict[image_noise.Kind, str] = {
     'independent': 'noise that is independent from pixel to pixel',
     'signal-dependent': 'noise that depends on brightness',
     'shared': 'noise that neighboring pixels share',
-    'impulses': 'impulses, pixels that are replaced',
+    'impulses': 'replaced pixels (impulses)',
 }
 
 
@@ -147,15 +147,11 @@ def _range_of_values(pixels_HWC: np.ndarray) -> tuple[float, float]:
 
 def _in_words(noise: ImageNoise) -> str:
     if noise.kind == 'impulses':
-        return f'{_IN_WORDS[noise.kind]}: {noise.impulses:.0%} of them'
-    words = f'{_IN_WORDS[noise.kind]}, standard deviation {noise.level * 255:.1f} of 255'
-    return f'{words} or more' if noise.kind == 'shared' else words
+        return f'{_IN_WORDS[noise.kind]}, at least {noise.impulses:.0%} of them'
+    return f'{_IN_WORDS[noise.kind]}, standard deviation {noise.level * 255:.1f} of 255'
 
 
 def _doubt(noise: ImageNoise, kind: zoo.Kind) -> str:
     if noise.kind not in ('shared', 'impulses') or kind == noise.kind:
         return ''
-    return (
-        f'No model for {_IN_WORDS[noise.kind]}, comes with this version of n2n_jax: much of it may '
-        'stay.'
-    )
+    return 'No model for this noise comes with this version of n2n_jax, so much of it may stay.'

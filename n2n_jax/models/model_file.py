@@ -1,8 +1,8 @@
 """A trained model as one file: its weights and what they need to be used, without the run.
 
-Safetensors: weights by their names in float16, and the network as JSON in the header. Half the size
-of float32, and as good: rounding changes an image by less than a thousandth of a gray level of 8
-bits.
+Safetensors: weights by their names in float16, and the network as JSON in the header. That is half
+the size of float32, and as good: a photograph denoised by a trained U-Net changes by 0.004 gray
+levels of 8 bits (0.02 at most).
 """
 
 import dataclasses
@@ -54,7 +54,8 @@ def write(path: Path, trained: Trained) -> None:
       UserError: the file cannot be written, or a weight is too large for float16.
     """
     flat = traverse_util.flatten_dict(trained.variables, sep='/')
-    arrays = {name: np.asarray(value, np.float16) for name, value in flat.items()}
+    with np.errstate(over='ignore'):  # found below
+        arrays = {name: np.asarray(value, np.float16) for name, value in flat.items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise UserError(f'{path} cannot hold the weight {name}: it is too large for float16.')

@@ -150,6 +150,15 @@ def test_the_british_spelling_of_quantize_is_the_same_noise():
         corruptions.parse('quantisize:8')
 
 
+def test_a_share_of_the_images_is_as_files_of_8_bits_hold_them():
+    noisy = np.asarray(draw('gaussian:25+stored:0.25', flat(0.02, n=400)).image_BHWC)
+    steps = noisy * 255
+    rounded_B = (np.abs(steps - np.round(steps)) < 1e-3).all(axis=(1, 2, 3))
+    assert rounded_B.mean() == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 400))
+    assert noisy[rounded_B].min() == 0
+    assert (noisy[~rounded_B].min(axis=(1, 2, 3)) < 0).all()
+
+
 def test_a_range_draws_one_level_per_image():
     clean = jnp.full((256, 32, 32, 1), 0.5)
     sigmas = np.asarray(draw('gaussian:0-50', clean).image_BHWC).std(axis=(1, 2, 3)) * 255

@@ -1,4 +1,3 @@
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -197,14 +196,6 @@ def test_other_kinds_of_file_are_refused(variables, tmp_path):
         load_encoder(path, variables)
     path.write_bytes(b'')
     with pytest.raises(UserError, match=r'neither \.npz nor \.safetensors'):
-        load_encoder(path, variables)
-
-
-def test_an_error_about_missing_safetensors_names_the_extra(variables, tmp_path, monkeypatch):
-    path = tmp_path / 'a.safetensors'
-    path.write_bytes(b'')
-    monkeypatch.setitem(sys.modules, 'safetensors', None)
-    with pytest.raises(UserError, match=r"pip install 'n2n_jax\[pretrained\]'"):
         load_encoder(path, variables)
 
 

@@ -1,16 +1,16 @@
 """Starting from the weights of another run."""
 
-import contextlib
 import dataclasses
 import shutil
-import types
 
 import jax
 import numpy as np
 import pytest
 from tiny import first_variables, planned_config, tiny_config
 
+from n2n_jax.denoise import export
 from n2n_jax.denoise.denoiser import Denoiser
+from n2n_jax.models.model_file import Trained
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.workdir import Workdir
@@ -59,14 +59,26 @@ def test_weights_of_a_run_that_saw_its_images_otherwise_are_said_to_be_a_worse_s
     units = {'model.center': '0.5', 'model.contrast': '1'}
     theirs = tiny_config(**units, **{'model.noise': old}).model
     ours = tiny_config(**units, **{'model.noise': new, 'model.init_from': str(tmp_path)})
-    run = types.SimpleNamespace(
-        newest_step=3, config=lambda step: types.SimpleNamespace(model=theirs)
-    )
-    monkeypatch.setattr(fine_tuning, 'open_for_reading', lambda _: contextlib.nullcontext(run))
     weights = first_variables(theirs)
-    monkeypatch.setattr(fine_tuning, 'shipped_variables', lambda *_: weights)
+    monkeypatch.setattr(fine_tuning.trained, 'load', lambda *_: Trained(theirs, weights, 3))
     assert fine_tuning.starting_weights(ours, None) is weights
     assert ('are a worse start' in caplog.text) == (bool(old) != bool(new))
+
+
+def test_it_starts_from_a_file_as_from_the_run_it_is_of(old_run, tmp_path):
+    file = tmp_path / 'model.safetensors'
+    export.export(Denoiser.load(old_run), file)
+    starts = [
+        fine_tuning.starting_weights(
+            config_of(tmp_path, **{'model.init_from': str(start)}),
+            jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+        )
+        for start in (old_run, file)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7), *starts)
+    captures = config_of(tmp_path, seed=1).captures
+    config = planned_config(captures, init_from=str(file), steps=2)
+    assert (config.model.name, config.model.init_from) == ('tiny', str(file))
 
 
 def test_resuming_does_not_load_it_again(old_run, tmp_path):

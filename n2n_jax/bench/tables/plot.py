@@ -94,6 +94,7 @@ def _draw_rows(axes: Any, shown: Sequence[Result], estimates: Sequence[Estimate 
         axes.plot(estimate.mean, row, 'o', color=color, markersize=5)
     names = [textwrap.fill(_title(result, shown), _LABEL_LETTERS) for result in shown]
     axes.set_yticks(_rows(shown), names, fontsize='small')
+    axes.set_ylim(-0.5, len(shown) - 0.5)  # half a row above and below, also of a single one
 
 
 def _lines(axes: Any, shown: Sequence[Result], table: Table) -> None:

@@ -16,12 +16,13 @@ from n2n_jax.models import noise_level
 Kind = Literal['none', 'independent', 'signal-dependent', 'shared', 'impulses']
 
 LEAST_LEVEL = 1.5 / 255  # of photographs that are called clean; less is seldom seen
-_LEAST_IMPULSES = 0.01  # share of the pixels
+_LEAST_IMPULSES = 0.02  # share of the pixels; photographs have up to 0.014
 _FAR = 0.1  # by how much an impulse differs at least from all its neighbors but one
-_NEAR_LEVELS = 5.0  # and by how many times the level of the other noise
+_NEAR_LEVELS = 4.0  # and by how many times the level of the other noise
+_RANGES = 1.0  # and by how many times the range of these neighbors, which texture widens
 _SIDE = 8  # pixels of a block
 _BINS = 8  # by brightness
-_FLATTEST = 0.1  # share of the blocks of a bin that is taken for flat
+_FLATTEST = 0.15  # share of the blocks that is taken for flat
 _FEWEST = 20  # blocks in that share
 _LEAST_RATIO = 1.6  # of noise levels between dark and bright, from which they count as different
 
@@ -34,8 +35,7 @@ class ImageNoise:
       kind: 'impulses': some pixels are replaced; 'shared': neighboring pixels have similar noise;
         'signal-dependent': its level depends on the brightness; 'none': its level is below that of
         files of 8 bits; else 'independent'.
-      level: standard deviation, for images in [0, 1]; of shared noise too small; of the other noise
-        if there are impulses.
+      level: standard deviation, for images in [0, 1]; where there are impulses, of the other noise.
       correlation: of the noise of adjacent pixels; NaN if that could not be measured.
       impulses: share of the pixels.
       ratio: of the largest level to the smallest, over brightness; 1 if not measured.
@@ -51,7 +51,7 @@ class ImageNoise:
 def measure(image_HWC: np.ndarray) -> ImageNoise:
     """Measures the noise of an image, which lies in [0, 1] but for its noise."""
     image_HWC = np.asarray(image_HWC, np.float32)
-    level = float(jax.jit(noise_level.estimate)(image_HWC[None])[0])
+    level = float(_estimate(image_HWC[None])[0])
     correlation = neighbor_correlation(image_HWC)
     impulses = _share_of_impulses(image_HWC, level)
     ratio = _ratio_of_levels(image_HWC)
@@ -59,43 +59,59 @@ def measure(image_HWC: np.ndarray) -> ImageNoise:
     if impulses >= _LEAST_IMPULSES:
         kind = 'impulses'
     elif correlation.verdict == CORRELATED:
-        kind = 'shared'
-    elif level < LEAST_LEVEL:
-        kind = 'none'
+        kind, level = 'shared', _level_in_flat_blocks(image_HWC)
     elif ratio >= _LEAST_RATIO:
         kind = 'signal-dependent'
+    if kind != 'impulses' and level < LEAST_LEVEL:
+        kind = 'none'
     return ImageNoise(kind, level, correlation.value, impulses, ratio)
+
+
+_estimate = jax.jit(noise_level.estimate)
 
 
 def _share_of_impulses(image_HWC: np.ndarray, level: float) -> float:
     """Returns the share of pixels that stick out from all their eight neighbors but one."""
     around = np.ones((3, 3, 1), bool)
     around[1, 1] = False
-    second_highest = ndimage.rank_filter(image_HWC, -2, footprint=around)
-    second_lowest = ndimage.rank_filter(image_HWC, 1, footprint=around)
-    far = max(_FAR, _NEAR_LEVELS * level)
-    sticks_out_HWC = (image_HWC > second_highest + far) | (image_HWC < second_lowest - far)
+    high_HWC = ndimage.rank_filter(image_HWC, -2, footprint=around)
+    low_HWC = ndimage.rank_filter(image_HWC, 1, footprint=around)
+    far_HWC = np.maximum(max(_FAR, _NEAR_LEVELS * level), _RANGES * (high_HWC - low_HWC))
+    sticks_out_HWC = (image_HWC > high_HWC + far_HWC) | (image_HWC < low_HWC - far_HWC)
     return float(sticks_out_HWC.any(axis=-1).mean())
 
 
 def _ratio_of_levels(image_HWC: np.ndarray) -> float:
     """Returns the ratio of the largest to the smallest noise level over brightness."""
-    h, w = (side // _SIDE * _SIDE for side in image_HWC.shape[:2])
-    if not h or not w:
-        return 1.0
-    blocks = image_HWC[:h, :w].reshape(h // _SIDE, _SIDE, w // _SIDE, _SIDE, -1)
-    blocks = blocks.transpose(0, 2, 4, 1, 3).reshape(-1, _SIDE, _SIDE)
+    blocks = _blocks(image_HWC)
     # Half of the squared difference of neighbors along one axis, and along the other: blocks are
     # chosen by one and measured by the other, so that choosing the flattest does not lower it.
     across_N, down_N = (np.square(np.diff(blocks, axis=axis)).mean((1, 2)) / 2 for axis in (2, 1))
-    mean_N = blocks.mean((1, 2))
-    clipped_N = (blocks <= blocks.min()).any((1, 2)) | (blocks >= blocks.max()).any((1, 2))
+    low, high = image_HWC.min(), image_HWC.max()
+    inside_N = (blocks > low).all((1, 2)) & (blocks < high).all((1, 2))
     levels = []
-    for chosen in np.array_split(np.argsort(mean_N, kind='stable'), _BINS):
-        chosen = chosen[~clipped_N[chosen]]
+    for chosen in np.array_split(np.argsort(blocks.mean((1, 2)), kind='stable'), _BINS):
+        chosen = chosen[inside_N[chosen]]
         num = int(_FLATTEST * len(chosen))
-        if num < _FEWEST:
-            continue
-        flat = chosen[np.argsort(across_N[chosen], kind='stable')[:num]]
-        levels.append(float(np.sqrt(down_N[flat].mean())))
+        if num >= _FEWEST:
+            flat = chosen[np.argsort(across_N[chosen], kind='stable')[:num]]
+            levels.append(float(np.sqrt(down_N[flat].mean())))
     return max(levels) / max(min(levels), 1e-6) if len(levels) > 1 else 1.0
+
+
+def _level_in_flat_blocks(image_HWC: np.ndarray) -> float:
+    """Returns the standard deviation in the flattest blocks, also of noise that neighbors share.
+
+    Blocks are chosen by their upper half and measured in the lower.
+    """
+    upper_N, lower_N = (half.var((1, 2)) for half in np.split(_blocks(image_HWC), 2, axis=1))
+    num = max(1, int(_FLATTEST * len(upper_N)))
+    return float(np.sqrt(np.median(lower_N[np.argsort(upper_N, kind='stable')[:num]])))
+
+
+def _blocks(image_HWC: np.ndarray) -> np.ndarray:
+    """Returns all whole blocks of all channels, (N, side, side)."""
+    h, w = (side // _SIDE * _SIDE for side in image_HWC.shape[:2])
+    channels = image_HWC.shape[-1]
+    blocks = image_HWC[:h, :w].reshape(h // _SIDE, _SIDE, w // _SIDE, _SIDE, channels)
+    return blocks.transpose(0, 2, 4, 1, 3).reshape(-1, _SIDE, _SIDE)

@@ -14,7 +14,7 @@ from n2n_jax.evaluate.anscombe import Anscombe
 # Noise of which the variance is known: gain * signal + square, independent between values.
 _WHITE = ('gaussian', 'poisson', 'poisson_gaussian')
 # May stand after the noise without changing what is known.
-_HARMLESS = ('clip', 'quantize', 'quantise')
+_HARMLESS = ('clip', 'quantize', 'quantise', 'stored')
 # May stand before it: they change the image and add no noise. (A camera mixes and adds noise.)
 _HARMLESS_BEFORE = ('blur', 'motion_blur', 'kernel_blur', 'pixelated')
 

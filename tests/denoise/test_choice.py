@@ -1,0 +1,133 @@
+"""`n2n denoise` without a model: it looks at the noise, and takes one that comes with n2n_jax."""
+
+import numpy as np
+import pytest
+import tifffile
+from command_line import n2n
+from PIL import Image
+from random_variables import random_variables
+
+from n2n_jax.denoise import choice
+from n2n_jax.denoise.denoiser import Denoiser
+from n2n_jax.models import model_file, zoo
+from n2n_jax.models.model_file import Trained
+from n2n_jax.runtime.config import ModelConfig
+from n2n_jax.runtime.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _models(tmp_path, monkeypatch):
+    """A color model and a gray one, of random weights."""
+    monkeypatch.setattr(zoo, 'FOLDER', tmp_path / 'models')
+    for name, channels in (('gaussian-color', 3), ('gaussian-gray', 1)):
+        config = ModelConfig(name='tiny', channels=channels)
+        model_file.write(zoo.file_of(name), Trained(config, random_variables(config), step=1))
+
+
+def clean(channels, side=160):
+    """Smooth shading and edges, in [0, 1]."""
+    y, x = np.mgrid[:side, :side] / side
+    image_HW = 0.3 + 0.3 * y + 0.3 * (x > 0.5)
+    return np.stack([image_HW * (1 - 0.2 * c) for c in range(channels)], axis=-1)
+
+
+def noisy(channels, sigma=0.1, seed=0):
+    image_HWC = clean(channels)
+    return image_HWC + np.random.default_rng(seed).normal(0, sigma, image_HWC.shape)
+
+
+def save(path, image_HWC):
+    pixels = np.uint8(np.clip(np.round(image_HWC * 255), 0, 255))
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize(('channels', 'model'), [(3, 'gaussian-color'), (1, 'gaussian-gray')])
+def test_color_and_gray_images_get_models_of_their_kind(channels, model):
+    found = choice.choose(noisy(channels))
+    assert found.use == choice.Use(model)
+    assert 'independent from pixel to pixel, standard deviation 25.' in str(found)
+    assert found.doubt == ''
+
+
+def test_noise_that_no_model_is_for_gets_a_model_and_a_doubt():
+    replaced_HWC = np.float32(clean(3))
+    rng = np.random.default_rng(0)
+    where_HW = rng.random(replaced_HWC.shape[:2]) < 0.05
+    replaced_HWC[where_HW] = rng.random((where_HW.sum(), 3))
+    found = choice.choose(replaced_HWC)
+    assert 'replaced pixels' in found.noise
+    assert found.use.model == 'gaussian-color'
+    assert found.doubt.startswith('No model for this noise')
+
+
+def test_without_any_model_one_has_to_be_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, 'FOLDER', tmp_path / 'none')
+    with pytest.raises(UserError, match='name one with --model'):
+        choice.choose(noisy(3))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'black', 'white'),
+    [
+        ('uint8', 0, 0),
+        ('uint16', 0, 0),
+        ('detector', 0, pytest.approx(1900, rel=0.1)),  # counts fill little of 16 bits
+        ('unit', 0, 0),
+        ('volts', pytest.approx(-5.9, abs=0.2), pytest.approx(1.9, abs=0.2)),
+    ],
+)
+def test_values_are_brought_to_the_range_of_the_network(kind, black, white, tmp_path):
+    image_HWC = np.clip(noisy(1, 0.05)[..., 0], 0, 1)
+    pixels = {
+        'uint8': np.uint8(image_HWC * 255),
+        'uint16': np.uint16(image_HWC * 60000),
+        'detector': np.uint16(image_HWC * 2000),
+        'unit': np.float32(image_HWC),
+        'volts': np.float32(image_HWC * 10 - 8),
+    }[kind]
+    tifffile.imwrite(tmp_path / 'a.tif', pixels)
+    found = choice.of_file(tmp_path / 'a.tif').use
+    assert (found.black, found.white) == (black, white)
+    assert found.model == 'gaussian-gray'
+    config = found.load().config
+    assert (config.black, config.white) == (found.black, found.white)
+
+
+def test_files_of_a_folder_each_get_their_model(tmp_path, capsys):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    color, gray = save(folder / 'color.png', noisy(3)), save(folder / 'gray.png', noisy(1))
+    same = save(folder / 'same.png', clean(3))
+    (folder / 'damaged.png').write_bytes(b'\x89PNG')
+    assert n2n('denoise', folder) == 2
+    said = capsys.readouterr().err
+    assert f'{color}: noise that is independent' in said
+    assert 'Model gaussian-color.' in said
+    assert 'Model gaussian-gray.' in said
+    assert f'{same}: no noise that can be seen' in said
+    assert 'Left as it is.' in said
+    assert 'damaged.png' in said
+    assert '3 of 4 written' in said
+    out = tmp_path / 'in_denoised'
+    for file in (color, gray):
+        want = Denoiser.load(f'gaussian-{file.stem}')(np.asarray(Image.open(file)))
+        np.testing.assert_array_equal(np.asarray(Image.open(out / file.name)), want)
+    np.testing.assert_array_equal(Image.open(out / 'same.png'), Image.open(same))
+
+
+def test_a_model_can_be_named_and_options_of_a_run_need_one(tmp_path, capsys):
+    photo = save(tmp_path / 'photo.png', noisy(3))
+    assert n2n('denoise', photo, '--model', 'gaussian-gray') == 0
+    assert capsys.readouterr().err.splitlines()[-1] == str(tmp_path / 'photo_denoised.png')
+    for option in (['--error'], ['--combine', 'results'], ['--noise-level', '3']):
+        assert n2n('denoise', photo, '--force', *option) == 2
+        assert f'{option[0]} needs a model of your own' in capsys.readouterr().err
+    assert n2n('denoise', photo, '--force', '--error', '--model', 'gaussian-color') == 2
+    assert 'does not hold the captures' in capsys.readouterr().err
+
+
+def test_strength_0_gives_the_image_back(tmp_path):
+    photo = save(tmp_path / 'photo.png', noisy(3))
+    assert n2n('denoise', photo, '--strength', '0') == 0
+    np.testing.assert_array_equal(Image.open(tmp_path / 'photo_denoised.png'), Image.open(photo))
