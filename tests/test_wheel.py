@@ -97,6 +97,11 @@ def test_own_captures_from_files_to_a_clean_one(site, tmp_path):
     assert {row['scene'] for row in rows} == {'', 'c1'}
     n2n('denoise', 'c1.png', '-o', 'out.png', '--model', 'run')
     assert image_io.read_image(folder / 'out.png').pixels.shape == (64, 80)
+    assert 'gaussian-color' in n2n('models')
+    said = n2n('denoise', 'c2.png')
+    assert 'noise that is independent from pixel to pixel' in said
+    assert said.splitlines()[-1] == 'c2_denoised.png'
+    assert image_io.read_image(folder / 'c2_denoised.png').pixels.shape == (64, 80)
     n2n('show-noise', 'text:0.3', '--image', 'c1.png', '-o', 'sheet.png')
     assert image_io.read_image(folder / 'sheet.png').pixels.ndim == 3
     # Written by the training, and taken by the other program.

@@ -10,8 +10,9 @@ _EXAMPLES = """examples:
   n2n train first.tif second.tif --workdir runs/mine --minutes 10
   n2n train cells/ --pattern '{scene}_{capture}.tif' --workdir runs/cells
   n2n score cells/ --model runs/cells
-  n2n denoise photo.jpg -o clean.jpg --model runs/quick
+  n2n denoise photo.jpg
   n2n denoise scans/ -o cleaned/ --model runs/quick
+  n2n models
   n2n export runs/quick -o denoiser.onnx
   n2n baselines bm3d,tv --sets kodak24=folder:kodak --noise gaussian:25
   n2n compare runs/clean_targets runs/noisy_targets

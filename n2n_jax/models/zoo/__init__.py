@@ -72,6 +72,46 @@ RECIPES = {
                 'eval.noise': 'gaussian:15,gaussian:25,gaussian:50',
             },
         ),
+        Recipe(
+            name='poisson-gray',
+            channels=1,
+            kind='signal-dependent',
+            summary='gray images of detectors, whose noise grows with the signal: 5 to 500 counts in '
+            'a white pixel, and read noise of 2 counts',
+            not_for='Noise that neighboring pixels share, as after a resampling or a blur.',
+            changes={
+                'noise.input': f'poisson_gaussian:5-500,read=2{_STORED}',
+                'noise.target': 'poisson_gaussian:5-500,read=2',
+                'eval.noise': 'poisson_gaussian:10,read=2,poisson_gaussian:30,read=2,'
+                'poisson_gaussian:100,read=2',
+            },
+        ),
+        Recipe(
+            name='impulse-color',
+            channels=3,
+            kind='impulses',
+            summary='color images in which up to 40 % of the pixels are replaced by random colors',
+            not_for='Other noise: it is kept.',
+            changes={
+                'noise.input': f'impulse:0-0.4{_STORED}',
+                'noise.target': 'impulse:0-0.4',
+                # Its median is clean as well. L0 leaves impulses in short runs (docs/results).
+                'optim.loss': 'l1',
+                'eval.noise': 'impulse:0.05,impulse:0.2,impulse:0.4',
+            },
+        ),
+        Recipe(
+            name='text-color',
+            channels=3,
+            kind='text',
+            summary='color images with text written over up to 40 % of the pixels',
+            not_for='Noise: it is kept.',
+            changes={
+                'noise.input': f'text:0-0.4{_STORED}',
+                'noise.target': 'text:0-0.4',
+                'eval.noise': 'text:0.1,text:0.25',
+            },
+        ),
     )
 }
 
