@@ -20,6 +20,7 @@ from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.config import Config, changed
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import make_layout
+from n2n_jax.runtime.staged_files import staged
 from n2n_jax.runtime.workdir import provenance
 from n2n_jax.train import loop
 
@@ -56,14 +57,20 @@ class Difference(NamedTuple):
     """A number of a card, and what was found now.
 
     Attributes:
-      where: set and noise.
-      on_card: PSNR on the card, dB.
-      now: PSNR now, dB.
+      what: set, noise and metric.
+      on_card: the number on the card.
+      now: the same number now.
     """
 
-    where: str
+    what: str
     on_card: float
     now: float
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is within `TOLERANCE` dB, or a hundredth of that for metrics without unit."""
+        most = TOLERANCE if abs(self.on_card) > 1 else TOLERANCE / 100
+        return abs(self.now - self.on_card) <= most  # False for NaN
 
 
 def config_of(recipe: Recipe, budget: str, *, seed: int = 0) -> Config:
@@ -99,24 +106,27 @@ def train(
     if not loop.train(places.located(config), run):
         return None
     file = folder / f'{recipe.name}{model_file.SUFFIX}'
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    model_file.write(file, trained.load(run, sharding))
-    done = json_files.read(run / 'DONE.json', way_out='train it again.')
-    content = Card(
-        name=recipe.name,
-        summary=recipe.summary,
-        not_for=recipe.not_for,
-        sha256=_sha256(file),
-        bytes=file.stat().st_size,
-        parameters=costs.num_parameters(config.model),
-        config=config,
-        training=card.training(done, config),
-        data=card.data(config),
-        scores=_scores(file, config, places),
-        scored_by=card.provenance(provenance()),
-    )
     path = file.with_suffix('.json')
-    write_text(path, content.dumps())
+    with staged([file, path], overwrite=True) as staging:  # both, once the scores are known
+        written = staging[file]
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        model_file.write(written, trained.load(run, sharding))
+        content = Card(
+            name=recipe.name,
+            summary=recipe.summary,
+            not_for=recipe.not_for,
+            sha256=_sha256(written),
+            bytes=written.stat().st_size,
+            parameters=costs.num_parameters(config.model),
+            config=config,
+            training=card.training(
+                json_files.read(run / 'DONE.json', way_out='train it again.'), config
+            ),
+            data=card.data(config),
+            scores=_scores(written, config, places),
+            scored_by=card.provenance(provenance()),
+        )
+        write_text(staging[path], content.dumps())
     return [file, path]
 
 
@@ -141,8 +151,10 @@ def check(name: str, places: Places) -> list[Difference]:
         found = now[_where(row)]
         if found['images_sha256'] != row['images_sha256']:
             raise UserError(f'The images of {row["set"]} are others than those of the card.')
-        psnr = [each['metrics']['psnr']['out'] for each in (row, found)]
-        differences.append(Difference(_where(row), *psnr))
+        for metric, values in row['metrics'].items():
+            for side, value in values.items():
+                what = f'{_where(row)}: {metric} {side}'
+                differences.append(Difference(what, value, found['metrics'][metric][side]))
     return differences
 
 

@@ -1,19 +1,22 @@
 """`n2n denoise`: denoises files with a model of the user, or one that comes with n2n_jax."""
 
 import argparse
+import collections
 import dataclasses
 import logging
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from n2n_jax.cli import options
 from n2n_jax.runtime import console
 from n2n_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from n2n_jax.denoise.choice import Use
+    from collections.abc import Callable
+
+    from n2n_jax.denoise.choice import Choice
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.denoise.files import Existing
     from n2n_jax.denoise.jobs import Job
@@ -151,18 +154,28 @@ def run(arguments: argparse.Namespace) -> None:
 
     groups, failures = _groups(arguments, jobs)
     skipped: list[Job] = []
-    for denoiser, some, strength in groups:
+    for group in groups:
         how = Options(
             tta=arguments.tta,
             combine=arguments.combine,
-            calibration=_calibration(arguments, denoiser),
+            calibration=_calibration(arguments, group.denoiser),
             planes=dict(arguments.plane),
             noise_level=arguments.noise_level,
-            strength=strength,
+            strength=0.0 if group.leave else arguments.strength,
             existing=_existing(arguments),
+            guessed_range=group.guessed_range,
         )
-        failures += denoise_files(denoiser, some, how, on_skipped=skipped.append)
+        failures += denoise_files(group.denoiser, group.jobs, how, on_skipped=skipped.append)
     _report(arguments, jobs, skipped, failures)
+
+
+class _Group(NamedTuple):
+    """Jobs that are done alike."""
+
+    denoiser: 'Denoiser'
+    jobs: 'list[Job]'
+    leave: bool = False  # as they are
+    guessed_range: bool = False
 
 
 def _report(
@@ -188,47 +201,72 @@ def _report(
             _log.info('%s', path)
 
 
-def _groups(
-    arguments: argparse.Namespace, jobs: 'list[Job]'
-) -> 'tuple[list[tuple[Denoiser, list[Job], float]], list[str]]':
-    """Returns the jobs with the model and the strength for each, and messages for those that fail.
+def _groups(arguments: argparse.Namespace, jobs: 'list[Job]') -> tuple[list[_Group], list[str]]:
+    """Returns what to do with the jobs, and messages for those that fail.
 
-    Without --model, the images are looked at.
+    Without --model, the images are looked at; with a model that comes with n2n_jax, the range of
+    their values is.
     """
+    from n2n_jax.denoise import choice
+    from n2n_jax.denoise.choice import Choice
     from n2n_jax.denoise.denoiser import Denoiser
+    from n2n_jax.models import trained
 
-    if arguments.model:
-        denoiser = Denoiser.load(arguments.model)
-        _log.info('Model %s, %s, step %d', arguments.model, denoiser.config.name, denoiser.step)
-        return [(_tiled(denoiser, arguments.tile), jobs, arguments.strength)], []
-    chosen, failures = _chosen(jobs)
+    name = arguments.model
+    if name:
+        denoiser = _tiled(Denoiser.load(name), arguments.tile)
+        _log.info('Model %s, %s, step %d', name, denoiser.config.name, denoiser.step)
+        if trained.is_run(name) or denoiser.config.black != denoiser.config.white:
+            return [_Group(denoiser, jobs)], []
+
+    def look(path: Path) -> Choice:
+        if not name:
+            return choice.of_file(path)
+        return Choice(str(name), False, choice.range_of_file(path), '', 0.0)
+
+    choices, failures = _looked_at(jobs, look, quiet=bool(name))
+    alike: dict[tuple[str, bool, Any], list[Job]] = {}
+    for job, found in choices:
+        alike.setdefault((found.model, found.leave, found.range), []).append(job)
+    loaded = {str(name): denoiser} if name else {}
     groups = []
-    for use, some in chosen.items():
-        strength = 0.0 if use.leave else arguments.strength
-        groups.append((_tiled(use.load(), arguments.tile), some, strength))
+    for (model, leave, its_range), some in alike.items():
+        model = model or choice.any_model()  # which is not used, as these are left as they are
+        if model not in loaded:
+            loaded[model] = _tiled(choice.load(model), arguments.tile)
+        groups.append(_Group(its_range.of(loaded[model]), some, leave, its_range != (0, 0)))
     return groups, failures
 
 
-def _chosen(jobs: 'list[Job]') -> 'tuple[dict[Use, list[Job]], list[str]]':
-    from n2n_jax.denoise import choice
+def _looked_at(
+    jobs: 'list[Job]', look: 'Callable[[Path], Choice]', *, quiet: bool
+) -> 'tuple[list[tuple[Job, Choice]], list[str]]':
+    """Returns what was chosen for each job, and messages for those that fail; says what it is."""
+    from n2n_jax.denoise import files
+    from n2n_jax.runtime.progress import ProgressLine
 
-    chosen: dict[Use, list[Job]] = {}
-    failures = []
-    for number, job in enumerate(jobs, start=1):
-        (source,) = job.sources
-        try:
-            found = choice.of_file(source)
-        except (UserError, OSError, ValueError) as error:
-            failures.append(str(error) if str(source) in str(error) else f'{source}: {error}')
-            continue
-        chosen.setdefault(found.use, []).append(job)
-        if number <= _MAX_LISTED:
-            _log.info('%s: %s', source, found)
-    if len(jobs) > _MAX_LISTED:
-        for use, some in chosen.items():
-            what = 'left as they are' if use.leave else f'model {use.model}'
-            _log.info('In all, %s: %d.', what, len(some))
-    return chosen, failures
+    choices, failures = [], []
+    with ProgressLine('looking at images', len(jobs)) as progress:
+        for number, job in enumerate(jobs, start=1):
+            try:
+                found = look(job.sources[0])
+            except Exception as error:  # one file must not stop the others
+                files.raise_if_interrupted()
+                failures.append(files.message_of(error, job))
+                continue
+            choices.append((job, found))
+            if number <= _MAX_LISTED and not quiet:
+                progress.clear()
+                _log.info('%s: %s', job.sources[0], found)
+            progress.update(number)
+    if len(jobs) > _MAX_LISTED and not quiet:
+        counts = collections.Counter('' if each.leave else each.model for _, each in choices)
+        for model, count in counts.items():
+            _log.info('%s: %d images', f'Model {model}' if model else 'Left as they are', count)
+        doubtful = collections.Counter(each.doubt for _, each in choices if each.doubt)
+        for doubt, count in doubtful.items():
+            _log.info('For %d images: %s', count, doubt)
+    return choices, failures
 
 
 def _tiled(denoiser: 'Denoiser', side: int | None) -> 'Denoiser':
@@ -291,7 +329,7 @@ def _check(arguments: argparse.Namespace) -> None:
         for option in ('combine', 'error', 'interval', 'plane', 'noise_level'):
             if getattr(arguments, option) not in ('', False, [], None):
                 raise UserError(
-                    f'--{option.replace("_", "-")} needs a model of your own: name it with --model.'
+                    f'--{option.replace("_", "-")} goes with a model that you name: add --model.'
                 )
     if arguments.spread and not arguments.tta:
         raise UserError('--spread is the spread of the 8 results of --tta: add --tta.')

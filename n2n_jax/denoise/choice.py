@@ -12,15 +12,16 @@ import numpy as np
 from n2n_jax.captures.measure import image_noise
 from n2n_jax.captures.measure.image_noise import ImageNoise
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.images import open_image
+from n2n_jax.images import ImageFile, open_image
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.models import zoo
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
-_MOST_PIXELS = 512  # a side of the part that is looked at, in the middle of the image
+_MOST_SIDE = 512  # pixels of the part that is looked at, in the middle of the image
 _FILLED = 0.25  # share of the range of a type that images of full range reach
 _OUTSIDE = 0.1  # how far, as a share of it, noise may lead out of that range
+_PEDESTAL = 0.5  # share of the highest value from which on the lowest is an offset of the detector
 
 # Kinds of models for a kind of noise, best first.
 _PREFERRED: dict[image_noise.Kind, tuple[zoo.Kind, ...]] = {
@@ -38,65 +39,92 @@ _IN_WORDS: dict[image_noise.Kind, str] = {
     'impulses': 'replaced pixels (impulses)',
 }
 
+_NO_MODEL = (
+    'No model that could be chosen comes with this version of n2n_jax: name one with --model, such '
+    'as the folder of a run.'
+)
 
-class Use(NamedTuple):
-    """A model, and how it should see an image.
+
+class Range(NamedTuple):
+    """What a model that knows no range should see as 0 and 1.
 
     Attributes:
-      model: name of the model.
-      leave: whether the image is left as it is, as it has no noise.
-      black: pixel value that it should see as 0.
-      white: pixel value that it should see as 1; both 0 for the range of the file's type.
+      black: pixel value that it sees as 0.
+      white: pixel value that it sees as 1; both 0 for the range of the file's type.
     """
 
-    model: str
-    leave: bool = False
     black: float = 0.0
     white: float = 0.0
 
-    def load(self) -> Denoiser:
-        """Returns the model, with that range."""
-        found = Denoiser.load(self.model)
-        config = dataclasses.replace(found.config, black=self.black, white=self.white)
-        return dataclasses.replace(found, config=config)
+    def of(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the model with this range."""
+        config = dataclasses.replace(denoiser.config, black=self.black, white=self.white)
+        return dataclasses.replace(denoiser, config=config)
 
 
 class Choice(NamedTuple):
     """What was chosen for an image.
 
     Attributes:
-      use: the model.
+      model: name of the model.
+      leave: whether the image is left as it is, as it has no noise.
+      range: what the model should see as 0 and 1.
       noise: what was found, a clause.
-      doubt: why it may be a poor choice, a sentence; '' if nothing is known against it.
+      level: standard deviation of the noise, in units of that range.
+      doubt: why the model may be a poor choice, a sentence; '' if nothing is known against it.
     """
 
-    use: Use
+    model: str
+    leave: bool
+    range: Range
     noise: str
+    level: float
     doubt: str = ''
 
     def __str__(self) -> str:
-        if self.use.leave:
+        if self.leave:
             return f'{self.noise}. Left as it is.'
-        return ' '.join(filter(None, (f'{self.noise}. Model {self.use.model}.', self.doubt)))
+        return ' '.join(filter(None, (f'{self.noise}. Model {self.model}.', self.doubt)))
 
 
 def of_file(path: Path) -> Choice:
-    """Chooses a model for a file, by its first image.
+    """Chooses a model for a file; of a stack, by its first, middle and last image.
 
     Raises:
       UserError: it cannot be read, or no model comes with n2n_jax.
     """
-    with open_image(path) as source:
-        frame = source.frames[0]
-        rows = _middle_of(frame.height)
-        pixels_HWC = source.read(0, rows.start, rows.stop)[..., : frame.channels]
-    pixels_HWC = pixels_HWC[:, _middle_of(frame.width)]
-    black, white = _range_of_values(pixels_HWC)
-    known = dataclasses.replace(ModelConfig(), black=black, white=white)
-    scale = PixelRange.of(frame.dtype, known, name=str(path))
-    scale.check(pixels_HWC, name=str(path))
-    chosen = choose(scale.to_network(pixels_HWC))
-    return chosen._replace(use=chosen.use._replace(black=black, white=white))
+    images = _images(path)
+    its_range = _range_of(images)
+    known = dataclasses.replace(ModelConfig(), black=its_range.black, white=its_range.white)
+    choices = []
+    for image_HWC in images:
+        if image_HWC.min() == image_HWC.max():
+            continue  # such as the first of a stack, or a blank page
+        scale = PixelRange.of(image_HWC.dtype, known, name=str(path))
+        scale.check(image_HWC, name=str(path))
+        choices.append(choose(scale.to_network(image_HWC)))
+    if not choices:
+        return Choice('', True, Range(), 'a single value', 0.0)
+    # The image with the most noise decides, and any noise is a reason not to leave it.
+    found = max(choices, key=lambda each: (not each.leave, each.level))
+    return found._replace(range=its_range)
+
+
+def range_of_file(path: Path) -> Range:
+    """Returns what a model that knows no range should see as 0 and 1; raises as `of_file`."""
+    return _range_of(_images(path))
+
+
+def load(model: str) -> Denoiser:
+    """Loads a model that comes with n2n_jax, even if a folder here has its name."""
+    return Denoiser.load(zoo.file_of(model))
+
+
+def any_model() -> str:
+    """Returns the name of a model that is there; raises UserError if none is."""
+    if not zoo.names():
+        raise UserError(_NO_MODEL)
+    return zoo.names()[0]
 
 
 def choose(image_HWC: np.ndarray) -> Choice:
@@ -115,34 +143,55 @@ def choose(image_HWC: np.ndarray) -> Choice:
             key=lambda recipe: recipe.channels != channels,
         )
         if fitting:
-            use = Use(fitting[0].name, leave=noise.kind == 'none')
-            return Choice(use, _in_words(noise), _doubt(noise, kind))
-    raise UserError(
-        'No model that could be chosen comes with this version of n2n_jax: name one with --model, '
-        'such as the folder of a run.'
-    )
+            leave, words, doubt = noise.kind == 'none', _in_words(noise), _doubt(noise, kind)
+            return Choice(fitting[0].name, leave, Range(), words, noise.level, doubt)
+    raise UserError(_NO_MODEL)
+
+
+def _images(path: Path) -> list[np.ndarray]:
+    """Returns the middle of the first, middle and last image of a file, as stored.
+
+    Raises:
+      UserError: a value is NaN or infinite.
+    """
+    with open_image(path) as source:
+        last = len(source.frames) - 1
+        images = [_middle(source, index) for index in sorted({0, last // 2, last})]
+    for image_HWC in images:
+        num_bad = int(image_HWC.size - np.isfinite(image_HWC).sum())
+        if num_bad:
+            raise UserError(f'{path} holds NaN or infinite values ({num_bad}): replace them first.')
+    return images
+
+
+def _middle(source: ImageFile, index: int) -> np.ndarray:
+    frame = source.frames[index]
+    rows, columns = (_middle_of(side) for side in (frame.height, frame.width))
+    return source.read(index, rows.start, rows.stop)[:, columns, : frame.channels]
 
 
 def _middle_of(length: int) -> slice:
-    first = max(0, (length - _MOST_PIXELS) // 2)
-    return slice(first, min(length, first + _MOST_PIXELS))
+    first = max(0, (length - _MOST_SIDE) // 2)
+    return slice(first, min(length, first + _MOST_SIDE))
 
 
-def _range_of_values(pixels_HWC: np.ndarray) -> tuple[float, float]:
-    """Returns black and white for types whose range images seldom fill; 0, 0 for that of the type.
+def _range_of(images: list[np.ndarray]) -> Range:
+    """Returns the range of the values, for types whose range images seldom fill.
 
-    Detectors fill little of 16 bits, and floats may have any unit: to a network that expects [0, 1]
-    such images are black.
+    Detectors fill little of 16 bits, or add an offset, and floats may have any unit: to a network
+    that expects [0, 1] such images are even and free of noise.
     """
-    dtype = pixels_HWC.dtype
-    if dtype.kind != 'f' and dtype.itemsize == 1:
-        return 0.0, 0.0
-    low, high = np.quantile(pixels_HWC[np.isfinite(pixels_HWC)], (0.001, 0.999)).astype(float)
+    dtype = images[0].dtype
+    if (dtype.kind != 'f' and dtype.itemsize == 1) or any(x.dtype != dtype for x in images):
+        return Range()
+    ends = np.array([np.quantile(image_HWC, (0.001, 0.999)) for image_HWC in images], float)
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     full = 1.0 if dtype.kind == 'f' else float(np.iinfo(dtype).max)
     inside = low > -_OUTSIDE * full and high < (1 + _OUTSIDE) * full
-    if (inside and high > _FILLED * full) or low == high:
-        return 0.0, 0.0
-    return float(min(low, 0.0) if inside else low), float(high)
+    has_offset = low > _PEDESTAL * high
+    if low == high or (inside and high > _FILLED * full and not has_offset):
+        return Range()
+    return Range(low if has_offset or not inside else min(low, 0.0), high)
 
 
 def _in_words(noise: ImageNoise) -> str:
@@ -154,4 +203,4 @@ def _in_words(noise: ImageNoise) -> str:
 def _doubt(noise: ImageNoise, kind: zoo.Kind) -> str:
     if noise.kind not in ('shared', 'impulses') or kind == noise.kind:
         return ''
-    return 'No model for this noise comes with this version of n2n_jax, so much of it may stay.'
+    return 'This version has no model for such noise, so much of it may remain.'

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,8 @@ class Options:
       noise_level: standard deviation of the noise in pixel values; None: estimate it if needed.
       strength: 1 for denoised images, 0 for the images as they are, or a blend of both.
       existing: what to do if an output exists when it is about to be written.
+      guessed_range: whether the range of the model was guessed from the images, so that values
+        outside of it are no reason for doubt.
     """
 
     tta: bool = False
@@ -66,6 +69,7 @@ class Options:
     noise_level: float | None = None
     strength: float = strength_lib.FULL
     existing: Existing = 'refuse'
+    guessed_range: bool = False
 
     def shows_more(self, config: ModelConfig) -> bool:
         """Whether a network is shown more than the image, which then has to fit into memory."""
@@ -98,38 +102,38 @@ def denoise_files(
         try:
             size = _num_pixels(job, options)
         except Exception as error:  # one file must not stop the others
-            _raise_if_interrupted()
-            failures.append(_message(error, job))
+            raise_if_interrupted()
+            failures.append(message_of(error, job))
         sizes.append(size)
     readable = [(job, size) for job, size in zip(jobs, sizes, strict=True) if size]
     total = sum(sizes)
     with ProgressLine('denoising', total / 1e6, unit=' megapixels') as progress:
         before = 0
         for number, (job, size) in enumerate(readable, start=1):
-            _raise_if_interrupted()
+            raise_if_interrupted()
             details = f'file {number} of {len(readable)}' if len(readable) > 1 else ''
             try:
                 _denoise_job(denoiser, job, options, _PixelCount(progress, before, details))
             except Exception as error:  # see above
-                _raise_if_interrupted()
+                raise_if_interrupted()
                 progress.clear()
                 if isinstance(error, ExistsError) and options.existing == 'skip':
                     _log.info('%s exists already.', job.target)
                     on_skipped(job)
                 else:
-                    failures.append(_message(error, job))
+                    failures.append(message_of(error, job))
             before += size
             progress.update(before / 1e6, details)
     return failures
 
 
-def _raise_if_interrupted() -> None:
+def raise_if_interrupted() -> None:
     """Raises KeyboardInterrupt after Ctrl-C: some libraries swallow it or raise another error."""
     if interrupts.wanted():
         raise KeyboardInterrupt
 
 
-def _message(error: Exception, job: Job) -> str:
+def message_of(error: Exception, job: Job) -> str:
     """Returns the message for a failed job; an unexpected error names the code that raised it."""
     if isinstance(error, UserError):
         return str(error)
@@ -171,6 +175,10 @@ def _num_pixels(job: Job, options: Options) -> int:
 
 
 def _denoise_job(denoiser: Denoiser, job: Job, options: Options, count: _PixelCount) -> None:
+    if options.strength == 0 and not job.maps and _same_format(job):
+        _copy(job, options)
+        count(_num_pixels(job, options))
+        return
     with contextlib.ExitStack() as stack:
         captures = stack.enter_context(combine.open_captures(job))
         source, only = captures[0]
@@ -183,7 +191,8 @@ def _denoise_job(denoiser: Denoiser, job: Job, options: Options, count: _PixelCo
             for capture, at in image:
                 if doubt := _check(denoiser, capture, at, source.frames[index]):
                     doubts.setdefault(capture.path, []).append(doubt)
-        _warn(doubts)
+        if not options.guessed_range:
+            _warn(doubts)
         overwrite = options.existing == 'replace'
         staging = stack.enter_context(staged(job.outputs, overwrite=overwrite))
         target = stack.enter_context(row_writer.open_target(staging[job.target], source, only=only))
@@ -195,6 +204,19 @@ def _denoise_job(denoiser: Denoiser, job: Job, options: Options, count: _PixelCo
         }
         for index, image in images:
             _denoise_frame(denoiser, image, index, target, maps, options, count)
+
+
+def _same_format(job: Job) -> bool:
+    """Whether the output is a file like its one source, with all images of it."""
+    if len(job.sources) > 1 or job.frames[0] is not None or job.channels:
+        return False
+    return job.sources[0].suffix.lower() == job.target.suffix.lower()
+
+
+def _copy(job: Job, options: Options) -> None:
+    """Writes the source as it is, to the last bit, which another JPEG of its pixels is not."""
+    with staged(job.outputs, overwrite=options.existing == 'replace') as staging:
+        shutil.copyfile(job.sources[0], staging[job.target])
 
 
 def _warn(doubts: Mapping[Path, Sequence[str]]) -> None:

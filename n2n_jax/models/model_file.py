@@ -6,6 +6,7 @@ levels of 8 bits (0.02 at most).
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,15 @@ def write(path: Path, trained: Trained) -> None:
       trained: the model. Paths of files it started from are left out, as its weights hold them.
 
     Raises:
-      UserError: the file cannot be written, or a weight is too large for float16.
+      UserError: the file cannot be written, the network is one of the user's own, whose code the
+        file cannot hold, or a weight is too large for float16.
     """
+    name = trained.config.name.partition(':')[0]
+    if own := models.REGISTRY.added_by(name):
+        raise UserError(
+            f'{path} cannot hold the network {name}, which {own} adds: give the folder of the run '
+            'instead.'
+        )
     flat = traverse_util.flatten_dict(trained.variables, sep='/')
     with np.errstate(over='ignore'):  # found below
         arrays = {name: np.asarray(value, np.float16) for name, value in flat.items()}
@@ -96,7 +104,9 @@ def _header(path: Path) -> Mapping[str, Any]:
     try:
         with safetensors.safe_open(path, 'numpy') as file:
             metadata = file.metadata() or {}
-    except (safetensors.SafetensorError, OSError) as error:
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror or error}.') from error
+    except safetensors.SafetensorError as error:
         raise UserError(f'{path} is damaged, or no .safetensors file: {error}.') from error
     if _HEADER not in metadata:
         raise UserError(
@@ -116,7 +126,10 @@ def _content(path: Path, header: Mapping[str, Any]) -> tuple[ModelConfig, int]:
     try:
         config = from_saved(header).model
         models.check_settings(config)
-        return config, int(header['step'])
+        step = header['step']
+        if type(step) is not int or step < 0 or not math.isfinite(config.black + config.white):
+            raise ValueError
+        return config, step
     except UserError as error:
         raise UserError(f'{path}: {error}') from error
     except (KeyError, TypeError, ValueError):

@@ -7,9 +7,11 @@ import jax
 from n2n_jax.models import model_file, zoo
 from n2n_jax.models.model_file import Trained
 from n2n_jax.models.weights import shipped_variables
-from n2n_jax.runtime.checkpoint import open_for_reading
+from n2n_jax.runtime.checkpoint import BEST_FOLDER, FOLDER, open_for_reading
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError, did_you_mean
+
+_CHECKPOINTS = (FOLDER, BEST_FOLDER)
 
 
 def load(model: str | Path, sharding: jax.sharding.Sharding) -> Trained:
@@ -53,22 +55,28 @@ def network_of(model: str | Path) -> ModelConfig:
 
 
 def file_of(model: str | Path) -> Path | None:
-    """Returns the file of a model; None if it is the folder of a run, which goes before names.
+    """Returns the file of a model; None if it is the folder of a run, which goes before a name.
 
     Raises:
       UserError: there is no such model.
     """
     path = Path(model)
-    if path.is_dir():
+    is_name = str(model) in zoo.names()
+    if path.is_dir() and (not is_name or any((path / name).is_dir() for name in _CHECKPOINTS)):
         return None
+    if is_name:
+        return zoo.file_of(str(model))
     if path.suffix.lower() == model_file.SUFFIX:
         return path
-    if str(model) in zoo.names():
-        return zoo.file_of(str(model))
     if path.exists():
         raise UserError(
             f'{model} is no model: give the folder of a run, a file that ends in '
             f'{model_file.SUFFIX}, or a name that n2n models lists.'
+        )
+    if str(model) in zoo.RECIPES:
+        raise UserError(
+            f'{model} does not come with this version of n2n_jax: train it with n2n models train '
+            f'{model}, or choose from: {", ".join(zoo.names()) or "none"}.'
         )
     reason = f'There is no run in {model}: no such folder'
     if len(path.parts) > 1 or not zoo.names():

@@ -63,6 +63,10 @@ class Registry(collections.UserDict[str, T]):
         super().__delitem__(name)
         self._files.pop(name, None)
 
+    def added_by(self, name: str) -> str:
+        """Returns the user's file that has added an entry; '' for those of the project."""
+        return self._files.get(name, '')
+
     def _check(self, file: str, name: str, entry: T) -> None:
         if name in self._files:
             raise UserError(

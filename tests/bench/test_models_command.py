@@ -8,6 +8,7 @@ from command_line import n2n
 
 from n2n_jax import corruptions, models
 from n2n_jax.bench import zoo as training
+from n2n_jax.bench.tables.places import Places
 from n2n_jax.models import zoo
 from n2n_jax.train import loop
 
@@ -49,7 +50,14 @@ def test_a_model_is_trained_listed_shown_and_checked(tmp_path, capsys, monkeypat
     row['metrics']['psnr']['out'] += 0.05
     card.write_text(json.dumps(content))
     assert n2n('models', 'check', NAME) == 1
-    assert 'is off by 0.05 dB' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count('DIFFERS') == 1
+    assert 'photos, gaussian:25: psnr out' in said
+    assert '1 of 4 numbers of the card differ' in said
+    row['metrics']['psnr']['out'] -= 0.05
+    row['metrics']['ssim']['in'] = float('nan')
+    card.write_text(json.dumps(content))
+    assert n2n('models', 'check', NAME) == 1
     row['images_sha256'] = ''
     card.write_text(json.dumps(content))
     assert n2n('models', 'check', NAME) == 2
@@ -82,6 +90,17 @@ def test_every_recipe_can_be_run(name):
 
 def test_unknown_names_are_said(capsys):
     assert n2n('models', 'show', 'gaussian-colour') == 2
-    assert 'gaussian-colo' in capsys.readouterr().err
+    assert "Did you mean 'gaussian-color'?" in capsys.readouterr().err
     assert n2n('models', 'train', 'gaussian-colour', '-o', 'x') == 2
     assert "Did you mean 'gaussian-color'?" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures('_tiny')
+def test_nothing_is_written_before_the_scores_are_known(tmp_path, monkeypatch):
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, '_scores', fails)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(zoo.recipe(NAME), 'quick', tmp_path / 'new', Places())
+    assert [path.name for path in (tmp_path / 'new').iterdir()] == [f'{NAME}-quick-seed0']

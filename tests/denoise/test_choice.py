@@ -45,7 +45,7 @@ def save(path, image_HWC):
 @pytest.mark.parametrize(('channels', 'model'), [(3, 'gaussian-color'), (1, 'gaussian-gray')])
 def test_color_and_gray_images_get_models_of_their_kind(channels, model):
     found = choice.choose(noisy(channels))
-    assert found.use == choice.Use(model)
+    assert (found.model, found.leave, found.range) == (model, False, (0, 0))
     assert 'independent from pixel to pixel, standard deviation 25.' in str(found)
     assert found.doubt == ''
 
@@ -57,8 +57,8 @@ def test_noise_that_no_model_is_for_gets_a_model_and_a_doubt():
     replaced_HWC[where_HW] = rng.random((where_HW.sum(), 3))
     found = choice.choose(replaced_HWC)
     assert 'replaced pixels' in found.noise
-    assert found.use.model == 'gaussian-color'
-    assert found.doubt.startswith('No model for this noise')
+    assert found.model == 'gaussian-color'
+    assert found.doubt.startswith('This version has no model for such noise')
 
 
 def test_without_any_model_one_has_to_be_named(tmp_path, monkeypatch):
@@ -74,6 +74,7 @@ def test_without_any_model_one_has_to_be_named(tmp_path, monkeypatch):
         ('uint16', 0, 0),
         ('detector', 0, pytest.approx(1900, rel=0.1)),  # counts fill little of 16 bits
         ('unit', 0, 0),
+        ('offset', pytest.approx(10000, rel=0.03), pytest.approx(10285, rel=0.01)),
         ('volts', pytest.approx(-5.9, abs=0.2), pytest.approx(1.9, abs=0.2)),
     ],
 )
@@ -83,15 +84,38 @@ def test_values_are_brought_to_the_range_of_the_network(kind, black, white, tmp_
         'uint8': np.uint8(image_HWC * 255),
         'uint16': np.uint16(image_HWC * 60000),
         'detector': np.uint16(image_HWC * 2000),
+        'offset': np.uint16(image_HWC * 300 + 10000),
         'unit': np.float32(image_HWC),
         'volts': np.float32(image_HWC * 10 - 8),
     }[kind]
     tifffile.imwrite(tmp_path / 'a.tif', pixels)
-    found = choice.of_file(tmp_path / 'a.tif').use
-    assert (found.black, found.white) == (black, white)
-    assert found.model == 'gaussian-gray'
-    config = found.load().config
-    assert (config.black, config.white) == (found.black, found.white)
+    found = choice.of_file(tmp_path / 'a.tif')
+    assert found.range == (black, white)
+    assert (found.model, found.leave) == ('gaussian-gray', False)
+    config = found.range.of(choice.load(found.model)).config
+    assert (config.black, config.white) == found.range
+
+
+def test_a_named_model_sees_the_same_range_as_a_chosen_one(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', np.uint16(noisy(1)[..., 0].clip(0, 1) * 2000))
+    assert n2n('denoise', tmp_path / 'a.tif', '-o', tmp_path / 'chosen.tif') == 0
+    named = ('--model', 'gaussian-gray', '-o', tmp_path / 'named.tif')
+    assert n2n('denoise', tmp_path / 'a.tif', *named) == 0
+    chosen, named = (tifffile.imread(tmp_path / f'{name}.tif') for name in ('chosen', 'named'))
+    np.testing.assert_array_equal(chosen, named)
+
+
+def test_a_stack_is_left_as_it_is_only_if_all_that_is_looked_at_is_clean(tmp_path):
+    blank, shaded = np.zeros((160, 160)), clean(1)[..., 0]
+    noisy_HW = noisy(1)[..., 0]
+    for name, pages, leave in (
+        ('blank', (blank, blank), True),
+        ('clean', (blank, shaded, shaded), True),
+        ('last', (blank, shaded, noisy_HW), False),
+    ):
+        stack = np.uint8(np.clip(np.stack(pages), 0, 1) * 255)
+        tifffile.imwrite(tmp_path / f'{name}.tif', stack, photometric='minisblack')
+        assert choice.of_file(tmp_path / f'{name}.tif').leave == leave
 
 
 def test_files_of_a_folder_each_get_their_model(tmp_path, capsys):
@@ -100,6 +124,9 @@ def test_files_of_a_folder_each_get_their_model(tmp_path, capsys):
     color, gray = save(folder / 'color.png', noisy(3)), save(folder / 'gray.png', noisy(1))
     same = save(folder / 'same.png', clean(3))
     (folder / 'damaged.png').write_bytes(b'\x89PNG')
+    tifffile.imwrite(folder / 'nothing.tif', np.full((20, 20), np.nan, np.float32))
+    tifffile.imwrite(folder / 'even.tif', np.full((20, 20), 5000, np.float32))
+    Image.open(same).save(folder / 'same.jpg')
     assert n2n('denoise', folder) == 2
     said = capsys.readouterr().err
     assert f'{color}: noise that is independent' in said
@@ -108,12 +135,34 @@ def test_files_of_a_folder_each_get_their_model(tmp_path, capsys):
     assert f'{same}: no noise that can be seen' in said
     assert 'Left as it is.' in said
     assert 'damaged.png' in said
-    assert '3 of 4 written' in said
+    assert 'nothing.tif holds NaN or infinite values (400)' in said
+    assert '5 of 7 written' in said
     out = tmp_path / 'in_denoised'
     for file in (color, gray):
         want = Denoiser.load(f'gaussian-{file.stem}')(np.asarray(Image.open(file)))
         np.testing.assert_array_equal(np.asarray(Image.open(out / file.name)), want)
-    np.testing.assert_array_equal(Image.open(out / 'same.png'), Image.open(same))
+    for name in ('same.png', 'same.jpg', 'even.tif'):  # pixels of a JPEG change by rewriting it
+        assert (out / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_of_many_files_the_models_are_counted(tmp_path, capsys):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    for i in range(12):
+        pixels = np.uint16(noisy(1, seed=i)[..., 0].clip(0, 1) * (1000 + i))
+        tifffile.imwrite(folder / f'{i}.tif', pixels)
+    assert n2n('denoise', folder) == 0
+    said = capsys.readouterr().err
+    assert said.count('Model gaussian-gray.') == 10
+    assert 'Model gaussian-gray: 12 images' in said
+    assert 'captures' not in said  # no warning that values leave a range that was guessed
+
+
+def test_a_folder_of_its_name_does_not_hide_the_model_that_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'gaussian-color' / 'checkpoints').mkdir(parents=True)
+    assert n2n('denoise', save(tmp_path / 'photo.png', noisy(3))) == 0
+    assert n2n('denoise', 'photo.png', '--force', '--model', 'gaussian-color') == 2
 
 
 def test_a_model_can_be_named_and_options_of_a_run_need_one(tmp_path, capsys):
@@ -122,7 +171,7 @@ def test_a_model_can_be_named_and_options_of_a_run_need_one(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == str(tmp_path / 'photo_denoised.png')
     for option in (['--error'], ['--combine', 'results'], ['--noise-level', '3']):
         assert n2n('denoise', photo, '--force', *option) == 2
-        assert f'{option[0]} needs a model of your own' in capsys.readouterr().err
+        assert f'{option[0]} goes with a model that you name' in capsys.readouterr().err
     assert n2n('denoise', photo, '--force', '--error', '--model', 'gaussian-color') == 2
     assert 'does not hold the captures' in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ import safetensors.numpy
 from random_variables import random_variables
 from small_networks import every_network
 
+from n2n_jax import models
 from n2n_jax.denoise import export
 from n2n_jax.denoise.denoiser import Denoiser
 from n2n_jax.models import model_file, trained
@@ -50,7 +51,7 @@ def test_a_model_comes_back_with_all_weights_rounded_to_float16(name, tmp_path):
     assert all(x.dtype == np.float32 for x in jax.tree.leaves(found.variables))
 
 
-def test_the_command_writes_a_file_that_denoises_as_the_model_does(tmp_path):
+def test_an_export_writes_a_file_that_denoises_as_the_model_does(tmp_path):
     saved = some(residual=False, black=100.0, white=300.0, channels=1)
     denoiser = Denoiser(saved.config, saved.variables, saved.step)
     exported = export.export(denoiser, tmp_path / 'new' / 'm.safetensors')
@@ -63,9 +64,15 @@ def test_the_command_writes_a_file_that_denoises_as_the_model_does(tmp_path):
 
 def test_it_names_no_paths_of_the_machine_it_was_trained_on(tmp_path):
     path = tmp_path / 'm.safetensors'
-    model_file.write(path, some(init_from='/home/ada/runs/a'))
+    model_file.write(path, some(init_from='/home/ada/runs/a', encoder_weights='/home/ada/w.npz'))
     assert b'/home/ada' not in path.read_bytes()
     assert trained.network_of(path).init_from == ''
+
+
+def test_a_network_of_the_users_own_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(models.REGISTRY._files, 'tiny', 'mine.py')
+    with pytest.raises(UserError, match=r'the network tiny, which mine\.py adds'):
+        model_file.write(tmp_path / 'm.safetensors', some())
 
 
 def test_weights_too_large_for_float16_are_refused(tmp_path):
@@ -87,6 +94,8 @@ def test_weights_too_large_for_float16_are_refused(tmp_path):
             'holds weights, but not the network',
         ),
         (lambda file: rewritten(file, step='many'), 'is damaged'),
+        (lambda file: rewritten(file, step=float('inf')), 'is damaged'),
+        (lambda file: rewritten(file, step=-3), 'is damaged'),
         (lambda file: rewritten(file, config={'model': {'name': 'tinny'}}), "Did you mean 'tiny'"),
         (lambda file: rewritten(file, config={'model': {'nam': 'tiny'}}), "Did you mean 'name'"),
         (lambda file: rewritten(file, version=999), 'later version'),

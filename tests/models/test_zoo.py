@@ -27,6 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_each_file_is_the_one_of_its_card():
+    assert 'gaussian-color' in zoo.names()
     sizes = []
     for name in zoo.names():
         content = zoo.file_of(name).read_bytes()
@@ -52,13 +53,15 @@ def test_cards_name_no_paths_and_are_pages():
         assert 'Trained on' in page
 
 
-def test_a_name_is_a_model_unless_a_folder_has_that_name(folder, tmp_path, monkeypatch):
+def test_a_name_is_a_model_unless_a_run_has_that_name(folder, tmp_path, monkeypatch):
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     assert trained.load('gaussian-color', sharding).step == 3
     assert trained.network_of('gaussian-color').name == 'tiny'
     assert not trained.is_run('gaussian-color')
     (tmp_path / 'here' / 'gaussian-color').mkdir(parents=True)
     monkeypatch.chdir(tmp_path / 'here')
+    assert not trained.is_run('gaussian-color')  # nothing is in it
+    (tmp_path / 'here' / 'gaussian-color' / 'checkpoints').mkdir()
     assert trained.is_run('gaussian-color')
     with pytest.raises(UserError, match='gaussian-color holds no complete checkpoint'):
         trained.load('gaussian-color', sharding)
@@ -68,7 +71,7 @@ def test_a_name_is_a_model_unless_a_folder_has_that_name(folder, tmp_path, monke
     ('model', 'words'),
     [
         ('gausian-color', "no model of that name comes .* Did you mean 'gaussian-color'"),
-        ('gaussian-gray', "no model of that name comes .* Did you mean 'gaussian-color'"),
+        ('gaussian-gray', 'n2n models train gaussian-gray, or choose from: gaussian-color'),
         ('runs/gone', 'There is no run in runs/gone: no such folder.'),
         (__file__, 'is no model: give the folder of a run'),
     ],

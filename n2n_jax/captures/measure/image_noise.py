@@ -16,6 +16,7 @@ from n2n_jax.models import noise_level
 Kind = Literal['none', 'independent', 'signal-dependent', 'shared', 'impulses']
 
 LEAST_LEVEL = 1.5 / 255  # of photographs that are called clean; less is seldom seen
+_LEAST_IN_FLAT = 3.5 / 255  # in flat blocks; those of most photographs have less without noise
 _LEAST_IMPULSES = 0.02  # share of the pixels; photographs have up to 0.014
 _FAR = 0.1  # by how much an impulse differs at least from all its neighbors but one
 _NEAR_LEVELS = 4.0  # and by how many times the level of the other noise
@@ -24,7 +25,8 @@ _SIDE = 8  # pixels of a block
 _BINS = 8  # by brightness
 _FLATTEST = 0.15  # share of the blocks that is taken for flat
 _FEWEST = 20  # blocks in that share
-_LEAST_RATIO = 1.6  # of noise levels between dark and bright, from which they count as different
+_LEAST_RATIO = 1.35  # of noise levels between dark and bright, from which they count as different
+_ENDS = 3  # the darkest and the brightest of that many parts of the bins are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class ImageNoise:
       level: standard deviation, for images in [0, 1]; where there are impulses, of the other noise.
       correlation: of the noise of adjacent pixels; NaN if that could not be measured.
       impulses: share of the pixels.
-      ratio: of the largest level to the smallest, over brightness; 1 if not measured.
+      ratio: of the levels of bright and dark parts, 1 or more; 1 if not measured.
     """
 
     kind: Kind
@@ -55,15 +57,15 @@ def measure(image_HWC: np.ndarray) -> ImageNoise:
     correlation = neighbor_correlation(image_HWC)
     impulses = _share_of_impulses(image_HWC, level)
     ratio = _ratio_of_levels(image_HWC)
+    in_flat = _level_in_flat_blocks(image_HWC)
     kind: Kind = 'independent'
     if impulses >= _LEAST_IMPULSES:
         kind = 'impulses'
-    elif correlation.verdict == CORRELATED:
-        kind, level = 'shared', _level_in_flat_blocks(image_HWC)
+    elif correlation.verdict == CORRELATED or level < LEAST_LEVEL:
+        # The level is that of noise without correlation, of which compressed noise has little.
+        kind, level = ('shared', in_flat) if in_flat >= _LEAST_IN_FLAT else ('none', level)
     elif ratio >= _LEAST_RATIO:
         kind = 'signal-dependent'
-    if kind != 'impulses' and level < LEAST_LEVEL:
-        kind = 'none'
     return ImageNoise(kind, level, correlation.value, impulses, ratio)
 
 
@@ -82,7 +84,10 @@ def _share_of_impulses(image_HWC: np.ndarray, level: float) -> float:
 
 
 def _ratio_of_levels(image_HWC: np.ndarray) -> float:
-    """Returns the ratio of the largest to the smallest noise level over brightness."""
+    """Returns the ratio of the noise levels of bright and dark parts, 1 or more.
+
+    Not of the largest and the smallest: texture raises that of any brightness.
+    """
     blocks = _blocks(image_HWC)
     # Half of the squared difference of neighbors along one axis, and along the other: blocks are
     # chosen by one and measured by the other, so that choosing the flattest does not lower it.
@@ -96,7 +101,11 @@ def _ratio_of_levels(image_HWC: np.ndarray) -> float:
         if num >= _FEWEST:
             flat = chosen[np.argsort(across_N[chosen], kind='stable')[:num]]
             levels.append(float(np.sqrt(down_N[flat].mean())))
-    return max(levels) / max(min(levels), 1e-6) if len(levels) > 1 else 1.0
+    if len(levels) < 2:
+        return 1.0
+    num = -(-len(levels) // _ENDS)
+    dark, bright = np.mean(levels[:num]), np.mean(levels[-num:])
+    return float(max(dark, bright) / max(min(dark, bright), 1e-6))
 
 
 def _level_in_flat_blocks(image_HWC: np.ndarray) -> float:
@@ -105,6 +114,8 @@ def _level_in_flat_blocks(image_HWC: np.ndarray) -> float:
     Blocks are chosen by their upper half and measured in the lower.
     """
     upper_N, lower_N = (half.var((1, 2)) for half in np.split(_blocks(image_HWC), 2, axis=1))
+    if not len(upper_N):
+        return 0.0
     num = max(1, int(_FLATTEST * len(upper_N)))
     return float(np.sqrt(np.median(lower_N[np.argsort(upper_N, kind='stable')[:num]])))
 

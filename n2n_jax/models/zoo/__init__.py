@@ -76,8 +76,8 @@ RECIPES = {
             name='poisson-gray',
             channels=1,
             kind='signal-dependent',
-            summary='gray images of detectors, whose noise grows with the signal: 5 to 500 counts in '
-            'a white pixel, and read noise of 2 counts',
+            summary='gray images of detectors, whose noise grows with the signal: 5 to 500 counts '
+            'in a white pixel, and read noise of 2 counts',
             not_for='Noise that neighboring pixels share, as after a resampling or a blur.',
             changes={
                 'noise.input': f'poisson_gaussian:5-500,read=2{_STORED}',
