@@ -40,9 +40,9 @@ Reads PNG, JPEG, TIFF, BMP, WebP, EXR and NumPy files. Each output keeps the siz
 metadata of its input; integers are rounded and clipped to their range. Images too large for the
 memory are denoised in tiles, with the same result.
 
-Without --model, it looks at the noise of each image (of a stack, the first) and says which model it
-takes; an image without noise is left as it is. What comes with n2n_jax suits noise of photographs;
-for your own captures, n2n train makes a better one.
+Without --model, it looks at the noise of each file (of a stack, of the first, middle and last
+image) and says which model it takes; an image without noise is left as it is. What comes with
+n2n_jax is for photographs; for your own captures, n2n train makes a better model.
 
 Without -o, photo.jpg becomes photo_denoised.jpg and folder/ becomes folder_denoised/. Nothing else
 is written, and nothing is overwritten without --force. A file that cannot be read or written does
@@ -210,13 +210,13 @@ def _groups(arguments: argparse.Namespace, jobs: 'list[Job]') -> tuple[list[_Gro
     from n2n_jax.denoise import choice
     from n2n_jax.denoise.choice import Choice
     from n2n_jax.denoise.denoiser import Denoiser
-    from n2n_jax.models import trained
+    from n2n_jax.models import trained, zoo
 
     name = arguments.model
     if name:
         denoiser = _tiled(Denoiser.load(name), arguments.tile)
         _log.info('Model %s, %s, step %d', name, denoiser.config.name, denoiser.step)
-        if trained.is_run(name) or denoiser.config.black != denoiser.config.white:
+        if trained.is_run(name) or str(name) not in zoo.names():
             return [_Group(denoiser, jobs)], []
 
     def look(path: Path) -> Choice:
