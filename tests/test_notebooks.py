@@ -52,6 +52,7 @@ def run_own_captures(replaced):
     return names
 
 
+@pytest.mark.slow
 def test_own_captures_are_denoised_from_the_first_cell_to_the_last(tmp_path, monkeypatch, shown):
     monkeypatch.chdir(tmp_path)
     names = run_own_captures(

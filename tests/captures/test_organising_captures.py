@@ -242,6 +242,7 @@ def test_a_copy_among_several_captures_is_not_used(tmp_path, capsys):
     assert '1 scene of 2 captures' in log
 
 
+@pytest.mark.slow
 def test_images_of_five_channels_train_and_score(tmp_path, capsys):
     rng = np.random.default_rng(0)
     clean = rng.random((_SIDE, _SIDE, 5)) * 1000

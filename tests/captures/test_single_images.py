@@ -86,6 +86,7 @@ def test_an_image_with_a_border_of_no_data_is_not_refused(kind):
         single_images.check([scene], config, crop=64)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch):
     image_io.write_pixels(tmp_path / 'photo.png', noisy())
     train(tmp_path, '--steps', '6', name='whole')

@@ -106,6 +106,7 @@ def test_colors_are_uniform_and_differ_between_channels():
     np.testing.assert_allclose(np.corrcoef(colors.T), np.eye(3), atol=0.15)
 
 
+@pytest.mark.slow
 def test_an_image_by_itself_and_without_jit_is_the_same(clean):
     level = jnp.full(BATCH, 0.3)
     together = draw(keys(9, BATCH), clean, level)[5]

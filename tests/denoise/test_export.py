@@ -271,7 +271,7 @@ def test_the_command_prints_what_it_wrote_and_overwrites_nothing(run_folder, tmp
     assert facts.read_text() == 'of another program'
     assert not (tmp_path / 'model.stablehlo').exists()
     assert n2n('export', run_folder, '-o', tmp_path / 'model.pt') == 2
-    assert 'end it in .onnx, .stablehlo or .zip' in capsys.readouterr().err
+    assert 'end it in .safetensors, .onnx, .stablehlo or .zip' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,7 @@ def test_the_u_net_learns_the_same_in_any_unit_type_and_headroom(tmp_path):
     assert error < 0.99 * noise
 
 
+@pytest.mark.slow
 def test_dim_counts_of_eight_bits_are_learned(tmp_path):
     """Photon counts of 0 to 12 in 8 bits; with a range of 0..255 nothing was learned."""
     y, x = np.mgrid[:SIDE, :SIDE]

@@ -175,6 +175,7 @@ def test_without_patience_it_goes_on_as_if_it_had_never_stopped(tmp_path, worse_
     assert done(tmp_path / 'run')['weights_sha256'] == done(tmp_path / 'straight')['weights_sha256']
 
 
+@pytest.mark.slow
 def test_the_command_stops_after_five_and_takes_another_number_later(
     tmp_path, worse_from_step_4, capsys
 ):

@@ -256,6 +256,7 @@ def test_features_are_those_of_a_network_written_anew(vgg_weights):
     assert float(value) == pytest.approx(np.mean(((first - second) / 255) ** 2), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_perceptual_loss_trains_and_its_weights_do_not_change(
     vgg_weights, image_folder, tmp_path
 ):

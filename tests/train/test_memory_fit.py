@@ -34,6 +34,7 @@ def refusal(monkeypatch, limit, arguments):
     return str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('feed', ['device', pytest.param('stream', marks=pytest.mark.slow)])
 def test_a_larger_batch_takes_more_and_what_fits_is_named(image_folder, monkeypatch, feed):
     arguments = prepared(image_folder, **{'data.feed': feed})

@@ -96,6 +96,7 @@ def test_ctrl_c_once_the_step_is_timed_keeps_the_plan(captures, monkeypatch, cap
     assert [row['step'] for row in Workdir(captures.parent / 'run').rows()] == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_extended_by_more_steps(captures, capsys):
     run = captures.parent / 'run'
     assert n2n(*command(captures, '--steps', '2')) == 0

@@ -17,12 +17,14 @@ def command(tmp_path):
     return ['train', tmp_path / 'x.npy', '--workdir', tmp_path / 'run', '--model', 'tiny']
 
 
+@pytest.mark.slow
 def test_a_run_on_single_images_is_resumed_whatever_its_patience(command):
     options = ['--single', '--allow-correlated-noise', '--steps', '2', '--patience', '3']
     assert n2n(*command, *options) == 0
     assert n2n(*command, *options) == 0
 
 
+@pytest.mark.slow
 def test_a_run_from_before_noise_was_measured_is_extended(command, tmp_path):
     assert n2n(*command, '--steps', '2') == 0
     file = tmp_path / 'run' / 'config.json'

@@ -111,6 +111,7 @@ def test_one_device_and_eight_skip_the_same_steps(monkeypatch):
     np.testing.assert_allclose(found[0][0]['loss'], found[1][0]['loss'], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_skips_as_an_undisturbed_one_and_counts_all(
     image_folder, tmp_path, monkeypatch, caplog, steps_shared
 ):

@@ -131,6 +131,7 @@ def test_the_same_step_is_the_same_after_a_resume_and_on_any_number_of_devices()
     assert (other[0] != straight[0]).any()
 
 
+@pytest.mark.slow
 def test_a_run_says_how_many_and_differs_from_fresh_noise(image_folder, tmp_path, caplog):
     caplog.set_level('INFO')
     hashes = {}
