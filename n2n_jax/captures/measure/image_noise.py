@@ -104,7 +104,7 @@ def _ratio_of_levels(image_HWC: np.ndarray) -> float:
     if len(levels) < 2:
         return 1.0
     num = -(-len(levels) // _ENDS)
-    dark, bright = np.mean(levels[:num]), np.mean(levels[-num:])
+    dark, bright = float(np.mean(levels[:num])), float(np.mean(levels[-num:]))
     return float(max(dark, bright) / max(min(dark, bright), 1e-6))
 
 
