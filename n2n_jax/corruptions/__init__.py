@@ -5,7 +5,7 @@ B batch, H height, W width, C channels.
 A spec string names a corruption and its level; `+` chains several, applied left to right:
 
   gaussian:25              fixed level
-  gaussian:0-50            level drawn uniformly, once per image
+  gaussian:0-50            level drawn uniformly, once per image (of `camera`, its logarithm)
   blur:1.6+gaussian:10     blur, then noise
   brown:25,bandwidth=4     options follow the level, with commas
 
@@ -116,9 +116,7 @@ class Corruptor:
         mask_HWC = None
         for i, stage in enumerate(self.stages):
             key_level, key_noise = jax.random.split(jax.random.fold_in(key, i))
-            level = jnp.float32(stage.low)
-            if stage.low != stage.high:
-                level = jax.random.uniform(key_level, minval=stage.low, maxval=stage.high)
+            level = stage.level(key_level)
             image_HWC, observed_HWC = stage.corruption.draw(key_noise, image_HWC, level)
             if stage.corruption.spread and mask_HWC is not None:
                 mask_HWC = stage.corruption.spread(mask_HWC, stage.corruption.options)

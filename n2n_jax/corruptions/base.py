@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-Statistic = Literal['mean', 'median', 'mode']
+Statistic = Literal['mean', 'median', 'mode', 'mean in linear light']
 
 # (key, image_HWC, level) -> (image_HWC, mask_HWC or None). The options come last, if there are any;
 # so they do in a share.
@@ -57,10 +57,12 @@ class Corruption:
       bounds: smallest and largest sensible level.
       sample_image: draws one corrupted image; jittable, fixed shapes.
       statistics: the statistics of an observed value, over many captures, that equal the clean
-        value, the preferred one first; or a function of the options that returns them. All three
-        mean that the noise is symmetric about the clean value with a single peak. If `untouched` is
-        given, the median only counts where more than half of the values are untouched, and the mode
-        where any are; see also `at_one_end`.
+        value, the preferred one first; or a function of the options that returns them. Mean, median
+        and mode together mean that the noise is symmetric about the clean value with a single peak.
+        If `untouched` is given, the median only counts where more than half of the values are
+        untouched, and the mode where any are; see also `at_one_end`.
+      logarithmic: whether the level of an image is drawn from a range of the logarithm, for levels
+        whose range spans decades; else from that of the level.
       options: what can be set besides the level, with the defaults: an instance of a frozen
         dataclass, as `n2n_jax.runtime.choices` reads them. None: nothing.
       untouched: share of the observed values that are left exactly as they were, given the level.
@@ -87,6 +89,7 @@ class Corruption:
     bounds: tuple[float, float]
     sample_image: SampleImage
     statistics: tuple[Statistic, ...] | Callable[[Any], tuple[Statistic, ...]]
+    logarithmic: bool = False
     options: Any = None
     untouched: Share = none_of_them
     observed: Share = all_of_them

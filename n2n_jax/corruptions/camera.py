@@ -7,7 +7,7 @@ H height, W width, C channels; N pixels of the sensor.
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import numpy as np
 from n2n_jax.corruptions import draws, poisson
 from n2n_jax.corruptions.base import Corruption
 from n2n_jax.corruptions.missing import observed_around
+from n2n_jax.corruptions.tone_curve import to_linear, to_srgb
 from n2n_jax.runtime.config_field import Bounds
 from n2n_jax.runtime.errors import UserError
 
@@ -30,11 +31,16 @@ class Options:
       read: standard deviation of the read noise in electrons.
       red: gain of the white balance for red; that of green is 1.
       blue: gain of the white balance for blue.
+      demosaic: how missing colors are interpolated: 'linear'; 'gradient', corrected by the
+        gradients of the color that is there (Malvar, He and Cutler 2004); 'none', as no color is
+        missing: three sensors, or an image that was made much smaller; 'any': one of these three,
+        drawn for each image.
     """
 
     read: Annotated[float, Bounds(0)] = 2.0
     red: Annotated[float, _GAIN] = 2.0
     blue: Annotated[float, _GAIN] = 1.5
+    demosaic: Literal['linear', 'gradient', 'none', 'any'] = 'linear'
 
 
 def sample_image(
@@ -46,7 +52,7 @@ def sample_image(
     balance. Each pixel of the sensor sees one color of it: the rows are RGRG... and GBGB..., and
     the pixel at the corner of the image, or of a crop of one, is red. With x the light on a pixel,
     its raw value is (Poisson(photons x) + n) / photons, n ~ N(0, read^2). Missing colors are
-    interpolated linearly from the pixels around, then come the gains and the tone curve of sRGB.
+    interpolated from the pixels around, then come the gains and the tone curve of sRGB.
 
     Gray images are those of a sensor without filters: no interpolation, no gains. Nothing is
     clipped: below 0 the tone curve continues as a straight line. Negative inputs are treated as 0.
@@ -63,9 +69,20 @@ def sample_image(
             f"Noise 'camera' needs color images of 2x2 pixels or more, but one has {w}x{h}."
         )
     gains_11C = jnp.array([options.red, 1.0, options.blue], jnp.float32).reshape(1, 1, 3)
-    light_HW = (light_HWC / gains_11C * sites(h, w)).sum(axis=2)  # all but one are 0
-    raw_HW = _raw(key, light_HW, photons, options)
-    return to_srgb(gains_11C * interpolated(raw_HW)), None
+    light_HWC = light_HWC / gains_11C
+    if options.demosaic in ('linear', 'gradient'):
+        light_HW = (light_HWC * sites(h, w)).sum(axis=2)  # all but one are 0
+        raw_HW = _raw(key, light_HW, photons, options)
+        return to_srgb(_DEMOSAIC[options.demosaic](raw_HW, gains_11C)), None
+    key_raw, key_kind = jax.random.split(key)
+    raw_HWC = _raw(key_raw, light_HWC, photons, options)
+    colors_HWC = gains_11C * raw_HWC
+    if options.demosaic == 'any':
+        raw_HW = (raw_HWC * sites(h, w)).sum(axis=2)
+        interpolated = [demosaic(raw_HW, gains_11C) for demosaic in _DEMOSAIC.values()]
+        kind = jax.random.randint(key_kind, (), 0, 1 + len(interpolated))
+        colors_HWC = jax.lax.select_n(kind, colors_HWC, *interpolated)
+    return to_srgb(colors_HWC), None
 
 
 def sites(h: int, w: int) -> np.ndarray:
@@ -87,10 +104,10 @@ def _raw(key: jax.Array, light: jax.Array, photons: jax.Array, options: Options)
     return ((counts_N + noise_N) / photons).reshape(light.shape)
 
 
-def interpolated(raw_HW: jax.Array) -> jax.Array:
+def demosaic_linear(raw_HW: jax.Array, gains_11C: jax.Array) -> jax.Array:
     """Returns three colors per pixel, (H, W, 3), by linear interpolation of a mosaic.
 
-    It has two rows and columns or more.
+    The mosaic has two rows and columns or more.
     """
     h, w = raw_HW.shape
     # Mirrored at the outermost pixels, which continues the pattern of the filters.
@@ -107,19 +124,53 @@ def interpolated(raw_HW: jax.Array) -> jax.Array:
     # no product is rounded (see `draws.rounded`).
     straight_11C = np.array([0.5, 0.25, 0.5], np.float32).reshape(1, 1, 3)
     diagonal_11C = np.array([0.25, 0.0, 0.25], np.float32).reshape(1, 1, 3)
-    return shifted(0, 0) + straight_11C * straight_HWC + diagonal_11C * diagonal_HWC
+    found_HWC = shifted(0, 0) + straight_11C * straight_HWC + diagonal_11C * diagonal_HWC
+    return gains_11C * found_HWC
 
 
-def to_linear(value: jax.Array) -> jax.Array:
-    """Maps sRGB values, at least 0, to linear light (IEC 61966-2-1)."""
-    curve = ((jnp.maximum(value, 0.04045) + 0.055) / 1.055) ** 2.4
-    return jnp.where(value <= 0.04045, value / 12.92, curve)
+def demosaic_gradient(raw_HW: jax.Array, gains_11C: jax.Array) -> jax.Array:
+    """Returns three colors per pixel, (H, W, 3), by gradient-corrected linear interpolation.
+
+    Malvar, He and Cutler 2004, "High-quality linear interpolation for demosaicing of
+    Bayer-patterned color images", figure 2: linear interpolation plus a share of the Laplacian of
+    the color that is there, so edges stay sharp in all colors. The mosaic has two rows and columns
+    or more.
+    """
+    h, w = raw_HW.shape
+    sites_HWC = sites(h, w)
+    # Balanced first, so that edges of gray things are equally strong in all colors.
+    balanced_HW = draws.rounded(raw_HW * (gains_11C * sites_HWC).sum(axis=2))
+    padded_HW = jnp.pad(balanced_HW, 2, mode='reflect')  # continues the pattern of the filters
+
+    def shifted(dy: int, dx: int) -> jax.Array:
+        return padded_HW[2 + dy : 2 + dy + h, 2 + dx : 2 + dx + w]
+
+    center_HW = shifted(0, 0)
+    across_HW, down_HW = shifted(0, -1) + shifted(0, 1), shifted(-1, 0) + shifted(1, 0)
+    far_across_HW, far_down_HW = shifted(0, -2) + shifted(0, 2), shifted(-2, 0) + shifted(2, 0)
+    diagonal_HW = (shifted(-1, -1) + shifted(1, 1)) + (shifted(-1, 1) + shifted(1, -1))
+    far_HW = far_across_HW + far_down_HW
+    # Weights of 5, 6 and 1.5 as sums of powers of 2, so that no product is rounded.
+    green_HW = (4 * center_HW + 2 * (across_HW + down_HW) - far_HW) / 8
+    five_HW = 4 * center_HW + center_HW - diagonal_HW
+    beside_HW = (five_HW + 4 * across_HW - far_across_HW + far_down_HW / 2) / 8
+    below_HW = (five_HW + 4 * down_HW - far_down_HW + far_across_HW / 2) / 8
+    opposite_HW = (4 * center_HW + 2 * (center_HW + diagonal_HW) - far_HW - far_HW / 2) / 8
+    red_HW, green_site_HW, blue_HW = (sites_HWC[..., i] == 1 for i in range(3))
+    odd_rows_HW = np.arange(h)[:, None] % 2 == np.ones(w)
+    in_row_HW = jnp.where(odd_rows_HW, below_HW, beside_HW)  # red at green pixels
+    in_column_HW = jnp.where(odd_rows_HW, beside_HW, below_HW)  # blue at green pixels
+    return jnp.stack(
+        [
+            jnp.where(red_HW, center_HW, jnp.where(blue_HW, opposite_HW, in_row_HW)),
+            jnp.where(green_site_HW, center_HW, green_HW),
+            jnp.where(blue_HW, center_HW, jnp.where(red_HW, opposite_HW, in_column_HW)),
+        ],
+        axis=2,
+    )
 
 
-def to_srgb(light: jax.Array) -> jax.Array:
-    """Maps linear light to sRGB values (IEC 61966-2-1); a straight line below 0."""
-    curve = draws.rounded(1.055 * jnp.maximum(light, 0.0031308) ** (1 / 2.4)) - 0.055
-    return jnp.where(light <= 0.0031308, 12.92 * light, curve)
+_DEMOSAIC = {'linear': demosaic_linear, 'gradient': demosaic_gradient}
 
 
 CAMERA = Corruption(
@@ -127,10 +178,11 @@ CAMERA = Corruption(
     level='expected photons of a white pixel (green)',
     bounds=poisson.POISSON.bounds,
     sample_image=sample_image,
-    # Noise is independent of the scene and has mean 0 in linear light only: the tone curve moves
-    # the mean. Interpolated colors are also not those of the scene at edges, on average.
-    statistics=(),
+    # Noise has mean 0 in linear light only: the tone curve moves the mean. Interpolated colors are
+    # also not those of the scene at edges, on average.
+    statistics=lambda options: ('mean in linear light',) if options.demosaic == 'none' else (),
     options=Options(),
+    logarithmic=True,
     rectifies=True,
     mixes=True,
     spread=lambda mask_HWC, options: observed_around(mask_HWC),

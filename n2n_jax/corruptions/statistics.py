@@ -11,18 +11,24 @@ In a chain of stages they are preserved as follows:
   mode    while some values are exactly clean, and more than are black or white by mistake; and by
           symmetric noise; with impulses, at black and white, only up to a fraction of the noise's
           standard deviation
+  mean in linear light  by the first stage that changes values, if it preserves it
 
 A statistic not known to be preserved counts as lost: asymmetric noise after noise loses all but the
 mean. Noise that scales with the value counts as symmetric on exact values alone.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from n2n_jax.corruptions.base import Corruption, Share, Statistic, none_of_them
 
-_STATISTICS: tuple[Statistic, ...] = ('mean', 'median', 'mode')
+_STATISTICS: tuple[Statistic, ...] = ('mean', 'median', 'mode', 'mean in linear light')
+_SYMMETRIC = {'mean', 'median', 'mode'}  # statistics of symmetric noise with a single peak
 _NUM_LEVELS = 100  # sampled from a range of levels
 
 
@@ -41,6 +47,16 @@ class Stage:
         if self.corruption.level:
             name = f'{name}:{low:g}' if low == high else f'{name}:{low:g}-{high:g}'
         return ','.join([name, *self._options_set()])
+
+    def level(self, key: jax.Array) -> jax.Array:
+        """Draws the level of an image, float32."""
+        if self.low == self.high:
+            return jnp.float32(self.low)
+        if not self.corruption.logarithmic:
+            return jax.random.uniform(key, minval=self.low, maxval=self.high)
+        low, high = math.log(self.low), math.log(self.high)
+        drawn = jnp.exp(jax.random.uniform(key, minval=low, maxval=high))
+        return jnp.clip(drawn, self.low, self.high)
 
     @property
     def statistics(self) -> tuple[Statistic, ...]:
@@ -107,7 +123,7 @@ def clean_statistics(stages: Sequence[Stage]) -> CleanStatistics:
         untouched, observed = untouched * stage.untouched, observed * stage.observed
         at_one_end = at_one_end * stage.untouched + stage.at_one_end
         names = set(stage.statistics)
-        keeps_all = names == set(_STATISTICS)
+        keeps_all = names == _SYMMETRIC
         if untouched == 1 or (keeps_all and stage.untouched == 1):
             continue  # leaves observed values unchanged
         if keeps_all:
@@ -120,7 +136,12 @@ def clean_statistics(stages: Sequence[Stage]) -> CleanStatistics:
             median = at_ends or (noise.monotone and stage.untouched == 1)
         else:  # other noise: its statistics are only known for clean input
             median = mode = exact == 1
-        holds = {'mean': not (noise.rectifies and negative), 'median': median, 'mode': mode}
+        holds = {
+            'mean': not (noise.rectifies and negative),
+            'median': median,
+            'mode': mode,
+            'mean in linear light': exact == 1,
+        }
         kept &= {name for name in names if holds[name]}
         symmetric = symmetric and keeps_all
         negative = negative or not noise.nonnegative

@@ -11,6 +11,7 @@ import numpy as np
 import optimized
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from n2n_jax import corruptions
 from n2n_jax.corruptions import camera
@@ -71,8 +72,31 @@ def test_two_captures_by_a_camera_are_independent(captures):
 
 
 def test_no_statistic_of_captures_by_a_camera_is_known_to_be_clean():
-    for spec in ('camera:1000', 'camera:1000+jpeg:85', 'jpeg:100', 'gaussian:5+jpeg:90'):
+    for spec in (
+        'camera:1000',
+        'camera:1000+jpeg:85',
+        'jpeg:100',
+        'gaussian:5+jpeg:90',
+        'camera:1000,demosaic=none+jpeg:85',
+        'camera:1000,demosaic=none+gaussian:5',
+        'gaussian:5+camera:1000,demosaic=none',
+    ):
         assert corruptions.parse(spec).clean_statistics == ((), ())
+
+
+def test_without_interpolation_the_mean_in_linear_light_is_clean():
+    corruptor = corruptions.parse(f'camera:{PHOTONS},read={READ},demosaic=none')
+    assert corruptor.clean_statistics.observed == ('mean in linear light',)
+    clean = jnp.ones((1, SIDE, SIDE, 3)) * jnp.float32([0.1, 0.5, 0.9]).reshape(1, 1, 1, 3)
+    noisy = optimized.jit(corruptor.sample)(jax.random.key(0), clean).image_BHWC
+    for color, gain in enumerate(GAINS):
+        light, values = to_linear(clean[0, 0, 0, color]), np.asarray(noisy[0, ..., color], float)
+        error = gain * np.sqrt(light / gain / PHOTONS + (READ / PHOTONS) ** 2) / SIDE
+        assert to_linear(values).mean() == pytest.approx(light, abs=4 * error)
+        noise = values - values.mean()
+        neighbors = np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
+        assert abs(neighbors) < 4 / SIDE
+    assert noisy[..., 0].mean() < 0.09  # that of its sRGB values is darker
 
 
 def test_a_black_and_white_sensor_sees_every_pixel():
@@ -87,7 +111,7 @@ def test_a_black_and_white_sensor_sees_every_pixel():
 def test_mosaics_of_any_size_are_interpolated_linearly(h, w):
     _, x = np.mgrid[:h, :w]
     raw = (camera.sites(h, w) * np.stack([x + 1, 2 * x, 3 - x], axis=2)).sum(axis=2)
-    colors = np.asarray(camera.interpolated(jnp.float32(raw)))
+    colors = np.asarray(camera.demosaic_linear(jnp.float32(raw), jnp.ones((1, 1, 3))))
     np.testing.assert_array_equal((colors * camera.sites(h, w)).sum(axis=2), raw)
     inside = colors[1:-1, 1:-1]
     want = np.stack([x + 1, 2 * x, 3 - x], axis=2)[1:-1, 1:-1]
@@ -95,6 +119,63 @@ def test_mosaics_of_any_size_are_interpolated_linearly(h, w):
     assert colors[0, 0, 0] == raw[0, 0]
     assert colors[0, 0, 1] == pytest.approx((raw[0, 1] + raw[1, 0]) / 2)
     assert colors[0, 0, 2] == raw[1, 1]
+
+
+def test_gradient_corrected_interpolation_is_that_of_its_paper():
+    kernels = {  # figure 2 of Malvar, He and Cutler, times 8
+        'green': [[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1]],
+        'in row': [[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1]],
+        'opposite': [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5]],
+    }
+    raw = np.random.default_rng(0).uniform(size=(9, 12))
+    gains = np.array([2.0, 1.0, 1.5])
+    sites = camera.sites(*raw.shape)
+    balanced = raw * (sites * gains).sum(axis=2)
+    at = {
+        name: ndimage.correlate(balanced, np.array(rows + rows[1::-1]) / 8, mode='mirror')
+        for name, rows in kernels.items()
+    }
+    rows = np.array(kernels['in row'] + kernels['in row'][1::-1])
+    at['in column'] = ndimage.correlate(balanced, rows.T / 8, mode='mirror')
+    found = np.asarray(
+        camera.demosaic_gradient(jnp.float32(raw), jnp.float32(gains).reshape(1, 1, 3))
+    )
+    for (v, u), names in {
+        (0, 0): (None, 'green', 'opposite'),
+        (0, 1): ('in row', None, 'in column'),
+        (1, 0): ('in column', None, 'in row'),
+        (1, 1): ('opposite', 'green', None),
+    }.items():
+        for color, name in enumerate(names):
+            want = balanced if name is None else at[name]
+            np.testing.assert_allclose(found[v::2, u::2, color], want[v::2, u::2], atol=1e-5)
+
+
+def test_any_interpolation_is_one_of_the_three():
+    clean = jnp.asarray(photos.photos()['chelsea'][:32, :32][None], jnp.float32) / 255
+    sampler = jax.jit(corruptions.parse('camera:1000000,read=0,demosaic=any').sample)
+    exact = {
+        name: corruptions.parse(f'camera:1000000,read=0,demosaic={name}')
+        for name in ('linear', 'gradient', 'none')
+    }
+    want = {
+        name: jax.jit(corruptor.sample)(jax.random.key(0), clean).image_BHWC
+        for name, corruptor in exact.items()
+    }
+    noisy = sampler(jax.random.key(0), jnp.tile(clean, (32, 1, 1, 1))).image_BHWC
+    found = [
+        min(want, key=lambda name: float(jnp.abs(image - want[name][0]).mean())) for image in noisy
+    ]
+    assert set(found) == set(want)
+
+
+def test_levels_of_a_camera_are_drawn_over_decades():
+    stage = corruptions.parse('camera:10-1000').stages[0]
+    levels = np.asarray(jax.vmap(stage.level)(jax.random.split(jax.random.key(0), 4000)))
+    assert levels.min() >= 10
+    assert levels.max() <= 1000
+    assert np.log10(levels).mean() == pytest.approx(2, abs=4 * 2 / np.sqrt(12 * 4000))
+    assert np.log10(levels).std() == pytest.approx(2 / np.sqrt(12), rel=0.05)
 
 
 def test_a_color_image_of_one_row_is_refused():

@@ -11,6 +11,7 @@ import random_weights
 from tiny import tiny_config
 
 from n2n_jax import corruptions
+from n2n_jax.corruptions.tone_curve import slope_of_linear, to_linear
 from n2n_jax.runtime.errors import UserError, did_you_mean
 from n2n_jax.train import loop, losses
 from n2n_jax.train import step as steps
@@ -160,6 +161,22 @@ def test_hdr_learns_the_mean_of_long_tailed_noise():
     assert learned('hdr', target_BHWC) == pytest.approx(mean, abs=0.02)
     # What it would learn with a gradient through its denominator.
     assert (second + 0.01 * mean) / (mean + 0.01) == pytest.approx(2.98, abs=0.2)
+
+
+@pytest.mark.parametrize('clean', [0.02, 0.3])
+def test_linear_light_learns_the_scene_of_a_camera(clean):
+    target_BHWC = captures('camera:100,demosaic=none', clean).image_BHWC
+    light = float(to_linear(target_BHWC).mean())
+    found = learned('linear_light', target_BHWC, num_steps=1500)
+    assert float(to_linear(jnp.float32(found))) == pytest.approx(light, abs=2e-3)
+    assert found == pytest.approx(clean, abs=0.01)
+    assert float(target_BHWC.mean()) < found - 0.01  # what L2 would learn
+
+
+def test_the_slope_of_linear_light_is_its_derivative():
+    for value in (-0.3, 0.0, 0.03, 0.05, 0.5, 1.0, 1.3):
+        want = jax.grad(to_linear)(jnp.float32(value))
+        assert slope_of_linear(jnp.float32(value)) == pytest.approx(float(want), rel=1e-5)
 
 
 @pytest.mark.parametrize('clean', [0.05, 0.5, 0.9])

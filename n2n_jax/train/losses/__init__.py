@@ -22,7 +22,15 @@ from n2n_jax.corruptions.base import Statistic
 from n2n_jax.runtime import choices
 from n2n_jax.runtime.errors import UserError
 from n2n_jax.train.losses.fourier import Fourier
-from n2n_jax.train.losses.pointwise import L0, L1, L2, Charbonnier, CrossEntropy, Hdr
+from n2n_jax.train.losses.pointwise import (
+    L0,
+    L1,
+    L2,
+    Charbonnier,
+    CrossEntropy,
+    Hdr,
+    LinearLight,
+)
 from n2n_jax.train.losses.vgg import Vgg
 
 
@@ -84,6 +92,7 @@ REGISTRY = choices.registry(
         'charbonnier': Charbonnier,
         'hdr': Hdr,
         'cross_entropy': CrossEntropy,
+        'linear_light': LinearLight,
         'fourier': Fourier,
         'vgg': Vgg,
     },

@@ -9,6 +9,7 @@ B batch, H height, W width, C channels.
   charbonnier           the median, smoothly     as for l1
   hdr                   the mean                 of zero mean, in images of high dynamic range
   cross_entropy         the mean                 of zero mean, around clean values inside (0, 1)
+  linear_light          the mean in linear light of zero mean before the tone curve of sRGB: cameras
 
 Lehtinen et al. 2018, section 2, equation 7 and appendix A.3.
 """
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from n2n_jax.corruptions.base import Statistic
+from n2n_jax.corruptions.tone_curve import slope_of_linear, to_linear
 from n2n_jax.runtime.config_field import Bounds, above
 
 # The exponent of the annealed L0 loss stops here. At 0 the gradient vanishes; Laine et al. 2019
@@ -198,3 +200,32 @@ class CrossEntropy(PointwiseLoss):
         slope = (x - y) / (x * (1 - x))
         # The curvature for y = x, which is positive for every target.
         return value + beyond * slope + jnp.square(beyond) / (2 * x * (1 - x))
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearLight(PointwiseLoss):
+    """The squared error in linear light, in units of the answer's sRGB values.
+
+    The tone curve of a camera bends the noise: the mean of its sRGB values is darker than the
+    scene. Before the curve the mean is right. There a gray level of dark areas is a much smaller
+    difference than one of bright areas, so the difference is divided by the slope of the curve at
+    the answer. No gradient flows through that slope, as it would move the minimum.
+
+    Attributes:
+      floor: sRGB value below which the slope stays the same. Unclipped noise of dark areas is huge
+        in sRGB values, and without a floor it would outweigh everything else.
+    """
+
+    floor: Annotated[float, Bounds(0, 1)] = 0.1
+
+    statistic = 'mean in linear light'
+    has_minimum = False
+
+    def penalty(
+        self, denoised_BHWC: jax.Array, target_BHWC: jax.Array, progress: jax.Array
+    ) -> jax.Array:
+        """((light(denoised) - light(target)) / slope)^2, the slope held constant."""
+        del progress
+        error_BHWC = to_linear(denoised_BHWC) - to_linear(target_BHWC)
+        at_BHWC = jax.lax.stop_gradient(jnp.maximum(denoised_BHWC, self.floor))
+        return jnp.square(error_BHWC / slope_of_linear(at_BHWC))
