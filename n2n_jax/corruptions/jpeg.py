@@ -43,9 +43,14 @@ _COSINE_KI = np.round(2**11 * _COSINE_KI).astype(np.int32)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Attributes: chroma, whether color has half the resolution (420) or all of it (444)."""
+    """Options of JPEG compression.
 
-    chroma: Literal['420', '444'] = '420'
+    Attributes:
+      chroma: whether color has half the resolution (420) or all of it (444); 'any': one of them,
+        drawn for each image.
+    """
+
+    chroma: Literal['420', '444', 'any'] = '420'
 
 
 def sample_image(
@@ -57,8 +62,11 @@ def sample_image(
     do not have three channels are gray, each channel for itself. Steps depend on the quality as in
     libjpeg, and color is interpolated as there.
     """
-    del key  # it is deterministic
     h, w, c = image_HWC.shape
+    if options.chroma == 'any':
+        half_HWC, _ = sample_image(key, image_HWC, quality, Options('420'))
+        full_HWC, _ = sample_image(key, image_HWC, quality, Options('444'))
+        return jnp.where(jax.random.bernoulli(key), half_HWC, full_HWC), None
     block = 16 if c == 3 and options.chroma == '420' else 8
     bytes_HWC = jnp.round(jnp.clip(image_HWC, 0.0, 1.0) * 255).astype(jnp.int32)
     bytes_HWC = jnp.pad(bytes_HWC, ((0, -h % block), (0, -w % block), (0, 0)), mode='edge')
@@ -149,6 +157,7 @@ def _doubled(plane_HW: jax.Array) -> jax.Array:
 
 
 def _spread(mask_HWC: jax.Array, options: Options) -> jax.Array:
+    # 420 spreads farther than 444, so it stands for any.
     if mask_HWC.shape[2] != 3 or options.chroma == '444':
         return observed_in_blocks(mask_HWC, 8)
     return observed_around(observed_in_blocks(mask_HWC, 16))

@@ -87,6 +87,26 @@ RECIPES = {
             },
         ),
         Recipe(
+            name='camera-color',
+            channels=3,
+            kind='shared',
+            summary='photographs as cameras write them: noise of the sensor, which neighboring '
+            'pixels share after color interpolation, and JPEG compression',
+            not_for='Noise of one level everywhere, added to a finished image: gaussian-color '
+            'removes more of it. Photographs that a camera has denoised and sharpened strongly.',
+            changes={
+                'noise.input': 'camera:30-6000,demosaic=any+jpeg:60-100,chroma=any',
+                # As if nothing were interpolated, clipped or compressed: only then is some mean of
+                # the target the scene, that in linear light. So optim.loss=auto is linear_light.
+                'noise.target': 'camera:30-6000,demosaic=none',
+                # Other gains, read noise and one quality, which training does not know.
+                'eval.noise': ','.join(
+                    f'camera:{photons},read=3,red=1.6,blue=2.2,demosaic=gradient+jpeg:90'
+                    for photons in (60, 250, 1000)
+                ),
+            },
+        ),
+        Recipe(
             name='impulse-color',
             channels=3,
             kind='impulses',
