@@ -11,6 +11,7 @@ OPTIONS = {
     'resnet50': 'norm=batch',
     'rednet': 'depth=34,width=4',
     'resunet': 'width=4,levels=2',
+    'drunet': 'width=4,levels=2,blocks=1',
     'nafnet': 'width=4,encoder=1,middle=1,decoder=1',
 }
 

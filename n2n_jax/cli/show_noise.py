@@ -25,15 +25,18 @@ _NOISES = """noises, with the meaning of the number in a spec:
   kernel_blur,file=kernels.npy
                               kernels drawn from an array (N, H, W) in a file (.npy, .npz)
   pixelated:4                 side of a block in pixels
-  camera:1000,read=2,red=2,blue=1.5
+  camera:1000,read=2,red=2,blue=1.5,demosaic=linear
                               photons of a white pixel, read noise in electrons, gains of the
-                              white balance: noise in raw values, then interpolated colors
+                              white balance: noise in raw values, then missing colors are
+                              interpolated: linear, gradient, none (none are missing), any
   clip                        clipped to [0, 1]
   quantize:8                  the same, and rounded to 8 bits
   stored:0.5                  the same as quantize:8, for a share of the images
-  jpeg:75,chroma=420          quality of a JPEG, with color at half (420) or all (444) pixels
+  jpeg:75,chroma=420          quality of a JPEG, with color at half (420) or all (444) pixels, or
+                              any of these
 
-LOW-HIGH instead of a number draws one for each image. + chains noises, from left to right.
+LOW-HIGH instead of a number draws one for each image (of a camera, its logarithm).
++ chains noises, from left to right.
 """
 
 _log = logging.getLogger(__name__)

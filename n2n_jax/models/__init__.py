@@ -27,6 +27,7 @@ from flax import linen as nn
 
 from n2n_jax.models import initializers, planes, pretrained
 from n2n_jax.models.dncnn import DnCNN
+from n2n_jax.models.drunet import DRUNET_XS, DRUNet
 from n2n_jax.models.geometry import Geometry, padded
 from n2n_jax.models.nafnet import NAFNET_M, NAFNET_S, NAFNET_XS, NAFNet
 from n2n_jax.models.noise_units import REACH, NoiseUnits
@@ -55,6 +56,8 @@ REGISTRY = choices.registry(
         'rednet': RedNet,
         'resunet': ResUNet,
         'resunet_epfl': EPFLResUNet,
+        'drunet': DRUNet,
+        'drunet_xs': DRUNET_XS,
         'nafnet': NAFNet,
         'nafnet_xs': NAFNET_XS,
         'nafnet_s': NAFNET_S,

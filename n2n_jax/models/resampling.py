@@ -12,16 +12,20 @@ from n2n_jax.models.convolutions import platform
 from n2n_jax.models.initializers import relu_gain, unit_gain
 
 
-def _kernel_of_pixels(
-    key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
-) -> jax.Array:
-    """Draws the kernel of a transposed convolution without overlap, (size, size, I, O).
+def _of_pixels(gain: nn.initializers.Initializer) -> nn.initializers.Initializer:
+    """Returns what draws the kernel of a transposed convolution without overlap, (v, u, I, O).
 
     Each of its outputs depends on one pixel, so it is drawn as one matrix from I to all of them.
     """
-    v, u, num_in, num_out = shape
-    matrix = relu_gain(key, (num_in, v * u * num_out), dtype)
-    return matrix.reshape(num_in, v, u, num_out).transpose(1, 2, 0, 3)
+
+    def draw(
+        key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
+    ) -> jax.Array:
+        v, u, num_in, num_out = shape
+        matrix = gain(key, (num_in, v * u * num_out), dtype)
+        return matrix.reshape(num_in, v, u, num_out).transpose(1, 2, 0, 3)
+
+    return draw
 
 
 def _kernel_of_quarters(
@@ -41,11 +45,15 @@ class DownConv(nn.Module):
 
     Attributes:
       num_features: output channels.
+      kernel_init: initializer of the weights.
+      use_bias: whether to add a bias.
       dtype: type of the computation; parameters stay float32.
       plain: use the convolution of XLA.
     """
 
     num_features: int
+    kernel_init: nn.initializers.Initializer = unit_gain
+    use_bias: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
 
@@ -54,8 +62,7 @@ class DownConv(nn.Module):
         """(B, H, W, I) -> (B, H/2, W/2, O), H and W even; no activation."""
         b, h, w, num_in = x_BHWI.shape
         shape = (2, 2, num_in, self.num_features)
-        kernel_VUIO = self.param('kernel', unit_gain, shape).astype(self.dtype)
-        bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
+        kernel_VUIO = self.param('kernel', self.kernel_init, shape).astype(self.dtype)
         x_BHWI = x_BHWI.astype(self.dtype)
         if self.plain:
             y_BHWO = jax.lax.conv_general_dilated(
@@ -65,6 +72,9 @@ class DownConv(nn.Module):
             x_BHVWUI = x_BHWI.reshape(b, h // 2, 2, w // 2, 2, num_in)
             blocks = x_BHVWUI.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * num_in)
             y_BHWO = blocks @ kernel_VUIO.reshape(4 * num_in, self.num_features)
+        if not self.use_bias:
+            return y_BHWO
+        bias_O = self.param('bias', nn.initializers.zeros, (self.num_features,)).astype(self.dtype)
         return y_BHWO + bias_O.reshape(1, 1, 1, -1)
 
 
@@ -73,17 +83,19 @@ class TransposedConv(nn.Module):
 
     Each pixel becomes a block of 2x2 pixels, so it is one matrix product and a rearrangement. Entry
     (v, u) of the kernel belongs to row v and column u of the block, as in PyTorch;
-    `jax.lax.conv_transpose` turns it by 180 degrees. The first weights allow for a ReLU that
-    follows.
+    `jax.lax.conv_transpose` turns it by 180 degrees. By default, the first weights allow for a ReLU
+    that follows.
 
     Attributes:
       num_features: output channels.
+      kernel_init: initializer of the weights, as of a matrix from one pixel to its block.
       use_bias: whether to add a bias.
       dtype: type of the computation; parameters stay float32.
       plain: use the transposed convolution of XLA.
     """
 
     num_features: int
+    kernel_init: nn.initializers.Initializer = relu_gain
     use_bias: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
@@ -94,7 +106,7 @@ class TransposedConv(nn.Module):
         b, h, w, num_in = x_BHWI.shape
         num_out = self.num_features
         shape = (2, 2, num_in, num_out)
-        kernel_VUIO = self.param('kernel', _kernel_of_pixels, shape).astype(self.dtype)
+        kernel_VUIO = self.param('kernel', _of_pixels(self.kernel_init), shape).astype(self.dtype)
         x_BHWI = x_BHWI.astype(self.dtype)
         if self.plain:
             y_BHWO = jax.lax.conv_transpose(

@@ -14,34 +14,13 @@ from flax import linen as nn
 
 from n2n_jax.models.convolutions import Conv
 from n2n_jax.models.geometry import padded
-from n2n_jax.models.initializers import branch_gain, unit_gain
+from n2n_jax.models.initializers import unit_gain
 from n2n_jax.models.layers import run_stage
 from n2n_jax.models.resampling import DownConv, upsample_bilinear_2x
+from n2n_jax.models.residual_block import ResidualBlock
 from n2n_jax.runtime.config_field import Bounds
 
 _BLOCKS = 2  # residual blocks per stage
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(ReLU(conv(x))), both 3x3; the identity if its weights are zero.
-
-    No activation follows the addition (section 3.3, figure 4). The second convolution starts small,
-    so that the variance does not grow with the number of blocks.
-
-    Attributes:
-      dtype: type of the computation; parameters stay float32.
-      plain: use plain convolutions, see `Conv`.
-    """
-
-    dtype: jax.typing.DTypeLike = jnp.float32
-    plain: bool = False
-
-    @nn.compact
-    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        conv = functools.partial(Conv, x_BHWC.shape[-1], dtype=self.dtype, plain=self.plain)
-        y_BHWC = nn.relu(conv(name='conv0')(x_BHWC))
-        return x_BHWC + conv(kernel_init=branch_gain, name='conv1')(y_BHWC)
 
 
 class ResUNet(nn.Module):
@@ -49,7 +28,7 @@ class ResUNet(nn.Module):
 
     A convolution to `width` channels; at each level a down block that halves the map; then as many
     up blocks, each of which doubles the map, adds the features that had this size on the way down,
-    and applies its residual blocks; a linear convolution.
+    and applies its residual blocks (section 3.3, figure 4); a linear convolution.
 
     The document gives the residual block, two of them per down block, four down and four up blocks,
     and the added skips. It is silent on the rest, also on what an up block consists of. From the
@@ -111,7 +90,9 @@ class ResUNet(nn.Module):
 
         def blocks(y_BHWC: jax.Array, name: str) -> jax.Array:
             for i in range(_BLOCKS):
-                y_BHWC = ResidualBlock(self.dtype, self.plain, name=f'{name}_block{i}')(y_BHWC)
+                y_BHWC = ResidualBlock(dtype=self.dtype, plain=self.plain, name=f'{name}_block{i}')(
+                    y_BHWC
+                )
             return y_BHWC
 
         def down(y_BHWC: jax.Array, *, level: int) -> jax.Array:

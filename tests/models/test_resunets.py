@@ -13,7 +13,7 @@ from tiny import first_variables, zero_variables
 
 from n2n_jax import models
 from n2n_jax.denoise.denoiser import Denoiser
-from n2n_jax.models.resunet import ResidualBlock
+from n2n_jax.models.residual_block import ResidualBlock
 from n2n_jax.models.resunet_epfl import EPFLResUNet
 from n2n_jax.runtime.config import ModelConfig
 
