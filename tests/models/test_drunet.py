@@ -71,7 +71,9 @@ def test_tiles_make_up_the_whole(name):
     np.testing.assert_allclose(tiled_HWC, whole_HWC, atol=1e-4 * np.abs(whole_HWC).max())
 
 
-@pytest.mark.parametrize('name', ['drunet:width=4,most=4', 'drunet_xs:width=4', SMALL])
+@pytest.mark.parametrize(
+    'name', ['drunet:width=4,most=4', 'drunet:width=4,levels=3,blocks=2,patch=2', SMALL]
+)
 def test_the_halo_reaches_as_far_as_an_answer_does(name):
     config = ModelConfig(name=name)
     geometry = models.geometry_of(config)
