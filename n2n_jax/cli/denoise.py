@@ -120,6 +120,11 @@ def add_parser(commands: Any) -> None:
         '(model.noise_map); higher smooths more (default: it is estimated)',
     )  # fmt: skip
     parser.add_argument(
+        '--sigma', type=float, metavar='S',
+        help='without --model: standard deviation of the noise, of 255, in place of the measured '
+        'one; 0 leaves images as they are, and any other denoises also those that seem clean',
+    )  # fmt: skip
+    parser.add_argument(
         '--strength', type=float, default=1.0, metavar='S',
         help='how much is removed: 1 all that the model takes for noise (default), 0 nothing; a '
         'blend of the image and the denoised image',
@@ -221,7 +226,7 @@ def _groups(arguments: argparse.Namespace, jobs: 'list[Job]') -> tuple[list[_Gro
 
     def look(path: Path) -> Choice:
         if not name:
-            return choice.of_file(path)
+            return choice.of_file(path, arguments.sigma and arguments.sigma / 255)
         return Choice(str(name), False, choice.range_of_file(path), '', 0.0)
 
     choices, failures = _looked_at(jobs, look, quiet=bool(name))
@@ -331,6 +336,13 @@ def _check(arguments: argparse.Namespace) -> None:
                 raise UserError(
                     f'--{option.replace("_", "-")} goes with a model that you name: add --model.'
                 )
+    elif arguments.sigma is not None:
+        raise UserError(
+            '--sigma helps to choose a model: leave out --model, or --sigma. A model that is told '
+            'the level of the noise (model.noise_map) takes --noise-level.'
+        )
+    if arguments.sigma is not None and not 0 <= arguments.sigma < math.inf:
+        raise UserError(f'--sigma {arguments.sigma:g}: must be 0 or more.')
     if arguments.spread and not arguments.tta:
         raise UserError('--spread is the spread of the 8 results of --tta: add --tta.')
     if not arguments.combine and (arguments.pattern or arguments.interleaved):

@@ -87,8 +87,12 @@ class Choice(NamedTuple):
         return ' '.join(filter(None, (f'{self.noise}. Model {self.model}.', self.doubt)))
 
 
-def of_file(path: Path) -> Choice:
+def of_file(path: Path, sigma: float | None = None) -> Choice:
     """Chooses a model for a file; of a stack, by its first, middle and last image.
+
+    Args:
+      path: the file.
+      sigma: see `choose`.
 
     Raises:
       UserError: it cannot be read, or no model comes with n2n_jax.
@@ -102,7 +106,7 @@ def of_file(path: Path) -> Choice:
             continue  # such as the first of a stack, or a blank page
         scale = PixelRange.of(image_HWC.dtype, known, name=str(path))
         scale.check(image_HWC, name=str(path))
-        choices.append(choose(scale.to_network(image_HWC)))
+        choices.append(choose(scale.to_network(image_HWC), sigma))
     if not choices:
         return Choice('', True, Range(), 'a single value', 0.0)
     # The image with the most noise decides, and any noise is a reason not to leave it.
@@ -127,13 +131,20 @@ def any_model() -> str:
     return zoo.names()[0]
 
 
-def choose(image_HWC: np.ndarray) -> Choice:
-    """Chooses a model for an image, which lies in [0, 1] but for its noise.
+def choose(image_HWC: np.ndarray, sigma: float | None = None) -> Choice:
+    """Chooses a model for an image.
+
+    Args:
+      image_HWC: the image, which lies in [0, 1] but for its noise.
+      sigma: standard deviation of its noise in these units, in place of the measured one: 0 leaves
+        the image as it is, and any other does not; None: it is measured.
 
     Raises:
       UserError: no model comes with n2n_jax.
     """
     noise = image_noise.measure(image_HWC)
+    if sigma is not None:
+        noise = noise.with_level(sigma)
     channels = 3 if image_HWC.shape[-1] == 3 else 1
     there = [zoo.RECIPES[name] for name in zoo.names()]
     for kind in _PREFERRED[noise.kind]:

@@ -32,7 +32,8 @@ class ModelConfig:
     name: str = field(
         'unet',
         'network: unet, resnet34, resnet50, resnet101, resnet152, rednet, dncnn, red30, '
-        'resunet, resunet_epfl, nafnet_xs, nafnet_s, nafnet_m or nafnet; with options after a '
+        'resunet, resunet_epfl, drunet_xs, drunet, nafnet_xs, nafnet_s, nafnet_m or nafnet; with '
+        'options after a '
         'colon, as in dncnn:depth=20,width=64',
     )
     channels: int = field(

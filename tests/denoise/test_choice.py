@@ -61,6 +61,20 @@ def test_noise_that_no_model_is_for_gets_a_model_and_a_doubt():
     assert found.doubt.startswith('This version has no model for such noise')
 
 
+def test_a_level_that_is_given_counts_more_than_the_measured_one(tmp_path):
+    assert choice.choose(noisy(3), 0.0).leave
+    assert choice.choose(clean(3)).leave
+    found = choice.choose(clean(3), 0.02)
+    assert not found.leave
+    assert 'independent from pixel to pixel, standard deviation 5.1' in str(found)
+    photo = save(tmp_path / 'photo.png', clean(3))
+    assert n2n('denoise', photo, '--sigma', '5') == 0
+    result = np.array(Image.open(tmp_path / 'photo_denoised.png'))
+    assert (result != np.array(Image.open(photo))).any()
+    assert n2n('denoise', photo, '--sigma', '0', '--force') == 0
+    assert (tmp_path / 'photo_denoised.png').read_bytes() == photo.read_bytes()
+
+
 def test_without_any_model_one_has_to_be_named(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, 'FOLDER', tmp_path / 'none')
     with pytest.raises(UserError, match='name one with --model'):

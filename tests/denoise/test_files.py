@@ -497,6 +497,7 @@ def test_options_that_make_no_sense_are_refused(tmp_path, capsys):
         (['--pattern', '{scene}_{capture}.tif'], '--combine'),
         (['--tile', '-3'], '--tile -3'),
         (['--strength', '1.5'], '--strength 1.5: must be between'),
+        (['--sigma', '5'], 'leave out --model, or --sigma'),
         (['--strength', 'nan'], '--strength nan: must be between'),
         (['--strength', '0.5', '--error'], 'leave out --strength'),
     ):

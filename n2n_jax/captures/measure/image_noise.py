@@ -49,6 +49,13 @@ class ImageNoise:
     impulses: float
     ratio: float
 
+    def with_level(self, level: float) -> 'ImageNoise':
+        """Returns this noise as of a level that is known better; 0: there is none."""
+        kind: Kind = 'none'
+        if level:
+            kind = 'independent' if self.kind == 'none' else self.kind
+        return dataclasses.replace(self, kind=kind, level=level)
+
 
 def measure(image_HWC: np.ndarray) -> ImageNoise:
     """Measures the noise of an image, which lies in [0, 1] but for its noise."""
