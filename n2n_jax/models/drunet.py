@@ -12,7 +12,7 @@ Sizes, for RGB, of the registry entries:
 """
 
 import functools
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,8 @@ class DRUNet(nn.Module):
       levels: resolutions.
       blocks: residual blocks of each level, on the way down and on the way up.
       patch: side of the patches that the first level sees as pixels: 1 or 2.
+      skips: where they leave a level on the way down: after its convolution with stride 2, as in
+        the paper, or before it, so that they keep the detail.
       use_bias: whether convolutions have biases, other than in the paper.
       dtype: type of the computation; parameters and the last layer stay float32.
       plain: use plain convolutions, see `Conv`.
@@ -53,6 +55,7 @@ class DRUNet(nn.Module):
     levels: Annotated[int, Bounds(1, 6)] = 4
     blocks: Annotated[int, Bounds(1, 16)] = 4
     patch: Annotated[int, Bounds(1, 2)] = 1
+    skips: Literal['after', 'before'] = 'after'
     use_bias: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
     plain: bool = False
@@ -90,32 +93,39 @@ class DRUNet(nn.Module):
                 y_BHWC = ResidualBlock(**computed, name=f'{name}_block{i}')(y_BHWC)
             return y_BHWC
 
-        def down(y_BHWC: jax.Array, *, level: int) -> jax.Array:
+        def down(y_BHWC: jax.Array, *, level: int) -> tuple[jax.Array, jax.Array]:
             y_BHWC = blocks(y_BHWC, f'down{level}')
-            return DownConv(self._width(level + 1), **computed, name=f'down{level}_halve')(y_BHWC)
+            halve = DownConv(self._width(level + 1), **computed, name=f'down{level}_halve')
+            return y_BHWC, halve(y_BHWC)
 
-        def up(y_BHWC: jax.Array, *, level: int) -> jax.Array:
+        def up(y_BHWC: jax.Array, skip_BHWC: jax.Array, *, level: int) -> jax.Array:
             double = TransposedConv(
                 self._width(level), **computed, kernel_init=unit_gain, name=f'up{level}_double'
             )
-            return blocks(double(y_BHWC), f'up{level}')
+            if self.skips == 'after':
+                return blocks(double(y_BHWC + skip_BHWC), f'up{level}')
+            return blocks(double(y_BHWC) + skip_BHWC, f'up{level}')
 
         stage = functools.partial(run_stage, self, remat=self.remat)
         head, tail = (Conv, Conv) if self.patch == 1 else (DownConv, TransposedConv)
         first = head(self.width, **computed, kernel_init=unit_gain, name='head')
-        y_BHWC = first(x_BHWC)
-        skips = [y_BHWC]
+        y_BHWC = head_BHWC = first(x_BHWC)
+        skips = []
         for level in range(self.levels - 1):
-            y_BHWC = stage(functools.partial(down, level=level), y_BHWC)
-            skips.append(y_BHWC)
+            before_BHWC, y_BHWC = stage(functools.partial(down, level=level), y_BHWC)
+            skips.append(y_BHWC if self.skips == 'after' else before_BHWC)
         y_BHWC = stage(functools.partial(blocks, name='middle'), y_BHWC)
         for level in reversed(range(self.levels - 1)):
-            y_BHWC = stage(functools.partial(up, level=level), y_BHWC + skips.pop())
+            y_BHWC = stage(functools.partial(up, level=level), y_BHWC, skips.pop())
+        if self.skips == 'after':
+            y_BHWC = y_BHWC + head_BHWC
         last = tail(self.out_channels, **options, kernel_init=unit_gain, name=self.last_layer)
-        return last(y_BHWC + skips.pop())
+        return last(y_BHWC)
 
     def _width(self, level: int) -> int:
         return min(self.width * 2**level, self.most)
 
 
-DRUNET_XS = functools.partial(DRUNet, width=48, most=80, levels=3, blocks=2, patch=2)
+DRUNET_XS = functools.partial(
+    DRUNet, width=48, most=80, levels=3, blocks=2, patch=2, skips='before'
+)

@@ -4,10 +4,13 @@ B batch, H height, W width, C channels.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+T = TypeVar('T')  # an array, or a tuple of arrays
 
 
 @jax.custom_vjp
@@ -102,9 +105,7 @@ def upsample_2x(x_BHWC: jax.Array) -> jax.Array:
     return jnp.repeat(jnp.repeat(x_BHWC, 2, axis=1), 2, axis=2)
 
 
-def run_stage(
-    module: nn.Module, function: Callable[..., jax.Array], *inputs: jax.Array, remat: bool
-) -> jax.Array:
+def run_stage(module: nn.Module, function: Callable[..., T], *inputs: jax.Array, remat: bool) -> T:
     """Returns `function(*inputs)`, a stage of the network `module`.
 
     With `remat`, its activations are not stored but recomputed for the gradients. This saves memory
