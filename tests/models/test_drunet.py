@@ -32,9 +32,7 @@ def test_it_has_the_layers_of_its_paper():
     assert found == table == 32_640_960  # 32.64 M in Zhang et al. 2022, table 2
 
 
-@pytest.mark.parametrize(
-    'name', [SMALL, f'{SMALL},patch=2', f'{SMALL},patch=2,skips=before,use_bias']
-)
+@pytest.mark.parametrize('name', [SMALL, f'{SMALL},patch=2,skips=before,use_bias'])
 def test_fast_and_plain_layers_have_the_same_gradients(name):
     found = []
     for convolutions in ('auto', 'plain'):
@@ -75,7 +73,11 @@ def test_tiles_make_up_the_whole(name):
 
 @pytest.mark.parametrize(
     'name',
-    ['drunet:width=4,most=4', 'drunet:width=4,levels=3,blocks=2,patch=2,skips=before', SMALL],
+    [
+        pytest.param('drunet:width=4,most=4', marks=pytest.mark.slow),
+        'drunet:width=4,levels=3,blocks=2,patch=2,skips=before',
+        SMALL,
+    ],
 )
 def test_the_halo_reaches_as_far_as_an_answer_does(name):
     config = ModelConfig(name=name)

@@ -18,7 +18,7 @@ from n2n_jax.models.resunet_epfl import EPFLResUNet
 from n2n_jax.runtime.config import ModelConfig
 
 SMALL = ('resunet:width=4,levels=2', 'resunet:width=4,levels=2,up=plain', 'resunet_epfl')
-SLOW_LAST = (*SMALL[:2], pytest.param(SMALL[2], marks=pytest.mark.slow))
+SLOW_REST = (SMALL[0], *(pytest.param(name, marks=pytest.mark.slow) for name in SMALL[1:]))
 
 
 def count(tree):
@@ -179,7 +179,7 @@ def results(name, convolutions='auto'):
     return both(random_variables(config), image(1, 32, 32, 3) + 0.5)
 
 
-@pytest.mark.parametrize('name', SLOW_LAST)
+@pytest.mark.parametrize('name', SLOW_REST)
 def test_the_output_goes_negative_and_the_gradient_reaches_every_parameter(name):
     (_, output_BHWC), gradient = results(name)
     assert np.min(output_BHWC) - 0.5 < 0 < np.max(output_BHWC) - 0.5
@@ -198,7 +198,7 @@ def test_the_gradient_has_no_scatter(name):
     assert 'scatter' not in text
 
 
-@pytest.mark.parametrize('name', SLOW_LAST)
+@pytest.mark.parametrize('name', SLOW_REST)
 def test_fast_and_plain_layers_have_the_same_values_and_gradients(name):
     ((loss, _), gradient), ((other_loss, _), other_gradient) = (
         jax.device_get(results(name, convolutions)) for convolutions in ('auto', 'plain')
@@ -225,8 +225,8 @@ def test_relu_output_cuts_off_the_denoised_image_at_0():
     ('name', 'shape', 'core'),
     [
         ('resunet:width=4,levels=2', (83, 150), 24),
-        ('resunet:width=4,levels=2,up=plain', (83, 150), 24),
-        ('resunet_epfl', (40, 420), 64),
+        pytest.param('resunet:width=4,levels=2,up=plain', (83, 150), 24, marks=pytest.mark.slow),
+        pytest.param('resunet_epfl', (40, 420), 64, marks=pytest.mark.slow),
     ],
 )
 def test_tiles_make_up_the_whole(name, shape, core):

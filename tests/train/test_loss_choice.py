@@ -264,6 +264,11 @@ def test_targets_that_no_loss_suits_are_refused_and_the_culprit_is_named(noise, 
     assert words.replace("from 'blur:1.6' on, ", '') in str(caught.value)
 
 
+def test_a_camera_without_interpolation_is_learned_in_linear_light():
+    for spec, want in (('camera:9-900,demosaic=none', 'linear_light'), ('camera:9', None)):
+        assert loss_choice.suitable_loss(corruptions.parse(spec)) == want
+
+
 def test_captures_are_warned_of_a_loss_that_learns_no_mean(caplog):
     captures = {'captures.paths': 'a.tif,b.tif'}
     assert make_task(tiny_config(**captures)).loss_name == 'masked_l2'

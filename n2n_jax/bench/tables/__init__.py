@@ -1,4 +1,4 @@
-"""Tables of the source papers, each one command: `n2n bench run TABLE`.
+"""Tables of the source papers, and one of our own, each one command: `n2n bench run TABLE`.
 
 To add a table, write a `Table` in a module of `papers` and add it to `REGISTRY`.
 """
@@ -6,6 +6,7 @@ To add a table, write a `Table` in a module of `papers` and add it to `REGISTRY`
 from n2n_jax.bench.tables.papers import (
     epfl_dai_liu,
     epfl_weber,
+    equal_time,
     gaussian_networks,
     keras_reproduction,
     noise2noise,
@@ -30,6 +31,7 @@ REGISTRY: dict[str, Table] = {
         perceptual.PERCEPTUAL,
         keras_reproduction.KERAS,
         gaussian_networks.NETWORKS,
+        equal_time.MINUTES,
     )
 }
 

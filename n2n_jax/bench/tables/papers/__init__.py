@@ -1,1 +1,1 @@
-"""The tables of the papers, as data; one module per document."""
+"""The tables as data; one module per document, or question of our own."""
