@@ -32,6 +32,7 @@ _CHANGES = {
     'model.name': 'drunet_xs',
     'data.train': BSDS500,
     'data.batch_size': 8,
+    'optim.name': 'muon',  # far better than Adam in as many steps, see docs/results
     'optim.learning_rate': 2e-3,
     'optim.clip_norm': 1.0,
     'optim.ema_decay': 0.999,
@@ -50,7 +51,7 @@ _BUDGETS: dict[str, dict[str, Any]] = {
         'eval.sets': 'photos',
         'eval.max_images': 1,
     },
-    'cpu': {'data.crop': 64, 'train.steps': 10_000},
+    'cpu': {'data.crop': 64, 'train.steps': 7_000},
     'full': {'data.crop': 128, 'data.batch_size': 16, 'train.steps': 400_000},
 }
 
@@ -80,7 +81,7 @@ def config_of(recipe: Recipe, budget: str, *, seed: int = 0) -> Config:
 
     Args:
       recipe: the model.
-      budget: 'quick' only tries whether it works; 'cpu' takes about an hour on two cores; 'full'
+      budget: 'quick' only tries whether it works; 'cpu' takes half an hour on two cores; 'full'
         is for a GPU.
       seed: of the run.
     """

@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     train.add_argument(
         '--budget', default='cpu', choices=('quick', 'cpu', 'full'),
-        help='cpu: about an hour on two cores (default); full: for a GPU; quick: to try it',
+        help='cpu: about half an hour on two cores (default); full: for a GPU; quick: to try it',
     )  # fmt: skip
     train.add_argument('--seed', type=int, default=0, metavar='N', help='seed (default: 0)')
     _add_data(train)
