@@ -52,6 +52,7 @@ MINUTES = Table(
     },
     arms=(
         _arm(_BASE, 'unet'),
+        _arm('U-Net, Muon', 'unet', optim__name='muon'),
         _arm('ResUNet, Adam', 'resunet'),
         _arm('DnCNN, 10 layers of 48, Adam', 'dncnn:depth=10,width=48'),
         _arm('NAFNet of 0.3 M, Adam', 'nafnet_xs'),
