@@ -19,6 +19,7 @@ _EXAMPLES = """examples:
   n2n table runs/unet_seed* runs/resnet_seed*
   n2n bench run noise2noise
   n2n show-noise gaussian:25 poisson:30 text:0.25 -o noise.png
+  n2n report runs/quick
   n2n find-rate configs/unet_gauss.py:quick
   n2n prepare bsds500 --from BSDS500/
   n2n bench speed --quick --json speed.json
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         find_rate,
         models,
         prepare,
+        report,
         score,
         show_noise,
         table,
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         show_noise,
         compare,
         table,
+        report,
         find_rate,
         prepare,
         bench,

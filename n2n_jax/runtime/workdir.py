@@ -10,7 +10,8 @@ results.json      evaluation rows, for other programs
 results.md        the same as a table
 evaluation/       per-image scores and example images of each evaluation
 checkpoints/      see n2n_jax.runtime.checkpoint
-DONE.json         written last: the run is complete
+DONE.json         the run is complete
+report.html       all of it as a web page, see n2n_jax.evaluate.run_page
 FAILED.json       why the run ended with an error; removed when it is started again
 """
 

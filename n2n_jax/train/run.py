@@ -4,14 +4,18 @@ import contextlib
 import dataclasses
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from n2n_jax.evaluate import run_page
 from n2n_jax.evaluate.report import Report, origin, record
 from n2n_jax.models.weights import weights_hash
+from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.checkpoint import Checkpoints
 from n2n_jax.runtime.config import Config, to_saved
+from n2n_jax.runtime.errors import UserError
 from n2n_jax.runtime.parallel import from_main_process, is_main_process
 from n2n_jax.runtime.progress import ProgressLine, duration
 from n2n_jax.runtime.workdir import Workdir, provenance
@@ -308,6 +312,7 @@ class Run:
             ended = early or 'all steps done'
             done = {'step': self.step, 'ended': ended, 'weights_sha256': digest, **meta}
             output.workdir.mark_done({**done, **skipped})
+            _write_page(output.workdir.path)
         _log.info(
             'Trained %d steps in %s. Last weights (not averaged) %s.\nRun: %s',
             self.step - self._first_step,
@@ -338,3 +343,11 @@ def next_stop(step: int, config: Config) -> int:
     cadences = [config.train.log_every, config.train.checkpoint_every, config.eval.every]
     stops = [step - step % every + every for every in cadences if every]
     return min([config.train.steps, *stops])
+
+
+def _write_page(run: Path) -> None:
+    """Writes the page of a complete run; a page is no reason for the run to fail."""
+    try:
+        write_text(run / run_page.FILE, run_page.page(run))
+    except (OSError, UserError) as error:
+        _log.warning('%s could not be written: %s', run / run_page.FILE, error)

@@ -77,7 +77,7 @@ def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
     files = {path.name for path in (tmp_path / 'run').iterdir()}
     assert files >= {
         'config.json', 'parameters.txt', 'metrics.jsonl', 'results.json', 'results.md',
-        'evaluation', 'checkpoints', 'DONE.json',
+        'evaluation', 'checkpoints', 'DONE.json', 'report.html',
     }  # fmt: skip
     assert Workdir(tmp_path / 'run').config() == config
     assert done(tmp_path / 'run')['provenance']['packages']['jax'] == jax.__version__

@@ -3,7 +3,6 @@
 N captures of a scene, H height, W width, C channels, L lags.
 """
 
-import base64
 import dataclasses
 import heapq
 from collections.abc import Sequence
@@ -12,12 +11,12 @@ from html import escape
 import numpy as np
 
 from n2n_jax.captures import audit
-from n2n_jax.captures.audit import svg
 from n2n_jax.captures.measure import regions
 from n2n_jax.captures.measure.measured_part import measured_part
 from n2n_jax.captures.measure.noise_model import NoiseModel
 from n2n_jax.images.codecs import png
 from n2n_jax.images.pictures import displayed
+from n2n_jax.runtime import svg, web_page
 from n2n_jax.runtime.name_list import listed
 
 MOST_DETAILED = 20  # scenes shown with images and plots
@@ -49,29 +48,6 @@ _MEANINGS = {
     'noise': 'standard deviation of the noise, in pixel units',
     audit.NEIGHBORS: 'whether noise is independent between neighboring pixels',
 }
-
-_STYLE = """
-:root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --soft: #6a6a6a; --edge: #d5d5d5;
-  --fine: #1d6b38; --warning: #8a5200; --unusable: #b3261e; --data: #2563a8; }
-@media (prefers-color-scheme: dark) { :root { --back: #16181b; --text: #e8e8e8; --soft: #a5a5a5;
-  --edge: #3c4046; --fine: #6fd08c; --warning: #f2b455; --unusable: #ff8a80; --data: #7fb3ec; } }
-body { margin: 0 auto; padding: 1rem; max-width: 80rem; background: var(--back);
-  color: var(--text); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1.1rem; }
-.fine { color: var(--fine); } .warning { color: var(--warning); }
-.unusable { color: var(--unusable); font-weight: 600; }
-.verdict { font-size: 1.15rem; border-left: .4rem solid; padding: .3rem .8rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .5rem .3rem 0;
-  border-bottom: 1px solid var(--edge); overflow-wrap: normal; min-width: 4.4rem; }
-.figures { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; max-width: 100%; } figcaption { color: var(--soft); font-size: .85rem;
-  max-width: 20rem; } img, svg { max-width: 100%; height: auto; display: block; }
-img { image-rendering: pixelated; min-width: 10rem; }
-section { border-top: 2px solid var(--edge); margin-top: 2rem; }
-svg .data { color: var(--data); } svg .fit { color: var(--warning); stroke-width: 2; }
-svg .bad { color: var(--unusable); } small, .soft { color: var(--soft); }
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +149,6 @@ def page(scenes: Sequence[audit.SceneAudit], shown: dict[str, Pictures]) -> str:
     verdict = audit.worst(findings)
     by_name = {scene.name: scene for scene in scenes}
     parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
-        f'<title>Audit: {verdict}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
         '<h1>Are these captures suitable for training?</h1>\n'
         f'<p class="verdict {verdict}"><strong>Verdict: {verdict}.</strong> '
         f'{_SENTENCES[verdict]}</p>\n<p>{_verdict_counts(scenes)}</p>\n',
@@ -192,9 +165,7 @@ def page(scenes: Sequence[audit.SceneAudit], shown: dict[str, Pictures]) -> str:
                 'worst first; the table above and the JSON file (--json) list all of them.</p>\n'
             )
         parts += [_details(by_name[name], pictures) for name, pictures in shown.items()]
-    parts.append('</body>\n</html>\n')
-    # File names may contain bytes that are not text, which UTF-8 cannot encode.
-    return ''.join(parts).encode('utf-8', 'backslashreplace').decode('utf-8')
+    return web_page.document(f'Audit: {verdict}', ''.join(parts))
 
 
 def _verdict_counts(scenes: Sequence[audit.SceneAudit]) -> str:
@@ -280,23 +251,25 @@ def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
         for constant in scene.constants
     )
     figures = [
-        _image(shown.first, 'Capture 1, cropped to its center if large, stretched to its range.'),
-        _image(
+        web_page.image(
+            shown.first, 'Capture 1, cropped to its center if large, stretched to its range.'
+        ),
+        web_page.image(
             shown.difference,
             f'Capture 1 minus capture 2; gray is 0, black and white are {shown.scale:g} standard '
             'deviations. It should show noise and nothing of the scene.',
         ),
-        _figure(
+        web_page.figure(
             _noise_plot(noise),
             'Noise variance over signal, and the fitted line of photon and read noise: '
             f'{line_in_words(noise)}.',
         ),
-        _figure(
+        web_page.figure(
             _histogram(shown),
             'Frequency of values (square root of the count). A bar that sticks out at an end is '
             'clipping.',
         ),
-        _figure(
+        web_page.figure(
             svg.cells(autocorrelation_LL.tolist(), title='autocorrelation of the noise'),
             'Autocorrelation of the noise up to five pixels away, centered. Noise that is '
             'independent between pixels shows a single dark cell.',
@@ -308,15 +281,6 @@ def _details(scene: audit.SceneAudit, shown: Pictures) -> str:
         f'{left_out}<div class="figures">\n{"".join(figures)}</div>\n'
         f'<ul>\n{findings}</ul>\n</section>\n'
     )
-
-
-def _image(content: bytes, caption: str) -> str:
-    data = base64.b64encode(content).decode('ascii')
-    return _figure(f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}"/>', caption)
-
-
-def _figure(content: str, caption: str) -> str:
-    return f'<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>\n'
 
 
 def line_in_words(model: NoiseModel) -> str:
