@@ -27,7 +27,8 @@ _PEDESTAL = 0.5  # share of the highest value from which on the lowest is an off
 _PREFERRED: dict[image_noise.Kind, tuple[zoo.Kind, ...]] = {
     'none': ('independent',),
     'independent': ('independent', 'signal-dependent'),
-    'signal-dependent': ('signal-dependent', 'independent'),
+    # Models of cameras know noise that depends on brightness, also where no neighbors share it.
+    'signal-dependent': ('signal-dependent', 'shared', 'independent'),
     'shared': ('shared', 'independent'),
     'impulses': ('impulses', 'independent'),
 }
@@ -146,17 +147,18 @@ def choose(image_HWC: np.ndarray, sigma: float | None = None) -> Choice:
     if sigma is not None:
         noise = noise.with_level(sigma)
     channels = 3 if image_HWC.shape[-1] == 3 else 1
+    preferred = _PREFERRED[noise.kind]
     there = [zoo.RECIPES[name] for name in zoo.names()]
-    for kind in _PREFERRED[noise.kind]:
-        # A gray model takes color images channel by channel, which is worse; and the other way.
-        fitting = sorted(
-            (recipe for recipe in there if recipe.kind == kind),
-            key=lambda recipe: recipe.channels != channels,
-        )
-        if fitting:
-            leave, words, doubt = noise.kind == 'none', _in_words(noise), _doubt(noise, kind)
-            return Choice(fitting[0].name, leave, Range(), words, noise.level, doubt)
-    raise UserError(_NO_MODEL)
+    fitting = [recipe for recipe in there if recipe.kind in preferred]
+    if not fitting:
+        raise UserError(_NO_MODEL)
+    # A gray model takes color images channel by channel, which is worse; and the other way.
+    best = min(
+        fitting,
+        key=lambda recipe: (recipe.channels != channels, preferred.index(recipe.kind)),
+    )
+    leave, words, doubt = noise.kind == 'none', _in_words(noise), _doubt(noise, best.kind)
+    return Choice(best.name, leave, Range(), words, noise.level, doubt)
 
 
 def _images(path: Path) -> list[np.ndarray]:

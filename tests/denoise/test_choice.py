@@ -6,6 +6,7 @@ import tifffile
 from command_line import n2n
 from PIL import Image
 from random_variables import random_variables
+from scipy import ndimage
 
 from n2n_jax.denoise import choice
 from n2n_jax.denoise.denoiser import Denoiser
@@ -73,6 +74,22 @@ def test_a_level_that_is_given_counts_more_than_the_measured_one(tmp_path):
     assert (result != np.array(Image.open(photo))).any()
     assert n2n('denoise', photo, '--sigma', '0', '--force') == 0
     assert (tmp_path / 'photo_denoised.png').read_bytes() == photo.read_bytes()
+
+
+def test_photographs_of_cameras_get_the_model_of_cameras_if_they_have_color():
+    config = ModelConfig(name='tiny')
+    file = zoo.file_of('camera-color')
+    model_file.write(file, Trained(config, random_variables(config), step=1))
+    for channels, model in ((3, 'camera-color'), (1, 'gaussian-gray')):
+        image_HWC = clean(channels, 320)
+        noise = np.random.default_rng(0).normal(0, 1, image_HWC.shape)
+        brighter = choice.choose(image_HWC + 0.2 * image_HWC * noise)
+        assert 'depends on brightness' in brighter.noise
+        blurred = ndimage.gaussian_filter(noise, (1, 1, 0))
+        shared = choice.choose(image_HWC + 0.2 * blurred)
+        assert 'neighboring pixels share' in shared.noise
+        assert (brighter.model, shared.model) == (model, model)
+        assert (shared.doubt == '') == (channels == 3)
 
 
 def test_without_any_model_one_has_to_be_named(tmp_path, monkeypatch):
