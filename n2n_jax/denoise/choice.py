@@ -30,7 +30,7 @@ _PREFERRED: dict[image_noise.Kind, tuple[zoo.Kind, ...]] = {
     # Models of cameras know noise that depends on brightness, also where no neighbors share it.
     'signal-dependent': ('signal-dependent', 'shared', 'independent'),
     'shared': ('shared', 'independent'),
-    'impulses': ('impulses', 'independent'),
+    'impulses': ('impulses', 'shared', 'independent'),
 }
 _IN_WORDS: dict[image_noise.Kind, str] = {
     'none': 'no noise that can be seen',

@@ -21,6 +21,8 @@ _LEAST_IMPULSES = 0.02  # share of the pixels; photographs have up to 0.014
 _FAR = 0.1  # by how much an impulse differs at least from all its neighbors but one
 _NEAR_LEVELS = 4.0  # and by how many times the level of the other noise
 _RANGES = 1.0  # and by how many times the range of these neighbors, which texture widens
+_SHADOWS = 0.25  # brightness up to which a place is in shadow
+_ENOUGH_BRIGHT = 0.1  # share of the pixels
 _SIDE = 8  # pixels of a block
 _BINS = 8  # by brightness
 _FLATTEST = 0.15  # share of the blocks that is taken for flat
@@ -80,14 +82,20 @@ _estimate = jax.jit(noise_level.estimate)
 
 
 def _share_of_impulses(image_HWC: np.ndarray, level: float) -> float:
-    """Returns the share of pixels that stick out from all their eight neighbors but one."""
+    """Returns the share of pixels that stick out from all their eight neighbors but one.
+
+    Of those in bright places, if there are enough: in the shadows of photographs, the tone curve
+    makes ordinary noise stick out.
+    """
     around = np.ones((3, 3, 1), bool)
     around[1, 1] = False
     high_HWC = ndimage.rank_filter(image_HWC, -2, footprint=around)
     low_HWC = ndimage.rank_filter(image_HWC, 1, footprint=around)
     far_HWC = np.maximum(max(_FAR, _NEAR_LEVELS * level), _RANGES * (high_HWC - low_HWC))
     sticks_out_HWC = (image_HWC > high_HWC + far_HWC) | (image_HWC < low_HWC - far_HWC)
-    return float(sticks_out_HWC.any(axis=-1).mean())
+    bright_HW = (high_HWC + low_HWC).mean(axis=-1) / 2 > _SHADOWS
+    looked_at_HW = bright_HW if bright_HW.mean() > _ENOUGH_BRIGHT else np.ones_like(bright_HW)
+    return float(sticks_out_HWC.any(axis=-1)[looked_at_HW].mean())
 
 
 def _ratio_of_levels(image_HWC: np.ndarray) -> float:
