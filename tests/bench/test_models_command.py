@@ -79,10 +79,11 @@ def test_every_recipe_can_be_run(name):
         assert config.model.channels == recipe.channels
         assert config.seed == 3
         # Inputs are as files hold them, in part; targets never.
-        assert 'stored' in config.noise.input
-        assert corruptions.parse(config.noise.input).stages
-        assert 'stored' not in config.target_spec
-        assert config.target_spec != 'clean'
+        files = {'stored', 'jpeg'}
+        assert {s.corruption.name for s in corruptions.parse(config.noise.input).stages} & files
+        target = corruptions.parse(config.target_spec)  # noisy
+        assert not {stage.corruption.name for stage in target.stages} & files
+        assert loss_choice.suitable_loss(target)  # some loss learns the clean image from it
         if budget != 'quick':  # nothing is trained on what it is scored on
             assert 'val' not in config.data.train
             assert 'kodak' not in config.data.train
