@@ -10,7 +10,7 @@ from n2n_jax import corruptions, models
 from n2n_jax.bench import zoo as training
 from n2n_jax.bench.tables.places import Places
 from n2n_jax.models import zoo
-from n2n_jax.train import loop
+from n2n_jax.train import loop, loss_choice
 
 NAME = 'gaussian-gray'
 
