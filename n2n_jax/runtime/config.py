@@ -33,8 +33,7 @@ class ModelConfig:
         'unet',
         'network: unet, resnet34, resnet50, resnet101, resnet152, rednet, dncnn, red30, '
         'resunet, resunet_epfl, drunet_xs, drunet, nafnet_xs, nafnet_s, nafnet_m or nafnet; with '
-        'options after a '
-        'colon, as in dncnn:depth=20,width=64',
+        'options after a colon, as in dncnn:depth=20,width=64',
     )
     channels: int = field(
         3,
@@ -190,7 +189,8 @@ class OptimConfig:
     loss: str = field(
         'auto',
         'auto for what suits the noise of the targets, or a weighted sum such as l2*100+vgg of l2, '
-        'l1, l0, masked_l2, masked_l1, masked_l0, charbonnier, hdr, cross_entropy, fourier, vgg',
+        'l1, l0, masked_l2, masked_l1, masked_l0, charbonnier, hdr, cross_entropy, linear_light, '
+        'fourier, vgg',
     )
     loss_weights: str = field(
         '', 'file of the weights of a VGG-16 for the loss vgg (.npz, names of torchvision or Keras)'

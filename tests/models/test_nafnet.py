@@ -235,9 +235,8 @@ def test_gradient_reaches_every_parameter_and_output_goes_negative():
 
 
 # Rematerialized networks: see also test_remat.
-@pytest.mark.parametrize(
-    'changes', [{'plain': True}, pytest.param({'remat': True}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('changes', [{'plain': True}, {'remat': True}])
 def test_plain_and_rematerialized_networks_compute_the_same(changes):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),

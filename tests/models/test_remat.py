@@ -25,7 +25,7 @@ def _skip_without_remat(name):
         pytest.skip('has no remat')
 
 
-@every_network('unet', 'dncnn', 'red30')
+@every_network('unet', 'red30')
 def test_remat_recomputes_part_of_the_network(name, monkeypatch):
     _skip_without_remat(name)
     short = resnet.Layout((1, 1, 1, 1), bottleneck=True)  # more would only take longer
@@ -44,7 +44,7 @@ def test_remat_recomputes_part_of_the_network(name, monkeypatch):
     assert num_products[True] > num_products[False]
 
 
-@every_network('dncnn', 'red30')
+@every_network('red30')
 def test_gradients_equal_those_without_remat(name):
     _skip_without_remat(name)
     noisy_BHWC = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))

@@ -42,7 +42,7 @@ def test_every_config_file_describes_a_possible_run(name, variant):
 def test_the_ten_experiments_and_those_of_other_networks_are_there():
     kinds = ('bernoulli', 'gauss', 'impulse', 'poisson', 'text')
     want = {'default'} | {f'{model}_{kind}' for model in ('resnet50', 'unet') for kind in kinds}
-    others = {'dncnn', 'red30', 'rednet', 'resnet34', 'resunet', 'resunet_epfl', 'nafnet'}
+    others = {'dncnn', 'drunet', 'red30', 'rednet', 'resnet34', 'resunet', 'resunet_epfl', 'nafnet'}
     assert set(NAMES) == want | {f'{model}_gauss' for model in others}
 
 

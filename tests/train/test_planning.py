@@ -130,6 +130,7 @@ class SlowMachine(Pace):
         return 12 if step == 4 else num_steps
 
 
+@pytest.mark.slow
 def test_a_run_that_was_shortened_resumes_as_if_undisturbed(captures, tmp_path):
     config = captures_config(captures)
     assert loop.train(config, tmp_path / 'straight', pace=SlowMachine())

@@ -94,7 +94,7 @@ def test_a_run_leaves_everything_a_reader_needs(image_folder, tmp_path, caplog):
     assert sorted(p.stem.rsplit('_')[-1] for p in pictures) == ['best', 'median', 'worst']
 
 
-@pytest.mark.parametrize('steps', [13, 4])
+@pytest.mark.parametrize('steps', [pytest.param(13, marks=pytest.mark.slow), 4])
 def test_some_steps_can_be_profiled(steps, image_folder, tmp_path, caplog):
     config = loop_config(
         image_folder,
