@@ -216,4 +216,9 @@ def _in_words(noise: ImageNoise) -> str:
 def _doubt(noise: ImageNoise, kind: zoo.Kind) -> str:
     if noise.kind not in ('shared', 'impulses') or kind == noise.kind:
         return ''
+    if kind == 'shared':
+        return (
+            'It is for photographs with much noise, which look like that too; this version has no '
+            'model for impulses, which may remain.'
+        )
     return 'This version has no model for such noise, so much of it may remain.'

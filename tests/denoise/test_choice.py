@@ -62,6 +62,17 @@ def test_noise_that_no_model_is_for_gets_a_model_and_a_doubt():
     assert found.doubt.startswith('This version has no model for such noise')
 
 
+def test_impulses_may_be_those_of_a_very_noisy_photograph():
+    config = ModelConfig(name='tiny')
+    model_file.write(zoo.file_of('camera-color'), Trained(config, random_variables(config), step=1))
+    replaced_HWC = np.float32(clean(3))
+    rng = np.random.default_rng(0)
+    replaced_HWC[rng.random(replaced_HWC.shape[:2]) < 0.05] = 1
+    found = choice.choose(replaced_HWC)
+    assert found.model == 'camera-color'
+    assert found.doubt.startswith('It is for photographs with much noise')
+
+
 def test_a_level_that_is_given_counts_more_than_the_measured_one(tmp_path):
     assert choice.choose(noisy(3), 0.0).leave
     assert choice.choose(clean(3)).leave
