@@ -212,6 +212,19 @@ def test_a_jpeg_is_what_libjpeg_makes_of_an_image(photograph, channels, chroma):
         assert np.abs(ours - theirs).mean() < (0.2 if channels == 1 else 0.35)
 
 
+def test_any_resolution_of_color_is_one_of_the_two(photograph):
+    image_BHWC = jnp.asarray(photograph[None], jnp.float32) / 255
+    key = jax.random.key(0)
+    want = [
+        np.asarray(corruptions.parse(f'jpeg:75,chroma={chroma}').sample(key, image_BHWC)[0][0])
+        for chroma in ('420', '444')
+    ]
+    many_BHWC = jnp.tile(image_BHWC, (16, 1, 1, 1))
+    drawn = jax.jit(corruptions.parse('jpeg:75,chroma=any').sample)(key, many_BHWC).image_BHWC
+    found = [[np.allclose(image_HWC, each, atol=1e-3) for each in want] for image_HWC in drawn]
+    assert {tuple(one) for one in found} == {(True, False), (False, True)}
+
+
 def test_values_that_depend_on_missing_ones_are_missing():
     mask = np.ones((40, 41, 3), np.float32)
     mask[20, 33] = 0
