@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +34,7 @@ _META = 'meta'
 
 _DRIVE_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # of the drive, not of the files
 _DELETION_SECONDS = 0.2  # a checkpoint that is being deleted loses a file within this time
+_NEVER_BEGUN = r"coroutine '.*' was never awaited"  # Python's warning of a read dropped unstarted
 # How TensorStore's errors begin when a file cannot be written: 'RESOURCE_EXHAUSTED: Error ...'
 _STORAGE_STATUS = re.compile(r'[A-Z]+(_[A-Z]+)*: ')
 
@@ -304,8 +306,9 @@ class _AbandonedReadsSilenced:
     """Hides asyncio's messages about reads that nobody waits for any more.
 
     Once one read has failed, TensorStore's threads report the others to an event loop that is
-    closed, at any later time, and their errors are logged when they are garbage-collected. So after
-    a failure this stays in place, as `sys.unraisablehook` and as a filter of asyncio's log.
+    closed, at any later time, and those that failed, or were never begun, are reported when they
+    are garbage-collected. So after a failure this stays in place, as `sys.unraisablehook` and as
+    filters of asyncio's log and of warnings.
     """
 
     def __init__(self) -> None:
@@ -320,9 +323,12 @@ class _AbandonedReadsSilenced:
         if kind is None and sys.unraisablehook is self:
             sys.unraisablehook = self._previous
             logging.getLogger('asyncio').removeFilter(_is_worth_logging)
+        else:
+            warnings.filterwarnings('ignore', _NEVER_BEGUN, RuntimeWarning)
 
     def __call__(self, unraisable: 'sys.UnraisableHookArgs') -> None:
-        if str(unraisable.exc_value) != 'Event loop is closed':
+        message = str(unraisable.exc_value)
+        if message != 'Event loop is closed' and not re.match(_NEVER_BEGUN, message):
             self._previous(unraisable)
 
 
