@@ -213,7 +213,6 @@ def _groups(arguments: argparse.Namespace, jobs: 'list[Job]') -> tuple[list[_Gro
     their values is.
     """
     from n2n_jax.denoise import choice
-    from n2n_jax.denoise.choice import Choice
     from n2n_jax.denoise.denoiser import Denoiser
     from n2n_jax.models import trained, zoo
 
@@ -224,10 +223,10 @@ def _groups(arguments: argparse.Namespace, jobs: 'list[Job]') -> tuple[list[_Gro
         if trained.is_run(name) or str(name) not in zoo.names():
             return [_Group(denoiser, jobs)], []
 
-    def look(path: Path) -> Choice:
+    def look(path: Path) -> 'Choice':
         if not name:
             return choice.of_file(path, arguments.sigma and arguments.sigma / 255)
-        return Choice(str(name), False, choice.range_of_file(path), '', 0.0)
+        return choice.of_model(path, str(name))
 
     choices, failures = _looked_at(jobs, look, quiet=bool(name))
     alike: dict[tuple[str, bool, Any], list[Job]] = {}

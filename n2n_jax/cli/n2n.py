@@ -12,6 +12,7 @@ _EXAMPLES = """examples:
   n2n score cells/ --model runs/cells
   n2n denoise photo.jpg
   n2n denoise scans/ -o cleaned/ --model runs/quick
+  n2n app
   n2n models
   n2n export runs/quick -o denoiser.onnx
   n2n baselines bm3d,tv --sets kodak24=folder:kodak --noise gaussian:25
@@ -36,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # Imported only after `main` has installed its handlers: Ctrl-C during the imports ends cleanly.
     from n2n_jax.cli import (
+        app,
         audit,
         baselines,
         bench,
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         train,
         score,
         denoise,
+        app,
         models,
         export,
         baselines,

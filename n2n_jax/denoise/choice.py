@@ -115,6 +115,15 @@ def of_file(path: Path, sigma: float | None = None) -> Choice:
     return found._replace(range=its_range)
 
 
+def of_model(path: Path, model: str) -> Choice:
+    """Returns what a model that comes with n2n_jax, chosen by the user, means for a file.
+
+    Raises:
+      UserError: as `of_file`.
+    """
+    return Choice(model, False, range_of_file(path), '', 0.0)
+
+
 def range_of_file(path: Path) -> Range:
     """Returns what a model that knows no range should see as 0 and 1; raises as `of_file`."""
     return _range_of(_images(path))

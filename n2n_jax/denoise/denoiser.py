@@ -237,7 +237,8 @@ class Denoiser:
           tta: average over the 8 flips and rotations of the padded image.
           spread: also compute the standard deviation over these.
           name: names the image in messages.
-          on_pixels: called after each tile of each read with its number of pixels (height * width).
+          on_pixels: called after each tile of each read with its number of pixels (height * width),
+            and, so that it can end the work by an error, with 0 after each orientation before.
 
         Raises:
           UserError: not even the smallest tile fits into memory, or the network cannot denoise
@@ -271,9 +272,10 @@ class Denoiser:
                         )
                         for columns, orientation, core_hwC, constant_hwC in part:
                             sums.add(columns, orientation, core_hwC)
-                            if orientation == orientations[-1]:
+                            is_last = orientation == orientations[-1]
+                            if is_last:
                                 sums.add_constants(columns, constant_hwC)
-                                on_pixels(core_hwC.shape[0] * core_hwC.shape[1])
+                            on_pixels(core_hwC.shape[0] * core_hwC.shape[1] * is_last)
                     done = rows.stop
                     yield sums.band(len(reads))
             except (MemoryError, jax.errors.JaxRuntimeError) as error:

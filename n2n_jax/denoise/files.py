@@ -100,7 +100,7 @@ def denoise_files(
     for job in jobs:
         size = 0
         try:
-            size = _num_pixels(job, options)
+            size = num_pixels(job, options)
         except Exception as error:  # one file must not stop the others
             raise_if_interrupted()
             failures.append(message_of(error, job))
@@ -113,7 +113,7 @@ def denoise_files(
             raise_if_interrupted()
             details = f'file {number} of {len(readable)}' if len(readable) > 1 else ''
             try:
-                _denoise_job(denoiser, job, options, _PixelCount(progress, before, details))
+                denoise_job(denoiser, job, options, _PixelCount(progress, before, details))
             except Exception as error:  # see above
                 raise_if_interrupted()
                 progress.clear()
@@ -162,8 +162,12 @@ class _PixelCount:
         self._progress.update(self._done / 1e6, self._details)
 
 
-def _num_pixels(job: Job, options: Options) -> int:
-    """Returns the number of pixels to denoise, from the headers of the files."""
+def num_pixels(job: Job, options: Options) -> int:
+    """Returns the number of pixels to denoise, from the headers of the files.
+
+    Raises:
+      UserError: a file cannot be read.
+    """
     for path in job.sources:
         if why := why_no_file(path):
             raise UserError(f'{path} cannot be read: {why}.')
@@ -174,10 +178,24 @@ def _num_pixels(job: Job, options: Options) -> int:
     return count * (len(job.sources) if options.combine == 'results' else 1)
 
 
-def _denoise_job(denoiser: Denoiser, job: Job, options: Options, count: _PixelCount) -> None:
+def denoise_job(
+    denoiser: Denoiser, job: Job, options: Options, on_pixels: Callable[[int], None]
+) -> None:
+    """Writes the outputs of a job, whole or not at all.
+
+    Args:
+      denoiser: the model.
+      job: what to denoise.
+      options: how.
+      on_pixels: called with each number of pixels that is done; `num_pixels` are all. What it
+        raises ends the job.
+
+    Raises:
+      UserError: a file cannot be read or written, or does not suit the model.
+    """
     if options.strength == 0 and not job.maps and _same_format(job):
         _copy(job, options)
-        count(_num_pixels(job, options))
+        on_pixels(num_pixels(job, options))
         return
     with contextlib.ExitStack() as stack:
         captures = stack.enter_context(combine.open_captures(job))
@@ -203,7 +221,7 @@ def _denoise_job(denoiser: Denoiser, job: Job, options: Options, count: _PixelCo
             for kind, path in job.maps.items()
         }
         for index, image in images:
-            _denoise_frame(denoiser, image, index, target, maps, options, count)
+            _denoise_frame(denoiser, image, index, target, maps, options, on_pixels)
 
 
 def _same_format(job: Job) -> bool:
@@ -261,14 +279,14 @@ def _denoise_frame(
     target: row_writer.Target,
     maps: Mapping[str, row_writer.Target],
     options: Options,
-    count: _PixelCount,
+    on_pixels: Callable[[int], None],
 ) -> None:
     """Denoises one image, or combines the captures of one scene into one image."""
     source, first = captures[0]
     frame, name = source.frames[first], name_of(source, first)
     if options.strength == 0 and not maps and len(captures) == 1:
         _copy_frame(source, first, index, target)
-        count(frame.height * frame.width)
+        on_pixels(frame.height * frame.width)
         return
     scale = denoiser.pixel_range(frame.dtype, name)
     reads = [functools.partial(_read_colors, *capture) for capture in captures]
@@ -288,7 +306,7 @@ def _denoise_frame(
         tta=options.tta,
         spread=SPREAD in maps,
         name=name,
-        on_pixels=count,
+        on_pixels=on_pixels,
     )
     units = np.float32(abs(scale.white - scale.black))
     calibrated = [kind for kind in maps if kind != SPREAD]

@@ -49,7 +49,7 @@ def page(run: Path) -> str:
         if len(rows) > len(newest):
             table = web_page.from_markdown(results_table.markdown(rows))
             parts.append(f'<details><summary>All steps</summary>\n{table}</details>\n')
-    parts += [_curves(_records(run / 'metrics.jsonl')), _pictures(workdir, rows)]
+    parts += [_curves(workdir.records()), _pictures(workdir, rows)]
     parts += [_settings(config), _origin(run)]
     return web_page.document(name, ''.join(parts))
 
@@ -76,19 +76,6 @@ def _in_words(row: Mapping[str, Any]) -> str:
     psnr = row['metrics'].get('psnr')
     scored = f'{row["set"]}, {row["noise"]}'
     return f'{scored}: PSNR {psnr["out"]:.2f} dB, {psnr["in"]:.2f} before' if psnr else scored
-
-
-def _records(file: Path) -> list[dict[str, Any]]:
-    """Returns the lines of metrics.jsonl, without damaged ones."""
-    found = []
-    for line in file.read_bytes().splitlines() if file.exists() else ():
-        try:
-            content = json_files.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict) and isinstance(content.get('step'), int):
-            found.append(content)
-    return found
 
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> str:

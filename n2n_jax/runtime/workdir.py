@@ -279,6 +279,17 @@ class Workdir:
             self.keep(config)
         (self.path / 'DONE.json').unlink(missing_ok=True)
 
+    def records(self) -> list[dict[str, Any]]:
+        """Reads the training curves, records with a 'step'; skips damaged ones."""
+        file = self.path / 'metrics.jsonl'
+        found = []
+        for line in file.read_bytes().splitlines() if file.exists() else ():
+            with contextlib.suppress(ValueError):
+                content = json_files.loads(line)
+                if isinstance(content, dict) and isinstance(content.get('step'), int):
+                    found.append(content)
+        return found
+
     def rows(self) -> list[dict[str, Any]]:
         """Reads the evaluation rows written so far, see `n2n_jax.runtime.result_rows`.
 

@@ -639,7 +639,7 @@ def test_what_a_format_cannot_hold_is_an_error_before_the_work(
     assert not (tmp_path / target).exists()
 
 
-@pytest.mark.parametrize('where', ['_check', '_num_pixels'])
+@pytest.mark.parametrize('where', ['_check', 'num_pixels'])
 def test_ctrl_c_that_a_library_mistakes_for_damage_ends_the_program(where, tmp_path, monkeypatch):
     for name in 'abc':
         tifffile.imwrite(tmp_path / f'{name}.tif', pixels(20, 20))
