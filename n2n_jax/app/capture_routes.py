@@ -34,6 +34,7 @@ class TrainBody(AuditBody):
     """What to train."""
 
     name: str = Field(max_length=100, description='of the new run, a folder below runs/')
+    fix: str = Field('', max_length=100, description='what is corrected, such as shift,gain')
     minutes: float = Field(20.0, gt=0, le=60 * 24 * 7)
     start: str = Field('', max_length=500, description='model whose weights it starts from')
 
@@ -93,7 +94,7 @@ def started(state: State) -> list[dict[str, Any]]:
 def train(state: State, body: TrainBody) -> dict[str, Any]:
     """Trains on captures, in a process that goes on when this page is closed."""
     order = trainings.Order(
-        body.captures, body.name, body.minutes, body.pattern, body.single, body.start
+        body.captures, body.name, body.minutes, body.pattern, body.single, body.fix, body.start
     )
     return state.trainings.described(state.trainings.start(order))
 

@@ -34,7 +34,7 @@ from n2n_jax.runtime.errors import UserError
 
 _ROWS = 512  # of an image, scored at a time
 _TRIAL_SIDE = 384  # pixels of the part of a clean picture that trials are made on
-_TRIAL_BASELINES = ('nlm', 'bm3d', 'median', 'tv')
+TRIAL_BASELINES = ('nlm', 'bm3d', 'median', 'tv')
 _READING_FILES = ('kernel_blur',)  # corruptions whose level is the name of a file
 
 
@@ -201,7 +201,7 @@ def trial(picture: Picture, spec: str, models: OfferedModels, job: Job) -> list[
     if any(name in spec for name in _READING_FILES):
         raise UserError(f"'{spec}' reads a file, which this page does not: choose other noise.")
     corruptor = corruptions.parse(spec)
-    job.total = 1 + len(zoo.names()) + len(_TRIAL_BASELINES)
+    job.total = 1 + len(zoo.names()) + len(TRIAL_BASELINES)
     key = jax.random.key(0)
     noisy_HWC = np.asarray(corruptor.sample(key, jnp.asarray(clean_HWC[None])).image_BHWC)[0]
     job.advance(1)
@@ -209,7 +209,7 @@ def trial(picture: Picture, spec: str, models: OfferedModels, job: Job) -> list[
         name: models.load(name).denoise for name in zoo.names()
     }
     noise, pairs = KnownNoise.of(corruptor), drawer(corruptor, clean_HWC.shape[-1])
-    for name in _TRIAL_BASELINES:
+    for name in TRIAL_BASELINES:
         with contextlib.suppress(UserError):  # its package is missing
             restores[name] = baselines.make(name).for_noise(noise, pairs)
     results = []

@@ -30,7 +30,7 @@ _HEADERS = {
 
 
 class Guard:
-    """Wraps the application.
+    """Wraps the application, `app`.
 
     Each browser gets a cookie, by which its uploads and jobs are told from those of others.
 
@@ -40,12 +40,12 @@ class Guard:
     """
 
     def __init__(self, app: Application, settings: Settings) -> None:
-        self._app, self._settings = app, settings
+        self.app, self._settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or has it answered."""
         if scope['type'] != 'http':
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = {name.decode('latin-1'): value for name, value in scope['headers']}
         refusal = self._refusal(scope['method'], headers)
@@ -69,7 +69,7 @@ class Guard:
                 ]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self.app(scope, receive, send_with_headers)
 
     def _refusal(self, method: str, headers: dict[str, bytes]) -> tuple[int, str] | None:
         """Returns status and sentence with which a request is refused, None if it is not."""

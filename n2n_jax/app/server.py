@@ -119,7 +119,7 @@ def serve(settings: Settings, *, open_browser: bool) -> None:
     Raises:
       UserError: the address cannot be listened at.
     """
-    with _listening(settings) as listener:
+    with listening(settings) as listener:
         port = listener.getsockname()[1]
         address = f'http://{_in_address(settings.host)}:{port}'
         config = uvicorn.Config(
@@ -136,7 +136,7 @@ def serve(settings: Settings, *, open_browser: bool) -> None:
 
 
 @contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
+def listening(settings: Settings) -> Iterator[socket.socket]:
     """Listens at the address; raises UserError if that cannot be done."""
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)

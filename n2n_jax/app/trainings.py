@@ -44,6 +44,7 @@ class Order:
       minutes: that it may take.
       pattern: how the names of the files tell scene and capture; '' to find out.
       single: whether each image is a scene of its own.
+      fix: what of the captures is corrected, as --fix takes it.
       start: model whose weights it starts from; '' for none.
     """
 
@@ -52,6 +53,7 @@ class Order:
     minutes: float = 20.0
     pattern: str = ''
     single: bool = False
+    fix: str = ''
     start: str = ''
 
 
@@ -84,6 +86,8 @@ class Trainings:
             command.append(f'--pattern={order.pattern}')
         if order.single:
             command.append('--single')
+        if order.fix:
+            command.append(f'--fix={order.fix}')
         if order.start:
             command.append(f'--init-from={order.start}')
         self._launch(workdir, command)

@@ -165,6 +165,7 @@ export function setUpCaptures() {
         name: by('run-name').value,
         minutes: Number(by('minutes').value),
         start: by('start-from').value,
+        fix: [...document.querySelectorAll('[name=fix]:checked')].map(({ value }) => value).join(','),
       });
       await showTrainings();
     });

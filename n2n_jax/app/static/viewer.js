@@ -22,7 +22,7 @@ export class Viewer {
       canvas.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
     }
     canvas.addEventListener('keydown', (event) => this.onKey(event));
-    new ResizeObserver(() => this.resize()).observe(canvas);
+    new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
   }
 
   // picture: {id, width, height, version, hasResult}; a new version has another result.
@@ -87,13 +87,16 @@ export class Viewer {
     this.redraw();
   }
 
+  // Whole device pixels, so that the browser scales nothing.
   resize() {
     const ratio = window.devicePixelRatio || 1;
-    const box = this.canvas.getBoundingClientRect();
-    if (!box.width) return;
+    const width = Math.floor(this.canvas.parentElement.clientWidth * ratio);
+    const height = Math.floor(this.canvas.getBoundingClientRect().height * ratio);
+    if (!width || !height) return;
     const first = !this.scale;
-    this.canvas.width = Math.round(box.width * ratio);
-    this.canvas.height = Math.round(box.height * ratio);
+    this.canvas.style.width = `${width / ratio}px`;
+    if (this.canvas.width !== width) this.canvas.width = width;
+    if (this.canvas.height !== height) this.canvas.height = height;
     if (first) this.fit();
     this.redraw();
   }
