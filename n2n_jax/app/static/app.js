@@ -183,8 +183,8 @@ function progress(job, picture) {
   const bar = by('bar');
   if (job.state === 'waiting') {
     bar.removeAttribute('value');
-    by('progress-text').textContent = job.before === 1
-      ? `${picture.name}: one job is before it.` : `${picture.name}: ${job.before} jobs are before it.`;
+    const before = ['starts', 'waits for one job'][job.before] ?? `waits for ${job.before} jobs`;
+    by('progress-text').textContent = `${picture.name}: ${before}.`;
   } else {
     bar.value = job.share;
     const left = job.seconds_left === null ? '' : `, ${duration(job.seconds_left)} left`;
@@ -213,7 +213,10 @@ async function denoise(picture) {
     if (!isBusy()) by('progress').hidden = true;
     render();
   }
-  if (job.state === 'done') await refresh(picture);
+  if (job.state === 'done') {
+    await refresh(picture);
+    by('canvas').scrollIntoView({ block: 'nearest' }); // on a phone it is far below
+  }
   if (job.state === 'canceled') say(`${picture.name}: canceled.`, true);
   if (job.state === 'failed') throw new Error(job.error);
 }

@@ -17,6 +17,9 @@ export async function showCaptures() {
     by('captures-folder').replaceChildren(...Object.entries(folders).map(
       ([name, count]) => element('option', { value: name }, `${name} (${count} files)`),
     ));
+    if (!Object.keys(folders).length) {
+      by('captures-folder').append(element('option', { value: '' }, 'no folder with images yet'));
+    }
     if (chosen in folders) by('captures-folder').value = chosen;
     const models = await listModels();
     const start = by('start-from').value;
