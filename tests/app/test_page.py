@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import tifffile
 from page_server import Held, encoded, noisy_pixels, serving, use_tiny_models
 from PIL import Image
 
-from n2n_jax.app import comparing
+from n2n_jax.app import comparing, programs
 from n2n_jax.app.settings import Settings
 
 playwright = pytest.importorskip('playwright.sync_api', reason='no playwright to drive a browser')
@@ -365,3 +366,60 @@ def test_captures_are_checked(page, folder):
     page.fill('#pattern', '')
     page.click('#train button[type=submit]')
     assert "'../out' cannot be the name of a folder" in message(page)
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_stopped_resumed_scored_and_used(page, folder, monkeypatch):
+    program = Path(__file__).with_name('tiny_program.py')
+    monkeypatch.setattr(programs, 'command_line', lambda args: [sys.executable, program, *args])
+    monkeypatch.setenv('XLA_FLAGS', '')
+    monkeypatch.setenv('N2N_TEST_STEPS', '4000')
+    page.set_default_timeout(10 * SECONDS)
+    (folder / 'cells').mkdir()
+    for capture in range(2):
+        pixels = encoded(noisy_pixels(96, 96, seed=capture))
+        (folder / 'cells' / f'scene_{capture}.png').write_bytes(pixels)
+
+    def state(words):
+        page.wait_for_selector(f'#trainings h2:text-is("runs/mine: {words}")')
+
+    page.click('nav button[data-section=captures]')
+    page.wait_for_selector('#captures-folder option[value=cells]', state='attached')
+    page.click('#train button[type=submit]')
+    state('training')
+    page.wait_for_selector('#trainings svg.curve')  # a live curve
+    page.reload()
+    page.click('nav button[data-section=captures]')
+    state('training')
+    page.click('#trainings button:text-is("Stop")')
+    state('stopped')
+    page.click('#trainings button:text-is("Resume")')
+    state('training')
+    shot(page, 'training')
+    state('complete')
+    page.wait_for_selector('#trainings img.preview')
+    page.click('#trainings button:text-is("Score")')
+    page.wait_for_selector('#trainings .scores table')
+    shot(page, 'trained')
+    page.click('#trainings button:text-is("Denoise with it")')
+    loaded(page, noisy_pixels(96, 96, seed=2))
+    denoised(page)
+    assert page.inner_text('#made-by') == 'Denoised by runs/mine.'
+    page.click('nav button[data-section=runs]')
+    page.click('#run-list button')
+    report = page.frame_locator('#report')
+    assert report.locator('h1').inner_text() == 'mine'
+
+
+@pytest.mark.slow
+def test_case_9_a_large_image_in_bounded_memory(page):
+    """The memory itself is measured from outside, see docs/page.md."""
+    chosen(page, ('large.png', encoded(np.tile(noisy_pixels(600, 800), (10, 10, 1)))))
+    page.set_default_timeout(10 * SECONDS)
+    page.wait_for_selector('#facts strong:text-is("large.png")')
+    assert '8000×6000 pixels' in page.inner_text('#facts')
+    page.click('#start')
+    page.wait_for_selector('#progress-text:has-text("left")')  # tile by tile, with the time left
+    page.wait_for_selector('#save:visible')
+    page.click('#one')
+    assert canvas_pixels(page).std() > 5
