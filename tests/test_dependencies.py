@@ -30,6 +30,7 @@ NOT_IMPORTED = {
     'jupyterlab': 'opens notebooks/',
     'mypy': 'a command',
     'pywavelets': 'scikit-image denoises with it',
+    'playwright': 'tests of the page import it with pytest.importorskip',
     'pytest-xdist': 'pytest -n',
     'ruff': 'a command',
     'setuptools': 'builds the wheel in tests/test_wheel.py',

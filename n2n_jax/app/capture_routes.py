@@ -1,7 +1,6 @@
 """Addresses of the page for captures, trainings, runs and tables in the folder of the page."""
 
-import tempfile
-from pathlib import Path
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
@@ -12,6 +11,7 @@ from n2n_jax.app import picture_routes, programs, trainings
 from n2n_jax.app.job_queue import Job
 from n2n_jax.app.local_folder import OutsideFolderError
 from n2n_jax.app.state import AppState, state_of, user_of
+from n2n_jax.app.views import OutsideError
 from n2n_jax.evaluate import run_page
 from n2n_jax.runtime import web_page
 from n2n_jax.runtime.errors import UserError
@@ -60,28 +60,29 @@ def keep(state: State, user: User, body: KeepBody) -> dict[str, str]:
 @router.post('/audits', status_code=202)
 def audit(state: State, user: User, body: AuditBody) -> dict[str, Any]:
     """Checks captures: returns the job, whose report is at /api/audits/ID."""
-    folder = state.folder.inside(body.captures)
+    folder = state.folder.without_links_out(body.captures)
 
     def audited(job: Job) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as kept:
-            page = Path(kept) / 'audit.html'
-            options = [f'--pattern={body.pattern}'] if body.pattern else []
-            options += ['--single'] if body.single else []
-            ended = programs.run(['audit', str(folder), f'--html={page}', *options], job)
-            if not page.exists():
-                raise UserError(ended.error or 'The audit ended without a report.')
-            return {'page': page.read_text(encoding='utf-8'), 'status': ended.status}
+        page = state.pictures.new_report()
+        options = [f'--pattern={body.pattern}'] if body.pattern else []
+        options += ['--single'] if body.single else []
+        ended = programs.run(['audit', str(folder), f'--html={page}', '--force', *options], job)
+        if not page.stat().st_size:
+            page.unlink()
+            raise UserError(ended.error or 'The audit ended without a report.')
+        return {'report': page.name, 'status': ended.status}
 
-    return picture_routes.described_job(state, state.queue.submit(user, audited))
+    return picture_routes.described_job(state, state.queue.submit(user, audited, 'audit'))
 
 
 @router.get('/audits/{id}')
-def audit_report(state: State, user: User, id: str) -> HTMLResponse:
+def audit_report(state: State, user: User, id: str) -> FileResponse:
     """Returns the report of an audit."""
-    found = state.queue.find(user, id)
-    if not isinstance(found.result, dict) or 'page' not in found.result:
-        raise UserError('This audit has no report.')
-    return HTMLResponse(found.result['page'])
+    found = state.queue.find(user, id).result
+    report = found.get('report') if isinstance(found, dict) else None
+    if report is None or not state.pictures.report(report).exists():
+        raise OutsideError('This audit has no report, or not any more.')
+    return FileResponse(state.pictures.report(report), media_type='text/html; charset=utf-8')
 
 
 @router.get('/trainings')
@@ -94,7 +95,13 @@ def started(state: State) -> list[dict[str, Any]]:
 def train(state: State, body: TrainBody) -> dict[str, Any]:
     """Trains on captures, in a process that goes on when this page is closed."""
     order = trainings.Order(
-        body.captures, body.name, body.minutes, body.pattern, body.single, body.fix, body.start
+        captures=body.captures,
+        name=body.name,
+        minutes=body.minutes,
+        pattern=body.pattern,
+        single=body.single,
+        fix=body.fix,
+        start=state.models.location(body.start) if body.start else '',
     )
     return state.trainings.described(state.trainings.start(order))
 
@@ -102,7 +109,7 @@ def train(state: State, body: TrainBody) -> dict[str, Any]:
 @router.post('/trainings/{name:path}/stop')
 def stop(state: State, name: str) -> dict[str, Any]:
     """Has a training save what it has, and end."""
-    workdir = state.folder.inside(name)
+    workdir = state.trainings.find(name)
     state.trainings.stop(workdir)
     return state.trainings.described(workdir)
 
@@ -110,7 +117,7 @@ def stop(state: State, name: str) -> dict[str, Any]:
 @router.post('/trainings/{name:path}/resume')
 def resume(state: State, name: str) -> dict[str, Any]:
     """Goes on with a training."""
-    workdir = state.folder.inside(name)
+    workdir = state.trainings.find(name)
     state.trainings.resume(workdir)
     return state.trainings.described(workdir)
 
@@ -119,19 +126,20 @@ def resume(state: State, name: str) -> dict[str, Any]:
 def score(state: State, user: User, name: str) -> dict[str, Any]:
     """Scores a run on the captures that were held out of its training, beside other methods.
 
-    Returns the job, whose result is a table in HTML.
+    Returns the job, whose result is tables in HTML.
     """
-    workdir = state.folder.inside(name)
-    captures = state.trainings.captures_of(workdir)
+    command = state.trainings.score_command(state.trainings.find(name))
 
     def scored(job: Job) -> dict[str, str]:
-        ended = programs.run(['score', captures, f'--model={workdir}', '--held-out'], job)
-        lines = [line for line in ended.out.splitlines() if line.startswith('|')]
-        if ended.status or not lines:
+        ended = programs.run(command, job)
+        # Tables, and an empty line where something else stands between two.
+        lines = [line if line.startswith('|') else '' for line in ended.out.splitlines()]
+        tables = re.sub(r'\n{2,}', '\n\n', '\n'.join(lines)).strip()
+        if ended.status or not tables:
             raise UserError(ended.error or 'n2n score ended without a table.')
-        return {'table': web_page.from_markdown('\n'.join(lines))}
+        return {'table': web_page.from_markdown(tables)}
 
-    return picture_routes.described_job(state, state.queue.submit(user, scored))
+    return picture_routes.described_job(state, state.queue.submit(user, scored, 'score'))
 
 
 @router.get('/runs')
@@ -149,7 +157,7 @@ def runs(state: State) -> dict[str, Any]:
 @router.get('/runs/{name:path}/report')
 def report(state: State, name: str, save: bool = False) -> HTMLResponse:
     """Returns a run as one page: scores, curves, pictures, settings, origin."""
-    path = state.folder.inside(name)
+    path = state.folder.without_links_out(name)
     headers = {'content-disposition': 'attachment; filename="report.html"'} if save else {}
     return HTMLResponse(run_page.page(path), headers=headers)
 

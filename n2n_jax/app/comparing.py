@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from n2n_jax import corruptions
+from n2n_jax.app import views
 from n2n_jax.app.job_queue import Job
 from n2n_jax.app.models import OfferedModels
 from n2n_jax.app.pictures import Picture
@@ -26,13 +27,14 @@ from n2n_jax.evaluate import score as score_lib
 from n2n_jax.evaluate.baselines.known_noise import KnownNoise
 from n2n_jax.evaluate.baselines.noisy_pairs import drawer
 from n2n_jax.evaluate.methods import MODEL, ONE, OPTIONAL
-from n2n_jax.images import open_image
+from n2n_jax.images import open_image, pictures
 from n2n_jax.images.pixel_range import PixelRange
 from n2n_jax.models import zoo
 from n2n_jax.runtime.config import ModelConfig
 from n2n_jax.runtime.errors import UserError
 
 _ROWS = 512  # of an image, scored at a time
+_CAPTURE_SIDE = 2048  # pixels of the part of two captures that is scored
 _TRIAL_SIDE = 384  # pixels of the part of a clean picture that trials are made on
 TRIAL_BASELINES = ('nlm', 'bm3d', 'median', 'tv')
 _READING_FILES = ('kernel_blur',)  # corruptions whose level is the name of a file
@@ -108,6 +110,8 @@ def with_capture(
 ) -> dict[str, Any]:
     """Scores a model on a picture and a second capture of its scene, without a clean image.
 
+    Of large pictures, on their middle, so that it takes seconds and bounded memory.
+
     Args:
       picture: the first capture.
       capture: the second.
@@ -129,7 +133,8 @@ def with_capture(
             f'{name} is {words[1]}, {picture.name} is {words[0]}: a second capture of the same '
             'scene has the same size and type.'
         )
-    scene = SceneCaptures(picture.name, np.stack(images))
+    part = tuple(_middle_of(side, _CAPTURE_SIDE) for side in images[0].shape[:2])
+    scene = SceneCaptures(picture.name, np.stack([image[part] for image in images]))
     job.advance()
     audited = audit.audit_scene(scene)
     job.advance()
@@ -171,13 +176,13 @@ class Trial:
       method: its name.
       psnr: of the result, in dB.
       ssim: of the result.
-      image_HWC: the result, in [0, 1].
+      image: the result, as PNG.
     """
 
     method: str
     psnr: float
     ssim: float
-    image_HWC: np.ndarray
+    image: bytes
 
 
 def trial(picture: Picture, spec: str, models: OfferedModels, job: Job) -> list[Trial]:
@@ -218,7 +223,7 @@ def trial(picture: Picture, spec: str, models: OfferedModels, job: Job) -> list[
         job.advance(1)
     results.sort(key=lambda tried: -tried.psnr)
     return [
-        Trial('clean', float('inf'), 1.0, clean_HWC),
+        Trial('clean', float('inf'), 1.0, _png(clean_HWC)),
         _tried('noisy', noisy_HWC, clean_HWC),
         *results,
     ]
@@ -227,14 +232,23 @@ def trial(picture: Picture, spec: str, models: OfferedModels, job: Job) -> list[
 def _tried(name: str, image_HWC: np.ndarray, clean_HWC: np.ndarray) -> Trial:
     shown_HWC = np.clip(image_HWC, 0, 1).astype(np.float32)
     pair = jnp.asarray(shown_HWC[None]), jnp.asarray(clean_HWC[None])
-    return Trial(name, float(metrics.psnr(*pair)[0]), float(metrics.ssim(*pair)[0]), shown_HWC)
+    psnr, ssim = float(metrics.psnr(*pair)[0]), float(metrics.ssim(*pair)[0])
+    return Trial(name, psnr, ssim, _png(shown_HWC))
+
+
+def _png(image_HWC: np.ndarray) -> bytes:
+    return views.png(pictures.displayed(image_HWC))
+
+
+def _middle_of(length: int, most: int) -> slice:
+    first = max(0, (length - most) // 2)
+    return slice(first, min(length, first + most))
 
 
 def _middle(picture: Picture) -> np.ndarray:
     with open_image(picture.clean or picture.source) as opened:
         frame = opened.frames[0]
-        top, left = (max(0, (side - _TRIAL_SIDE) // 2) for side in (frame.height, frame.width))
-        rows = opened.read(0, top, min(frame.height, top + _TRIAL_SIDE))
-        part_HWC = rows[:, left : left + _TRIAL_SIDE, : frame.channels]
+        rows, columns = (_middle_of(side, _TRIAL_SIDE) for side in (frame.height, frame.width))
+        part_HWC = opened.read(0, rows.start, rows.stop)[:, columns, : frame.channels]
     shown = Range() if picture.clean else picture.found.range
     return np.clip(_to_unit(part_HWC.dtype, shown)(part_HWC), 0, 1)

@@ -41,7 +41,8 @@ class Job:
     Attributes:
       user: whose it is.
       work: does it. It is given the job, calls `advance` now and then, and returns the result.
-      about: id of the picture that it denoises; '' for any other job.
+      kind: what it does, such as 'denoise'.
+      about: id of the picture that it is about; '' for any other job.
       id: its name.
       state: what became of it.
       done: how much is done, of `total`.
@@ -52,6 +53,7 @@ class Job:
 
     user: str
     work: Callable[['Job'], Any]
+    kind: str = ''
     about: str = ''
     id: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(12))
     state: State = 'waiting'
@@ -117,7 +119,7 @@ class JobQueue:
         self._thread = threading.Thread(target=self._run, name='jobs', daemon=True)
         self._thread.start()
 
-    def submit(self, user: str, work: Callable[[Job], Any], about: str = '') -> Job:
+    def submit(self, user: str, work: Callable[[Job], Any], kind: str = '', about: str = '') -> Job:
         """Adds a job; for the arguments see `Job`.
 
         Raises:
@@ -128,7 +130,7 @@ class JobQueue:
                 raise FullError(
                     f'{self._most_waiting} jobs are waiting, and no more can: try again later.'
                 )
-            job = Job(user, work, about)
+            job = Job(user, work, kind, about)
             self._jobs[job.id] = job
             self._waiting.setdefault(user, collections.deque()).append(job)
             self._forget()
@@ -150,10 +152,14 @@ class JobQueue:
             before = list(self._in_turns()).index(job)
             return before + any(other.state == 'running' for other in self._jobs.values())
 
+    def of(self, user: str) -> list[Job]:
+        """Returns the jobs of a user that are remembered, oldest first."""
+        with self._changed:
+            return [job for job in self._jobs.values() if job.user == user]
+
     def active(self, user: str) -> list[Job]:
         """Returns the jobs of a user that wait or run."""
-        with self._changed:
-            return [job for job in self._jobs.values() if job.user == user and not job.is_over]
+        return [job for job in self.of(user) if not job.is_over]
 
     def users(self) -> set[str]:
         """Returns the users with jobs that wait or run."""

@@ -12,6 +12,8 @@ from n2n_jax.runtime.errors import UserError
 _NAME = re.compile(r'[\w][\w .-]{0,99}')  # of a folder that the page makes
 _MOST_FOLDERS = 20_000  # that are searched, so that a whole drive as --folder ends too
 _MOST_DEPTH = 6
+_RUN = ''  # stands for the files of a run
+_MARKS = {'parameters.txt', 'metrics.jsonl', 'results.json', 'DONE.json'}  # beside its config
 _SKIPPED = ('checkpoints', 'evaluation', 'best', 'node_modules', '__pycache__')
 
 
@@ -46,6 +48,23 @@ class LocalFolder:
             raise OutsideFolderError(words)
         return found
 
+    def without_links_out(self, given: str) -> Path:
+        """Returns a folder that a user names, as `inside`, in which no link leads out.
+
+        Raises:
+          OutsideFolderError: one does, or as `inside`.
+        """
+        found = self.inside(given)
+        for root, folders, files in os.walk(found):
+            for name in (*folders, *files):
+                path = Path(root, name)
+                if path.is_symlink() and not path.resolve().is_relative_to(self.path):
+                    raise OutsideFolderError(
+                        f"'{given}' holds a link that leads out of the folder of this page, "
+                        f'{path.relative_to(found)}: remove it.'
+                    )
+        return found
+
     def named(self, parent: str, name: str) -> Path:
         """Returns the path of a folder that the page makes, `parent`/`name`; it need not exist.
 
@@ -70,7 +89,7 @@ class LocalFolder:
 
     def runs(self) -> list[Path]:
         """Returns the folders that hold a run, in natural order."""
-        return sorted(path for path, files in self._folders() if 'config.json' in files)
+        return sorted(path for path, files in self._folders() if files == [_RUN])
 
     def with_images(self) -> dict[str, int]:
         """Returns the folders that hold images, by name, with the number of images."""
@@ -100,8 +119,8 @@ class LocalFolder:
                 if deep
                 else sorted(name for name in folders if name not in _SKIPPED and name[0] != '.')
             )
-            if 'config.json' in files:
+            if path != self.path and 'config.json' in files and _MARKS.intersection(files):
                 folders[:] = []  # of a run: nothing in it is another
-                yield path, [file for file in files if file == 'config.json']
+                yield path, [_RUN]
             else:
                 yield path, sorted(files)

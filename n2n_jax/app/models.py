@@ -2,6 +2,7 @@
 
 import collections
 import threading
+from pathlib import Path
 from typing import Any
 
 from n2n_jax.app.local_folder import LocalFolder
@@ -19,7 +20,8 @@ class OfferedModels:
 
     Args:
       folder: the folder of the page.
-      preferred: the model that is taken unless the user names another; '' for none.
+      preferred: the model that is taken unless the user names another, a name or an absolute path;
+        '' for none.
     """
 
     def __init__(self, folder: LocalFolder, preferred: str = '') -> None:
@@ -50,6 +52,21 @@ class OfferedModels:
         """Whether a model comes with n2n_jax."""
         return name in zoo.names()
 
+    def location(self, name: str) -> str:
+        """Returns a model as programs of this machine take it: its name, or the path of its run.
+
+        Raises:
+          UserError: there is none of that name.
+        """
+        if self.is_shipped(name) or name == self.preferred:
+            return name
+        known = {self._folder.name_of(path): path for path in self._folder.runs()}
+        if name not in known:
+            raise UserError(
+                f"There is no model '{name}'. {did_you_mean(name, [*zoo.names(), *known])}"
+            )
+        return str(self._folder.inside(name))
+
     def load(self, name: str) -> Denoiser:
         """Loads a model, or returns it as loaded before.
 
@@ -57,31 +74,18 @@ class OfferedModels:
           UserError: there is none of that name, or it is damaged.
         """
         with self._lock:
-            if self.is_shipped(name):
-                key = name, 0.0
-            else:
-                known = [model['name'] for model in self.listed()]
-                if name not in known:
-                    raise UserError(f"There is no model '{name}'. {did_you_mean(name, known)}")
-                key = name, self._newest(name)
+            location = self.location(name)
+            key = name, 0.0 if self.is_shipped(name) else _newest(Path(location))
             if key not in self._loaded:
-                self._loaded[key] = self._read(name)
+                shipped = self.is_shipped(name)
+                self._loaded[key] = choice.load(name) if shipped else Denoiser.load(location)
                 while len(self._loaded) > _MOST_LOADED:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return self._loaded[key]
 
-    def _read(self, name: str) -> Denoiser:
-        if self.is_shipped(name):
-            return choice.load(name)
-        return Denoiser.load(self._path(name))
 
-    def _path(self, name: str) -> Any:
-        return name if name == self.preferred else self._folder.inside(name)
-
-    def _newest(self, name: str) -> float:
-        """Returns when the weights of a run were last saved, as a run in training saves more."""
-        path = self.preferred if name == self.preferred else self._folder.inside(name)
-        workdir = Workdir(self._folder.path / path)
-        folders = [workdir.path / kept for kept in ('best', 'checkpoints')]
-        return max((kept.stat().st_mtime for kept in folders if kept.is_dir()), default=0.0)
+def _newest(run: Path) -> float:
+    """Returns when the weights of a run were last saved, as a run in training saves more."""
+    folders = [run / kept for kept in ('best', 'checkpoints')]
+    return max((kept.stat().st_mtime for kept in folders if kept.is_dir()), default=0.0)

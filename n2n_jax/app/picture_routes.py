@@ -1,6 +1,8 @@
 """Addresses of the page for pictures: upload, look, denoise, compare, save."""
 
+import asyncio
 import io
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +15,8 @@ from pydantic import BaseModel, Field
 
 from n2n_jax.app import comparing, denoising, views
 from n2n_jax.app.job_queue import Job
-from n2n_jax.app.pictures import Picture, TooLargeError
-from n2n_jax.app.state import AppState, BusyError, state_of, user_of
-from n2n_jax.images import pictures as contact_sheets
+from n2n_jax.app.pictures import Picture, TooLargeError, free_name
+from n2n_jax.app.state import DENOISE, AppState, BusyError, state_of, user_of
 from n2n_jax.runtime.errors import UserError
 
 router = APIRouter(prefix='/api', tags=['pictures'])
@@ -31,6 +32,7 @@ _BINARY = {
     }
 }
 _GAIN = 3.0  # how many times removed noise and errors are magnified
+_POLL_SECONDS = 0.05  # between looks at a job that is waited for
 _CANCEL_SECONDS = 60.0  # within which a job ends after it was canceled: that of one tile
 _ZIPPED = 1 << 20  # bytes of a file, sent at a time
 
@@ -80,32 +82,47 @@ def picture(state: State, user: User, id: str) -> dict[str, Any]:
 
 
 @router.delete('/pictures/{id}', status_code=204)
-def remove(state: State, user: User, id: str) -> None:
-    """Deletes a picture and its result."""
+async def remove(state: State, user: User, id: str) -> None:
+    """Deletes a picture and its result, and cancels its jobs."""
     found = state.pictures.find(user, id)
-    for job in state.queue.active(user):
-        if job.about == id:
-            state.queue.cancel(job)
-            state.queue.wait(job, _CANCEL_SECONDS)
-    state.pictures.remove(found)
+    its = [job for job in state.queue.active(user) if job.about == id]
+    for job in its:
+        state.queue.cancel(job)
+    for job in its:
+        await _ended(job, _CANCEL_SECONDS)
+    await run_in_threadpool(state.pictures.remove, found)
+
+
+async def _ended(job: Job, seconds: float) -> None:
+    """Waits for the end of a job, for so long at most, without keeping a thread busy."""
+    end = time.monotonic() + seconds
+    while not job.is_over and time.monotonic() < end:
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 @router.post('/pictures/{id}/denoise', status_code=202)
 def denoise(state: State, user: User, id: str, body: DenoiseBody) -> dict[str, Any]:
     """Denoises a picture when its turn comes; returns the job."""
     found = state.pictures.find(user, id)
-    if any(job.about == id for job in state.queue.active(user)):
+    if any(job.about == id and job.kind == DENOISE for job in state.queue.active(user)):
         raise BusyError(f'{found.name} is being denoised.')
     request = denoising.Request(body.model, body.strength, body.tta)
 
     def denoised(job: Job) -> dict[str, str]:
-        return {'made_by': denoising.denoise(found, request, state.models, job)}
+        with found.named_in_errors():
+            return {'made_by': denoising.denoise(found, request, state.models, job)}
 
-    return described_job(state, state.queue.submit(user, denoised, about=id))
+    return described_job(state, state.queue.submit(user, denoised, DENOISE, id))
+
+
+@router.get('/jobs')
+def jobs(state: State, user: User) -> list[dict[str, Any]]:
+    """Lists your jobs, the ended ones for some time."""
+    return [described_job(state, job) for job in state.queue.of(user)]
 
 
 @router.get('/jobs/{id}')
-def job(
+async def job(
     state: State, user: User, id: str, wait: Annotated[float, Query(ge=0, le=30)] = 0
 ) -> dict[str, Any]:
     """Tells how far a job is, how many come before it, and its result or error.
@@ -113,7 +130,7 @@ def job(
     `wait`: seconds to wait for its end first.
     """
     found = state.queue.find(user, id)
-    state.queue.wait(found, wait)
+    await _ended(found, wait)
     return described_job(state, found)
 
 
@@ -158,7 +175,8 @@ def tile(
     found = state.pictures.find(user, id)
 
     def pixels(file: Path) -> Any:
-        return found.view(file, index).tile(level, column, row)
+        with found.named_in_errors():
+            return found.view(file, index).tile(level, column, row)
 
     if which == 'noisy':
         return _png(pixels(found.source))
@@ -181,10 +199,13 @@ async def original(
     file = await received(request, state)
 
     def compared() -> dict[str, dict[str, float]]:
-        kept, shown_name = state.pictures.add_beside(found, 'clean', name, file)
-        scores = comparing.with_original(found, kept, shown_name)
-        found.clean = kept
-        return scores
+        with state.pictures.beside(found, name, file) as (kept, shown_name):
+            scores = comparing.with_original(found, kept, shown_name)
+            earlier, found.clean = found.clean, kept
+            if earlier is not None:
+                found.forget_views(earlier)
+                earlier.unlink(missing_ok=True)
+            return scores
 
     try:
         scores = await run_in_threadpool(compared)
@@ -203,19 +224,17 @@ async def capture(
     """
     found = state.pictures.find(user, id)
     file = await received(request, state)
-    try:
-        kept, shown_name = await run_in_threadpool(
-            state.pictures.add_beside, found, 'capture', name, file
-        )
-    finally:
-        file.unlink(missing_ok=True)
 
     def compared(job: Job) -> dict[str, Any]:
-        named = model or state.models.preferred
-        denoiser, _ = denoising.chosen(found, named, state.models)
-        return comparing.with_capture(found, kept, shown_name, denoiser, job)
+        try:
+            with state.pictures.beside(found, name, file) as (kept, shown_name):
+                named = model or state.models.preferred
+                denoiser, _ = denoising.chosen(found, named, state.models)
+                return comparing.with_capture(found, kept, shown_name, denoiser, job)
+        finally:
+            file.unlink(missing_ok=True)
 
-    return described_job(state, state.queue.submit(user, compared))
+    return described_job(state, state.queue.submit(user, compared, 'capture', id))
 
 
 @router.post('/pictures/{id}/trial', status_code=202)
@@ -226,10 +245,12 @@ def trial(state: State, user: User, id: str, body: TrialBody) -> dict[str, Any]:
     /api/jobs/ID/NUMBER.png.
     """
     found = state.pictures.find(user, id)
-    return described_job(
-        state,
-        state.queue.submit(user, lambda job: comparing.trial(found, body.noise, state.models, job)),
-    )
+
+    def tried(job: Job) -> list[comparing.Trial]:
+        with found.named_in_errors():
+            return comparing.trial(found, body.noise, state.models, job)
+
+    return described_job(state, state.queue.submit(user, tried, 'trial', id))
 
 
 @router.get('/jobs/{id}/{number}.png')
@@ -238,7 +259,7 @@ def trial_image(state: State, user: User, id: str, number: int) -> Response:
     tried = state.queue.find(user, id).result
     if not isinstance(tried, list) or not 0 <= number < len(tried):
         raise views.OutsideError('The job has no such image.')
-    return _png(contact_sheets.displayed(tried[number].image_HWC))
+    return Response(tried[number].image, media_type='image/png')
 
 
 def described_job(state: AppState, job: Job) -> dict[str, Any]:
@@ -249,11 +270,10 @@ def described_job(state: AppState, job: Job) -> dict[str, Any]:
             {'method': tried.method, 'psnr': _finite(tried.psnr), 'ssim': _finite(tried.ssim)}
             for tried in done
         ]
-    if isinstance(done, dict):
-        done = {key: value for key, value in done.items() if key != 'page'}  # it has an address
     return {
         'id': job.id,
         'state': job.state,
+        'kind': job.kind,
         'picture': job.about,
         'before': state.queue.position(job),
         'share': min(1.0, job.done / job.total) if job.total else 0.0,
@@ -267,12 +287,14 @@ async def received(request: Request, state: AppState) -> Path:
     """Writes the body of a request to a file; raises TooLargeError if it exceeds the limit."""
     most = state.settings.most_bytes
     too_large = TooLargeError(
-        f'The upload is larger than {most >> 20} MB, the limit of this page: use n2n denoise.'
+        f'The upload is larger than {most / (1 << 20):g} MB, the limit of this page: use n2n '
+        'denoise for it.'
     )
     length = request.headers.get('content-length', '0')
-    if length.isdecimal() and int(length) > most:
+    expected = int(length) if length.isdecimal() else 0
+    if expected > most:
         raise too_large
-    file, size = state.pictures.new_upload(), 0
+    file, size = state.pictures.new_upload(expected), 0
     try:
         with file.open('wb') as kept:
             async for part in request.stream():
@@ -288,12 +310,14 @@ async def received(request: Request, state: AppState) -> Path:
 
 def _described(picture: Picture) -> dict[str, Any]:
     first, found = picture.frames[0], picture.found
+    sizes = [(frame.width, frame.height) for frame in picture.frames]
     return {
         'id': picture.id,
         'name': picture.name,
         'bytes': picture.source.stat().st_size,
         'images': len(picture.frames),
-        'sizes': sorted({(frame.width, frame.height) for frame in picture.frames}),
+        # Of each image if they differ, else of all.
+        'sizes': sizes if len(set(sizes)) > 1 else sizes[:1],
         'width': first.width,
         'height': first.height,
         'channels': first.channels,
@@ -342,15 +366,13 @@ def _zipped(pictures: Sequence[Picture]) -> Iterator[bytes]:
     sent, names = _Sent(), set[str]()
     with zipfile.ZipFile(sent, 'w', zipfile.ZIP_STORED) as archive:
         for picture in pictures:
-            if picture.result is None:
+            if picture.result is None or not picture.result.exists():  # removed meanwhile
                 continue
-            name, number = Path(picture.result_name), 1
-            while str(name) in names:
-                number += 1
-                name = Path(picture.result_name)
-                name = name.with_stem(f'{name.stem}_{number}')
-            names.add(str(name))
-            with picture.result.open('rb') as source, archive.open(str(name), 'w') as target:
+            name = free_name(picture.result_name, names)
+            with (
+                picture.result.open('rb') as source,
+                archive.open(name, 'w', force_zip64=True) as target,
+            ):
                 while part := source.read(_ZIPPED):
                     target.write(part)
                     yield sent.take()

@@ -20,8 +20,10 @@ from n2n_jax.images.suffixes import either
 from n2n_jax.runtime.errors import UserError
 
 KINDS = 'PNG, JPEG, TIFF, BMP, WebP, EXR or NumPy'
-_MOST_NAME = 120  # characters of a name that are kept
+_MOST_NAME = 160  # bytes of a name that are kept, so that more can be added to it
 _MOST_VIEWS = 6  # images of one file whose views are kept
+_FREE_TIMES = 8  # an upload, its result and what is shown of both, in sizes of a compressed upload
+_LEAST_FREE = 200 << 20  # bytes that are left for others
 _AT_ONCE = 2  # files looked at at the same time, as each may take much memory
 
 
@@ -90,9 +92,20 @@ class Picture:
                     self._drop(next(iter(self._views)))
                 folder = self._view_folder(key)
                 folder.mkdir(exist_ok=True)
-                self._views[key] = views.make(file, index, self.found.range, folder)
+                dtype, shown = self.frames[index].dtype, self.found.range
+                self._views[key] = views.make(file, index, dtype, shown, folder)
             self._views[key] = self._views.pop(key)  # the last to be dropped
             return self._views[key]
+
+    @contextlib.contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Names the picture in messages as its user knows it, without its folder."""
+        try:
+            yield
+        except UserError as error:
+            words = str(error).replace(str(self.source), self.name)
+            error.args = (words.replace(f'{self.folder}{os.sep}', ''),)
+            raise
 
     def forget_views(self, file: Path) -> None:
         """Drops the views of a file that was written anew."""
@@ -128,8 +141,19 @@ class Pictures:
         """Deletes all pictures."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def new_upload(self) -> Path:
-        """Returns an empty file for an upload, which `add` or `add_beside` takes over."""
+    def new_upload(self, size: int) -> Path:
+        """Returns an empty file for an upload, which `add` or `beside` takes over.
+
+        Args:
+          size: in bytes, as far as it is known.
+
+        Raises:
+          TooLargeError: the disk is nearly full.
+        """
+        if shutil.disk_usage(self._folder).free < _FREE_TIMES * size + _LEAST_FREE:
+            raise TooLargeError(
+                'The disk of this machine is too full for this upload: remove some pictures first.'
+            )
         number, name = tempfile.mkstemp(dir=self._folder)
         os.close(number)
         return Path(name)
@@ -158,21 +182,28 @@ class Pictures:
             self._pictures[picture.id] = picture
         return picture
 
-    def add_beside(self, picture: Picture, stem: str, name: str, upload: Path) -> tuple[Path, str]:
+    @contextlib.contextmanager
+    def beside(self, picture: Picture, name: str, upload: Path) -> Iterator[tuple[Path, str]]:
         """Keeps an upload that goes with a picture, such as its clean original.
 
-        Returns:
-          The file, and the name to show for it.
+        Yields:
+          The file, and the name to show for it. It is deleted at the end of the context unless it
+          has become `picture.clean`.
 
         Raises:
           InvalidError: it is not an image that can be read.
           TooLargeError: it exceeds a limit.
         """
-        file, shown_name = _kept(upload, picture.folder, stem, name)
-        with _named(file, shown_name):
-            self._check_frames(file)
-        picture.forget_views(file)
-        return file, shown_name
+        file, shown_name = _kept(upload, picture.folder, f'beside-{secrets.token_hex(4)}', name)
+        try:
+            with _named(file, shown_name):
+                self._check_frames(file)
+            with picture.named_in_errors():
+                yield file, shown_name
+        finally:
+            if picture.clean != file:
+                picture.forget_views(file)
+                file.unlink(missing_ok=True)
 
     def find(self, user: str, id: str) -> Picture:
         """Returns a picture of a user; raises UnknownPictureError if there is none."""
@@ -193,9 +224,22 @@ class Pictures:
             self._pictures.pop(picture.id, None)
         shutil.rmtree(picture.folder, ignore_errors=True)
 
+    def new_report(self) -> Path:
+        """Returns a file for a page, which is kept as long as pictures are."""
+        number, name = tempfile.mkstemp('.html', dir=self._folder)
+        os.close(number)
+        return Path(name)
+
+    def report(self, name: str) -> Path:
+        """Returns the file of `new_report` by its name."""
+        return self._folder / Path(name).name
+
     def remove_old(self, is_active: set[str]) -> None:
-        """Deletes pictures that nobody has used for long; not those of the given users."""
+        """Deletes pictures that nobody has used for long, not those of the given users; reports."""
         oldest = time.monotonic() - self._settings.kept_seconds
+        for report in self._folder.glob('*.html'):
+            if report.stat().st_mtime < time.time() - self._settings.kept_seconds:
+                report.unlink(missing_ok=True)
         for picture in list(self._pictures.values()):
             if picture.used < oldest and picture.user not in is_active:
                 self.remove(picture)
@@ -217,11 +261,22 @@ class Pictures:
         return frames
 
 
+def free_name(name: str, taken: set[str]) -> str:
+    """Returns a name like the given one that is not taken yet, and takes it."""
+    path, number = Path(name), 1
+    while str(path) in taken:
+        number += 1
+        path = Path(name).with_stem(f'{Path(name).stem}_{number}')
+    taken.add(str(path))
+    return str(path)
+
+
 def _kept(upload: Path, folder: Path, stem: str, given: str) -> tuple[Path, str]:
     """Moves an upload into a folder; returns the file, and the name to show for it."""
     # What a browser sends is a name, but anybody may send anything.
     name = os.path.basename(given.replace('\\', '/')).strip()
-    name = ''.join(char for char in name if char.isprintable())[-_MOST_NAME:] or 'unnamed'
+    name = ''.join(char for char in name if char.isprintable())
+    name = name.encode('utf-8', 'replace')[-_MOST_NAME:].decode('utf-8', 'ignore') or 'unnamed'
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise InvalidError(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from n2n_jax.app.job_queue import Job
+from n2n_jax.runtime.errors import UserError
 
 _POLL_SECONDS = 0.1
 
@@ -39,9 +40,12 @@ def run(arguments: Sequence[str], job: Job) -> Ended:
       UserError: it takes too long.
     """
     with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen(
-            command_line(arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=out
-        )
+        try:
+            process = subprocess.Popen(
+                command_line(arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+        except ValueError:
+            raise UserError('A name or pattern holds a character that none can hold.') from None
         with process:
             try:
                 while process.poll() is None:

@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from n2n_jax.app import api_page, capture_routes, picture_routes
 from n2n_jax.app.guard import Guard
@@ -63,6 +64,7 @@ def create(settings: Settings) -> Guard:
     app.add_exception_handler(Exception, _on_error)
     app.add_exception_handler(UserError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
     app.mount('/static', StaticFiles(directory=_STATIC), name='static')
 
     @app.get('/', include_in_schema=False)
@@ -101,10 +103,18 @@ def _on_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({'error': sentence_of(error)}, status)
 
 
+def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    words = f'{request.method} {request.url.path}: {error.detail}.'
+    return JSONResponse({'error': words}, error.status_code, error.headers)
+
+
 def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0]
+    if first['type'] == 'json_invalid':
+        return JSONResponse({'error': 'The request is not valid JSON.'}, 422)
     where = '.'.join(str(part) for part in first['loc'][1:]) or 'the request'
     return JSONResponse({'error': f'{where}: {first["msg"]}.'}, 422)
 
@@ -146,11 +156,12 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
+            listener.listen()  # so that whoever reads the address can connect at once
         except BaseException:
             listener.close()
             raise
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:  # a name of a host may be none
+        reason = getattr(error, 'strerror', None) or str(error)
         raise UserError(
             f'The page cannot be opened at {settings.host}:{settings.port}: {reason}. Choose '
             'another --port, or --port 0 for any free one.'
@@ -167,4 +178,6 @@ def has_desktop() -> bool:
 
 
 def _in_address(host: str) -> str:
+    if host in ('0.0.0.0', '::'):  # any address of this machine
+        host = socket.gethostname()
     return f'[{host}]' if ':' in host else host

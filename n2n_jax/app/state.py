@@ -15,6 +15,8 @@ from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
 
+DENOISE = 'denoise'  # the kind of jobs during which nothing is uploaded
+
 
 class BusyError(UserError):
     """The user is denoising."""
@@ -46,7 +48,7 @@ class AppState:
 
     def check_idle(self, user: str) -> None:
         """Raises BusyError while a picture of the user is being denoised."""
-        if any(job.about for job in self.queue.active(user)):
+        if any(job.kind == DENOISE for job in self.queue.active(user)):
             raise BusyError(
                 'Denoising is in progress: upload a new image when it has finished, or cancel it.'
             )
@@ -55,13 +57,18 @@ class AppState:
 def sentence_of(error: Exception) -> str:
     """Returns what users are told about an error; of an unexpected one, where it is reported."""
     if isinstance(error, UserError):
-        return str(error)
+        return _as_text(str(error))
     if isinstance(error, MemoryError):
         return 'This machine has too little memory for it.'
     if isinstance(error, OSError):
         return f'A file could not be read or written: {error.strerror or error}.'
     _log.error('unexpected error', exc_info=error)
     return 'This is a bug in n2n_jax; the terminal that runs n2n app shows more. Please report it.'
+
+
+def _as_text(words: str) -> str:
+    """Names in requests may hold what is not text, which JSON cannot hold."""
+    return words.encode('utf-8', 'replace').decode('utf-8')
 
 
 def state_of(request: Request) -> AppState:

@@ -11,14 +11,15 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from n2n_jax.app import programs
-from n2n_jax.app.local_folder import LocalFolder
-from n2n_jax.app.pictures import Picture
+from n2n_jax.app.local_folder import LocalFolder, OutsideFolderError
+from n2n_jax.app.pictures import Picture, free_name
 from n2n_jax.runtime import json_files
 from n2n_jax.runtime.atomic_files import write_text
 from n2n_jax.runtime.errors import UserError
@@ -45,7 +46,7 @@ class Order:
       pattern: how the names of the files tell scene and capture; '' to find out.
       single: whether each image is a scene of its own.
       fix: what of the captures is corrected, as --fix takes it.
-      start: model whose weights it starts from; '' for none.
+      start: model whose weights it starts from, as --init-from takes it; '' for none.
     """
 
     captures: str
@@ -75,22 +76,19 @@ class Trainings:
         Raises:
           UserError: another training is under way, the run exists, or a value is not valid.
         """
-        captures = self._folder.inside(order.captures)
+        captures = self._folder.without_links_out(order.captures)
         workdir = self._folder.named(RUNS, order.name)
         if workdir.exists():
             raise UserError(f"There is a run '{order.name}' already: choose another name.")
         if not 0 < order.minutes <= 60 * 24 * 7:
             raise UserError('A training takes between 0 minutes and a week.')
-        command = ['train', str(captures), f'--minutes={order.minutes:g}']
-        if order.pattern:
-            command.append(f'--pattern={order.pattern}')
+        command = ['train', str(captures), f'--minutes={order.minutes:g}', *_arrangement(order)]
         if order.single:
             command.append('--single')
-        if order.fix:
-            command.append(f'--fix={order.fix}')
         if order.start:
             command.append(f'--init-from={order.start}')
-        self._launch(workdir, command)
+        note = {'command': command, 'order': dataclasses.asdict(order)}
+        self._launch(workdir, note)
         return workdir
 
     def resume(self, workdir: Path) -> None:
@@ -104,7 +102,7 @@ class Trainings:
             raise UserError('This run was not started here: resume it by its own command.')
         if self.state(workdir) in ('starting', 'training'):
             raise UserError('This run is in training.')
-        self._launch(workdir, noted['command'])
+        self._launch(workdir, noted)
 
     def stop(self, workdir: Path) -> None:
         """Asks a training to save and end.
@@ -120,16 +118,29 @@ class Trainings:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, signal.SIGTERM)
 
-    def captures_of(self, workdir: Path) -> str:
-        """Returns the folder of captures that a run was trained on.
+    def find(self, name: str) -> Path:
+        """Returns the folder of a run that the page has started, which may not exist yet.
 
         Raises:
-          UserError: it was not started by this page.
+          OutsideFolderError: there is none of that name.
         """
-        command = self._noted(workdir).get('command')
-        if not isinstance(command, list):
-            raise UserError('This run was not started here: score it by n2n score.')
-        return str(command[1])
+        for workdir in self.started_here():
+            if self._folder.name_of(workdir) == name:
+                return workdir
+        raise OutsideFolderError(f"'{name}' was not started here.")
+
+    def score_command(self, workdir: Path) -> list[str]:
+        """Returns the arguments by which `n2n` scores a run on what it has not seen.
+
+        Raises:
+          UserError: it was trained on single captures.
+        """
+        order = Order(**self._noted(workdir)['order'])
+        if order.single:
+            raise UserError('A model of single captures cannot be scored: a score needs two.')
+        captures = self._folder.without_links_out(order.captures)
+        arranged = _arrangement(order)
+        return ['score', str(captures), f'--model={workdir}', '--held-out', *arranged]
 
     def started_here(self) -> list[Path]:
         """Returns the runs that the page has started."""
@@ -165,9 +176,8 @@ class Trainings:
             'state': self.state(workdir),
             'error': run.failure,
             'log': self._log_tail(workdir),
-            'curves': {kind: points[-_MOST_CURVE:] for kind, points in curves.items()},
+            'curves': {kind: _thinned(points) for kind, points in curves.items()},
             'preview': self._folder.name_of(pictures[-1]) if pictures else '',
-            'mine': self._note(workdir).exists(),
         }
 
     def keep_captures(self, name: str, pictures: Sequence[Picture]) -> str:
@@ -181,16 +191,20 @@ class Trainings:
         folder = self._folder.named(CAPTURES, name)
         if folder.exists():
             raise UserError(f"There are captures '{name}' already: choose another name.")
-        names = [picture.name for picture in pictures]
-        twice = next((each for each in names if names.count(each) > 1), None)
-        if twice:
-            raise UserError(f'{twice} is there twice: captures need names of their own.')
-        folder.mkdir()
-        for picture in pictures:
-            shutil.copyfile(picture.source, folder / picture.name)
+        half = Path(tempfile.mkdtemp(prefix='.', dir=folder.parent))
+        try:
+            taken: set[str] = set()
+            for picture in pictures:
+                file = free_name(picture.name, taken)  # what is pasted is always image.png
+                shutil.copyfile(picture.source, half / file)
+            half.chmod(0o777 & ~_umask())
+            half.rename(folder)
+        except BaseException:
+            shutil.rmtree(half, ignore_errors=True)
+            raise
         return self._folder.name_of(folder)
 
-    def _launch(self, workdir: Path, command: Sequence[str]) -> None:
+    def _launch(self, workdir: Path, noted: Mapping[str, Any]) -> None:
         with self._lock:
             for other in self.started_here():
                 if self._alive(other) is not None:
@@ -198,17 +212,19 @@ class Trainings:
                         f"'{other.name}' is in training, and one training takes all of this "
                         'machine: wait for it, or stop it.'
                     )
-            workdir.parent.mkdir(exist_ok=True)
+            command = programs.command_line([*noted['command'], f'--workdir={workdir}'])
+            if any('\0' in word for word in map(str, command)):
+                raise UserError('A name or pattern holds a character that none can hold.')
             with self._log(workdir).open('ab') as log:
                 process = subprocess.Popen(
-                    programs.command_line([*command, f'--workdir={workdir}']),
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,  # so that it outlives this program
                 )
             self._processes[workdir] = process
-            note = {'process': process.pid, 'command': list(command)}
+            note = {**noted, 'process': process.pid}
             write_text(self._note(workdir), json_files.dumps(note))
 
     def _note(self, workdir: Path) -> Path:
@@ -236,7 +252,8 @@ class Trainings:
         # After a restart of the machine, another program may have the number.
         words = Path(f'/proc/{number}/cmdline')
         if words.exists():
-            return number if os.fsencode(str(workdir)) in words.read_bytes() else None
+            wanted = os.fsencode(f'--workdir={workdir}')
+            return number if wanted in words.read_bytes().split(b'\0') else None
         return number if Workdir(workdir).in_training else None
 
     def _log_tail(self, workdir: Path) -> str:
@@ -246,6 +263,24 @@ class Trainings:
                 return file.read().decode('utf-8', 'replace')
         except OSError:
             return ''
+
+
+def _arrangement(order: Order) -> list[str]:
+    """Returns the options that say how captures are grouped and corrected."""
+    found = [f'--pattern={order.pattern}'] if order.pattern else []
+    return [*found, f'--fix={order.fix}'] if order.fix else found
+
+
+def _thinned(points: list[list[float]]) -> list[list[float]]:
+    """Returns evenly spaced points of a curve, and its last."""
+    step = -(-len(points) // _MOST_CURVE)
+    return points[::step] + ([points[-1]] if (len(points) - 1) % step else [])
+
+
+def _umask() -> int:
+    value = os.umask(0o077)
+    os.umask(value)
+    return value
 
 
 def _exists(number: int) -> bool:

@@ -62,21 +62,25 @@ class View:
         return np.asarray(tile_hwC)
 
 
-def make(source: Path, index: int, shown: Range, folder: Path) -> View:
+def make(source: Path, index: int, dtype: np.dtype, shown: Range, folder: Path) -> View:
     """Makes the view of an image, in files of a folder that exists and is empty.
 
     Args:
       source: the image file.
       index: of the image in it.
+      dtype: the type that `shown` is meant for; another is shown over its full range.
       shown: which values are black and white; values beyond are clipped.
       folder: for the levels.
 
     Raises:
+      OutsideError: the file has fewer images.
       UserError: it cannot be read.
     """
     with open_image(source) as opened:
+        if index >= len(opened.frames):
+            raise OutsideError('The file has no such image.')
         frame = opened.frames[index]
-        scale = _scale(frame.dtype, shown, source)
+        scale = _scale(frame.dtype, shown if frame.dtype == dtype else Range(), source)
         pixels_HWC = _new(folder, 0, frame.height, frame.width)
         for start in range(0, frame.height, _ROWS):
             stop = min(start + _ROWS, frame.height)

@@ -1,6 +1,7 @@
 """`n2n app`: the page in a browser."""
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f'--folder {arguments.folder}: no such folder.')
     if not 0 <= arguments.port < 1 << 16:
         raise UserError(f'--port {arguments.port}: must be between 0 and 65535.')
-    if not arguments.max_upload > 0:
+    if not 0 < arguments.max_upload < math.inf:
         raise UserError(f'--max-upload {arguments.max_upload:g}: must be more than 0.')
     settings = Settings(
         arguments.folder,
         arguments.host,
         arguments.port,
-        model=str(arguments.model or ''),
+        model=_location(arguments.model),
         password=os.environ.get(_PASSWORD, ''),
         most_bytes=int(arguments.max_upload * (1 << 20)),
     )
@@ -99,3 +100,10 @@ def run(arguments: argparse.Namespace) -> None:
 
         Denoiser.load(settings.model)  # an error now rather than at the first picture
     server.serve(settings, open_browser=not arguments.no_browser)
+
+
+def _location(model: Path | None) -> str:
+    """Returns a model that holds wherever the page is: its name, or the path of its run."""
+    if model is None:
+        return ''
+    return str(model.resolve() if model.exists() else model)

@@ -79,7 +79,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def from_markdown(text: str) -> str:
     """Returns what the Markdown of our reports looks like: tables, paragraphs and bold words."""
     parts = []
-    for block in text.strip().split('\n\n'):
+    for block in filter(None, text.strip().split('\n\n')):
         lines = block.splitlines()
         if lines[0].startswith('|') and len(lines) > 1:
             head, _, *rows = ([_inline(x.strip()) for x in _cells(line)] for line in lines)

@@ -38,6 +38,11 @@ def test_links_that_lead_out_are_refused(folder):
     with pytest.raises(OutsideFolderError):
         folder.named('runs', 'mine')
     assert list(folder.with_images()) == ['cells']  # links are not followed
+    (folder.path / 'cells' / 'far.png').symlink_to(folder.path.parent / 'secret' / 'b.png')
+    with pytest.raises(OutsideFolderError, match=r'holds a link that leads out .* far.png'):
+        folder.without_links_out('cells')
+    (folder.path / 'cells' / 'far.png').unlink()
+    assert folder.without_links_out('cells') == folder.path / 'cells'
     (folder.path / 'near').symlink_to(folder.path / 'cells')
     assert folder.inside('near') == folder.path / 'cells'
 
@@ -52,7 +57,9 @@ def test_what_is_there_is_listed(folder):
     for run in ('runs/b', 'runs/a'):
         (folder.path / run / 'evaluation').mkdir(parents=True)
         (folder.path / run / 'config.json').write_text('{}')
+        (folder.path / run / 'parameters.txt').write_text('')
         (folder.path / run / 'evaluation' / 'x.png').write_bytes(b'')
+    (folder.path / 'cells' / 'config.json').write_text('{}')  # of another program
     (folder.path / 'table.md').write_text('| a |\n')
     (folder.path / 'table.json').write_text('[]')
     (folder.path / 'notes.md').write_text('')

@@ -1,11 +1,15 @@
 """The addresses of the page: what each answers, and what it refuses."""
 
 import base64
+import concurrent.futures
+import contextlib
+import http.client
 import io
 import zipfile
 
 import numpy as np
 import pytest
+import requests
 import tifffile
 from command_line import n2n
 from page_server import Client, Held, encoded, noisy_pixels, serving, use_tiny_models
@@ -219,6 +223,9 @@ def test_scores_against_the_original_are_those_of_scikit_image(site):
     error = site.get(f'/api/pictures/{picture["id"]}/error/0/0/0/0.png')
     assert error.status_code == 200
     other = site.post(address, params={'name': 'c.png'}, data=encoded(noisy_pixels()))
+    assert site.post(address, params={'name': 'c.png'}, data=b'hello').status_code == 415
+    kept = site.get(f'/api/pictures/{picture["id"]}/error/0/0/0/0.png')
+    assert kept.content == error.content  # the accepted original is not lost
     assert other.status_code == 422
     assert 'c.png is 96x64 with 3 channels, photo.png is 40x600' in other.json()['error']
 
@@ -301,6 +308,72 @@ def test_other_machines_need_the_password(tmp_path):
             answer = site.get('/', headers={'authorization': f'Basic {encoded_words}'})
             assert answer.status_code == status
         assert site.get('/', headers={'authorization': 'Basic !!'}).status_code == 401
+
+
+def test_odd_headers_do_no_harm(site):
+    loaded(site, noisy_pixels(16, 16))
+    for headers in ({'host': '['}, {'origin': 'http://['}):
+        raw = http.client.HTTPConnection(site.site.removeprefix('http://'), timeout=60)
+        with contextlib.closing(raw):
+            raw.request('POST', '/api/pictures?name=a.png', headers=headers)
+            assert raw.getresponse().status == 400
+    cookie = f'a[b]=1; prefs={{"a": 1}}; n2n_user={site.cookies["n2n_user"]}'
+    answer = requests.get(f'{site.site}/api/pictures', headers={'cookie': cookie}, timeout=60)
+    assert len(answer.json()) == 1  # cookies of other programs on this machine
+    for path in ('/nothing', '/api/pictures/x/y'):
+        assert site.get(path).json()['error'].startswith(f'GET {path}: ')
+    answer = site.post('/api/trainings', data='{', headers={'content-type': 'application/json'})
+    assert answer.json() == {'error': 'The request is not valid JSON.'}
+    odd = site.post('/api/audits', json={'captures': '\ud800'})
+    assert odd.status_code == 404
+
+
+def test_those_who_wait_keep_nobody_else_waiting(site, monkeypatch):
+    held = Held(monkeypatch)
+    picture = loaded(site, noisy_pixels(16, 16))
+    job = site.post(f'/api/pictures/{picture["id"]}/denoise', json={}).json()
+    address, cookies = f'{site.site}/api/jobs/{job["id"]}?wait=30', dict(site.cookies)
+    with concurrent.futures.ThreadPoolExecutor(50) as threads:
+        waiting = [
+            threads.submit(requests.get, address, cookies=cookies, timeout=60) for _ in range(50)
+        ]
+        for _ in range(3):
+            assert site.get('/').status_code == 200
+        assert not any(each.done() for each in waiting)
+        held.let_go()
+    assert {each.result().json()['state'] for each in waiting} == {'done'}
+
+
+def test_removing_a_picture_ends_its_jobs(site, monkeypatch):
+    held = Held(monkeypatch)
+    picture = loaded(site, noisy_pixels(16, 16))
+    job = site.post(f'/api/pictures/{picture["id"]}/denoise', json={}).json()
+    assert held.begun.wait(30)
+    assert site.delete(f'/api/pictures/{picture["id"]}').status_code == 204
+    (found,) = site.get('/api/jobs').json()
+    assert (found['id'], found['kind'], found['state']) == (job['id'], 'denoise', 'canceled')
+
+
+def test_messages_name_the_upload_and_no_folder_of_this_machine(site):
+    buffer = io.BytesIO()
+    np.save(buffer, np.full((16, 16), 3, np.float32))
+    picture = upload(site, buffer.getvalue(), 'even.npy').json()
+    address = f'/api/pictures/{picture["id"]}/denoise'
+    job = ended(site, site.post(address, json={'model': 'gaussian-gray'}))
+    assert job['state'] == 'failed'
+    assert job['error'].startswith('even.npy holds floating-point values')
+
+
+def test_an_original_of_one_image_is_that_of_the_first_of_a_stack(site):
+    buffer = io.BytesIO()
+    stack = np.stack([noisy_pixels(24, 24, seed)[..., 0] for seed in range(2)])
+    tifffile.imwrite(buffer, stack, photometric='minisblack')
+    picture = upload(site, buffer.getvalue(), 'stack.tif').json()
+    address = f'/api/pictures/{picture["id"]}'
+    original = encoded(noisy_pixels(24, 24, seed=5)[..., 0])
+    assert site.post(f'{address}/original?name=c.png', data=original).status_code == 200
+    codes = [site.get(f'{address}/error/{index}/0/0/0.png').status_code for index in range(2)]
+    assert codes == [200, 404]
 
 
 def test_nothing_comes_from_elsewhere(site):

@@ -105,17 +105,14 @@ def test_uploads_become_captures(folder, tmp_path):
         refused = site.post('/api/captures', json={'name': 'mine'})
         assert 'No image is loaded' in refused.json()['error']
         for seed in range(2):
-            site.post(
-                '/api/pictures',
-                params={'name': f'{seed}.png'},
-                data=encoded(noisy_pixels(seed=seed)),
-            )
+            name = {'name': 'image.png'}  # as pasted pictures are called
+            site.post('/api/pictures', params=name, data=encoded(noisy_pixels(seed=seed)))
         kept = site.post('/api/captures', json={'name': 'mine'})
         assert kept.json() == {'captures': 'captures/mine'}
         again = site.post('/api/captures', json={'name': 'mine'})
         assert "There are captures 'mine' already" in again.json()['error']
         assert site.get('/api/captures').json()['folders'] == {'captures/mine': 2, 'cells': 2}
-    assert (folder / 'captures/mine/1.png').read_bytes() == encoded(noisy_pixels(seed=1))
+    assert (folder / 'captures/mine/image_2.png').read_bytes() == encoded(noisy_pixels(seed=1))
 
 
 @pytest.mark.parametrize(
@@ -124,12 +121,25 @@ def test_uploads_become_captures(folder, tmp_path):
         (Order('../other', 'a'), 'not in the folder'),
         (Order('cells', '../a'), 'cannot be the name'),
         (Order('cells', 'a', minutes=0), 'between 0 minutes and a week'),
+        (Order('cells', 'a', pattern='a\0b'), 'a character that none can hold'),
     ],
 )
 def test_orders_that_cannot_be_are_refused(folder, order, words):
     with pytest.raises(UserError, match=words):
         Trainings(LocalFolder(folder)).start(order)
     assert not (folder / 'runs' / 'a').exists()
+
+
+def test_only_models_of_the_page_are_started_from(folder, tmp_path):
+    with serving(Settings(folder, port=0)) as address, Client(address) as site:
+        for start in (str(tmp_path / 'elsewhere'), '../elsewhere', 'nothing'):
+            body = {'captures': 'cells', 'name': 'a', 'start': start}
+            refused = site.post('/api/trainings', json=body)
+            assert refused.status_code == 422
+            assert 'There is no model' in refused.json()['error']
+        for action in ('stop', 'resume', 'score'):
+            assert site.post(f'/api/trainings/runs/a/{action}').status_code == 404
+    assert not list((folder / 'runs').glob('*')) if (folder / 'runs').exists() else True
 
 
 def test_a_training_that_cannot_begin_tells_why(folder, monkeypatch):
@@ -139,5 +149,4 @@ def test_a_training_that_cannot_begin_tells_why(folder, monkeypatch):
     run = trainings.start(Order('cells', 'mine'))
     wait_for(lambda: trainings.state(run) == 'failed')
     described = trainings.described(run)
-    assert described['mine']
     assert 'scene' in described['log']

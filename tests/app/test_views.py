@@ -20,7 +20,7 @@ def test_tiles_of_the_first_level_are_the_pixels(image_HWC, tmp_path):
     source = tmp_path / 'a.png'
     Image.fromarray(image_HWC).save(source)
     (tmp_path / 'view').mkdir()
-    view = views.make(source, 0, Range(), tmp_path / 'view')
+    view = views.make(source, 0, np.dtype(np.uint8), Range(), tmp_path / 'view')
     assert view.size == (1301, 700)
     assert [level.shape[:2] for level in view.levels] == [(700, 1301), (350, 651), (175, 326)]
     np.testing.assert_array_equal(view.tile(0, 2, 1), image_HWC[512:, 1024:])
@@ -37,7 +37,8 @@ def test_the_range_of_the_picture_is_what_is_black_and_white(tmp_path):
     stored_HW = np.linspace(100, 1100, 64 * 64, dtype=np.float32).reshape(64, 64)
     tifffile.imwrite(tmp_path / 'a.tif', stored_HW)
     (tmp_path / 'view').mkdir()
-    view = views.make(tmp_path / 'a.tif', 0, Range(100.0, 1100.0), tmp_path / 'view')
+    shown, dtype = Range(100.0, 1100.0), stored_HW.dtype
+    view = views.make(tmp_path / 'a.tif', 0, dtype, shown, tmp_path / 'view')
     want_HW = np.rint((stored_HW - 100) / 1000 * 255)
     assert np.abs(view.tile(0, 0, 0)[..., 1] - want_HW).max() <= 1
     assert view.tile(0, 0, 0).shape == (64, 64, 3)
@@ -47,8 +48,10 @@ def test_a_stack_is_shown_image_by_image(tmp_path):
     stack_NHW = np.arange(3, dtype=np.uint8)[:, None, None] * np.full((3, 20, 30), 50, np.uint8)
     tifffile.imwrite(tmp_path / 'a.tif', stack_NHW, photometric='minisblack')
     (tmp_path / 'view').mkdir()
-    view = views.make(tmp_path / 'a.tif', 2, Range(), tmp_path / 'view')
+    view = views.make(tmp_path / 'a.tif', 2, stack_NHW.dtype, Range(), tmp_path / 'view')
     assert set(view.tile(0, 0, 0).flat) == {100}
+    with pytest.raises(views.OutsideError):
+        views.make(tmp_path / 'a.tif', 3, stack_NHW.dtype, Range(), tmp_path / 'view')
 
 
 def test_differences_are_gray_where_nothing_changed_and_magnified():

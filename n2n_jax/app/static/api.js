@@ -1,6 +1,7 @@
 // Requests to the server; an error has the sentence of its answer.
 
-const POLL_SECONDS = 0.3;
+const POLL_SECONDS = 0.4;
+const MOST_FAILURES = 10; // polls in a row before a job is given up
 
 async function answered(response) {
   if (response.ok) return response.status === 204 ? null : response.json();
@@ -10,7 +11,7 @@ async function answered(response) {
   } catch {
     // no JSON: a refusal before the application was reached
   }
-  throw new Error(sentence);
+  throw Object.assign(new Error(sentence), { status: response.status });
 }
 
 async function sent(path, options) {
@@ -46,15 +47,56 @@ export async function remove(path) {
   return answered(await sent(path, { method: 'DELETE' }));
 }
 
-// Waits for the end of a job; tells `onChange` how far it is.
-export async function ended(job, onChange = () => {}) {
-  while (['waiting', 'running'].includes(job.state)) {
-    onChange(job);
+// Jobs that are waited for, by id; one loop asks for all of them.
+const awaited = new Map();
+let polling = false;
+
+async function poll() {
+  if (polling) return;
+  polling = true;
+  let failures = 0;
+  while (awaited.size) {
     await new Promise((resume) => { setTimeout(resume, POLL_SECONDS * 1000); });
-    job = await get(`/api/jobs/${job.id}`);
+    let jobs;
+    try {
+      jobs = new Map((await get('/api/jobs')).map((job) => [job.id, job]));
+      failures = 0;
+    } catch (error) {
+      failures += 1;
+      if (failures < MOST_FAILURES) continue;
+      for (const { reject } of awaited.values()) reject(error);
+      awaited.clear();
+      break;
+    }
+    for (const [id, { resolve, reject, onChange }] of [...awaited]) {
+      const job = jobs.get(id);
+      if (!job) {
+        awaited.delete(id);
+        reject(new Error('This job is lost: n2n app was started anew.'));
+      } else {
+        onChange(job);
+        if (!['waiting', 'running'].includes(job.state)) {
+          awaited.delete(id);
+          resolve(job);
+        }
+      }
+    }
   }
+  polling = false;
+}
+
+// Waits for the end of a job; tells `onChange` how far it is.
+export function ended(job, onChange = () => {}) {
   onChange(job);
-  return job;
+  return new Promise((resolve, reject) => {
+    awaited.set(job.id, { resolve, reject, onChange });
+    poll();
+  });
+}
+
+// Names of runs may hold what has a meaning in addresses.
+export function escaped(name) {
+  return name.split('/').map(encodeURIComponent).join('/');
 }
 
 export function duration(seconds) {
@@ -89,6 +131,13 @@ export function say(sentence, said = false) {
   message.hidden = !sentence;
   message.classList.toggle('said', said);
   if (sentence) message.scrollIntoView({ block: 'nearest' });
+}
+
+// Keeps the keyboard where it was while `change` makes elements anew; they need the same ids.
+export function keepingFocus(change) {
+  const { id } = document.activeElement ?? {};
+  change();
+  if (id && document.activeElement?.id !== id) document.getElementById(id)?.focus();
 }
 
 // Runs what a button does, and shows its error.

@@ -1,6 +1,8 @@
 // The page: its sections, and the first of them, Denoise.
 
-import { duration, element, ended, get, post, remove, say, tried, upload } from './api.js';
+import {
+  duration, element, ended, get, keepingFocus, post, remove, say, tried, upload,
+} from './api.js';
 import { setUpCaptures, showCaptures } from './captures.js';
 import { setUpCompare, showCompared } from './compare.js';
 import { showRuns } from './runs.js';
@@ -118,8 +120,12 @@ function facts(picture) {
 }
 
 function render() {
-  const list = by('pictures');
-  list.replaceChildren(...page.pictures.map((picture) => {
+  keepingFocus(renderList);
+  renderSelected();
+}
+
+function renderList() {
+  by('pictures').replaceChildren(...page.pictures.map((picture) => {
     const job = page.jobs.get(picture.id);
     let state = picture.result ? 'denoised' : '';
     if (job) state = job.state === 'running' ? `${Math.round(job.share * 100)} %` : 'waits';
@@ -127,17 +133,26 @@ function render() {
       element('button', {
         type: 'button',
         class: 'pick',
+        id: `pick-${picture.id}`,
         'aria-pressed': String(picture === page.selected),
         onclick: () => { page.selected = picture; render(); },
       }, picture.name, ' ', element('span', { class: 'soft' }, state)),
       element('button', {
         type: 'button',
         class: 'remove',
+        id: `remove-${picture.id}`,
         'aria-label': `Remove ${picture.name}`,
         onclick: () => tried(() => forget(picture)),
       }, '×'));
   }));
+}
+
+function renderSelected() {
   const picture = page.selected;
+  if (viewer.mode === 'error' && !picture?.has_clean) {
+    viewer.setMode('slider');
+    document.querySelector('input[value=slider]').checked = true;
+  }
   by('canvas').hidden = by('tools').hidden = !picture;
   by('start-all').hidden = page.pictures.length < 2;
   by('save-all').hidden = page.pictures.filter((each) => each.result).length < 2;
@@ -159,12 +174,18 @@ function render() {
     ? ', before and after' : ''}. Arrow keys move, + and - zoom, 0 fits, 1 shows single pixels, `
     + '[ and ] move the border.');
   if (picture.result) by('save').href = `/api/pictures/${picture.id}/result`;
+  const index = by('page').value - 1;
+  const [width, height] = picture.sizes[picture.sizes.length > 1 ? index : 0];
   viewer.resize();
-  viewer.show({ ...picture, hasResult: Boolean(picture.result) }, by('page').value - 1);
+  viewer.show({ ...picture, width, height, hasResult: Boolean(picture.result) }, index);
 }
 
 async function forget(picture) {
-  await remove(`/api/pictures/${picture.id}`);
+  try {
+    await remove(`/api/pictures/${picture.id}`);
+  } catch (error) {
+    if (error.status !== 404) throw error; // it is gone already, as after a restart
+  }
   page.pictures = page.pictures.filter((each) => each !== picture);
   if (page.selected === picture) page.selected = page.pictures.at(-1) ?? null;
   render();
@@ -192,14 +213,27 @@ function progress(job, picture) {
   }
 }
 
+let canceling = false; // what waits to be submitted is not any more
+
 async function denoise(picture) {
+  if (canceling) return;
   const body = {
     model: by('model').value,
     strength: by('strength').value / 100,
     tta: by('tta').checked,
   };
-  let job = await post(`/api/pictures/${picture.id}/denoise`, body);
+  try {
+    await followed(picture, await post(`/api/pictures/${picture.id}/denoise`, body));
+  } catch (error) {
+    throw error.message.startsWith(picture.name) ? error
+      : new Error(`${picture.name}: ${error.message}`);
+  }
+}
+
+async function followed(picture, submitted) {
+  let job = submitted;
   page.jobs.set(picture.id, job);
+  if (canceling) await remove(`/api/jobs/${job.id}`);
   render();
   try {
     job = await ended(job, (each) => {
@@ -224,9 +258,26 @@ async function denoise(picture) {
 async function denoiseAll(pictures) {
   if (!pictures.length) throw new Error('No image is loaded: choose or drop one first.');
   if (isBusy()) throw new Error('Denoising is in progress.');
+  canceling = false;
   const results = await Promise.allSettled(pictures.map(denoise));
   const errors = results.filter((each) => each.status === 'rejected');
   if (errors.length) throw new Error(errors.map((each) => each.reason.message).join(' '));
+}
+
+async function cancel() {
+  canceling = true;
+  await Promise.all([...page.jobs.values()].map((job) => remove(`/api/jobs/${job.id}`)));
+}
+
+// Goes on with what was under way when the page was loaded again, or in another tab.
+async function followJobs() {
+  const jobs = await get('/api/jobs');
+  for (const job of jobs) {
+    const picture = page.pictures.find((each) => each.id === job.picture);
+    if (picture && job.kind === 'denoise' && ['waiting', 'running'].includes(job.state)) {
+      tried(() => followed(picture, job));
+    }
+  }
 }
 
 function setUpDenoise() {
@@ -235,16 +286,14 @@ function setUpDenoise() {
     tried(() => denoiseAll(page.selected ? [page.selected] : []));
   });
   by('start-all').addEventListener('click', () => tried(() => denoiseAll(page.pictures)));
-  by('cancel').addEventListener('click', () => tried(
-    () => Promise.all([...page.jobs.values()].map((job) => remove(`/api/jobs/${job.id}`))),
-  ));
+  by('cancel').addEventListener('click', () => tried(cancel));
   by('strength').addEventListener('input', (event) => {
     by('strength-text').value = `${event.target.value} %`;
   });
   window.addEventListener('beforeunload', (event) => {
     if (!isBusy() && !page.uploading) return;
-    event.preventDefault(); // the browser asks in its own words: what was done would be lost
-    event.returnValue = 'Denoising is in progress: it is lost if you leave.';
+    event.preventDefault(); // the browser asks in its own words
+    event.returnValue = 'Denoising is in progress.';
   });
 }
 
@@ -297,6 +346,7 @@ async function start() {
   page.pictures = (await get('/api/pictures')).map((picture) => ({ ...picture, version: 0 }));
   page.selected = page.pictures.at(-1) ?? null;
   render();
+  await followJobs();
   document.body.dataset.ready = 'yes';
 }
 

@@ -1,6 +1,6 @@
 // Checks the captures of a folder, and trains on them.
 
-import { element, ended, get, post, say, tried } from './api.js';
+import { element, ended, escaped, get, keepingFocus, post, say, tried } from './api.js';
 import { listModels, useModel } from './app.js';
 
 const by = (id) => document.getElementById(id);
@@ -81,18 +81,18 @@ function curve(words, points) {
 // Tables of scores by run; they stay until the page is loaded again.
 const scores = new Map();
 
-async function score(run, button) {
-  const words = button.textContent;
-  button.disabled = true;
-  button.textContent = 'Scoring …';
+const scoring = new Set();
+
+async function score(run) {
+  scoring.add(run.name);
+  await showTrainings();
   try {
-    const job = await ended(await post(`/api/trainings/${run.name}/score`));
+    const job = await ended(await post(`/api/trainings/${escaped(run.name)}/score`));
     if (job.state !== 'done') throw new Error(job.error || 'Canceled.');
     scores.set(run.name, job.result.table);
-    await showTrainings();
   } finally {
-    button.disabled = false;
-    button.textContent = words;
+    scoring.delete(run.name);
+    await showTrainings();
   }
 }
 
@@ -105,9 +105,10 @@ function scoreTable(run) {
 
 function card(run) {
   const act = (what) => tried(async () => {
-    await post(`/api/trainings/${run.name}/${what}`);
+    await post(`/api/trainings/${escaped(run.name)}/${what}`);
     await showTrainings();
   });
+  const button = (what) => ({ type: 'button', id: `${what} ${run.name}` });
   const busy = ['starting', 'training'].includes(run.state);
   const figures = Object.entries(run.curves).filter(([, points]) => points.length > 1)
     .map(([words, points]) => curve(words, points));
@@ -117,20 +118,21 @@ function card(run) {
     element('h2', {}, `${run.name}: ${run.state}`),
     element('p', { class: 'soft' }, run.error || newest),
     element('div', { class: 'row' },
-      ...(busy ? [element('button', { type: 'button', onclick: () => act('stop') }, 'Stop')] : []),
+      ...(busy ? [element('button', { ...button('stop'), onclick: () => act('stop') }, 'Stop')] : []),
       ...(run.state === 'stopped' || run.state === 'failed'
-        ? [element('button', { type: 'button', onclick: () => act('resume') }, 'Resume')] : []),
+        ? [element('button', { ...button('resume'), onclick: () => act('resume') }, 'Resume')] : []),
       ...(run.curves.loss ? [
-        element('a', { class: 'button', target: '_blank', href: `/api/runs/${run.name}/report` },
+        element('a', { class: 'button', target: '_blank', href: `/api/runs/${escaped(run.name)}/report` },
           'Report, with scores'),
-        element('button', { type: 'button', onclick: () => useModel(run.name) }, 'Denoise with it'),
-        element('button', { type: 'button', onclick: (event) => tried(() => score(run, event.target)) },
-          'Score'),
+        element('button', { ...button('use'), onclick: () => useModel(run.name) }, 'Denoise with it'),
+        element('button', {
+          ...button('score'), disabled: scoring.has(run.name), onclick: () => tried(() => score(run)),
+        }, scoring.has(run.name) ? 'Scoring …' : 'Score'),
       ] : [])),
     ...(scores.has(run.name) ? [scoreTable(run)] : []),
     element('div', { class: 'cards' }, ...figures),
     ...(run.preview ? [element('img', {
-      class: 'preview', src: `/api/previews/${run.preview}`, alt: `What ${run.name} makes of captures`,
+      class: 'preview', src: `/api/previews/${escaped(run.preview)}`, alt: `What ${run.name} makes of captures`,
     })] : []),
     element('details', {}, element('summary', {}, 'Log'), element('pre', {}, run.log)));
 }
@@ -139,16 +141,20 @@ async function showTrainings() {
   const runs = await get('/api/trainings');
   const open = new Set([...document.querySelectorAll('#trainings details[open]')]
     .map((each) => each.closest('article').dataset.run));
-  by('trainings').replaceChildren(...runs.map(card));
+  keepingFocus(() => by('trainings').replaceChildren(...runs.map(card)));
   for (const each of document.querySelectorAll('#trainings article')) {
     each.querySelector('details').open = open.has(each.dataset.run);
   }
+  askAgain(runs.some(({ state }) => ['starting', 'training'].includes(state)));
+}
+
+function askAgain(needed) {
   clearTimeout(timer);
-  if (runs.some(({ state }) => ['starting', 'training'].includes(state))) {
-    timer = setTimeout(() => {
-      if (!by('captures').hidden && !document.hidden) showTrainings().catch((error) => say(error.message));
-    }, POLL_SECONDS * 1000);
-  }
+  if (!needed) return;
+  timer = setTimeout(() => {
+    if (by('captures').hidden || document.hidden) return; // until they are shown again
+    showTrainings().catch((error) => { say(error.message); askAgain(true); });
+  }, POLL_SECONDS * 1000);
 }
 
 export function setUpCaptures() {

@@ -5,8 +5,16 @@ import { page, refresh } from './app.js';
 
 const by = (id) => document.getElementById(id);
 
+// Which picture, in which version, the results are of.
+let shownFor = '';
+
 export function showCompared() {
   const picture = page.selected;
+  const now = picture ? `${picture.id} ${picture.made_by} ${picture.result}` : '';
+  if (now !== shownFor) {
+    for (const result of document.querySelectorAll('#compare .result')) result.replaceChildren();
+  }
+  shownFor = now;
   by('compared').textContent = picture
     ? `${picture.name}${picture.result ? ' and its denoised version' : ', which is not denoised yet'}.`
     : 'No image is loaded: load one first, under Denoise.';

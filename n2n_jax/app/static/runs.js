@@ -1,6 +1,6 @@
 // Lists the runs and tables of the folder, and shows their reports.
 
-import { element, get, tried } from './api.js';
+import { element, escaped, get, tried } from './api.js';
 
 const by = (id) => document.getElementById(id);
 
@@ -17,10 +17,10 @@ export async function showRuns() {
     by('run-list').replaceChildren(...runs.map(({ name, state }) => element('li', {},
       element('button', {
         type: 'button',
-        onclick: () => show(`/api/runs/${name}/report`, `/api/runs/${name}/report?save=true`),
+        onclick: () => show(`/api/runs/${escaped(name)}/report`, `/api/runs/${escaped(name)}/report?save=true`),
       }, name, ' ', element('span', { class: 'soft' }, state)))));
     by('table-list').replaceChildren(...tables.map((name) => element('li', {},
-      element('button', { type: 'button', onclick: () => show(`/api/tables/${name}`, '') }, name))));
+      element('button', { type: 'button', onclick: () => show(`/api/tables/${escaped(name)}`, '') }, name))));
     if (!runs.length) by('run-list').append(element('li', { class: 'soft' }, 'None in this folder.'));
     if (!tables.length) by('table-list').append(element('li', { class: 'soft' }, 'None in this folder.'));
   });
