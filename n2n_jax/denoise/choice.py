@@ -152,10 +152,13 @@ def choose(image_HWC: np.ndarray, sigma: float | None = None) -> Choice:
     Raises:
       UserError: no model comes with n2n_jax.
     """
+    channels = 3 if image_HWC.shape[-1] == 3 else 1
+    if channels == 3 and image_noise.is_gray(image_HWC):
+        # A model of color takes what all channels share for detail.
+        channels, image_HWC = 1, image_HWC[..., :1]
     noise = image_noise.measure(image_HWC)
     if sigma is not None:
         noise = noise.with_level(sigma)
-    channels = 3 if image_HWC.shape[-1] == 3 else 1
     preferred = _PREFERRED[noise.kind]
     there = [zoo.RECIPES[name] for name in zoo.names()]
     fitting = [recipe for recipe in there if recipe.kind in preferred]

@@ -73,6 +73,11 @@ def test_impulses_may_be_those_of_a_very_noisy_photograph():
     assert found.doubt.startswith('It is for photographs with much noise')
 
 
+def test_a_gray_image_that_is_stored_in_color_gets_a_gray_model():
+    gray_HWC = np.repeat(noisy(1), 3, axis=-1)
+    assert choice.choose(gray_HWC).model == 'gaussian-gray'
+
+
 def test_a_level_that_is_given_counts_more_than_the_measured_one(tmp_path):
     assert choice.choose(noisy(3), 0.0).leave
     assert choice.choose(clean(3)).leave

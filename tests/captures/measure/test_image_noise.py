@@ -42,6 +42,8 @@ def drawn():
         pytest.param('gaussian:50+quantize:8', {'independent'}, 0, marks=pytest.mark.slow),
         pytest.param('poisson:30', {'signal-dependent'}, 1, marks=pytest.mark.slow),
         ('brown:15,bandwidth=1+quantize:8', {'shared'}, 0),
+        ('gaussian:20+jpeg:95', {'shared'}, 0),  # which holds color at half of the resolution
+        pytest.param('gaussian:20+jpeg:95,chroma=444', {'independent'}, 0, marks=pytest.mark.slow),
         ('impulse:0.05', {'impulses'}, 0),
         pytest.param('salt_pepper:0.05', {'impulses'}, 0, marks=pytest.mark.slow),
         # One shows the noise of its camera; in one, fine texture looks like shared noise.
