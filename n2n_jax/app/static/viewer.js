@@ -69,7 +69,7 @@ export class Viewer {
     if (!this.picture) return;
     const pane = this.panes()[0];
     const whole = Math.min(pane.width / this.picture.width, pane.height / this.picture.height);
-    this.scale = whole > 1 ? Math.min(MOST_SCALE, Math.max(1, Math.floor(whole))) : whole;
+    this.scale = whole < 2 ? whole : Math.min(MOST_SCALE, Math.floor(whole));
     this.x = this.picture.width / 2;
     this.y = this.picture.height / 2;
     this.redraw();
@@ -223,7 +223,7 @@ export class Viewer {
     context.beginPath();
     context.rect(pane.left + from * pane.width, 0, (to - from) * pane.width, pane.height);
     context.clip();
-    context.imageSmoothingEnabled = this.scale < 1;
+    context.imageSmoothingEnabled = this.scale < 2 && this.scale !== 1;
     const level = Math.min(this.levels - 1, Math.max(0, Math.floor(Math.log2(1 / this.scale))));
     // The smallest level first, so that something is there until the others have come.
     for (const each of level === this.levels - 1 ? [level] : [this.levels - 1, level]) {

@@ -75,7 +75,7 @@ def measure(image_HWC: np.ndarray) -> ImageNoise:
     kind: Kind = 'independent'
     if impulses >= _LEAST_IMPULSES:
         kind = 'impulses'
-    elif level >= LEAST_LEVEL and _color_noise_is_shared(image_HWC, level):
+    elif in_flat >= _LEAST_IN_FLAT and _color_noise_is_shared(image_HWC, level):
         kind, level = 'shared', max(level, in_flat)
     elif correlation.verdict == CORRELATED or level < LEAST_LEVEL:
         # The level is that of noise without correlation, of which compressed noise has little.
