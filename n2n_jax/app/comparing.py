@@ -126,19 +126,18 @@ def with_capture(
     Raises:
       UserError: the captures differ in size or type, or cannot be read.
     """
-    images = [_first(picture.source), _first(capture)]
-    if images[0].shape != images[1].shape or images[0].dtype != images[1].dtype:
-        words = [f'{x.shape[1]}x{x.shape[0]} {x.dtype.name}' for x in images]
+    kinds = [_kind(picture.source), _kind(capture)]
+    if kinds[0] != kinds[1]:
         raise UserError(
-            f'{name} is {words[1]}, {picture.name} is {words[0]}: a second capture of the same '
+            f'{name} is {kinds[1]}, {picture.name} is {kinds[0]}: a second capture of the same '
             'scene has the same size and type.'
         )
-    part = tuple(_middle_of(side, _CAPTURE_SIDE) for side in images[0].shape[:2])
-    scene = SceneCaptures(picture.name, np.stack([image[part] for image in images]))
+    captures_NHWC = np.stack([_middle(file, _CAPTURE_SIDE) for file in (picture.source, capture)])
+    scene = SceneCaptures(picture.name, captures_NHWC)
     job.advance()
     audited = audit.audit_scene(scene)
     job.advance()
-    scale = denoiser.pixel_range(images[0].dtype, picture.name)
+    scale = denoiser.pixel_range(captures_NHWC.dtype, picture.name)
     scenes = scored_scenes.prepare([scene])
 
     def restore(noisy_HWC: np.ndarray) -> np.ndarray:
@@ -163,9 +162,12 @@ def with_capture(
     }
 
 
-def _first(file: Path) -> np.ndarray:
+def _kind(file: Path) -> str:
+    """Returns the size and type of the first image of a file, in words."""
     with open_image(file) as opened:
-        return opened.read(0)[..., : opened.frames[0].channels]
+        frame = opened.frames[0]
+    channels = f' with {frame.channels} channels' if frame.channels > 1 else ''
+    return f'{frame.width}x{frame.height} {frame.dtype.name}{channels}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +202,9 @@ def trial(picture: Picture, spec: str, models: OfferedModels, job: Job) -> list[
     Raises:
       UserError: the noise cannot be read, or the picture.
     """
-    clean_HWC = _middle(picture)
+    stored_HWC = _middle(picture.clean or picture.source, _TRIAL_SIDE)
+    shown = Range() if picture.clean else picture.found.range
+    clean_HWC = np.clip(_to_unit(stored_HWC.dtype, shown)(stored_HWC), 0, 1)
     if clean_HWC.shape[-1] not in (1, 3):
         raise UserError(f'{picture.name} is neither gray nor color, so no noise is made for it.')
     if any(name in spec for name in _READING_FILES):
@@ -245,10 +249,9 @@ def _middle_of(length: int, most: int) -> slice:
     return slice(first, min(length, first + most))
 
 
-def _middle(picture: Picture) -> np.ndarray:
-    with open_image(picture.clean or picture.source) as opened:
+def _middle(file: Path, most: int) -> np.ndarray:
+    """Returns the middle of the first image of a file, as stored, `most` pixels a side at most."""
+    with open_image(file) as opened:
         frame = opened.frames[0]
-        rows, columns = (_middle_of(side, _TRIAL_SIDE) for side in (frame.height, frame.width))
-        part_HWC = opened.read(0, rows.start, rows.stop)[:, columns, : frame.channels]
-    shown = Range() if picture.clean else picture.found.range
-    return np.clip(_to_unit(part_HWC.dtype, shown)(part_HWC), 0, 1)
+        rows, columns = (_middle_of(side, most) for side in (frame.height, frame.width))
+        return opened.read(0, rows.start, rows.stop)[:, columns, : frame.channels]

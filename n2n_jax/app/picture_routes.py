@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import secrets
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -223,7 +224,8 @@ async def capture(
     Returns the job, whose result has the audit's verdict and the estimates with their intervals.
     """
     found = state.pictures.find(user, id)
-    file = await received(request, state)
+    # In its folder, so that it goes with the picture, whatever becomes of the job.
+    file = (await received(request, state)).rename(found.folder / f'waits-{secrets.token_hex(4)}')
 
     def compared(job: Job) -> dict[str, Any]:
         try:

@@ -242,7 +242,10 @@ def test_a_second_capture_gives_an_estimate_and_a_verdict(site):
     assert as_it_is['interval'][0] <= as_it_is['psnr'] <= as_it_is['interval'][1]
     assert job['result']['verdict'] in ('fine', 'warning', 'unusable')
     other = ended(site, site.post(address, params={'name': 'b.png'}, data=encoded(noisy_pixels())))
-    assert 'b.png is 96x64 uint8, a.png is 96x96 uint8' in other['error']
+    assert (
+        'b.png is 96x64 uint8 with 3 channels, a.png is 96x96 uint8 with 3 channels'
+        in other['error']
+    )
 
 
 def test_a_trial_lists_models_and_baselines_best_first(site, monkeypatch):
