@@ -6,7 +6,7 @@ from typing import Any
 
 from n2n_jax.runtime import web_page
 
-_CLIENT = """import requests
+CLIENT = """import requests
 
 site = 'http://localhost:7860'
 with requests.Session() as session, open('photo.jpg', 'rb') as photo:
@@ -37,7 +37,7 @@ def page(schema: Mapping[str, Any]) -> str:
         'the first answer sets, so keep it: in Python, use one session. Errors have a status of '
         '400 or more and {"error": a sentence}. The full description is '
         '<a href="/openapi.json">openapi.json</a>.</p>\n',
-        f'<h2>Example</h2>\n<div class="wide"><pre>{escape(_CLIENT)}</pre></div>\n',
+        f'<h2>Example</h2>\n<div class="wide"><pre>{escape(CLIENT)}</pre></div>\n',
         '<h2>Addresses</h2>\n',
     ]
     rows = []

@@ -10,7 +10,7 @@ import jax
 from n2n_jax.models import trained
 from n2n_jax.models.weights import weights_hash
 from n2n_jax.runtime.checkpoint import open_for_reading
-from n2n_jax.runtime.config import Config, ModelConfig
+from n2n_jax.runtime.config import NOT_MEASURED, Config, ModelConfig
 from n2n_jax.runtime.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -48,14 +48,14 @@ def check_start(config: Config) -> None:
 def starting_weights(config: Config, sharding: jax.sharding.Sharding) -> Any:
     """Returns the weights of `model.init_from`: of a run that selects, the best ones."""
     found = trained.load(config.model.init_from, sharding)
-    in_units = bool(found.config.noise)
+    in_units = _in_units(found.config)
     _log.info(
         'Starting from the weights of %s at step %d (%s).',
         config.model.init_from,
         found.step,
         weights_hash(found.variables)[:16],
     )
-    if in_units != bool(config.model.noise):
+    if in_units != _in_units(config.model):
         ways = 'plain pixel values', 'values in units of their noise'
         _log.warning(
             '%s was trained on %s, but this one uses %s: its weights are a worse start '
@@ -82,9 +82,18 @@ def code_of(model: str) -> str:
 def same_network(network: ModelConfig, model: str) -> ModelConfig:
     """Returns `network` with the network of a model, except for its number of channels.
 
+    If the model was trained on plain pixel values, as those that come with n2n_jax, they are not
+    scaled by their noise either.
+
     Raises:
       UserError: see `trained.load`.
     """
     theirs = trained.network_of(model)
     kept = {name: getattr(theirs, name) for name in _SHARED_KEYS if name != 'channels'}
-    return dataclasses.replace(network, **kept, init_from=model)
+    noise = network.noise if _in_units(theirs) else NOT_MEASURED
+    return dataclasses.replace(network, **kept, noise=noise, init_from=model)
+
+
+def _in_units(config: ModelConfig) -> bool:
+    """Whether a network sees values in units of their noise."""
+    return config.noise not in ('', NOT_MEASURED)

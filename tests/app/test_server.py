@@ -16,7 +16,7 @@ from page_server import Client, Held, encoded, noisy_pixels, serving, use_tiny_m
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from n2n_jax.app import comparing
+from n2n_jax.app import api_page, comparing
 from n2n_jax.app.settings import Settings
 
 
@@ -398,6 +398,14 @@ def test_the_description_for_programs_lists_every_address(site):
     for path, methods in schema['paths'].items():
         assert path in page
         assert all(each.get('description') for each in methods.values()), path
+
+
+def test_the_example_for_programs_runs(site, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'photo.jpg').write_bytes(encoded(noisy_pixels(), 'JPEG'))
+    exec(api_page.CLIENT.replace('http://localhost:7860', site.site), {})
+    with Image.open(tmp_path / 'photo_denoised.jpg') as result:
+        assert (result.size, result.format) == ((96, 64), 'JPEG')
 
 
 def test_values_out_of_bounds_are_told_in_a_sentence(site):

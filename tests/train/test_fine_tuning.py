@@ -10,6 +10,7 @@ from tiny import first_variables, planned_config, tiny_config
 
 from n2n_jax.denoise import export
 from n2n_jax.denoise.denoiser import Denoiser
+from n2n_jax.models import model_file
 from n2n_jax.models.model_file import Trained
 from n2n_jax.runtime.config import CapturesConfig
 from n2n_jax.runtime.errors import UserError
@@ -78,7 +79,19 @@ def test_it_starts_from_a_file_as_from_the_run_it_is_of(old_run, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7), *starts)
     captures = config_of(tmp_path, seed=1).captures
     config = planned_config(captures, init_from=str(file), steps=2)
+    assert config.model.noise not in ('', 'none')  # as that of the old run
     assert (config.model.name, config.model.init_from) == ('tiny', str(file))
+
+
+def test_plain_values_stay_plain(tmp_path, caplog):
+    plain = tiny_config().model  # as of a model that comes with n2n_jax
+    file = tmp_path / 'plain.safetensors'
+    model_file.write(file, Trained(plain, first_variables(plain), step=1))
+    captures = config_of(tmp_path, channels=plain.channels).captures
+    config = planned_config(captures, init_from=str(file), steps=2)
+    assert config.model.noise == 'none'
+    assert loop.train(config, tmp_path / 'new')
+    assert 'worse start' not in caplog.text
 
 
 def test_resuming_does_not_load_it_again(old_run, tmp_path):
