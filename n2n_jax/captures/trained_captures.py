@@ -152,6 +152,11 @@ def _of_initial_weights(run: Path, config: Config, after: tuple[Path, ...] = ())
         return Record([])
     if not start.is_dir() and config.model.init_from in zoo.RECIPES:
         return Record([])  # trained on photographs with drawn noise
+    unknown = (
+        f'It is unknown what the weights of {start}, from which {run} started, were trained on.'
+    )
+    if start.is_file():  # of n2n export, which does not tell
+        return Record([], unknown)
     stored = _stored(start)
     if stored is not None:
         return stored
@@ -159,11 +164,7 @@ def _of_initial_weights(run: Path, config: Config, after: tuple[Path, ...] = ())
         with open_for_reading(start) as checkpoints:
             theirs = checkpoints.config(checkpoints.newest_step)
     except UserError:
-        return Record(
-            [],
-            f'It is unknown what the weights of {start}, from which {run} started, were trained '
-            'on.',
-        )
+        return Record([], unknown)
     return _of_run(start, theirs, after)
 
 
