@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 import hmac
-import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from n2n_jax.app.settings import LOCAL_HOSTS, Settings
+from n2n_jax.runtime import json_files
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -124,4 +124,6 @@ async def _answer(send: Send, status: int, sentence: str) -> None:
     if status == 401:
         headers.append((b'www-authenticate', b'Basic realm="n2n_jax", charset="UTF-8"'))
     await send({'type': 'http.response.start', 'status': status, 'headers': headers})
-    await send({'type': 'http.response.body', 'body': json.dumps({'error': sentence}).encode()})
+    await send(
+        {'type': 'http.response.body', 'body': json_files.dumps({'error': sentence}).encode()}
+    )

@@ -211,7 +211,9 @@ def test_case_7_compared_with_the_original(page):
     assert np.any(canvas_pixels(page) != before)
 
 
-@pytest.mark.parametrize('size', [(16, 16), (8, 8), (1, 40)])
+@pytest.mark.parametrize(
+    'size', [(16, 16), *(pytest.param(size, marks=pytest.mark.slow) for size in [(8, 8), (1, 40)])]
+)
 def test_case_8_small_images(page, size):
     loaded(page, noisy_pixels(*size))
     page.click('#start')
@@ -222,6 +224,7 @@ def test_case_8_small_images(page, size):
         assert result.size == size[::-1]
 
 
+@pytest.mark.slow
 def test_a_second_capture_gives_an_estimate(page):
     loaded(page, noisy_pixels(96, 96))
     page.click('nav button[data-section=compare]')
@@ -232,6 +235,7 @@ def test_a_second_capture_gives_an_estimate(page):
     assert 'The audit of the two captures' in page.inner_text('#with-capture .result')
 
 
+@pytest.mark.slow
 def test_a_trial_lists_every_method(page, monkeypatch):
     monkeypatch.setattr(comparing, 'TRIAL_BASELINES', ('median',))  # the others take seconds
     loaded(page, noisy_pixels(48, 48))
@@ -311,8 +315,15 @@ def test_everything_is_reached_by_the_keyboard(page):
     assert unnamed == []
 
 
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('width', [1200, 360])
+@pytest.mark.parametrize(
+    ('width', 'scheme'),
+    [
+        (1200, 'light'),
+        (360, 'dark'),
+        pytest.param(1200, 'dark', marks=pytest.mark.slow),
+        pytest.param(360, 'light', marks=pytest.mark.slow),
+    ],
+)
 def test_it_fits_and_is_legible_at_any_width_and_in_the_dark(browser, site, scheme, width):
     context = browser.new_context(viewport={'width': width, 'height': 800}, color_scheme=scheme)
     page = context.new_page()

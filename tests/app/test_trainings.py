@@ -142,6 +142,7 @@ def test_only_models_of_the_page_are_started_from(folder, tmp_path):
     assert not list((folder / 'runs').glob('*')) if (folder / 'runs').exists() else True
 
 
+@pytest.mark.slow
 def test_a_training_that_cannot_begin_tells_why(folder, monkeypatch):
     monkeypatch.setenv('N2N_TEST_STEPS', '2')
     (folder / 'cells' / 'scene_1.png').unlink()

@@ -234,6 +234,7 @@ def test_a_table_is_extended_copied_and_shown(use, tmp_path, capsys):
     assert len(table_of(copied)['cells']) == 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_table_to_go_on_with(use, tmp_path, monkeypatch, capsys):
     use(tiny_table())
     train, started = runner.loop.train, []
@@ -308,6 +309,7 @@ def test_a_classical_method_is_scored_once_for_all_seeds_and_tables(use, tmp_pat
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_learning_rates_are_searched_and_shared(use, tmp_path, monkeypatch):
     monkeypatch.setattr(cells_module, 'SEARCH_SET', 'search=dead_leaves:1')
     arms = (

@@ -166,6 +166,7 @@ class Hourglass(nn.Module):
         return nn.Conv(self.out_channels, (3, 3))(nn.relu(nn.Conv(16, (3, 3))(y)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'spec', ['gaussian:50', pytest.param('bernoulli:0.3', marks=pytest.mark.slow)]
 )

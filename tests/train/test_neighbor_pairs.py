@@ -112,6 +112,7 @@ def setup(config, num_devices=1):
     return feed, layout
 
 
+@pytest.mark.slow
 def test_the_step_has_the_gradient_of_equation_6_and_none_through_the_denoised_image():
     config = single_config(**{'train.steps': 4})
     feed, layout = setup(config)

@@ -142,6 +142,7 @@ def config_file(tmp_path, image_folder):
     return file
 
 
+@pytest.mark.slow
 def test_the_command_suggests_a_rate_between_its_limits_and_keeps_what_it_saw(
     tmp_path, image_folder, capsys, steps_shared
 ):
