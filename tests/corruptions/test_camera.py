@@ -151,6 +151,7 @@ def test_gradient_corrected_interpolation_is_that_of_its_paper():
             np.testing.assert_allclose(found[v::2, u::2, color], want[v::2, u::2], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_any_interpolation_is_one_of_the_three():
     clean = jnp.asarray(photos.photos()['chelsea'][:32, :32][None], jnp.float32) / 255
     sampler = jax.jit(corruptions.parse('camera:1000000,read=0,demosaic=any').sample)
@@ -212,6 +213,7 @@ def test_a_jpeg_is_what_libjpeg_makes_of_an_image(photograph, channels, chroma):
         assert np.abs(ours - theirs).mean() < (0.2 if channels == 1 else 0.35)
 
 
+@pytest.mark.slow
 def test_any_resolution_of_color_is_one_of_the_two(photograph):
     image_BHWC = jnp.asarray(photograph[None], jnp.float32) / 255
     key = jax.random.key(0)

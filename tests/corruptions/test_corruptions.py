@@ -150,6 +150,7 @@ def test_the_british_spelling_of_quantize_is_the_same_noise():
         corruptions.parse('quantisize:8')
 
 
+@pytest.mark.slow
 def test_a_share_of_the_images_is_as_files_of_8_bits_hold_them():
     noisy = np.asarray(draw('gaussian:25+stored:0.25', flat(0.02, n=400)).image_BHWC)
     steps = noisy * 255

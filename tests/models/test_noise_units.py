@@ -231,7 +231,7 @@ def test_dim_counts_of_eight_bits_are_learned(tmp_path):
     assert 10 * np.log10(noisy / left) > 3
 
 
-@pytest.mark.parametrize('value', [-9999.0, 0.0, np.nan])
+@pytest.mark.parametrize('value', [pytest.param(-9999.0, marks=pytest.mark.slow), 0.0, np.nan])
 def test_a_border_without_data_comes_out_as_it_was(tmp_path, value):
     # Values start at about 105, so 0 is separate from them.
     x_NHW = 100 + integer_captures().astype(np.float32)

@@ -163,7 +163,7 @@ def test_hdr_learns_the_mean_of_long_tailed_noise():
     assert (second + 0.01 * mean) / (mean + 0.01) == pytest.approx(2.98, abs=0.2)
 
 
-@pytest.mark.parametrize('clean', [0.02, 0.3])
+@pytest.mark.parametrize('clean', [pytest.param(0.02, marks=pytest.mark.slow), 0.3])
 def test_linear_light_learns_the_scene_of_a_camera(clean):
     target_BHWC = captures('camera:100,demosaic=none', clean).image_BHWC
     light = float(to_linear(target_BHWC).mean())

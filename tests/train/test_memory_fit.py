@@ -48,6 +48,7 @@ def test_a_larger_batch_takes_more_and_what_fits_is_named(image_folder, monkeypa
     assert 'data.batch_size=4 is the largest' in message
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_are_offered_if_they_fit(image_folder, monkeypatch):
     arguments = prepared(image_folder)
     config = prepared(image_folder, **{'optim.accumulate': 4})

@@ -152,11 +152,8 @@ def test_wrong_names_and_options_are_told_of(changes, words):
 @pytest.mark.parametrize(
     'name',
     [
-        'muon',
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ('schedule_free', 'sgd:momentum=0.9,nesterov')
-        ),
+        'sgd:momentum=0.9,nesterov',
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ('schedule_free', 'muon')),
     ],
 )
 def test_a_run_resumes_with_every_optimizer_as_if_undisturbed(tmp_path, image_folder, name):

@@ -46,6 +46,7 @@ def counted(monkeypatch, module, name):
     return calls
 
 
+@pytest.mark.slow
 def test_minutes_read_captures_once_and_compile_the_step_once(captures, monkeypatch, capsys):
     reads = counted(monkeypatch, scene_captures, 'load')
     compiled = counted(monkeypatch, prepared, 'compile_step')

@@ -48,6 +48,7 @@ def test_independent_captures_of_any_noise_and_brightness_are_not_flagged():
         assert shared_noise.find(gains * SCENE[..., None] + 20 * noise) is None
 
 
+@pytest.mark.slow
 def test_clean_sets_of_all_kinds_share_nothing():
     found = [(seed, shared_noise.find(clean_set(seed)[1])) for seed in range(80)]
     assert [seed for seed, shared in found if shared is not None] == []
